@@ -1,0 +1,107 @@
+"""Every error that `models` raises.
+
+    FuguError
+    ├── TransientError             a later try may succeed: retried under the one policy
+    │   ├── RateLimited            429; `retry_after` seconds where the upstream named them
+    │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
+    │   ├── UpstreamUnavailable    connection lost, 5xx
+    │   └── ClaimHeld              another owner's lease on the same call is alive
+    └── PermanentError             trying again changes nothing
+        ├── BadInput               what the caller gave is wrong; `field` names where
+        │   ├── BadFile            a pool, question or score file; `path` and `line`
+        │   └── NoWorkerAllowed    the mask leaves no worker
+        ├── UpstreamRefused        4xx from a worker's provider; `status`
+        ├── MissingKey             the environment variable that holds a worker's key is empty
+        ├── RecordedWorker         a worker known only from recorded scores was asked live
+        ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
+        ├── MaybePaid              a call died in flight and resending was not allowed
+        ├── IsolationUnavailable   a grader that runs code found no sandbox
+        └── NotFound               no such checkpoint, request, question, worker
+"""
+
+from __future__ import annotations
+
+
+class FuguError(Exception):
+    """Root of the tree."""
+
+
+class TransientError(FuguError):
+    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimited(TransientError):
+    """The upstream answered 429."""
+
+
+class UpstreamTimeout(TransientError):
+    """The connect or total limit passed; the call may have been paid."""
+
+
+class UpstreamUnavailable(TransientError):
+    """Connection refused or lost, or a 5xx."""
+
+
+class ClaimHeld(TransientError):
+    """Another owner holds a live lease on the same call."""
+
+
+class PermanentError(FuguError):
+    """Trying again changes nothing."""
+
+
+class BadInput(PermanentError):
+    """What the caller gave is wrong. `field`: the name of the offending field, where there is one."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BadFile(BadInput):
+    """A file cannot be used: `path`, and `line` (counted from 1) where one line is to blame."""
+
+    def __init__(self, path: object, message: str, line: int | None = None) -> None:
+        where = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{where}: {message}")
+        self.path, self.line = str(path), line
+
+
+class NoWorkerAllowed(BadInput):
+    """The mask leaves no worker to ask."""
+
+
+class UpstreamRefused(PermanentError):
+    """A worker's provider refused the request itself. `status`: its HTTP status."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class MissingKey(PermanentError):
+    """The environment variable that should hold a worker's key is empty."""
+
+
+class RecordedWorker(PermanentError):
+    """A worker known only from recorded scores cannot be asked."""
+
+
+class BudgetExceeded(PermanentError):
+    """The worst case of the next call does not fit into the limit that the message names."""
+
+
+class MaybePaid(PermanentError):
+    """A call died in flight and resending it was not allowed."""
+
+
+class IsolationUnavailable(PermanentError):
+    """Code cannot be run in isolation here, so it is not run."""
+
+
+class NotFound(PermanentError):
+    """Nothing by that name is known."""

@@ -1,0 +1,100 @@
+"""One question to one worker, and what came back. Values only; nothing is sent from here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Message = Mapping[str, Any]
+"""OpenAI's chat message: `role`, `content` (text, or a list of parts), and the tool fields."""
+
+
+class Sampling(BaseModel):
+    """Every field of a request that shapes the reply. Fields left `None` are not sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | str | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that are set, as JSON values."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Ask(BaseModel):
+    """A call's identity is (scope, worker, revision, messages, sampling, replicate): DESIGN, decision 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scope: str
+    worker: str
+    revision: str
+    messages: tuple[dict[str, Any], ...]
+    sampling: Sampling = Sampling()
+    replicate: int = 0
+
+    def payload(self) -> dict[str, Any]:
+        """The identity's fields as JSON values."""
+        return {
+            "scope": self.scope,
+            "worker": self.worker,
+            "revision": self.revision,
+            "messages": list(self.messages),
+            "sampling": self.sampling.fields(),
+            "replicate": self.replicate,
+        }
+
+    @property
+    def identity(self) -> str:
+        """sha256 (hex) of the canonical JSON of `payload`."""
+        text = json.dumps(self.payload(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Usage(BaseModel):
+    """Tokens, as the upstream counted them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Reply(BaseModel):
+    """What a worker answered. `cost_usd` and `seconds` are of this call alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    worker: str
+    revision: str
+    text: str | None
+    finish_reason: str = "stop"
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    usage: Usage = Usage()
+    cost_usd: float = 0.0
+    seconds: float = 0.0
+    call_id: str = ""
