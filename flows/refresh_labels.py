@@ -1,0 +1,103 @@
+"""Measure: every (question, worker, repeat) that has no label yet, or whose label is older than `max_age`.
+
+Seed 000, section 3.1: every worker is run R times on every question and graded; the mean over the repeats is
+the label. One subflow per worker, one task per batch; the ledger settles each attempt, so that a run that was
+killed is simply started again and repeats only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from models.grading.grade import version
+from models.ledger import epochs, labels
+from models.ledger.labels import Cell
+from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
+from tasks.preset import PresetName, load_preset
+from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.report import Progress, coverage_artifact
+from tasks.session import Session, open_session
+
+CONCURRENT_BATCHES = 2
+"""Of one worker. Its own concurrency limit holds in the dispatcher; this only bounds what waits in memory."""
+
+
+@flow(name="refresh-labels", flow_run_name="refresh labels of {pool}")
+async def refresh_labels(
+    pool: str = "house",
+    questions: str = HOUSE,
+    preset: PresetName = "first-light",
+    max_age_days: float | None = Field(None, description="measure again what is older; empty: never"),
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> int:
+    """Bring the labels of a pool on a question set up to date; returns the number of attempts made."""
+    plan = load_preset(preset)
+    async with open_session(pool, max_usd) as session:
+        questions_of = load_set(questions, plan.questions, session.ledger)
+        labels.put_workers(session.ledger, [worker.model_dump(mode="json") for worker in session.pool.workers])
+        max_age = None if max_age_days is None else timedelta(days=max_age_days)
+        wanted = await asyncio.to_thread(wanted_cells, session, questions_of, plan.repeats, max_age)
+        cells = labels.missing(session.ledger, **wanted)
+        get_run_logger().info("%d attempts are missing", len(cells))
+        refresh = Measuring(
+            questions={q.id: q for q in questions_of.questions},
+            missing=_by_worker(cells),
+            progress=await Progress.start("labelling", len(cells)),
+        )
+        token = MEASURING.set(refresh)
+        try:
+            await asyncio.gather(*(label_worker(w, len(mine)) for w, mine in refresh.missing.items()))
+        finally:
+            MEASURING.reset(token)
+            await coverage_artifact(labels.coverage(session.ledger, **wanted))
+    return len(cells)
+
+
+def wanted_cells(
+    session: Session, questions_of: QuestionSet, repeats: int, max_age: timedelta | None = None
+) -> dict[str, Any]:
+    """What `labels.missing` and `labels.coverage` ask of the ledger, in the epoch that is open.
+
+    `max_age` opens a new epoch where something is older.
+    """
+    workers = {w.name: w.revision for w in session.pool.workers if not w.is_recorded}
+    series = (session.ledger, session.pool.name, questions_of.name)
+    epoch = epochs.open_epoch(*series) if max_age is None else epochs.next_epoch(*series, max_age, workers)
+    return {
+        "epoch": epoch,
+        "questions": [q.id for q in questions_of.questions],
+        "workers": workers,
+        "repeats": repeats,
+        "grader_versions": {grader: version(grader) for grader in {q.grader for q in questions_of.questions}},
+        "max_age": max_age,
+    }
+
+
+def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:
+    missing: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        missing[cell.worker].append(cell)
+    return missing
+
+
+@flow(name="label-worker", flow_run_name="label {worker}: {attempts} attempts")
+async def label_worker(worker: str, attempts: int) -> None:
+    """One worker's missing attempts, in batches."""
+    refresh = MEASURING.get()
+    cells = refresh.missing[worker]
+    turn = asyncio.Semaphore(CONCURRENT_BATCHES)
+
+    async def run(batch: Sequence[Cell]) -> None:
+        async with turn:
+            rows = [vars(cell) for cell in batch]
+            await measure_batch(worker, rows, count=len(batch), first=batch[0].question_id)
+            await refresh.progress.add(len(batch))
+
+    await asyncio.gather(*(run(cells[i : i + BATCH]) for i in range(0, attempts, BATCH)))

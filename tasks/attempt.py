@@ -1,0 +1,50 @@
+"""Measure a batch of attempts: at most `BATCH` (question, worker, repeat) cells of one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.tasks import exponential_backoff
+
+from models.evaluation.measure import measure
+from models.grading.question import Question
+from models.ledger.labels import Cell
+from tasks.policies import key_of, transient_only
+from tasks.report import Progress
+from tasks.session import current
+
+BATCH = 50
+"""A task costs 5 to 12 ms, a house attempt about as much: more in one task would only coarsen the progress."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """One refresh: its questions by id, what is missing of each worker, and how far it is."""
+
+    questions: Mapping[str, Question]
+    missing: Mapping[str, Sequence[Cell]]
+    progress: Progress
+
+
+MEASURING: ContextVar[Measuring] = ContextVar("measuring")
+
+
+@task(
+    task_run_name="{worker}: {count} attempts from {first}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=transient_only,
+    cache_key_fn=key_of("attempts"),
+    persist_result=True,
+    result_serializer="json",
+)
+async def measure_batch(worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
+    """Ask, grade and record; a batch that runs again repeats only what the ledger has not settled."""
+    session, refresh = current(), MEASURING.get()
+    cells = [Cell(**attempt) for attempt in attempts]
+    return await measure(cells, refresh.questions, ledger=session.ledger, dispatcher=session.dispatcher)

@@ -1,0 +1,67 @@
+"""The question set of a flow: the house's, made from the preset's counts, or a JSONL file of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.grading.grade import check
+from models.grading.question import Question, load_questions
+from models.ledger.questions import put_questions
+from models.ledger.store import Ledger
+from tasks.preset import QuestionCounts
+
+HOUSE = "house"
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """`name` identifies the set's content: an epoch of measuring belongs to (pool, name)."""
+
+    name: str
+    questions: tuple[Question, ...]
+
+    def split(self, *names: str) -> list[Question]:
+        """The questions of these splits, in order."""
+        return [q for q in self.questions if q.split in names]
+
+
+def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet:
+    """`source`: "house", or the path of a JSONL file. The questions are registered in the ledger.
+
+    Raises BadInput for a question that does not fit its grader, BadFile for a file that cannot be read.
+    """
+    if source == HOUSE:
+        from models.house.questions import generate
+
+        sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
+        questions = generate(counts.seed, sizes)
+        name = f"house-{hashlib.sha256(counts.model_dump_json().encode()).hexdigest()[:12]}"
+    else:
+        questions = [_with_split(question) for question in load_questions(Path(source))]
+        for question in questions:
+            check(question)
+        content = "\n".join(question.model_dump_json() for question in questions)
+        name = f"{Path(source).stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    put_questions(ledger, [_row(question) for question in questions])
+    return QuestionSet(name, tuple(questions))
+
+
+def _row(question: Question) -> dict[str, Any]:
+    body = question.model_dump(mode="json")
+    # The split is no part of what is asked or graded: moving a question between splits keeps its labels.
+    asked = json.dumps([body["messages"], body["grader"], body["reference"], body["options"]], sort_keys=True)
+    digest = hashlib.sha256(asked.encode()).hexdigest()
+    return {k: body[k] for k in ("id", "task", "split", "tags")} | {"digest": digest, "body": body}
+
+
+def _with_split(question: Question) -> Question:
+    """Questions without a split are dealt 60 : 20 : 20 by their id, so that adding some moves none."""
+    if question.split:
+        return question
+    place = int.from_bytes(hashlib.sha256(question.id.encode()).digest()[:4]) / 2**32
+    split = "train" if place < 0.6 else "validation" if place < 0.8 else "test"
+    return question.model_copy(update={"split": split})

@@ -1,0 +1,122 @@
+"""What people look at while a flow runs and after it: progress, tables and plots as Prefect artifacts and files."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+
+from tasks.settings import settings
+
+
+@dataclass
+class Progress:
+    """A progress artifact that is updated at most every percent."""
+
+    artifact: UUID
+    total: int
+    done: int = 0
+    shown: int = 0
+
+    @classmethod
+    async def start(cls, what: str, total: int) -> Progress:
+        """A bar at 0 % in the run's page, found by the key `progress-<what>`."""
+        artifact = await acreate_progress_artifact(0.0, key=f"progress-{what}", description=what)
+        assert isinstance(artifact, UUID)
+        return cls(artifact, max(total, 1))
+
+    async def add(self, count: int) -> None:
+        """`count` more are done."""
+        self.done += count
+        percent = int(100 * self.done / self.total)
+        if percent > self.shown:
+            self.shown = percent
+            await aupdate_progress_artifact(self.artifact, float(min(percent, 100)))
+
+
+async def table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+    """A table in the run's page; equal keys make a history."""
+    await acreate_table_artifact([dict(row) for row in rows], key=key, description=description)
+
+
+async def markdown(key: str, text: str, description: str) -> None:
+    """A page of markdown in the run's page, and the same as a file in the home's `reports`."""
+    await acreate_markdown_artifact(text, key=key, description=description)
+    await asyncio.to_thread(write_report, f"{key}.md", text.encode())
+
+
+async def coverage_artifact(frame: pd.DataFrame) -> None:
+    """The label coverage of each worker, as a table."""
+    await table("label-coverage", frame.round(3).to_dict("records"), "Labels: wanted, measured, missing, mean score")
+
+
+async def fitness_artifacts(history: Sequence[Mapping[str, Any]], workers: Sequence[str]) -> None:
+    """The evolution so far: a table, and a plot as a file and inside a page of markdown."""
+    rows = [
+        {
+            "generation": row["generation"],
+            "best": _rounded(row.get("best")),
+            "mean": _rounded(row.get("mean")),
+            "parent on validation": _rounded(row["parent"]),
+            "kept": "yes" if row["kept"] else "no",
+            "step size": f"{row['sigma']:.3g}",
+            "turns": _rounded(row.get("turns")),
+            "shares": _shares(workers, row.get("shares")),
+        }
+        for row in history
+    ]
+    await table("router-fitness", rows, "Evolution: fitness per generation")
+    picture = await asyncio.to_thread(fitness_plot, history)
+    await asyncio.to_thread(write_report, "fitness.svg", picture)
+    encoded = base64.b64encode(picture).decode()
+    await acreate_markdown_artifact(
+        f"![fitness](data:image/svg+xml;base64,{encoded})", key="router-fitness-plot", description="Evolution"
+    )
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 4)
+
+
+def _shares(workers: Sequence[str], shares: Sequence[float] | None) -> str:
+    if shares is None:
+        return ""
+    return ", ".join(f"{name} {share:.0%}" for name, share in zip(workers, shares, strict=True) if share >= 0.005)
+
+
+def fitness_plot(history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Best, mean and validated parent over the generations, as SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="generation", ylabel="mean reward")
+    told = [row for row in history if "best" in row]
+    for name in ("best", "mean"):
+        axes.plot([row["generation"] for row in told], [row[name] for row in told], label=f"{name} of the candidates")
+    axes.plot([r["generation"] for r in history], [r["parent"] for r in history], "k.-", label="parent on validation")
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def write_report(name: str, content: bytes) -> Path:
+    """Write `<home>/reports/<name>`, atomically."""
+    folder = settings().home / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.partial"
+    partial.write_bytes(content)
+    return partial.replace(folder / name)

@@ -1,0 +1,54 @@
+"""From names to things that decide: the backbone, and the router of a stored checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.errors import BadInput
+from models.ledger.registry import Checkpoint
+from tasks.preset import BackbonePlan
+from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from models.fugu.backbone import Backbone
+    from models.fugu.router import Router
+
+HOUSE = "house"
+
+
+def backbone_path(name: str, plan: BackbonePlan) -> str:
+    """What a checkpoint keeps of its backbone: a path below the home, a folder, or a hub's name.
+
+    "house" is made now where it is not there yet (a minute on two cores).
+    """
+    if name != HOUSE:
+        return name
+    from dataclasses import replace
+
+    from models.house import backbone
+
+    size = backbone.TINY if plan.size == "tiny" else backbone.DEFAULT
+    folder = backbone.make(settings().home, replace(size, lines=plan.lines))
+    return str(folder.relative_to(settings().home))
+
+
+def load_backbone(path: str) -> Backbone:
+    """The backbone of `backbone_path`: below the home where such a folder is, else as it stands."""
+    from models.fugu.backbone import Backbone
+
+    below = settings().home / path
+    return Backbone.load(below if below.is_dir() else path, cache=settings().home / "factors")
+
+
+def load_router(checkpoint: Checkpoint) -> Router:
+    """The router of a checkpoint. Raises BadInput where its backbone is no longer the one it was trained on."""
+    from models.fugu.router import Router
+
+    meta = checkpoint.meta
+    backbone = load_backbone(meta["backbone"])
+    if backbone.digest != meta["backbone_digest"]:
+        raise BadInput(
+            f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",
+            "backbone",
+        )
+    return Router.from_vector(backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"])

@@ -1,0 +1,94 @@
+"""Where things are: the one place that reads `FUGU_…` variables and opens the ledger and the pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import models
+from models.errors import BadInput
+
+if TYPE_CHECKING:
+    from models.workers.pool import Pool
+
+    from models.ledger.store import Ledger
+
+PROJECT = Path(models.__file__).resolve().parent.parent
+"""The folder of `pyproject.toml` (the package is installed in place; an image copies the tree)."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
+
+    model_config = SettingsConfigDict(env_prefix="FUGU_", frozen=True)
+
+    home: Path = Field(PROJECT / ".fugu", description="all that is written: ledger, backbones, reports, Prefect")
+    data: Path = Field(PROJECT / "data", description="pools, questions and the catalog, read only")
+    ledger_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`")
+    pool: str = Field("house", description="a name in `data/pools` or `home/pools`, or the path of a pool file")
+    host: str = Field("127.0.0.1", description="the endpoint's address")
+    port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
+    prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
+
+    @field_validator("home", "data")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Flow runs start in an empty folder, so no path may hang on the current one."""
+        return path.expanduser().resolve()
+
+    @property
+    def database(self) -> str:
+        """The ledger's URL, absolute."""
+        return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these very settings."""
+        return {
+            "FUGU_HOME": str(self.home),
+            "FUGU_DATA": str(self.data),
+            "FUGU_LEDGER_URL": self.ledger_url,
+            "FUGU_POOL": self.pool,
+        }
+
+
+def settings() -> Settings:
+    """The settings of this process, now."""
+    return Settings()
+
+
+def open_ledger() -> Ledger:
+    """The ledger of the home; its schema is brought up to date by every command of `fugu`, not here."""
+    from models.ledger.store import Ledger
+
+    here = settings()
+    here.home.mkdir(parents=True, exist_ok=True)
+    return Ledger(here.database)
+
+
+def pool_path(name_or_path: str | Path | None = None) -> Path:
+    """The file of a pool. Raises BadInput, naming the pools there are, for a name that is none of them."""
+    here = settings()
+    wanted = str(name_or_path or here.pool)
+    if wanted.endswith((".yaml", ".yml")) or "/" in wanted:
+        return Path(wanted).expanduser().resolve()
+    folders = (here.data / "pools", here.home / "pools")
+    for folder in folders:
+        if (path := folder / f"{wanted}.yaml").is_file():
+            return path
+    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+    raise BadInput(f"no pool {wanted!r}: give a file's path or one of {', '.join(known) or 'none'}", "pool")
+
+
+def open_pool(name_or_path: str | Path | None = None) -> Pool:
+    """The pool; the provider of the house workers is registered where the pool names one."""
+    from models.workers.pool import Pool
+
+    pool = Pool.load(pool_path(name_or_path))
+    if any(worker.is_house for worker in pool.workers):
+        from models.house import provider
+
+        provider.register()
+    return pool
