@@ -19,6 +19,7 @@ from pydantic import Field
 from models.grading.grade import version
 from models.ledger import epochs, labels
 from models.ledger.labels import Cell
+from models.ledger.questions import put_workers
 from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
@@ -41,7 +42,10 @@ async def refresh_labels(
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger)
-        labels.put_workers(session.ledger, [worker.model_dump(mode="json") for worker in session.pool.workers])
+        put_workers(
+            session.ledger,
+            [{"name": w.name, "revision": w.revision, "recorded": w.is_recorded} for w in session.pool.workers],
+        )
         max_age = None if max_age_days is None else timedelta(days=max_age_days)
         wanted = await asyncio.to_thread(wanted_cells, session, questions_of, plan.repeats, max_age)
         cells = labels.missing(session.ledger, **wanted)

@@ -1,22 +1,22 @@
 """Every error that `models` raises.
 
-    FuguError
-    ├── TransientError             a later try may succeed: retried under the one policy
-    │   ├── RateLimited            429; `retry_after` seconds where the upstream named them
-    │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
-    │   ├── UpstreamUnavailable    connection lost, 5xx
-    │   └── ClaimHeld              another owner's lease on the same call is alive
-    └── PermanentError             trying again changes nothing
-        ├── BadInput               what the caller gave is wrong; `field` names where
-        │   ├── BadFile            a pool, question or score file; `path` and `line`
-        │   └── NoWorkerAllowed    the mask leaves no worker
-        ├── UpstreamRefused        4xx from a worker's provider; `status`
-        ├── MissingKey             the environment variable that holds a worker's key is empty
-        ├── RecordedWorker         a worker known only from recorded scores was asked live
-        ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
-        ├── MaybePaid              a call died in flight and resending was not allowed
-        ├── IsolationUnavailable   a grader that runs code found no sandbox
-        └── NotFound               no such checkpoint, request, question, worker
+FuguError
+├── TransientError             a later try may succeed: retried under the one policy
+│   ├── RateLimited            429; `retry_after` seconds where the upstream named them
+│   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
+│   ├── UpstreamUnavailable    connection lost, 5xx
+│   └── ClaimHeld              another owner's lease on the same call is alive
+└── PermanentError             trying again changes nothing
+    ├── BadInput               what the caller gave is wrong; `field` names where
+    │   ├── BadFile            a pool, question or score file; `path` and `line`
+    │   └── NoWorkerAllowed    the mask leaves no worker
+    ├── UpstreamRefused        4xx from a worker's provider; `status`
+    ├── MissingKey             the environment variable that holds a worker's key is empty
+    ├── RecordedWorker         a worker known only from recorded scores was asked live
+    ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
+    ├── MaybePaid              a call died in flight and resending was not allowed
+    ├── IsolationUnavailable   a grader that runs code found no sandbox
+    └── NotFound               no such checkpoint, request, question, worker
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ class FuguError(Exception):
 
 
 class TransientError(FuguError):
-    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did."""
+    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    `maybe_paid`: the request may have reached a model, so that this try may cost money.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, maybe_paid: bool = False) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.maybe_paid = retry_after, maybe_paid
 
 
 class RateLimited(TransientError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.grading.grade import check
 from models.grading.question import Question, load_questions
 from models.ledger.questions import put_questions
@@ -23,6 +25,17 @@ class QuestionSet:
 
     name: str
     questions: tuple[Question, ...]
+
+    def fold(self, index: int, count: int, seed: int) -> QuestionSet:
+        """The same set with other splits: the `index`-th of `count` seeded folds is test, the rest train."""
+        place = np.random.default_rng(seed).permutation(len(self.questions)) % count
+        return QuestionSet(
+            self.name,
+            tuple(
+                question.model_copy(update={"split": "test" if at == index else "train"})
+                for question, at in zip(self.questions, place, strict=True)
+            ),
+        )
 
     def split(self, *names: str) -> list[Question]:
         """The questions of these splits, in order."""

@@ -19,6 +19,10 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
+from models.evaluation.metrics import Entry
+from models.evaluation.plot import plot
+from models.evaluation.table import markdown as comparison_markdown
+from models.evaluation.table import table as comparison
 from tasks.settings import settings
 
 
@@ -60,7 +64,11 @@ async def markdown(key: str, text: str, description: str) -> None:
 
 async def coverage_artifact(frame: pd.DataFrame) -> None:
     """The label coverage of each worker, as a table."""
-    await table("label-coverage", frame.round(3).to_dict("records"), "Labels: wanted, measured, missing, mean score")
+    await table(
+        "label-coverage",
+        [{str(k): v for k, v in row.items()} for row in frame.round(3).to_dict("records")],
+        "Labels: wanted, measured, missing, mean score",
+    )
 
 
 async def fitness_artifacts(history: Sequence[Mapping[str, Any]], workers: Sequence[str]) -> None:
@@ -111,6 +119,26 @@ def fitness_plot(history: Sequence[Mapping[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+async def comparison_artifacts(
+    tables: Mapping[str, Sequence[Entry]], workers: Sequence[str], lines: Sequence[str], key: str = "comparison"
+) -> None:
+    """The comparison: a table per group of questions, a plot, and the gate's lines; in the UI and in `reports`."""
+    pages = []
+    for number, (group, entries) in enumerate(tables.items()):
+        rows = comparison(entries, workers)
+        await table(f"{key}-{number + 1}", [_flat(row) for row in rows], group)
+        picture = await asyncio.to_thread(plot, rows, group)
+        await asyncio.to_thread(write_report, f"{key}-{number + 1}.svg", picture)
+        pages.append(f"## {group} (n = {rows[0]['n']})\n\n{comparison_markdown(rows)}")
+    pages.append("## Who serves\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
+    await markdown(key, "\n".join(pages), "Routers against every rival, on held-out questions")
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    shares = ", ".join(f"{worker} {share:.0%}" for worker, share in row["shares"].items() if share >= 0.005)
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "shares"} | {"shares": shares}
 
 
 def write_report(name: str, content: bytes) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import BadInput
+from models.grading.question import Question
 from models.ledger.registry import Checkpoint
 from tasks.preset import BackbonePlan
 from tasks.settings import settings
@@ -52,3 +54,13 @@ def load_router(checkpoint: Checkpoint) -> Router:
             "backbone",
         )
     return Router.from_vector(backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"])
+
+
+def first_texts(questions: Sequence[Question], router: Router) -> list[str]:
+    """What the router reads of each question before the first turn."""
+    from models.fugu import transcript
+    from models.fugu.loop import LoopOptions
+    from models.fugu.rollout import first_transcript
+
+    options = LoopOptions(roles=router.roles)
+    return [transcript.text(first_transcript(q.messages, len(router.workers), options)) for q in questions]

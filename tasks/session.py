@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from models.workers.dispatch import Dispatcher
-from models.workers.pool import Pool
-
 from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool
+from models.workers.retry import RetryPolicy
 from tasks.settings import open_ledger, open_pool
 
 
@@ -51,7 +51,8 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
     budget = f"flow:{uuid.uuid4()}"
     open_budget(ledger, budget, max_usd)
     opened = open_pool(pool)
-    dispatcher = Dispatcher(ledger, opened, budget=budget)
+    # One retry layer: in a flow it is the task, whose tries Prefect shows.
+    dispatcher = Dispatcher(ledger, opened, budget=budget, retry=RetryPolicy(tries=1))
     session = Session(ledger, opened, dispatcher)
     token = _SESSION.set(session)
     try:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
 from models.errors import BadInput
 
 if TYPE_CHECKING:
-    from models.workers.pool import Pool
-
     from models.ledger.store import Ledger
+    from models.workers.pool import Pool
 
 PROJECT = Path(models.__file__).resolve().parent.parent
 """The folder of `pyproject.toml` (the package is installed in place; an image copies the tree)."""
@@ -23,12 +22,15 @@ PROJECT = Path(models.__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
 
-    model_config = SettingsConfigDict(env_prefix="FUGU_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True)
 
     home: Path = Field(PROJECT / ".fugu", description="all that is written: ledger, backbones, reports, Prefect")
     data: Path = Field(PROJECT / "data", description="pools, questions and the catalog, read only")
     ledger_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`")
     pool: str = Field("house", description="a name in `data/pools` or `home/pools`, or the path of a pool file")
+    questions: str = Field("house", description="the house's questions, or the path of a JSONL file")
+    preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
+    backbone: str = Field("house", description="the house's, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
@@ -38,6 +40,17 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         """Flow runs start in an empty folder, so no path may hang on the current one."""
         return path.expanduser().resolve()
+
+    @field_validator("pool", "questions")
+    @classmethod
+    def _absolute_file(cls, source: str) -> str:
+        return str(Path(source).expanduser().resolve()) if _is_path(source) else source
+
+    @field_validator("backbone")
+    @classmethod
+    def _absolute_folder(cls, source: str) -> str:
+        folder = Path(source).expanduser()
+        return str(folder.resolve()) if source != "house" and folder.is_dir() else source
 
     @property
     def database(self) -> str:
@@ -51,12 +64,20 @@ class Settings(BaseSettings):
             "FUGU_DATA": str(self.data),
             "FUGU_LEDGER_URL": self.ledger_url,
             "FUGU_POOL": self.pool,
+            "FUGU_QUESTIONS": self.questions,
+            "FUGU_PRESET": self.preset,
+            "FUGU_BACKBONE": self.backbone,
         }
 
 
 def settings() -> Settings:
-    """The settings of this process, now."""
-    return Settings()
+    """The settings of this process, now. Raises BadInput, naming the variable, for a value that does not fit."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "FUGU_" + str(first["loc"][0]).upper()
+        raise BadInput(f"{variable}: {first['msg']}", variable) from None
 
 
 def open_ledger() -> Ledger:
@@ -72,7 +93,7 @@ def pool_path(name_or_path: str | Path | None = None) -> Path:
     """The file of a pool. Raises BadInput, naming the pools there are, for a name that is none of them."""
     here = settings()
     wanted = str(name_or_path or here.pool)
-    if wanted.endswith((".yaml", ".yml")) or "/" in wanted:
+    if _is_path(wanted):
         return Path(wanted).expanduser().resolve()
     folders = (here.data / "pools", here.home / "pools")
     for folder in folders:
@@ -80,6 +101,10 @@ def pool_path(name_or_path: str | Path | None = None) -> Path:
             return path
     known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
     raise BadInput(f"no pool {wanted!r}: give a file's path or one of {', '.join(known) or 'none'}", "pool")
+
+
+def _is_path(source: str) -> bool:
+    return "/" in source or source.endswith((".yaml", ".yml", ".jsonl"))
 
 
 def open_pool(name_or_path: str | Path | None = None) -> Pool:

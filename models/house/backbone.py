@@ -115,9 +115,7 @@ def _train_tokenizer(lines: list[str], vocabulary: int) -> PreTrainedTokenizerFa
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
 
 
 def _pretrain(

@@ -69,6 +69,11 @@ class Ask(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def seed_for(question_id: str, repeat: int) -> int:
+    """The `seed` of an ask, from (question, repeat) alone: candidates share their workers' randomness."""
+    return int.from_bytes(hashlib.sha256(f"{question_id}#{repeat}".encode()).digest()[:4]) >> 1
+
+
 class Usage(BaseModel):
     """Tokens, as the upstream counted them."""
 

@@ -1,0 +1,46 @@
+"""`fugu measure`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deployments.commands.options import Home, MaxUsd, PoolName, PresetName, Questions, Yes
+
+REFRESH = "refresh-labels/nightly"
+
+
+def measure(
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would cost.")] = False,
+    pool: PoolName = None,
+    questions: Questions = None,
+    preset: PresetName = None,
+    max_usd: MaxUsd = None,
+    yes: Yes = False,
+    home: Home = None,
+) -> None:
+    """Measure what has no label yet, as a flow run of the running `fugu up`."""
+    from rich.console import Console
+
+    from deployments.home import find_note
+    from deployments.migrations import upgrade
+    from deployments.money import agreed_limit
+    from deployments.plan import plan
+    from deployments.progress import watch
+    from deployments.server import Server
+    from models.workers.pool import Pool
+    from tasks.settings import open_ledger, pool_path, settings
+
+    here = settings()
+    upgrade(here.database)
+    workers = Pool.load(pool_path())
+    lacking = plan(here, workers, open_ledger())
+    typer.echo(f"{lacking.missing} attempts are missing; they cost at most ${lacking.labels_usd:,.2f}")
+    if estimate or not lacking.missing:
+        return
+    note = find_note(here.home)
+    limit = agreed_limit(workers.name, "measuring", lacking.labels_usd, yes=yes, max_usd=max_usd)
+    parameters = {"pool": here.pool, "questions": here.questions, "preset": here.preset, "max_usd": limit}
+    server = Server(note.prefect)
+    watch(server, server.start_run(REFRESH, parameters), Console(), lambda: None)

@@ -1,0 +1,52 @@
+"""Options that several commands share. Those that are settings win over their `FUGU_…` variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def sets(variable: str) -> Callable[[Any], Any]:
+    """An option's callback that hands its value to `tasks.settings`, in this process and those that it starts."""
+
+    def callback(value: Any) -> Any:
+        if value is not None:
+            os.environ[variable] = str(value)
+        return value
+
+    return callback
+
+
+Home = Annotated[
+    Path | None,
+    typer.Option(callback=sets("FUGU_HOME"), help="Folder of all that is written.", show_default=".fugu"),
+]
+PoolName = Annotated[
+    str | None,
+    typer.Option("--pool", callback=sets("FUGU_POOL"), help="A pool's name, or its file.", show_default="house"),
+]
+Questions = Annotated[
+    str | None,
+    typer.Option(callback=sets("FUGU_QUESTIONS"), help="`house`, or a JSONL file.", show_default="house"),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        callback=sets("FUGU_PRESET"),
+        help="How much is measured and learned: first-light, evidence, released.",
+        show_default="first-light",
+    ),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        callback=sets("FUGU_BACKBONE"), help="`house`, a folder, or a hub's name.", show_default="house"
+    ),
+]
+MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most that may be spent, in USD.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Agree to the worst case without being asked.")]

@@ -1,0 +1,75 @@
+"""`fugu pool check`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.commands.options import Home
+
+if TYPE_CHECKING:
+    from models.workers.dispatch import Dispatcher
+    from models.workers.pool import Worker
+
+PING = "Reply with the single word: ready"
+app = typer.Typer(help="Pools of workers.", no_args_is_help=True)
+
+
+@app.callback()
+def _pools() -> None:
+    """Pools of workers."""
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name, or its file.")] = None,
+    home: Home = None,
+) -> None:
+    """Ask each worker once: is its key there, its price known, does it answer? Exit status 1 where one does not."""
+    from deployments.migrations import upgrade
+    from models.workers.dispatch import Dispatcher
+    from tasks.settings import open_ledger, open_pool, settings
+
+    pool = open_pool(name)
+    upgrade(settings().database)
+    ledger = open_ledger()
+
+    async def check_all() -> list[bool]:
+        dispatcher = Dispatcher(ledger, pool)
+        try:
+            return [await _check(worker, dispatcher) for worker in pool.workers]
+        finally:
+            await dispatcher.close()
+
+    if not all(asyncio.run(check_all())):
+        raise typer.Exit(1)
+
+
+async def _check(worker: Worker, dispatcher: Dispatcher) -> bool:
+    """One line about one worker; whether it can be used."""
+    from models.errors import FuguError
+    from models.workers.ask import Ask, Sampling
+
+    price = worker.price
+    cost = "free" if price is None else f"${price.input_per_million:g}/${price.output_per_million:g} per million tokens"
+    if worker.is_recorded:
+        typer.echo(f"{worker.name}: recorded scores only")
+        return True
+    ping = Ask(
+        scope=f"check:{uuid.uuid4()}",
+        worker=worker.name,
+        revision=worker.revision,
+        messages=({"role": "user", "content": PING},),
+        sampling=Sampling(max_tokens=64),
+    )
+    try:
+        worker.key()
+        reply = await dispatcher.ask(ping)
+    except FuguError as error:
+        typer.echo(f"{worker.name}: {worker.model}, {cost}: {type(error).__name__}: {error}")
+        return False
+    typer.echo(f"{worker.name}: {worker.model}, {cost}: answers in {reply.seconds:.2f} s")
+    return True

@@ -1,0 +1,26 @@
+"""`fugu import-scores`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.commands.options import Home
+
+
+def import_scores(
+    file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: score in [0, 1]}.")],
+    name: Annotated[str | None, typer.Option(help="The pool's name.", show_default="the file's")] = None,
+    home: Home = None,
+) -> None:
+    """Take recorded scores as labels of recorded workers, which can be learned from but not asked."""
+    from deployments.migrations import upgrade
+    from tasks.scores import import_scores as import_file
+    from tasks.settings import open_ledger, settings
+
+    upgrade(settings().database)
+    done = import_file(file.resolve(), name or file.stem, open_ledger())
+    typer.echo(f"{done.count} questions with the scores of {len(done.workers)} workers: pool {done.pool}")
+    typer.echo(f"questions {done.questions}")

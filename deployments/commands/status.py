@@ -1,0 +1,78 @@
+"""`fugu status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from deployments.commands.options import Home, PoolName
+
+if TYPE_CHECKING:
+    from models.ledger.registry import Champion
+    from models.ledger.store import Ledger
+    from models.workers.pool import Pool
+
+
+def status(pool: PoolName = None, home: Home = None) -> None:
+    """What runs, who serves, what has been measured, what it has cost."""
+    from deployments.migrations import upgrade
+    from models.ledger import registry
+    from models.workers.pool import Pool
+    from tasks.settings import open_ledger, pool_path, settings
+
+    here = settings()
+    upgrade(here.database)
+    ledger = open_ledger()
+    typer.echo(f"home      {here.home}")
+    for line in _running():
+        typer.echo(line)
+    for model in ("fugu", "trinity"):
+        typer.echo(f"{model:<10}{_champion(registry.champion(ledger, model))}")
+    for line in _labels(ledger, Pool.load(pool_path())):
+        typer.echo(line)
+    typer.echo(f"spent     {_spent(ledger)}")
+
+
+def _running() -> list[str]:
+    from deployments.home import find_note
+    from models.errors import NotFound
+    from tasks.settings import settings
+
+    try:
+        note = find_note(settings().home)
+    except NotFound:
+        return ["running   no"]
+    return [f"endpoint  {note.endpoint}/v1" if note.endpoint else "endpoint  starting", f"Prefect   {note.prefect}"]
+
+
+def _champion(champion: Champion | None) -> str:
+    if champion is None:
+        return "no champion yet"
+    target = champion.target
+    who = target.get("worker") or f"router {target['checkpoint'][:12]}"
+    return f"{who} since {champion.since:%Y-%m-%d %H:%M} UTC: {champion.reason}"
+
+
+def _labels(ledger: Ledger, pool: Pool) -> list[str]:
+    """A line for each worker: questions labelled, mean score, age of the newest label."""
+    from models.ledger.labels import labels
+
+    frame = labels(ledger, pool=pool.name)
+    lines = [f"labels    {len(frame)} of pool {pool.name}"]
+    for name in pool.names:
+        mine = frame[frame["worker"] == name]
+        if mine.empty:
+            lines.append(f"  {name}: none")
+            continue
+        hours = mine["age_s"].max() / 3600
+        lines.append(f"  {name}: {len(mine)} questions, mean score {mine['score'].mean():.3f}, up to {hours:.1f} h old")
+    return lines
+
+
+def _spent(ledger: Ledger) -> str:
+    from models.ledger.accounts import spend
+
+    total = spend(ledger)
+    doubt = f", {total['maybe_paid']} that died in flight: at most ${total['maybe_usd']:,.2f} more"
+    return f"${total['usd']:,.2f} for {total['calls']} calls{doubt if total['maybe_paid'] else ''}"

@@ -1,0 +1,33 @@
+"""`fugu fetch` and `fugu verify`: the released router, which is no part of this project."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from deployments.commands.options import Home
+
+Released = Annotated[Literal["trinity"], typer.Argument(help="What was released.")]
+
+
+def fetch(what: Released, home: Home = None) -> None:
+    """Get the released vector, its backbone and its cases from where they are public, at pinned revisions."""
+    from models.fugu import released
+    from tasks.settings import settings
+
+    here = settings()
+    typer.echo(f"all of it is in {released.fetch(here.data / 'catalog.yaml', here.home, typer.echo)}")
+
+
+def verify(what: Released, home: Home = None) -> None:
+    """Run the released cases on the released router. Exit status 1 where a decision is not the known one."""
+    from models.fugu import released
+    from tasks.settings import settings
+
+    here = settings()
+    found = released.verify(here.data / "catalog.yaml", here.home)
+    typer.echo(f"{found.cases} cases: worker right in {found.workers}, role in {found.roles}, both in {found.both}")
+    if found.others:
+        typer.echo(f"not as known: {', '.join(found.others)}")
+        raise typer.Exit(1)

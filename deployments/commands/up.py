@@ -1,0 +1,36 @@
+"""`fugu up`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deployments.commands.options import Backbone, Home, MaxUsd, PoolName, PresetName, Questions, Yes, sets
+
+
+def up(
+    once: Annotated[bool, typer.Option("--once", help="End after the first question.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(callback=sets("FUGU_PORT"), help="The endpoint's port; 0: a free one.", show_default="8000"),
+    ] = None,
+    prefect_port: Annotated[
+        int | None,
+        typer.Option(callback=sets("FUGU_PREFECT_PORT"), help="Prefect's port; 0: a free one.", show_default="4200"),
+    ] = None,
+    pool: PoolName = None,
+    questions: Questions = None,
+    preset: PresetName = None,
+    backbone: Backbone = None,
+    max_usd: MaxUsd = None,
+    yes: Yes = False,
+    home: Home = None,
+) -> None:
+    """Measure the pool, learn a router, serve it; what is there already is not done again. Ctrl-C ends all of it."""
+    from rich.console import Console
+
+    from deployments.up import Options, bring_up
+    from tasks.settings import settings
+
+    raise typer.Exit(bring_up(Options(once=once, yes=yes, max_usd=max_usd), settings(), Console()))

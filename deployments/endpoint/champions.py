@@ -1,0 +1,107 @@
+"""Who serves each model name: read from the registry, loaded in a thread, swapped between two requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.errors import BadInput, NotFound
+from models.ledger.registry import Champion
+from models.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from models.fugu.router import Router
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 30.0
+"""How long a champion that could not be loaded is left alone."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The promoted answerer of one model name: a router, or the worker that answers everything."""
+
+    champion: Champion
+    router: Router | None = None
+    worker: str | None = None
+
+
+class Champions:
+    """Seats by model name. A request keeps the seat that it began with, whatever is promoted meanwhile."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        pool: Pool,
+        read: Callable[[str], Champion | None],
+        load_router: Callable[[str], Router],
+    ) -> None:
+        self.names, self._pool, self._read, self._load_router = names, pool, read, load_router
+        self._seats: dict[str, Seat] = {}
+        self._failed: dict[tuple[str, int], float] = {}
+        self._reading = True
+
+    def seat(self, name: str) -> Seat | None:
+        return self._seats.get(name)
+
+    @property
+    def complete(self) -> bool:
+        return all(name in self._seats for name in self.names)
+
+    async def watch(self, every_s: float) -> None:
+        """Follow the registry until cancelled: one read in `every_s` seconds."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(every_s)
+
+    async def refresh(self) -> None:
+        """Read the registry once and seat what was promoted. Where that fails, the old seats stay."""
+        try:
+            found = await asyncio.to_thread(lambda: [self._read(name) for name in self.names])
+        except Exception as error:
+            if self._reading:
+                log.error("the registry cannot be read: %s", type(error).__name__)
+            self._reading = False
+            return
+        self._reading = True
+        for champion in found:
+            if champion is not None and self._is_new(champion):
+                await self._promote(champion)
+
+    def _is_new(self, champion: Champion) -> bool:
+        seat = self._seats.get(champion.model)
+        if seat is not None and seat.champion.version == champion.version:
+            return False
+        return time.monotonic() >= self._failed.get((champion.model, champion.version), 0.0)
+
+    async def _promote(self, champion: Champion) -> None:
+        try:
+            seat = await self._load(champion)
+        except Exception as error:
+            self._failed[champion.model, champion.version] = time.monotonic() + RETRY_S
+            log.error("champion %d of %s cannot serve: %s", champion.version, champion.model, error)
+            return
+        self._seats[champion.model] = seat
+        log.info("champion %d of %s serves: %s", champion.version, champion.model, champion.target)
+
+    async def _load(self, champion: Champion) -> Seat:
+        target = champion.target
+        if target["kind"] == "worker":
+            if self._pool.worker(target["worker"]).is_recorded:
+                raise BadInput(f"the worker {target['worker']!r} is known from recorded scores only")
+            return Seat(champion, worker=target["worker"])
+        # Both models are usually served by one checkpoint: it is in memory once.
+        for seat in self._seats.values():
+            if seat.router is not None and seat.champion.target == target:
+                return Seat(champion, router=seat.router)
+        router = await asyncio.to_thread(self._load_router, target["checkpoint"])
+        if not set(router.workers) & set(self._pool.names):
+            raise NotFound("the router knows none of the pool's workers")
+        # The first forward pays for lazy set-up; no request should.
+        await asyncio.to_thread(router.decide, [{"role": "user", "content": "ready"}])
+        return Seat(champion, router=router)

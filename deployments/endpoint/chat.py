@@ -1,0 +1,155 @@
+"""The chat-completions route: one request read, answered whole or as a stream, logged and recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from uuid import uuid4
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from deployments.endpoint.abilities import candidates
+from deployments.endpoint.champions import Champions
+from deployments.endpoint.exchange import TRINITY, Answer, Exchange
+from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.problems import Problem, not_ready, problem_of, unknown_model
+from deployments.endpoint.receipt import Receipt
+from deployments.endpoint.request import ChatRequest
+from deployments.endpoint.response import DONE, HEARTBEAT, Envelope, encode, event
+from deployments.endpoint.streaming import EventStream, Feed, Item, read_body, unless_gone
+from models.errors import BadInput
+from models.ledger.requests import record_request
+
+log = logging.getLogger(__name__)
+
+CLIENT_GONE = 499
+"""Nobody reads this status; the log and the ledger keep it."""
+
+
+class Chat:
+    """The route and the writing that follows its answers."""
+
+    def __init__(self, parts: Parts, options: Options, champions: Champions) -> None:
+        self._parts, self._options, self._champions = parts, options, champions
+        self._afterwards: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Wait until every answered request is in the ledger."""
+        if self._afterwards:
+            await asyncio.wait(self._afterwards)
+
+    async def respond(self, request: Request) -> Response:
+        receipt = Receipt(f"chatcmpl-{uuid4().hex}", request.headers.get("X-Fugu-Trace") == "1")
+        try:
+            exchange = receipt.exchange = await self._exchange(request, receipt.id)
+            return await (self._stream if exchange.chat.stream else self._whole)(request, exchange, receipt)
+        except ClientDisconnect:
+            self._finish(receipt, CLIENT_GONE)
+            return Response(status_code=CLIENT_GONE)
+        except Exception as error:
+            problem = problem_of(error, trace=receipt.trace)
+            self._finish(receipt, problem.status, error)
+            return problem_response(problem, receipt.headers())
+
+    async def _exchange(self, request: Request, id: str) -> Exchange:
+        if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
+            # A web page may post plain text to any address unasked; it may not post JSON.
+            raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
+        chat = ChatRequest.parse(await read_body(request, self._options.max_body_bytes, self._options.body_s))
+        if chat.model not in self._champions.names:
+            raise unknown_model(chat.model)
+        if chat.model == TRINITY:
+            chat.refuse_tools()
+        allowed = candidates(self._parts.pool, chat, _wanted(request, chat))
+        seat = self._champions.seat(chat.model)
+        if seat is None:
+            raise not_ready(f"the model {chat.model!r} is not loaded yet")
+        return Exchange(id, chat, seat, self._parts, allowed, self._options.turns)
+
+    async def _whole(self, request: Request, exchange: Exchange, receipt: Receipt) -> Response:
+        answer = await unless_gone(request, exchange.answer())
+        envelope = Envelope(receipt.id, receipt.created, exchange.chat.model)
+        body = envelope.completion(answer.text, answer.tool_calls, answer.finish_reason, exchange.usage)
+        self._finish(receipt, 200)
+        return Response(encode(receipt.disclose(body)), 200, receipt.headers(), "application/json")
+
+    async def _stream(self, request: Request, exchange: Exchange, receipt: Receipt) -> Response:
+        feed = Feed(exchange.answer)
+        try:
+            # What fails before the first byte keeps its own HTTP status.
+            first = await unless_gone(request, feed.get(self._options.heartbeat_s))
+            if isinstance(first, Exception):
+                raise first
+        except BaseException:
+            await feed.close()
+            raise
+
+        async def close() -> None:
+            await feed.close()
+            self._finish(receipt, receipt.status or CLIENT_GONE, receipt.error)
+
+        return EventStream(self._events(first, feed, exchange, receipt), close, receipt.headers())
+
+    async def _events(
+        self, item: Item | None, feed: Feed, exchange: Exchange, receipt: Receipt
+    ) -> AsyncIterator[bytes]:
+        envelope = Envelope(receipt.id, receipt.created, exchange.chat.model)
+        while item is None:
+            yield HEARTBEAT
+            item = await feed.get(self._options.heartbeat_s)
+        if not isinstance(item, Exception):
+            yield event(envelope.chunk({"role": "assistant", "content": ""}))
+        while item is None or isinstance(item, dict):
+            yield HEARTBEAT if item is None else event(envelope.chunk(item))
+            item = await feed.get(self._options.heartbeat_s)
+        if isinstance(item, Exception):
+            # The status line has gone out: the stream itself has to say it.
+            problem = problem_of(item, trace=receipt.trace)
+            receipt.status, receipt.error = problem.status, item
+            yield event(problem.body())
+            return
+        receipt.status = 200
+        for chunk in _closing(item, envelope, exchange, receipt):
+            yield chunk
+
+    def _finish(self, receipt: Receipt, status: int, error: Exception | None = None) -> None:
+        """Log the request now, write its row in the background: no answer waits for the disk."""
+        row = receipt.row(status, error)
+        log.info("%s", encode(row).decode())
+        if receipt.exchange is not None:
+            task = asyncio.create_task(self._record(row))
+            self._afterwards.add(task)
+            task.add_done_callback(self._afterwards.discard)
+
+    async def _record(self, row: dict[str, object]) -> None:
+        try:
+            await asyncio.to_thread(record_request, self._parts.ledger, row)
+        except Exception as error:
+            log.error("request %s could not be recorded: %s", row["id"], type(error).__name__)
+
+
+def _closing(answer: Answer, envelope: Envelope, exchange: Exchange, receipt: Receipt) -> list[bytes]:
+    chunks = [envelope.chunk({}, answer.finish_reason)]
+    if exchange.chat.stream_options.include_usage:
+        chunks.append(envelope.usage_chunk(exchange.usage))
+    chunks[-1] = receipt.disclose(chunks[-1])
+    return [*map(event, chunks), DONE]
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """An error answer; what the problem says of headers goes before `headers`."""
+    merged = {**(headers or {}), **problem.headers}
+    return Response(encode(problem.body()), problem.status, merged, "application/json")
+
+
+def _wanted(request: Request, chat: ChatRequest) -> list[str] | None:
+    """The caller's own list of workers: of the field and the header, where both are given, both have to allow."""
+    listed, header = chat.fugu.allowed_workers, request.headers.get("X-Fugu-Workers")
+    if header is None:
+        return listed
+    named = [name.strip() for name in header.split(",") if name.strip()]
+    if not named:
+        raise BadInput("X-Fugu-Workers names no worker", "X-Fugu-Workers")
+    return named if listed is None else [name for name in listed if name in named]

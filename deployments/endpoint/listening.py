@@ -1,0 +1,62 @@
+"""The socket that the endpoint listens on, loopback only, and the word of where it is."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import os
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from models.errors import BadInput
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Port 0 takes a free one.
+
+    Raises BadInput for a host that is not loopback (there are no keys yet that would keep strangers out) and
+    for a port that cannot be had, naming it and the flag.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise BadInput(f"--host {host}: {error.strerror}", "host") from None
+    if not ipaddress.ip_address(address[0]).is_loopback:
+        raise BadInput(f"--host {host} is not loopback; the endpoint serves its own machine only", "host")
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        raise BadInput(f"port {port} {reason}; choose another with --port (0 takes a free one)", "port") from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Announcing(uvicorn.Server):
+    """Says its URL when it takes requests: one line of JSON on stdout and, if asked, a file written at once."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, file: Path | None) -> None:
+        super().__init__(config)
+        self._word = json.dumps({"url": url_of(listening), "pid": os.getpid()}) + "\n"
+        self._file = file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        print(self._word, end="", flush=True)
+        if self._file is not None:
+            partial = self._file.with_name(self._file.name + ".partial")
+            partial.write_text(self._word)
+            partial.replace(self._file)

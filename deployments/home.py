@@ -1,0 +1,78 @@
+"""One `fugu up` a home: the lock that says so, and the note in which other commands find it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from models.errors import NotFound, PermanentError
+
+LINGER_S = 20.0
+"""How long to wait for what a killed `fugu up` left to its guards, which hold the lock until all has ended."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """URLs. `endpoint` is empty until it is ready."""
+
+    prefect: str
+    endpoint: str = ""
+
+
+@contextlib.contextmanager
+def locked(home: Path) -> Iterator[IO[str]]:
+    """Hold the home. Raises PermanentError when another `fugu up` does."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("a+") as lock:
+        deadline = time.monotonic() + LINGER_S
+        while not _try(lock):
+            lock.seek(0)
+            owner = lock.read().strip()
+            if (owner.isdigit() and psutil.pid_exists(int(owner))) or time.monotonic() > deadline:
+                raise PermanentError(f"`fugu up` runs already on {home} (process {owner or 'unknown'})")
+            time.sleep(0.1)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield lock
+        finally:
+            _note(home).unlink(missing_ok=True)
+
+
+def _try(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _note(home: Path) -> Path:
+    return home / "up.json"
+
+
+def leave_note(home: Path, note: Note) -> None:
+    """Say where things are."""
+    partial = home / "up.json.partial"
+    partial.write_text(json.dumps(asdict(note)))
+    partial.replace(_note(home))
+
+
+def find_note(home: Path) -> Note:
+    """What the running `fugu up` left. Raises NotFound where none runs."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        note = Note(**json.loads(_note(home).read_text()))
+        with (home / "up.lock").open("a+") as lock:
+            if not _try(lock):
+                return note
+    raise NotFound(f"nothing runs on {home}: start it with `fugu up`")

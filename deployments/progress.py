@@ -1,0 +1,85 @@
+"""A flow run, watched: bars on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from deployments.server import Run, Server
+from models.errors import PermanentError
+
+LINE_EVERY = 25
+"""Per cent of progress between two plain lines."""
+
+
+class Display(AbstractContextManager["Display"]):
+    """What each subflow of a run is doing."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+        self._told: dict[str, str] = {}
+        self._bars: dict[str, TaskID] = {}
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console) if console.is_terminal else None
+
+    def __enter__(self) -> Display:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, run: Run, percent: float | None) -> None:
+        """Bring one subflow's bar, or line, up to date."""
+        if self._progress is None:
+            self._line(run, percent)
+        else:
+            self._bar(self._progress, run, percent)
+
+    def _line(self, run: Run, percent: float | None) -> None:
+        step = "" if percent is None or run.final else f" {int(percent) // LINE_EVERY * LINE_EVERY} %"
+        text = f"{run.name}: {run.state.lower()}{step}"
+        if self._told.get(run.id) != text:
+            self._told[run.id] = text
+            self._console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", highlight=False, markup=False)
+
+    def _bar(self, progress: Progress, run: Run, percent: float | None) -> None:
+        if run.id not in self._bars:
+            self._bars[run.id] = progress.add_task(run.name, total=None)
+        bar = self._bars[run.id]
+        if run.state == "COMPLETED":
+            progress.update(bar, total=100, completed=100)
+            progress.stop_task(bar)
+        elif run.final:
+            progress.update(bar, description=f"{run.name}: {run.state.lower()}")
+            progress.stop_task(bar)
+        elif percent is not None:
+            progress.update(bar, total=100, completed=percent)
+
+
+def watch(server: Server, run: Run, console: Console, alive: Callable[[], None]) -> None:
+    """Show a run until it ends. `alive` raises when a process that it needs has gone.
+
+    Raises PermanentError with the run's own message where it did not complete.
+    """
+    with Display(console) as display:
+        while not run.final:
+            time.sleep(0.5)
+            alive()
+            run = server.run(run.id)
+            children = server.children(run.id)
+            percents = server.progress([run.id, *(child.id for child in children)])
+            for child in children or [run]:
+                display.show(child, percents.get(child.id))
+    if run.state != "COMPLETED":
+        raise PermanentError(f"{run.name} {run.state.lower()}: {run.message} ({server.url}/runs/flow-run/{run.id})")

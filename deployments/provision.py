@@ -1,0 +1,84 @@
+"""Brings a Prefect server to what `prefect.yaml` says: its work pools, then its deployments.
+
+    python -m deployments.provision [FILE]
+
+Run again it changes nothing. `fugu up` leaves it out where `digest` and `names` say that nothing has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import flows
+from tasks.settings import settings
+
+PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
+POOLS = {"cpu": 4, "gpu": 1}
+"""Flow runs at a time: labelling waits on workers, learning fills the machine."""
+
+
+def digest(environment: Mapping[str, str], file: Path) -> str:
+    """Changes whenever a deployment would: with the file, a flow's source, or a variable that the file reads."""
+    parts = [file.read_bytes(), *(path.read_bytes() for path in sorted(Path(flows.__path__[0]).glob("*.py")))]
+    parts += [f"{name}={value}".encode() for name, value in sorted(environment.items()) if name[:5] == "FUGU_"]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def record(home: Path) -> Path:
+    """Where the digest of what the home's server was last given is kept, beside the server's database."""
+    return home / "prefect" / "deployed.sha256"
+
+
+def names(file: Path) -> set[tuple[str, str]]:
+    """Each deployment's entrypoint and name."""
+    return {(deployment["entrypoint"], deployment["name"]) for deployment in _deployments(file)}
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Wait for the server that PREFECT_API_URL names, then make the pools and apply the file."""
+    file = Path(arguments[0]).resolve() if arguments else PREFECT_FILE
+    os.environ.update(settings().environment(), FUGU_PYTHON=sys.executable)
+    for deployment in _deployments(file):
+        importlib.import_module(deployment["entrypoint"].split(":")[0])
+    asyncio.run(_make_pools())
+
+    from prefect.cli import app
+
+    sys.argv[1:] = ["--no-prompt", "deploy", "--prefect-file", str(file), "--all"]
+    app()
+
+
+async def _make_pools() -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    async with get_client() as client:
+        while await client.api_healthcheck() is not None:
+            await asyncio.sleep(0.2)
+        for name, limit in POOLS.items():
+            pool = WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit)
+            try:
+                await client.create_work_pool(pool)
+            except ObjectAlreadyExists:
+                continue
+
+
+def _deployments(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,170 @@
+"""The Prefect server of a home: its environment, and the few requests that `fugu up` makes to it.
+
+Plain HTTP, so that the supervisor starts without importing Prefect (about 2 s).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from models.errors import NotFound, PermanentError
+from tasks.settings import Settings
+
+ORPHANED = ("PENDING", "RUNNING", "PAUSED", "CANCELLING")
+"""States of a run whose process cannot be alive when the server starts."""
+
+TUNED = {
+    # One transaction per event starves everything else on SQLite (measured on Prefect 3.8.8: three tasks in an
+    # async flow 1.5 s by default, 0.24 s so); a flush interval below 1 is truncated to 0 and spins.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "models",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def environment(here: Settings, url: str) -> dict[str, str]:
+    """What every process of a home runs in: the caller's environment, tuned, held to this home and server.
+
+    The caller's own `PREFECT_…` variables win over the tuned ones, but not over where the server is.
+    """
+    elsewhere = {"PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_UI_API_URL"}
+    inherited = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    prefect_home = here.home / "prefect"
+    database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}"}
+    return {
+        **TUNED,
+        **database,
+        **inherited,
+        **here.environment(),
+        "FUGU_PYTHON": sys.executable,
+        "PREFECT_HOME": str(prefect_home),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def command(port: int) -> list[str]:
+    """The server, without the parent process that `prefect server start` keeps beside it."""
+    application = "prefect.server.api.server:create_app"
+    return ["uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def free_port(host: str, port: int, flag: str) -> int:
+    """The port itself, or a free one for 0. Raises PermanentError, naming port and flag, when it is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PermanentError(
+                f"port {port} on {host} cannot be used ({error.strerror}): choose another with {flag}, 0 for a free one"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A flow run as the server tells it."""
+
+    id: str
+    name: str
+    state: str
+    message: str
+
+    @property
+    def final(self) -> bool:
+        return self.state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+class Server:
+    """The requests. `url` is the server's root, where its UI is."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=f"{url}/api", timeout=30, trust_env=False)
+
+    def healthy(self) -> bool:
+        try:
+            return self._http.get("/health", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def deployments(self) -> set[tuple[str, str]]:
+        """Entrypoint and name of each deployment that the server has."""
+        return {(row["entrypoint"], row["name"]) for row in self._post("/deployments/filter", {})}
+
+    def has_pools(self, names: Iterable[str]) -> bool:
+        """Whether the server has work pools by all these names."""
+        return set(names) <= {row["name"] for row in self._post("/work_pools/filter", {})}
+
+    def start_run(self, deployment: str, parameters: dict[str, Any]) -> Run:
+        """Schedule `flow-name/variant` now. Raises NotFound for a deployment that was never applied."""
+        reply = self._http.get(f"/deployments/name/{deployment}")
+        if reply.status_code == 404:
+            raise NotFound(f"the Prefect server at {self.url} has no deployment {deployment!r}")
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return _run(self._post(f"/deployments/{_json(reply)['id']}/create_flow_run", body))
+
+    def run(self, run_id: str) -> Run:
+        return _run(_json(self._http.get(f"/flow_runs/{run_id}")))
+
+    def children(self, run_id: str) -> list[Run]:
+        """The subflow runs of a run, in the order in which they started."""
+        found = self._filter_runs({"parent_flow_run_id": {"any_": [run_id]}}, sort="START_TIME_ASC")
+        return [_run(row) for row in found]
+
+    def progress(self, run_ids: list[str]) -> dict[str, float]:
+        """The newest progress artifact, in per cent, of those runs that have one."""
+        wanted = {"type": {"any_": ["progress"]}, "flow_run_id": {"any_": run_ids}}
+        rows = self._post("/artifacts/filter", {"artifacts": wanted, "sort": "CREATED_DESC"})
+        return {row["flow_run_id"]: float(row["data"]) for row in reversed(rows)}
+
+    def end_orphans(self) -> int:
+        """Set to Crashed what ran when an earlier server died, and drop what was to have started meanwhile.
+
+        To be called before a pool worker runs: nothing of this server can be alive then.
+        """
+        due = {"before_": datetime.now(UTC).isoformat()}
+        died = {"state": {"type": {"any_": list(ORPHANED)}}}
+        missed = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": due}
+        return self._end(died, "CRASHED", "Its process ended with an earlier `fugu up`.") + self._end(
+            missed, "CANCELLED", "It was due while `fugu up` was not running."
+        )
+
+    def _end(self, wanted: dict[str, Any], kind: str, message: str) -> int:
+        rows = self._filter_runs(wanted)
+        for row in rows:
+            body = {"state": {"type": kind, "message": message}, "force": True}
+            self._post(f"/flow_runs/{row['id']}/set_state", body)
+        return len(rows)
+
+    def _filter_runs(self, wanted: dict[str, Any], sort: str = "EXPECTED_START_TIME_DESC") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._post("/flow_runs/filter", {"flow_runs": wanted, "sort": sort})
+        return found
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        return _json(self._http.post(path, json=body))
+
+
+def _json(reply: httpx.Response) -> Any:
+    reply.raise_for_status()
+    return reply.json()
+
+
+def _run(row: dict[str, Any]) -> Run:
+    state = row.get("state") or {}
+    return Run(row["id"], row["name"], state.get("type", ""), state.get("message") or "")

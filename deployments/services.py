@@ -1,0 +1,107 @@
+"""The processes of `fugu up`: each under a guard that ends it, and all below it, when this process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from models.errors import PermanentError
+
+GRACE_S = 5.0
+"""Between SIGTERM and SIGKILL."""
+
+
+class ServiceEnded(PermanentError):
+    """A process that `fugu up` needs ended by itself."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One guarded process; what it writes goes to `log`. One that `stays` has no business ending by itself."""
+
+    name: str
+    log: Path
+    stays: bool
+    guard: subprocess.Popen[bytes]
+
+    def check(self) -> None:
+        """Raises ServiceEnded once the process has failed, or ended though it should stay, naming its log."""
+        status = self.guard.poll()
+        if status is not None and (self.stays or status != 0):
+            raise ServiceEnded(f"{self.name} ended with status {status}: see {self.log}")
+
+    @property
+    def ended(self) -> bool:
+        return self.guard.poll() is not None
+
+    def release(self) -> None:
+        """Give the order to stop; returns at once."""
+        if self.guard.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.guard.stdin.close()
+
+
+class Services:
+    """A context: on the way out all that was started is stopped, the last started first, within a bound."""
+
+    def __init__(self, home: Path, lock: IO[str] | None = None) -> None:
+        self.logs = home / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._folder = home
+        self._inherited = () if lock is None else (lock.fileno(),)
+        self._running: list[Service] = []
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, stays: bool = True
+    ) -> Service:
+        """Start a command (its first word is a module of this Python) in the home, with exactly this environment.
+
+        The guard, not the command, keeps the home's lock, so that the home counts as in use until all has ended.
+        """
+        log = self.logs / f"{name}.log"
+        with log.open("wb") as output:
+            guard = subprocess.Popen(
+                [sys.executable, "-m", "deployments.guard", str(GRACE_S), sys.executable, "-m", *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=self._folder,
+                pass_fds=self._inherited,
+                start_new_session=True,
+            )
+        service = Service(name, log, stays, guard)
+        self._running.append(service)
+        return service
+
+    def check(self) -> None:
+        """Raises ServiceEnded when a process is gone that should not be."""
+        for service in self._running:
+            service.check()
+
+    def stop(self) -> None:
+        """End everything: what works on the Prefect server first, then the server, which was started first."""
+        for group in (self._running[1:], self._running[:1]):
+            for service in group:
+                service.release()
+            for service in group:
+                try:
+                    service.guard.wait(GRACE_S + 3)
+                except subprocess.TimeoutExpired:
+                    service.guard.kill()
+                    service.guard.wait()
+        self._running.clear()
+
+    def __enter__(self) -> Services:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,213 @@
+"""`fugu up`: a Prefect server, its pools, the first learning where it is missing, the endpoint; until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from rich.console import Console
+from rich.markdown import Markdown
+
+from deployments import provision, server
+from deployments.home import Note, leave_note, locked
+from deployments.migrations import upgrade
+from deployments.money import agreed_limit
+from deployments.plan import plan
+from deployments.progress import watch
+from deployments.server import Server
+from deployments.services import Service, Services
+from models.errors import PermanentError
+from models.workers.pool import Pool
+from tasks.settings import Settings, open_ledger, pool_path
+
+ENDPOINT = "deployments.endpoint"
+FIRST_LIGHT = "first-light/local"
+QUESTION = "What is 17 * 24 + 5?"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What this start was asked for; where things are and what is learned come from the settings."""
+
+    once: bool = False
+    yes: bool = False
+    max_usd: float | None = None
+
+
+class Stopped(BaseException):
+    """Ctrl-C, SIGTERM or SIGHUP. No error, so that no handler of errors swallows it."""
+
+
+def bring_up(options: Options, here: Settings, console: Console) -> int:
+    """Start what is not there, ask one question, stay until told to stop; then end all that was started.
+
+    Returns the exit status: 0 once it was ready, 130 where it was stopped before.
+    Raises PermanentError for a taken port, a home in use, an unagreed cost, a process or flow run that failed.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    start = Start(here, console)
+    try:
+        with locked(here.home) as lock:
+            start.check_ports()
+            max_usd = _agree(options, here)
+            with Services(here.home, lock) as services:
+                start.run(services, max_usd)
+                while not options.once:
+                    services.check()
+                    time.sleep(1)
+    except Stopped:
+        return 0 if start.ready else 130
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def _agree(options: Options, here: Settings) -> float | None:
+    """What may be spent on what is missing; `None` where nothing is."""
+    upgrade(here.database)
+    pool, ledger = Pool.load(pool_path()), open_ledger()
+    lacking = plan(here, pool, ledger)
+    ledger.close()
+    if lacking.nothing_missing:
+        return None
+    what = f"learning with preset {here.preset!r}"
+    return agreed_limit(pool.name, what, lacking.usd, yes=options.yes, max_usd=options.max_usd)
+
+
+class Start:
+    """The steps of one start, each told with the seconds since the first."""
+
+    def __init__(self, here: Settings, console: Console) -> None:
+        self.here, self.console, self.ready = here, console, False
+        self._began = time.monotonic()
+
+    def check_ports(self) -> None:
+        """Raises PermanentError for a port that is taken, before anything is started."""
+        server.free_port(self.here.host, self.here.port, "--port")
+        port = server.free_port("127.0.0.1", self.here.prefect_port, "--prefect-port")
+        self._prefect = f"http://127.0.0.1:{port}"
+        self._server_command = server.command(port)
+
+    def run(self, services: Services, max_usd: float | None) -> None:
+        """Bring everything up; learn first where `max_usd` says so."""
+        environment = server.environment(self.here, self._prefect)
+        services.start("prefect-server", self._server_command, environment)
+        announcement = self._start_endpoint(services, environment)
+        self._start_pools(services, environment)
+        if max_usd is None:
+            self.say("nothing is missing: nothing is scheduled")
+        else:
+            self._learn(services, max_usd)
+        endpoint = self._wait_for_endpoint(services, announcement)
+        answer = ask(endpoint, QUESTION)
+        self.ready = True
+        self.say(f"fugu was asked {QUESTION!r} and answered {answer!r}")
+        leave_note(self.here.home, Note(prefect=self._prefect, endpoint=endpoint))
+        self._tell(endpoint)
+
+    def say(self, text: str) -> None:
+        """One line, with the time."""
+        seconds = time.monotonic() - self._began
+        self.console.print(f"{seconds:6.1f} s  {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def _start_endpoint(self, services: Services, environment: Mapping[str, str]) -> Path:
+        announcement = self.here.home / "endpoint.json"
+        announcement.unlink(missing_ok=True)
+        where = ["--host", self.here.host, "--port", str(self.here.port), "--announce", str(announcement)]
+        services.start("endpoint", [ENDPOINT, *where], environment)
+        return announcement
+
+    def _start_pools(self, services: Services, environment: Mapping[str, str]) -> None:
+        """Wait for the server, give it what it is to know, and start a worker for each pool."""
+        wanted = provision.digest(environment, provision.PREFECT_FILE)
+        record = provision.record(self.here.home)
+        known = record.is_file() and record.read_text() == wanted
+        # It imports Prefect and the flows while the server starts, then waits for it.
+        provisioning = None if known else self._provision(services, environment)
+        prefect = Server(self._prefect)
+        _until(prefect.healthy, services)
+        leave_note(self.here.home, Note(prefect=self._prefect))
+        self.say(f"the Prefect server is up: {self._prefect}")
+        if known and not provision.names(provision.PREFECT_FILE) <= prefect.deployments():
+            provisioning = self._provision(services, environment)
+        if ended := prefect.end_orphans():
+            self.say(f"{ended} flow runs of an earlier start were set to their end")
+        _until(lambda: prefect.has_pools(provision.POOLS), services)
+        for pool in provision.POOLS:
+            command = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool]
+            services.start(f"worker-{pool}", command, environment)
+        if provisioning is not None:
+            _until(lambda: provisioning.ended, services)
+            record.write_text(wanted)
+        self.say("the pools cpu and gpu have their workers, the deployments are applied")
+
+    def _provision(self, services: Services, environment: Mapping[str, str]) -> Service:
+        return services.start("provision", ["deployments.provision", str(provision.PREFECT_FILE)], environment, stays=False)
+
+    def _learn(self, services: Services, max_usd: float) -> None:
+        prefect = Server(self._prefect)
+        parameters = {
+            "pool": self.here.pool,
+            "questions": self.here.questions,
+            "preset": self.here.preset,
+            "backbone": self.here.backbone,
+            "max_usd": max_usd,
+        }
+        run = prefect.start_run(FIRST_LIGHT, parameters)
+        self.say(f"{FIRST_LIGHT} is scheduled: {self._prefect}/runs/flow-run/{run.id}")
+        watch(prefect, run, self.console, services.check)
+        self.say(f"{FIRST_LIGHT} is done")
+
+    def _wait_for_endpoint(self, services: Services, announcement: Path) -> str:
+        _until(announcement.is_file, services)
+        url = str(json.loads(announcement.read_text())["url"])
+        _until(lambda: _is_ready(url), services)
+        self.say(f"the endpoint is ready: {url}/v1")
+        return url
+
+    def _tell(self, endpoint: str) -> None:
+        comparison = self.here.home / "reports" / "comparison.md"
+        if comparison.is_file():
+            self.console.print(Markdown(comparison.read_text(encoding="utf-8")))
+        self.console.print(
+            f"endpoint  {endpoint}/v1  (models fugu and trinity)\n"
+            f"Prefect   {self._prefect}\nreports   {self.here.home / 'reports'}\nlogs      {self.here.home / 'logs'}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def ask(endpoint: str, question: str) -> str:
+    """What `fugu` answers, through the official client. Raises PermanentError with the endpoint's own words."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key="local", max_retries=0, timeout=120)
+    try:
+        reply = client.chat.completions.create(model="fugu", messages=[{"role": "user", "content": question}])
+    except openai.OpenAIError as error:
+        raise PermanentError(f"the endpoint at {endpoint} did not answer: {error}") from None
+    return (reply.choices[0].message.content or "").strip()
+
+
+def _is_ready(endpoint: str) -> bool:
+    try:
+        return httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _until(reached: Callable[[], bool], services: Services) -> None:
+    """Wait; a process that fails meanwhile ends the waiting."""
+    while not reached():
+        services.check()
+        time.sleep(0.1)

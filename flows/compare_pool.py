@@ -1,0 +1,176 @@
+"""Compare: routers against every honest rival, on held-out questions; promote only through the gate.
+
+Each worker alone, the best single one (chosen on train), random, the task table, kNN on the same features, the
+oracle, the warm-started and the evolved router, as `fugu` (one ask) and as `trinity` (the loop): mean with 95 %
+paired bootstrap interval, oracle gap closed, cost per 1,000, worker shares. Questions in seen phrasings, in
+unseen ones and two-hop ones stand in tables of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from models.evaluation.baselines import Part, baselines, best_single
+from models.evaluation.gate import gate
+from models.evaluation.groups import SEEN, held_out
+from models.evaluation.matrix import label_matrix
+from models.evaluation.metrics import Entry, entry
+from models.fugu.loop import LoopOptions
+from models.fugu.objective import Objective, Slot
+from models.fugu.router import Router
+from models.grading.question import Question
+from models.ledger import epochs, registry
+from models.ledger.labels import labels
+from tasks.checkpoint import find_checkpoint
+from tasks.preset import PresetName, load_preset
+from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.report import comparison_artifacts
+from tasks.route import first_texts, load_router
+from tasks.session import Session, open_session
+
+MODELS = ("fugu", "trinity")
+
+
+@flow(name="compare-pool", flow_run_name="compare {pool}")
+async def compare_pool(
+    pool: str = "house",
+    questions: str = HOUSE,
+    preset: PresetName = "first-light",
+    warm: str = Field("", description="warm-started checkpoint; empty: the pool's newest"),
+    evolved: str = Field("", description="evolved checkpoint; empty: the pool's newest"),
+    promote: bool = Field(False, description="let the gate decide who serves"),
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> dict[str, str]:
+    """Returns the gate's line for each model: who serves it, and why."""
+    plan = load_preset(preset)
+    async with open_session(pool, max_usd) as session:
+        questions_of = load_set(questions, plan.questions, session.ledger)
+        name = session.pool.name
+        checkpoints = {
+            "evolved": find_checkpoint(session.ledger, evolved, kind="evolved", pool=name),
+            "warm start": find_checkpoint(session.ledger, warm, kind="warm", pool=name),
+        }
+        comparison = await _compare(session, questions_of, checkpoints, plan.repeats)
+        lines = {
+            model: _judge(session, comparison, model, {k: c.id for k, c in checkpoints.items()}, promote)
+            for model in MODELS
+        }
+        for line in lines.values():
+            get_run_logger().info(line)
+        await comparison_artifacts(comparison.tables, session.pool.names, list(lines.values()))
+    return lines
+
+
+@dataclass
+class Comparison:
+    """`tables`: the entries of each group of questions. `best`: the best single worker, chosen on train."""
+
+    best: str
+    tables: dict[str, list[Entry]] = field(default_factory=dict)
+    serving: dict[str, str | None] = field(default_factory=dict)
+
+
+async def _compare(
+    session: Session, questions_of: QuestionSet, checkpoints: Mapping[str, registry.Checkpoint], repeats: int
+) -> Comparison:
+    contenders = dict(checkpoints)
+    serving: dict[str, str | None] = {}
+    for model in MODELS:
+        serving[model] = _serving(session, model, contenders)
+    routers = {name: await asyncio.to_thread(load_router, checkpoint) for name, checkpoint in contenders.items()}
+    reader = next(iter(routers.values()))
+    train = await measured(session, reader, questions_of.split("train"))
+    comparison = Comparison(session.pool.names[best_single(train)], serving=serving)
+    for group, asked in held_out(questions_of.questions).items():
+        test = await measured(session, reader, asked)
+        entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
+        for name, router in routers.items():
+            entries.append(await fugu_entry(name, router, asked, test))
+            entries.append(await _trinity(session, name, router, questions_of, asked, repeats))
+        comparison.tables[group] = entries
+    return comparison
+
+
+def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
+    """The name of the row that stands for the present champion; its router joins the contenders if need be."""
+    champion = registry.champion(session.ledger, model)
+    if champion is None:
+        return None
+    if champion.target["kind"] == "worker":
+        return str(champion.target["worker"])
+    wanted = champion.target["checkpoint"]
+    name = next((name for name, c in contenders.items() if c.id == wanted), None)
+    if name is None:
+        name = f"serving {model}"
+        contenders[name] = registry.load_checkpoint(session.ledger, wanted)
+    return f"{model} ({name})"
+
+
+async def measured(session: Session, router: Router, questions: list[Question]) -> Part:
+    """Scores and costs from the labels; features: the backbone's unadapted states of what the router reads."""
+    ids = [q.id for q in questions]
+    revisions = {w.name: w.revision for w in session.pool.workers}
+    frame = await asyncio.to_thread(labels, session.ledger, pool=session.pool.name, question_ids=ids, workers=revisions)
+    texts = first_texts(questions, router)
+    return Part(
+        scores=label_matrix(frame, ids, session.pool.names),
+        features=await asyncio.to_thread(router.backbone.features, texts),
+        tasks=np.array([q.task for q in questions]),
+        costs=label_matrix(frame, ids, session.pool.names, "cost_usd"),
+    )
+
+
+async def fugu_entry(name: str, router: Router, questions: list[Question], test: Part) -> Entry:
+    """The product variant: one ask, so that the labels are its scores."""
+    logits = await asyncio.to_thread(router.logits, first_texts(questions, router))
+    choices = logits[:, : len(router.workers)].argmax(axis=1)
+    return entry(f"fugu ({name})", choices, test.scores, test.costs)
+
+
+async def _trinity(
+    session: Session, name: str, router: Router, questions_of: QuestionSet, questions: list[Question], repeats: int
+) -> Entry:
+    """The loop, really rolled out (argmax), each question as often as it was measured."""
+    epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
+    slots = [Slot(question, repeat) for question in questions for repeat in range(repeats)]
+    objective = Objective(
+        router, session.pool, slots, session.dispatcher.ask_all, scope=f"measure:{epoch}", options=LoopOptions()
+    )
+    scores = await objective.scores_of(objective.policy(router.vector, sample=False))
+    width = len(session.pool.workers)
+    shares = np.array([np.bincount(s.workers, minlength=width) / len(s.workers) for s in scores])
+    return Entry(
+        f"trinity ({name})",
+        np.array([s.reward for s in scores]).reshape(-1, repeats).mean(axis=1),
+        np.array([s.cost_usd for s in scores]).reshape(-1, repeats).mean(axis=1),
+        shares.reshape(-1, repeats, width).mean(axis=1),
+    )
+
+
+def _judge(session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool) -> str:
+    """Put the candidates through the gate, the evolved one first. Without a champion the best worker is the first."""
+    serving = comparison.serving[model]
+    if serving is None:
+        serving = comparison.best
+        if promote:
+            target = {"kind": "worker", "worker": serving}
+            registry.promote(session.ledger, model, target, "the best single worker, chosen on train")
+    failures = []
+    for name, checkpoint in candidates.items():
+        row = f"{model} ({name})"
+        if row == serving:
+            continue
+        verdict = gate(comparison.tables[SEEN], row, serving)
+        if verdict.promoted:
+            if promote:
+                target = {"kind": "router", "checkpoint": checkpoint}
+                registry.promote(session.ledger, model, target, verdict.line)
+            return verdict.line
+        failures.append(verdict.line)
+    return f"{model}: {serving} stays. " + " ".join(failures)

@@ -1,0 +1,63 @@
+"""Learn and compare in seeded folds: what a router is worth on a question set that is too small for one split.
+
+Each fold is held out once; a router is warm-started on the others and chooses for it. The choices of all folds
+make one paired table. This is also how recorded scores are judged: their workers cannot be asked, so there is no
+loop to roll out and nothing to evolve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from flows.compare_pool import fugu_entry, measured
+from flows.warm_start import blank_router, learn
+from models.evaluation.baselines import BEST_SINGLE, baselines
+from models.evaluation.gate import gate
+from models.evaluation.metrics import Entry, concatenate
+from models.fugu.router import Router
+from tasks.preset import PresetName, load_preset
+from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.report import comparison_artifacts
+from tasks.session import current, open_session
+from tasks.train import prepare_backbone
+
+ROUTER = "fugu (warm start)"
+
+
+@flow(name="cross-validate", flow_run_name="cross-validate {pool}")
+async def cross_validate(
+    pool: str = "house",
+    questions: str = HOUSE,
+    preset: PresetName = "first-light",
+    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name"),
+    folds: int = Field(5, ge=2),
+    seed: int = 0,
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> str:
+    """Returns the gate's line on the pooled folds."""
+    plan = load_preset(preset)
+    async with open_session(pool, max_usd) as session:
+        questions_of = load_set(questions, plan.questions, session.ledger)
+        path = await prepare_backbone(backbone, plan.backbone)
+        router = await asyncio.to_thread(blank_router, path, session.pool, "head", False)
+        parts = [await _fold(router, questions_of.fold(i, folds, seed)) for i in range(folds)]
+        entries = concatenate(parts)
+        verdict = gate(entries, ROUTER, BEST_SINGLE)
+        get_run_logger().info(verdict.line)
+        title = f"{pool}, {folds} folds, seed {seed}"
+        await comparison_artifacts({title: entries}, session.pool.names, [verdict.line], "cross-validation")
+    return verdict.line
+
+
+async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
+    """Every rival's and the router's entry on the fold that is held out."""
+    session = current()
+    router.install(await learn(session, router, questions_of, len(questions_of.questions)))
+    train = await measured(session, router, questions_of.split("train"))
+    held_out = questions_of.split("test")
+    test = await measured(session, router, held_out)
+    entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
+    return [*entries, await fugu_entry("warm start", router, held_out, test)]

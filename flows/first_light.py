@@ -1,0 +1,40 @@
+"""The whole story once: measure the pool, learn in both stages, compare with honest rivals, promote what is better.
+
+One vector with L + 3 rows is learned: `trinity` serves its loop, `fugu` its worker rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+from pydantic import Field
+
+from flows.compare_pool import compare_pool
+from flows.evolve_router import evolve_router
+from flows.refresh_labels import refresh_labels
+from flows.warm_start import warm_start
+from tasks.preset import PresetName, load_preset
+from tasks.questions import HOUSE
+from tasks.session import open_session
+from tasks.train import prepare_backbone
+
+
+@flow(name="first-light", flow_run_name="first light on {pool}")
+async def first_light(
+    pool: str = "house",
+    questions: str = HOUSE,
+    preset: PresetName = "first-light",
+    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend, all its parts together"),
+) -> dict[str, str]:
+    """Returns the gate's line for each model. Started again, it repeats only what is missing."""
+    plan = load_preset(preset)
+    async with open_session(pool, max_usd):
+        # The backbone is computation, labelling mostly waits for workers: side by side.
+        await asyncio.gather(
+            refresh_labels(pool, questions, preset, max_usd=max_usd), prepare_backbone(backbone, plan.backbone)
+        )
+        warm = await warm_start(pool, questions, preset, backbone, max_usd=max_usd)
+        evolved = await evolve_router(warm, pool, questions, preset, max_usd)
+        return await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)

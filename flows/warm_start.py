@@ -1,0 +1,140 @@
+"""Stage 1: learn head and offsets from the labels, by forward KL to soft targets.
+
+Seed 000, section 3.1: the mean rewards of the workers on a question become p = softmax(reward / τ), and head and
+SVF offsets minimise KL(p ‖ π). The head starts from a ridge regression, its regularisation and τ are chosen by
+cross-validation on train, and the offsets are kept only where a validation part gains. The role rows, for which
+there are no labels, start from the best constant schedule (by default: SOLVER, then VERIFIER), measured on train.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from models.evaluation.matrix import label_matrix
+from models.fugu import schedule
+from models.fugu import vector as vectors
+from models.fugu.loop import LoopOptions
+from models.fugu.objective import Objective, Slot
+from models.fugu.roles import Role
+from models.fugu.router import Router
+from models.fugu.vector import LayoutName, Vector
+from models.grading.question import Question
+from models.ledger import epochs, registry
+from models.ledger.labels import labels
+from models.workers.pool import Pool
+from tasks.preset import PresetName, load_preset
+from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.report import table
+from tasks.route import first_texts, load_backbone
+from tasks.session import Session, open_session
+from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
+
+
+@flow(name="warm-start", flow_run_name="warm start on {pool}")
+async def warm_start(
+    pool: str = "house",
+    questions: str = HOUSE,
+    preset: PresetName = "first-light",
+    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
+    layout: LayoutName | Literal[""] = Field("", description="which matrices are scaled; empty: the preset's"),
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> str:
+    """Returns the id of the warm-started checkpoint."""
+    plan = load_preset(preset)
+    async with open_session(pool, max_usd) as session:
+        questions_of = load_set(questions, plan.questions, session.ledger)
+        path = await prepare_backbone(backbone, plan.backbone)
+        router = await asyncio.to_thread(blank_router, path, session.pool, layout or plan.layout, not layout)
+        vector = await learn(session, router, questions_of, plan.evolution.questions)
+        meta = router.meta | {
+            "kind": "warm",
+            "pool": session.pool.name,
+            "questions": questions_of.name,
+            "preset": preset,
+            "backbone": path,
+        }
+        name = f"warm start on {session.pool.name}"
+        return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
+
+
+def blank_router(path: str, pool: Pool, layout: LayoutName, or_head: bool) -> Router:
+    """A router of zeros. `or_head`: a backbone that cannot take the layout gets `head`, else that is an error.
+
+    A pool that is known from recorded scores alone cannot be rolled out: its router has no role rows.
+    """
+    backbone = load_backbone(path)
+    if or_head and backbone.decoder is None:
+        layout = "head"
+    roles = not any(worker.is_recorded for worker in pool.workers)
+    rows = len(pool.workers) + (len(Role) if roles else 0)
+    length = vectors.layout_for(backbone, layout).length(rows, backbone.width)
+    return Router.from_vector(backbone, np.zeros(length, np.float32), pool.names, roles=roles, layout=layout)
+
+
+async def learn(session: Session, router: Router, questions_of: QuestionSet, rollouts: int) -> Vector:
+    """The warm-started vector: offsets and worker rows from labels, role rows from a constant schedule."""
+    offsets, rows = await _worker_rows(session, router, questions_of)
+    if not router.roles:
+        return vectors.join(offsets, rows)
+    router.install(vectors.join(offsets, np.concatenate([rows, np.zeros((len(Role), rows.shape[1]))])))
+    roles = await _role_rows(session, router, questions_of, rollouts)
+    return vectors.join(offsets, np.concatenate([rows, roles]))
+
+
+Part = tuple[list[str], NDArray[np.float64], list[str]]
+"""The texts that the router reads before the first turn, the labels [Q, L], the tasks."""
+
+
+async def _worker_rows(
+    session: Session, router: Router, questions_of: QuestionSet
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Offsets [n] and worker rows [L, d]."""
+    train = _part(session, router, questions_of.split("train"))
+    features = await read_states(router, train[0])
+    head = await fit_worker_rows(features, *train[1:])
+    get_run_logger().info(
+        "head: τ %g, shrinkage %g, penalty %g, cross-validated score %.4f", *vars(head.chosen).values()
+    )
+    await table("warm-start-grid", [vars(trial) for trial in head.trials], "Cross-validation of the head on train")
+    if not router.layout.offsets:
+        return np.zeros(0, np.float32), head.weights
+    adapted = await train_offsets(router, head, train, _part(session, router, questions_of.split("validation")))
+    get_run_logger().info(
+        "offsets: %s (validation score %.4f before, %.4f after)",
+        "kept" if adapted.kept else "not kept", adapted.before, adapted.after,
+    )  # fmt: skip
+    return adapted.offsets, adapted.weights
+
+
+def _part(session: Session, router: Router, questions: list[Question]) -> Part:
+    ids = [q.id for q in questions]
+    revisions = {w.name: w.revision for w in session.pool.workers}
+    frame = labels(session.ledger, pool=session.pool.name, question_ids=ids, workers=revisions)
+    return first_texts(questions, router), label_matrix(frame, ids, router.workers), [q.task for q in questions]
+
+
+async def _role_rows(session: Session, router: Router, questions_of: QuestionSet, count: int) -> NDArray[np.float32]:
+    """Role rows [3, d] of the best constant schedule."""
+    epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
+    objective = Objective(
+        router,
+        session.pool,
+        [Slot(question, 0) for question in questions_of.split("train")[:count]],
+        session.dispatcher.ask_all,
+        scope=f"measure:{epoch}",
+        options=LoopOptions(),
+    )
+    measured = await schedule.best(objective, router.vector)
+    rows: list[dict[str, Any]] = [
+        {"schedule": " → ".join(role.name for role in m.schedule), "reward": round(m.reward, 4), "turns": m.turns}
+        for m in measured
+    ]
+    await table("role-schedules", rows, "Constant schedules of roles, rolled out on train")
+    states, roles = zip(*measured[0].states, strict=True)
+    return schedule.fit_rows(await asyncio.to_thread(router.states, states), roles)

@@ -1,0 +1,88 @@
+"""Measuring workers: one attempt is a question asked of a worker once, graded and written to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from models.grading.grade import grade, needs_sandbox, version
+from models.grading.question import Question
+from models.ledger.labels import Attempt, Cell, put_attempts
+from models.ledger.store import Ledger
+from models.workers.ask import Ask, Reply, Sampling, seed_for
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool
+
+
+def ask_for(question: Question, worker: str, revision: str, repeat: int, scope: str) -> Ask:
+    """The ask of one attempt: the question's own messages, its seed from (question, repeat)."""
+    return Ask(
+        scope=scope,
+        worker=worker,
+        revision=revision,
+        messages=question.messages,
+        sampling=Sampling(seed=seed_for(question.id, repeat)),
+        replicate=repeat,
+    )
+
+
+async def measure(
+    cells: Sequence[Cell],
+    questions: Mapping[str, Question],
+    *,
+    ledger: Ledger,
+    dispatcher: Dispatcher,
+) -> int:
+    """Ask, grade and record the cells; returns how many were recorded.
+
+    A permanent refusal of one cell (say a prompt that is too long for the worker) scores 0, as it would in
+    use; a transient failure that outlasted its retries, or a limit of money, is raised after the others are
+    recorded, so that running the batch again repeats only what is missing.
+    """
+    asks = [ask_for(questions[c.question_id], c.worker, c.revision, c.repeat, f"measure:{c.epoch}") for c in cells]
+    replies = await dispatcher.ask_all(asks)
+    attempts, failures = [], []
+    for cell, outcome in zip(cells, replies, strict=True):
+        if isinstance(outcome, Reply):
+            attempts.append(await _graded(cell, questions[cell.question_id], outcome))
+        else:
+            failures.append(outcome)
+    put_attempts(ledger, attempts)
+    if failures:
+        raise failures[0]
+    return len(attempts)
+
+
+async def _graded(cell: Cell, question: Question, reply: Reply) -> Attempt:
+    text = reply.text or ""
+    verdict = (
+        await asyncio.to_thread(grade, question, text) if needs_sandbox(question.grader) else grade(question, text)
+    )
+    return Attempt(
+        epoch=cell.epoch,
+        question_id=cell.question_id,
+        worker=cell.worker,
+        revision=cell.revision,
+        repeat=cell.repeat,
+        call_id=reply.call_id,
+        grader=question.grader,
+        grader_version=version(question.grader),
+        score=verdict.score,
+        cost_usd=reply.cost_usd,
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        seconds=reply.seconds,
+        text_digest=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def worst_case_usd(cells: Sequence[Cell], questions: Mapping[str, Question], pool: Pool) -> float:
+    """What the cells would cost at most, from the pool's prices and limits (0 for a worker without a price)."""
+    total = 0.0
+    for cell in cells:
+        worker = pool.worker(cell.worker)
+        if worker.price:
+            total += worker.worst_usd(len(json.dumps(questions[cell.question_id].messages).encode()))
+    return total

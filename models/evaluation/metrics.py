@@ -1,0 +1,136 @@
+"""What a comparison reports: means with paired bootstrap intervals, regret, oracle gap closed, money.
+
+An `Entry` is what one policy did on the questions of a comparison. Entries of one comparison are paired: row q
+is the same question in all of them, and a bootstrap resample draws the same questions for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BadInput
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`scores` [Q] in [0, 1] and `costs` [Q] in USD, expected per question; `shares` [Q, W]: the part of the
+    question's asks that went to each worker, rows summing to 1."""
+
+    name: str
+    scores: Floats
+    costs: Floats
+    shares: Floats
+
+
+class Interval(NamedTuple):
+    """A figure and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def entry(name: str, policy: NDArray[np.number], scores: Floats, costs: Floats | None = None) -> Entry:
+    """The entry of a policy that asks one worker a question.
+
+    policy: worker indices [Q], or the probability of each worker [Q, W]. scores [Q, W], costs [Q, W] in USD
+    (none: free). Raises BadInput for shapes that do not fit or an index outside the pool.
+    """
+    shares = np.asarray(policy)
+    if shares.ndim == 1:
+        if len(shares) and not 0 <= shares.min() <= shares.max() < scores.shape[1]:
+            raise BadInput(f"{name}: a choice outside the pool of {scores.shape[1]} workers", "policy")
+        shares = np.eye(scores.shape[1])[shares.astype(np.intp)]
+    shares = shares.astype(float)
+    costs = np.zeros(scores.shape) if costs is None else costs
+    if not shares.shape == scores.shape == costs.shape:
+        raise BadInput(f"{name}: policy, scores and costs name different questions or workers", "policy")
+    return Entry(name, (shares * scores).sum(axis=1), (shares * costs).sum(axis=1), shares)
+
+
+def concatenate(parts: Sequence[Sequence[Entry]]) -> list[Entry]:
+    """Entries of several folds, pooled by name: each fold holds the same names in the same order."""
+    if any([e.name for e in part] != [e.name for e in parts[0]] for part in parts):
+        raise BadInput("the folds hold different entries", "parts")
+    return [
+        Entry(
+            same[0].name,
+            np.concatenate([e.scores for e in same]),
+            np.concatenate([e.costs for e in same]),
+            np.concatenate([e.shares for e in same]),
+        )
+        for same in zip(*parts, strict=True)
+    ]
+
+
+def bootstrap(values: Floats, resamples: int = 4000, seed: int = 0) -> Floats:
+    """Means of resampled questions: values [Q, N] → [resamples, N], the columns resampled together."""
+    n, draws = len(values), np.random.default_rng(seed)
+    means = np.empty((resamples, values.shape[1]))
+    for at in range(0, resamples, 100):  # 100 × Q counts at a time keep the memory small
+        rows = min(100, resamples - at)
+        picks = draws.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        counts = np.bincount(picks.ravel(), minlength=rows * n).reshape(rows, n)
+        means[at : at + rows] = counts @ values / n
+    return means
+
+
+def interval(value: float, resampled: Floats) -> Interval:
+    """The 95 % percentile interval around a figure; NaN ends where resamples leave the figure undefined."""
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Interval(float(value), float(low), float(high))
+
+
+def difference(a: Entry, b: Entry, resamples: int = 4000, seed: int = 0) -> Interval:
+    """Mean score of `a` minus `b` with its paired interval."""
+    gaps = (a.scores - b.scores)[:, None]
+    return interval(float(gaps.mean()), bootstrap(gaps, resamples, seed)[:, 0])
+
+
+def gap_closed(score: Floats | float, best_single: Floats | float, oracle: Floats | float) -> Floats:
+    """(score − best single) / (oracle − best single); NaN where there is no gap to close."""
+    gap = np.asarray(oracle, float) - best_single
+    return (np.asarray(score) - best_single) / np.where(gap > 1e-12, gap, np.nan)
+
+
+def regret(policy: Entry, scores: Floats) -> float:
+    """Mean score lost against the best expected worker of each question; scores [Q, W]."""
+    return float((scores.max(axis=1) - policy.scores).mean())
+
+
+def cost_regret(policy: Entry, scores: Floats, costs: Floats) -> float:
+    """Mean USD spent beyond the cheapest worker among the best of each question; scores and costs [Q, W]."""
+    best = scores >= scores.max(axis=1, keepdims=True) - 1e-12
+    return float((policy.costs - np.where(best, costs, np.inf).min(axis=1)).mean())
+
+
+def cost_per_1000(policy: Entry) -> float:
+    """USD for a thousand questions."""
+    return float(1000 * policy.costs.mean())
+
+
+def aiq(costs: Floats, scores: Floats) -> float:
+    """Average improvement in quality (RouterBench, arXiv 2403.12031): the area under the non-decreasing convex
+    hull of (cost, score) points, over the span of their costs. NaN where all points cost the same."""
+    hull: list[tuple[float, float]] = []
+    peak = -np.inf
+    for x, y in sorted(zip(costs.tolist(), scores.tolist(), strict=True)):
+        peak = max(peak, y)
+        while len(hull) > 1 and _turns_left(hull[-2], hull[-1], (x, peak)):
+            hull.pop()
+        if hull and x == hull[-1][0]:
+            hull.pop()
+        hull.append((x, peak))
+    xs, ys = np.array(hull).T
+    return float(np.trapezoid(ys, xs) / (xs[-1] - xs[0])) if xs[-1] > xs[0] else float("nan")
+
+
+def _turns_left(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0])

@@ -1,0 +1,214 @@
+"""The released TRINITY router: fetched from where it is public, checked, and run on its 37 known cases.
+
+Nothing of it is part of this project. Addresses, revisions and digests stand in `data/catalog.yaml`
+(REFERENCE B1, D3). Of a file whose digest the catalog does not know, the first fetch prints the sha256 and
+records it in `lock.json` beside the files; from then on it is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from filelock import FileLock
+
+from models.errors import BadFile, NotFound, UpstreamUnavailable
+
+Report = Callable[[str], None]
+
+HUB = "https://huggingface.co"
+NAME = "trinity"
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file `name` below the folder, its addresses in the order they are tried, its sha256 where known."""
+
+    name: str
+    urls: tuple[str, ...]
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How many of the `cases` have the known worker, the known role, and both; the others by their ids."""
+
+    cases: int
+    workers: int
+    roles: int
+    both: int
+    others: tuple[str, ...]
+
+
+def folder(home: Path) -> Path:
+    """Where the files are kept."""
+    return home / NAME
+
+
+def sources(catalog: Path) -> tuple[Source, ...]:
+    """The catalog's files. Raises BadFile."""
+    hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    try:
+        files = _entry(catalog)["files"]
+        return tuple(
+            Source(name, tuple(_url(address, hub) for address in file["from"]), file.get("sha256"))
+            for name, file in files.items()
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadFile(catalog, f"the entry {NAME!r} is incomplete ({error!r})") from None
+
+
+def fetch(catalog: Path, home: Path, report: Report = print) -> Path:
+    """Get what is not there yet; -> the folder. Started again, it goes on where it was interrupted.
+
+    Raises NotFound where no address has the file, UpstreamUnavailable where none answers, BadFile where the
+    bytes are not the known ones.
+    """
+    target = folder(home)
+    target.mkdir(parents=True, exist_ok=True)
+    with FileLock(target / ".lock"), httpx.Client(follow_redirects=True, timeout=60) as client:
+        lock = _lock(target)
+        for source in sources(catalog):
+            path = target / source.name
+            known = source.sha256 or lock.get(source.name)
+            if not path.exists():
+                _download(client, source, path, known, report)
+            found = _check(path, known)
+            if known is None:
+                report(f"{source.name}: first fetch, sha256 {found}")
+                lock[source.name] = found
+                _write_whole(target / "lock.json", json.dumps(lock, indent=1) + "\n")
+    return target
+
+
+def missing(catalog: Path, home: Path) -> list[str]:
+    """The names of the files that are not there."""
+    return [source.name for source in sources(catalog) if not (folder(home) / source.name).exists()]
+
+
+def verify(catalog: Path, home: Path) -> Verification:
+    """Run the known cases on the fetched files. Raises NotFound naming what is missing, BadFile."""
+    from models.fugu.backbone import Backbone
+    from models.fugu.router import Router
+
+    absent, target = missing(catalog, home), folder(home)
+    if absent:
+        raise NotFound(f"not in {target}: {', '.join(absent)} (fetch {NAME} gets them)")
+    lock = _lock(target)
+    for source in sources(catalog):
+        _check(target / source.name, source.sha256 or lock.get(source.name))
+    workers = tuple(_entry(catalog)["workers"])
+    backbone = Backbone.load(target / "backbone", cache=home / "svf")
+    router = Router.from_vector(backbone, target / "vector.npy", workers)
+    cases = _cases(target / "cases.json")
+    decisions = router.decide_many([case["messages"] for case in cases])
+    right = [
+        (decision.worker_index == expected["agent_id"], decision.role == expected["role_id"])
+        for decision, expected in zip(decisions, (case["expected"] for case in cases), strict=True)
+    ]
+    return Verification(
+        cases=len(cases),
+        workers=sum(worker for worker, _ in right),
+        roles=sum(role for _, role in right),
+        both=sum(all(pair) for pair in right),
+        others=tuple(case["id"] for case, pair in zip(cases, right, strict=True) if not all(pair)),
+    )
+
+
+def _entry(catalog: Path) -> Mapping[str, Any]:
+    try:
+        entry: Mapping[str, Any] = yaml.safe_load(catalog.read_text())[NAME]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise BadFile(catalog, f"holds no entry {NAME!r} ({error})") from None
+    return entry
+
+
+def _url(address: Mapping[str, str], hub: str) -> str:
+    return address["url"] if "url" in address else f"{hub}/{address['hub']}"
+
+
+def _cases(path: Path) -> list[dict[str, Any]]:
+    try:
+        cases: list[dict[str, Any]] = json.loads(path.read_text())["cases"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadFile(path, f"holds no cases ({error!r})") from None
+    return cases
+
+
+def _download(client: httpx.Client, source: Source, path: Path, known: str | None, report: Report) -> None:
+    """From the first address that has it, into place as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    for url in source.urls:
+        report(f"{source.name}: {url}")
+        if _get(client, url, part):
+            try:
+                _check(part, known)
+            except BadFile:
+                part.unlink()  # going on from wrong bytes would never end well
+                raise
+            part.replace(path)
+            return
+    wanted = f", its sha256 is {known}" if known else ""
+    raise NotFound(f"{source.name} is at none of {', '.join(source.urls)}; put it at {path} by hand{wanted}")
+
+
+def _get(client: httpx.Client, url: str, part: Path) -> bool:
+    """Complete `part` from `url`, going on after broken connections. False where the address has no such file."""
+    for last in (*[False] * (_TRIES - 1), True):
+        try:
+            return _get_once(client, url, part)
+        except httpx.TransportError as error:
+            if last:
+                raise UpstreamUnavailable(f"{url}: {error}") from None
+    return False
+
+
+def _get_once(client: httpx.Client, url: str, part: Path) -> bool:
+    start = part.stat().st_size if part.exists() else 0
+    # Without this, a compressed transfer's lengths would not be the file's.
+    headers = {"accept-encoding": "identity"} | ({"range": f"bytes={start}-"} if start else {})
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return True  # the part is complete already, or wrong: its digest tells
+        if response.status_code in (401, 403, 404):
+            return False
+        if response.is_error:
+            raise UpstreamUnavailable(f"{url} answers {response.status_code}")
+        with part.open("ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
+            for block in response.iter_bytes():  # as it comes: what has come is kept when the rest does not
+                file.write(block)
+    return True
+
+
+def _check(path: Path, known: str | None) -> str:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if known is not None and found != known:
+        raise BadFile(path, f"its sha256 is {found}, not {known}; remove it to fetch it again")
+    return found
+
+
+def _lock(target: Path) -> dict[str, str]:
+    path = target / "lock.json"
+    if not path.exists():
+        return {}
+    try:
+        lock: dict[str, str] = json.loads(path.read_text())
+    except ValueError as error:
+        raise BadFile(path, f"is not readable ({error}); remove it to record the digests again") from None
+    return lock
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

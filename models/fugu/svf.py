@@ -1,0 +1,175 @@
+"""Singular-value fine-tuning in factored form: no matrix is rebuilt when a candidate is installed.
+
+Source: Transformer-Squared (arXiv 2501.06252) and seed 000, section 2.2. With W = U Σ Vᵀ and offsets δ,
+
+    W̃ = U diag(σ̃) Vᵀ · c,    σ̃ = (1 + δ) ∘ σ,    c = Σσ / Σσ̃   (energy kept).
+
+W is factored once as left · right, with the singular values inside the longer side (left = UΣ = WV and
+right = Vᵀ for a tall W; left = U and right = ΣVᵀ = UᵀW for a wide one), so that
+
+    W̃x = left (g ∘ (right x)),    g = (1 + δ) · c
+
+and a candidate is nothing but its gains g, one vector of min(m, n) numbers a matrix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.errors import BadInput
+from models.fugu.decoder import EMBEDDING, OUTPUT, Map
+
+if TYPE_CHECKING:
+    from models.fugu.backbone import Backbone
+    from models.fugu.vector import Layout
+
+_ROWS = 8192
+"""Rows of a matrix that are held in float64 at once."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """`weight` [m, n], the singular vectors of its shorter side `basis` [r, r], `sigma` [r] descending."""
+
+    weight: Tensor
+    basis: Tensor
+    sigma: Tensor
+
+    @property
+    def tall(self) -> bool:
+        return self.weight.shape[0] >= self.weight.shape[1]
+
+    @cached_property
+    def left(self) -> Tensor:
+        """[m, r]."""
+        return (self.weight.float() @ self.basis if self.tall else self.basis).to(self.weight.dtype)
+
+    @cached_property
+    def right(self) -> Tensor:
+        """[r, n]."""
+        return (self.basis.T if self.tall else self.basis.T @ self.weight.float()).to(self.weight.dtype)
+
+    def linear(self, gain: Tensor, bias: Tensor | None) -> Map:
+        """x [..., n] -> W̃x + bias [..., m]. `gain`: [r], or broadcastable to [..., r] (one per text)."""
+        gain = gain.to(self.weight)
+        return lambda x: F.linear(F.linear(x, self.right) * gain, self.left, bias)
+
+    def rows(self, gain: Tensor) -> Map:
+        """ids -> those rows of W̃, [..., n]; the other rows, and UΣ as a whole, are never computed."""
+        gain = gain.to(self.weight)
+        if self.tall:
+            return lambda ids: (F.embedding(ids, self.weight) @ self.right.T * gain) @ self.right
+        return lambda ids: (F.embedding(ids, self.left) * gain) @ self.right
+
+
+def factor(weight: Tensor, cache: Path | None = None) -> Factors:
+    """Factor `weight` [m, n]; kept under `cache` by the weight's digest, where a folder is given.
+
+    The short side's Gram matrix is decomposed in float64 (a vocabulary of 151,936 × 1024 takes seconds and
+    no second copy), which is exact here: the basis is orthonormal to rounding, so left · right = W whatever
+    the condition of W. Several processes may share a cache: files appear whole, and a broken one is redone.
+    """
+    weight = weight.detach()
+    path = None if cache is None else cache / f"{_digest(weight)}.safetensors"
+    kept = _read(path, min(weight.shape)) if path is not None else None
+    if kept is None:
+        kept = _decompose(weight)
+        if path is not None:
+            _write(path, kept)
+    return Factors(weight, kept["basis"].to(weight.device), kept["sigma"])
+
+
+def gains(sigma: Tensor, offsets: Tensor) -> Tensor:
+    """(1 + δ) · Σσ / Σ(1 + δ)σ, [r] float64, differentiable in δ. BadInput if the sum is not positive."""
+    scale = 1 + offsets.double()
+    return scale * (sigma.sum() / _positive((scale * sigma).sum()))
+
+
+def tied_gains(sigma: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Two scalings in sequence of one matrix that is both embedding and output matrix.
+
+    The second one's offsets belong to the singular values of the first one's result, which need no second
+    SVD: they are |σ̃| in descending order (a permutation), and the signs of negative scales go into U.
+    """
+    once = gains(sigma, first)
+    size = (once * sigma).abs()
+    rank = torch.argsort(torch.argsort(size, descending=True, stable=True))
+    twice = 1 + second.double()[rank]
+    return once * twice * (size.sum() / _positive((twice * size).sum()))
+
+
+def adapted_maps(backbone: Backbone, layout: Layout, offsets: Tensor) -> Mapping[str, Map]:
+    """The functions that stand in for the layout's matrices under `offsets` [layout.offsets].
+
+    With tied embeddings the shared matrix is scaled twice, as the released code does; untied, the output
+    matrix's offsets reach nothing that is read.
+    """
+    parts = dict(zip((b.name for b in layout.blocks), offsets.split([b.size for b in layout.blocks]), strict=True))
+    output = parts.pop(OUTPUT, None)
+    tied = output is not None and backbone.decoder is not None and backbone.decoder.tied
+    maps: dict[str, Map] = {}
+    for name, part in parts.items():
+        factors, bias = backbone.factors(name)
+        if name != EMBEDDING:
+            maps[name] = factors.linear(gains(factors.sigma, part), bias)
+        elif tied and output is not None:
+            maps[name] = factors.rows(tied_gains(factors.sigma, part, output))
+        else:
+            maps[name] = factors.rows(gains(factors.sigma, part))
+    return maps
+
+
+def _positive(total: Tensor) -> Tensor:
+    if not total.item() > 0:
+        raise BadInput(f"the scaled singular values sum to {total.item():.4g}, which is not positive", "vector")
+    return total
+
+
+def _decompose(weight: Tensor) -> dict[str, Tensor]:
+    short = weight if weight.shape[0] >= weight.shape[1] else weight.T
+    gram = torch.zeros(short.shape[1], short.shape[1], dtype=torch.float64)
+    for rows in short.split(_ROWS):
+        part = rows.to("cpu", torch.float64)
+        gram += part.T @ part
+    squares, vectors = torch.linalg.eigh(gram)
+    sigma = squares.clamp(min=0).sqrt().flip(0)
+    return {"basis": vectors.flip(1).float().contiguous(), "sigma": sigma.contiguous()}
+
+
+def _digest(weight: Tensor) -> str:
+    sha = hashlib.sha256(f"gram/1 {tuple(weight.shape)}".encode())
+    for rows in weight.split(_ROWS):
+        sha.update(rows.to("cpu", torch.float32).contiguous().numpy())
+    return sha.hexdigest()
+
+
+def _read(path: Path, rank: int) -> dict[str, Tensor] | None:
+    try:
+        kept = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    whole = kept.keys() == {"basis", "sigma"} and kept["basis"].shape == (rank, rank) and kept["sigma"].shape == (rank,)
+    return kept if whole else None
+
+
+def _write(path: Path, kept: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        save_file(kept, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

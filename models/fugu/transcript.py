@@ -1,0 +1,49 @@
+"""A conversation as the router reads it: raw `role: content` lines, never a chat template.
+
+Source: TRINITY's released code (seed 000, sections 4 and 6): on its 37 cases the raw text reproduces 95 % of
+the choices, a chat template 41 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.errors import BadInput
+from models.workers.ask import Message
+
+
+def text(messages: Sequence[Message]) -> str:
+    """`role: content`, one message a line; of content in parts only the text is read.
+
+    A message may be empty, a conversation may not. Raises BadInput (field `messages`).
+    """
+    if not messages:
+        raise BadInput("the conversation holds no message", "messages")
+    return "\n".join(f"{_role(message)}: {content_text(message.get('content'))}" for message in messages)
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content: a string, a list of parts (texts joined by newlines), or nothing."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise BadInput(f"content is text or a list of parts, not {type(content).__name__}", "messages")
+    return "\n".join(part for part in map(_part_text, content) if part is not None)
+
+
+def _role(message: Message) -> str:
+    role = message.get("role")
+    if not isinstance(role, str) or not role:
+        raise BadInput("every message has a role", "messages")
+    return role
+
+
+def _part_text(part: Any) -> str | None:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    return None

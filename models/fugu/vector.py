@@ -1,0 +1,129 @@
+"""The router's flat vector: SVF offsets block by block, then the head, row-major.
+
+Source: the released checkpoint (REFERENCE D5): 9 × 1024 offsets in `state_dict` order, then the head
+[10, 1024]. A vector is float32, finite, and kept as `.npy` without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BadFile, BadInput
+
+if TYPE_CHECKING:
+    from models.fugu.backbone import Backbone
+
+LayoutName = Literal["released", "late", "head"]
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The offsets of one matrix: its name in the base model's `state_dict`, min(m, n) numbers."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which matrices are scaled. `first_layer`: the lowest layer that any block touches."""
+
+    name: LayoutName
+    blocks: tuple[Block, ...]
+    first_layer: int
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets the blocks hold together."""
+        return sum(block.size for block in self.blocks)
+
+    def length(self, rows: int, width: int) -> int:
+        """The length of a vector with a head of [rows, width]."""
+        return self.offsets + rows * width
+
+
+def layout_for(backbone: Backbone, name: str) -> Layout:
+    """The layout `name` on `backbone`.
+
+    `released`: embedding, the seven matrices of the second-to-last layer, output matrix. `late`: those seven
+    alone. `head`: nothing. Raises BadInput where the name is unknown, or the backbone is no Qwen- or
+    Llama-style decoder of at least two layers and the layout is not `head`.
+    """
+    if name not in get_args(LayoutName):
+        raise BadInput(f"unknown layout {name!r}: one of {', '.join(get_args(LayoutName))}", "layout")
+    if name == "head":
+        return Layout("head", (), backbone.layer_count)
+    decoder = backbone.decoder
+    if decoder is None or decoder.layer_count < 2:
+        raise BadInput(
+            f"layout {name!r} needs a Qwen- or Llama-style decoder of at least two layers; this backbone takes 'head'",
+            "layout",
+        )
+    from models.fugu.decoder import EMBEDDING, LAYER_MATRICES, OUTPUT
+
+    index = decoder.layer_count - 2
+    layer = tuple(f"layers.{index}.{matrix}" for matrix in LAYER_MATRICES)
+    names = (EMBEDDING, *layer, OUTPUT) if name == "released" else layer
+    blocks = tuple(Block(block, min(decoder.module(block).weight.shape)) for block in names)
+    return Layout("released", blocks, 0) if name == "released" else Layout("late", blocks, index)
+
+
+def checked(vector: NDArray[np.floating], layout: Layout, rows: int, width: int) -> Vector:
+    """A float32 copy of `vector`. BadInput for a wrong length (naming the right one), NaN, infinity."""
+    vector = np.array(vector)
+    expected = layout.length(rows, width)
+    if vector.ndim != 1 or len(vector) != expected:
+        raise BadInput(
+            f"the vector has shape {vector.shape}; layout {layout.name!r} with a head of {rows} × {width} "
+            f"takes {expected} numbers ({layout.offsets} offsets, then the head)",
+            "vector",
+        )
+    if not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
+        raise BadInput(f"the vector holds {vector.dtype}, not real numbers", "vector")
+    vector = vector.astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise BadInput("the vector holds NaN or infinite numbers", "vector")
+    return vector
+
+
+def split(vector: Vector, layout: Layout, rows: int, width: int) -> tuple[Vector, Vector]:
+    """Offsets [layout.offsets] and head [rows, width] of a checked vector (views)."""
+    return vector[: layout.offsets], vector[layout.offsets :].reshape(rows, width)
+
+
+def join(offsets: NDArray[np.floating], head: NDArray[np.floating]) -> Vector:
+    """The flat vector of offsets [n] and head [rows, width]."""
+    return np.concatenate([np.ravel(offsets), np.ravel(head)]).astype(np.float32)
+
+
+def digest(vector: NDArray[np.floating]) -> str:
+    """sha256 (hex) of the vector's little-endian float32 bytes."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").tobytes()).hexdigest()
+
+
+def load(path: str | Path) -> NDArray[np.floating]:
+    """A `.npy` file's array, never unpickled. Raises BadFile."""
+    try:
+        array: NDArray[np.floating] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadFile(path, f"no readable .npy file without pickle ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise BadFile(path, "holds an archive, not one array")
+    return array
+
+
+def save(path: str | Path, vector: NDArray[np.floating]) -> None:
+    """Write float32 `.npy`; a reader sees the old file or the new one, never half of one."""
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.save(file, np.ascontiguousarray(vector, dtype=np.float32), allow_pickle=False)
+    part.replace(target)

@@ -1,0 +1,218 @@
+"""The sandbox's inside: a script that locks itself in, then takes a job from stdin and runs it.
+
+Started by `sandbox.py` in a bare interpreter (no site, no environment), it stands on the standard library
+alone. Code from a worker is read only after every lock is shut; nothing in this process knows what the
+parent expects. Locks, in order: network, IPC and mount namespaces with a small root of their own (where the
+system lets us), limits, user `nobody`, no capabilities, Landlock, seccomp.
+
+Protocol. argv[1]: JSON {out, scratch, limits, filter, namespaces}. On the descriptor `out` first one line,
+`ready LEVEL` or `refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {code, entry, calls}.
+With an entry, each call's result is a line of JSON on `out`, {"value": ...} or {"error": ...}; without, the
+code runs as a program whose stdout is `out` and whose stdin is the rest of stdin.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+NOBODY = 65534
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+
+# linux/sched.h, linux/mount.h, linux/prctl.h, linux/landlock.h
+NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_NET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x40000000
+NOSUID, NODEV, BIND, REC, PRIVATE, DETACH = 2, 4, 0x1000, 0x4000, 1 << 18, 2
+PDEATHSIG, SECCOMP, NO_NEW_PRIVS, FILTER = 1, 22, 38, 2
+READ_FILE, READ_DIR, EXECUTE = 1 << 2, 1 << 3, 1
+LANDLOCK_FS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+
+def syscall(number: int, *arguments: Any) -> int:
+    return checked(LIBC.syscall(number, *arguments))
+
+
+def checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    texts = [text.encode() if text is not None else None for text in (source, target, kind, data)]
+    checked(LIBC.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]))
+
+
+def enter_namespaces(root: str, paths: list[str]) -> None:
+    """No network but a dead loopback, and a root of the given paths and a small /tmp alone. OSError if not."""
+    user, group = os.geteuid(), os.getegid()
+    spaces = NEW_NS | NEW_UTS | NEW_IPC | NEW_NET
+    checked(LIBC.unshare(spaces if user == 0 else spaces | NEW_USER))
+    if user != 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{NOBODY} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")
+    mount("none", "/", None, REC | PRIVATE)
+    mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "size=16m,nr_inodes=4k,mode=755")
+    for path in paths:
+        place(path, root + path)
+    os.mkdir(root + "/tmp")
+    os.chmod(root + "/tmp", 0o777)
+    os.chdir(root)
+    syscall(PIVOT_ROOT[os.uname().machine], b".", b".")
+    checked(LIBC.umount2(b".", DETACH))
+
+
+def place(path: str, target: str) -> None:
+    """Show `path` at `target`: a link as a link, else bound."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), target)
+    elif not os.path.lexists(target):
+        os.mkdir(target) if os.path.isdir(path) else Path(target).touch()
+        mount(path, target, None, BIND | REC)
+
+
+def drop_privileges() -> None:
+    """Become nobody where we are root; keep no capability in any case."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    header, empty = struct.pack("=Ii", 0x20080522, 0), bytes(24)  # _LINUX_CAPABILITY_VERSION_3
+    checked(LIBC.capset(header, empty))
+
+
+def landlock(readable: list[str], scratch: str) -> None:
+    """Files: read beneath `readable`, write beneath `scratch`, no others. OSError where unsupported."""
+    version = syscall(444, None, 0, 1)
+    everything = LANDLOCK_FS.get(version, (1 << 16) - 1)
+    attributes = struct.pack("=QQQ", everything, 3, 3)[: 8 if version < 4 else 16 if version < 6 else 24]
+    ruleset = syscall(444, attributes, len(attributes), 0)
+
+    def allow(path: str, rights: int) -> None:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        directory = os.path.isdir(path)
+        rule = struct.pack("=Qi", rights if directory else rights & ~READ_DIR, descriptor)
+        syscall(445, ruleset, 1, rule, 0)
+        os.close(descriptor)
+
+    for path in readable:
+        if path in sys.path and os.path.isdir(path):
+            allow(path, READ_DIR)
+            for part in Path(path).iterdir():  # the standard library, without what was installed into it
+                if part.name not in ("site-packages", "dist-packages") and part.exists():
+                    allow(str(part), READ_FILE | READ_DIR)
+        else:
+            allow(path, READ_FILE | READ_DIR)
+    allow(scratch, everything & ~EXECUTE)
+    syscall(446, ruleset, 0)
+    os.close(ruleset)
+
+
+def seccomp(program: bytes) -> None:
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    checked(LIBC.prctl(SECCOMP, FILTER, header, 0, 0))
+
+
+def confine(config: dict[str, Any]) -> str:
+    """Shut every lock; the isolation level in words. Raises OSError where one that must hold does not."""
+    readable = [path for path in [*sys.path, *LIBRARIES] if os.path.exists(path)]
+    outside_user, scratch = os.geteuid(), config["scratch"]
+    level = "landlock+seccomp"
+    try:
+        if not config["namespaces"]:
+            raise PermissionError("not wanted")
+        enter_namespaces(scratch, readable)
+        level, scratch = f"{level}+namespaces", "/tmp"
+    except OSError:
+        if outside_user == 0:
+            os.chown(scratch, NOBODY, NOBODY)
+    for name, value in config["limits"].items():
+        # without a user of its own the count would be of all the caller's threads; forks are forbidden anyway
+        if name != "RLIMIT_NPROC" or outside_user == 0 or level.endswith("namespaces"):
+            resource.setrlimit(getattr(resource, name), (value, value))
+    drop_privileges()
+    checked(LIBC.prctl(PDEATHSIG, 9, 0, 0, 0))
+    checked(LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0))
+    os.chdir(scratch)
+    landlock(readable, scratch)
+    seccomp(bytes.fromhex(config["filter"]))
+    try_the_locks()
+    return level
+
+
+def try_the_locks() -> None:
+    """Raises OSError unless the standard library can be read, and this script, sockets and forks cannot be had."""
+    Path(os.__file__).read_bytes()
+    if os.access(__file__, os.F_OK) and openable(__file__):
+        raise PermissionError("files outside are readable")
+    if LIBC.socket(2, 1, 0) >= 0 or LIBC.fork() >= 0:
+        raise PermissionError("sockets or processes can be made")
+
+
+def openable(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
+def write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def read_exactly(size: int) -> bytes:
+    """From stdin, unbuffered: what follows belongs to the program."""
+    data = b""
+    while len(data) < size:
+        chunk = os.read(0, size - len(data))
+        if not chunk:
+            sys.exit(0)
+        data += chunk
+    return data
+
+
+def call_all(job: dict[str, Any], out: int) -> None:
+    """Run the code once, then the entry on each call's arguments."""
+    names: dict[str, Any] = {"__name__": "candidate", "__builtins__": __builtins__}
+    exec(compile(job["code"], "candidate.py", "exec"), names)
+    for call in job["calls"]:
+        try:
+            line = json.dumps({"value": names[job["entry"]](*call["args"], **call["kwargs"])}, allow_nan=False)
+        except BaseException as error:
+            line = json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
+        write(out, line.encode() + b"\n")
+
+
+def main() -> None:
+    config = json.loads(sys.argv[1])
+    out = config["out"]
+    try:
+        level = confine(config)
+    except (OSError, ValueError, KeyError, AttributeError) as error:  # the last: a C library without the call
+        write(out, f"refused {error}\n".encode())
+        return
+    write(out, f"ready {level}\n".encode())
+    job = json.loads(read_exactly(struct.unpack("=Q", read_exactly(8))[0]))
+    sys.argv[:] = ["candidate.py"]
+    os.environ.clear()
+    if job["entry"] is not None:
+        return call_all(job, out)
+    os.dup2(out, 1)
+    exec(compile(job["code"], "candidate.py", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Bounded expressions: sympy for exactness, values at a few fixed points for everything else.
+
+Every node carries the value, to 50 digits, of its sympy expression at those points. A node whose value or
+exact numbers would grow out of bounds is refused before it is built, so that an expression of bounded length
+takes bounded time (sympy alone would happily work on 9^9^9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+import sympy
+
+MAX_BITS = 4_000  # of an exact number
+MAX_LOG = 2_000.0  # of a value's magnitude
+MAX_TERMS = 400  # of an expression that is still multiplied out
+POINTS, DIGITS = 4, 50
+
+_MATH = mpmath.MPContext()  # its functions used here leave its precision alone, so threads may share it
+_MATH.dps = DIGITS
+
+
+class Unreadable(Exception):
+    """The text is no expression of the grammar, or one too large."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """`values`: at each point, None where undefined; `terms`: at most so many once multiplied out."""
+
+    expr: Any
+    values: tuple[Any, ...]
+    terms: int = 1
+
+
+_SAME_NAMES = (*("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "sqrt"),)
+FUNCTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    name: (getattr(sympy, name), getattr(_MATH, name)) for name in _SAME_NAMES
+} | {
+    "ln": (sympy.log, _MATH.log),
+    "abs": (sympy.Abs, abs),
+    "arcsin": (sympy.asin, _MATH.asin),
+    "arccos": (sympy.acos, _MATH.acos),
+    "arctan": (sympy.atan, _MATH.atan),
+}
+RECIPROCALS = {"cot": "tan", "sec": "cos", "csc": "sin"}
+CONSTANTS: dict[str, tuple[Any, Any]] = {
+    "pi": (sympy.pi, +_MATH.pi),
+    "e": (sympy.E, +_MATH.e),
+    "i": (sympy.I, _MATH.mpc(0, 1)),
+}
+
+
+def constant(value: Any, number: Any) -> Node:
+    """The same number, exactly and to 50 digits, at every point."""
+    return Node(value, (number,) * POINTS)
+
+
+@lru_cache(maxsize=1024)
+def symbol(name: str) -> Node:
+    """A real symbol; its values are digits of a hash: between 0.5 and 2.5, every second one negative."""
+    values = []
+    for point in range(POINTS):
+        digest = int.from_bytes(hashlib.sha256(f"{name}/{point}".encode()).digest()[:20])
+        values.append((_MATH.mpf(digest) / 2**159 + 0.5) * (-1) ** point)
+    return Node(sympy.Symbol(name, real=True), tuple(values))
+
+
+def _bits(expr: Any) -> int:
+    """Bits of the longest exact number within."""
+    return max((max(abs(n.p).bit_length(), n.q.bit_length()) for n in expr.atoms(sympy.Rational)), default=0)
+
+
+def _map(function: Callable[..., Any], *nodes: Node) -> tuple[Any, ...]:
+    """The function's value at each point; None where it or an argument is undefined."""
+    values = []
+    for arguments in zip(*(node.values for node in nodes), strict=True):
+        try:
+            value = None if None in arguments else function(*arguments)
+        except (ZeroDivisionError, ValueError):
+            value = None
+        if value is not None and value != 0 and not abs(_MATH.mag(value)) < MAX_LOG / 0.69:
+            raise Unreadable("too large")
+        values.append(value)
+    return tuple(values)
+
+
+def add(left: Node, right: Node) -> Node:
+    """left + right."""
+    return Node(left.expr + right.expr, _map(lambda a, b: a + b, left, right), left.terms + right.terms)
+
+
+def negative(node: Node) -> Node:
+    """-node."""
+    return Node(-node.expr, _map(lambda a: -a, node), node.terms)
+
+
+def multiply(left: Node, right: Node) -> Node:
+    """left * right. Raises Unreadable where exact numbers would grow too long."""
+    if _bits(left.expr) + _bits(right.expr) > MAX_BITS:
+        raise Unreadable("too large")
+    return Node(left.expr * right.expr, _map(lambda a, b: a * b, left, right), left.terms * right.terms)
+
+
+def _value_of_power(base: Any, exponent: Any) -> Any:
+    if base == 0:
+        return _MATH.mpf(0) if _MATH.re(exponent) > 0 else None
+    if abs(exponent * _MATH.log(base)) > MAX_LOG:
+        raise Unreadable("too large")
+    return base**exponent
+
+
+def power(base: Node, exponent: Node) -> Node:
+    """base ** exponent (principal value). Raises Unreadable where it would be too large."""
+    size = abs(exponent.expr) if exponent.expr.is_Rational else 1
+    if size * max(1, _bits(base.expr)) > MAX_BITS:
+        raise Unreadable("too large")
+    terms = MAX_TERMS + 1
+    if exponent.expr.is_Integer and exponent.expr > 0:
+        terms = min(base.terms ** int(min(size, 10)) if size <= 10 or base.terms == 1 else terms, terms)
+    values = _map(_value_of_power, base, exponent)
+    return Node(base.expr**exponent.expr, values, terms)
+
+
+def _safe(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def bounded(value: Any) -> Any:
+        if abs(value) > MAX_LOG and function not in (_MATH.log, _MATH.sqrt, abs):
+            raise Unreadable("too large")
+        return function(value)
+
+    return bounded
+
+
+def apply(name: str, argument: Node) -> Node:
+    """One of FUNCTIONS or RECIPROCALS of an expression."""
+    if name in RECIPROCALS:
+        return reciprocal(apply(RECIPROCALS[name], argument))
+    symbolic, numeric = FUNCTIONS[name]
+    if name == "exp":
+        return power(constant(*CONSTANTS["e"]), argument)
+    values = _map(_safe(numeric), argument)  # before sympy looks at it: this refuses what is too large
+    return Node(symbolic(argument.expr), values, MAX_TERMS + 1)
+
+
+def number(text: str | int) -> Node:
+    """An integer or a decimal fraction, exactly."""
+    exact = sympy.Rational(text)
+    return constant(exact, _MATH.mpf(int(exact.p)) / int(exact.q))
+
+
+def reciprocal(node: Node) -> Node:
+    """1 / node."""
+    return power(node, number(-1))
+
+
+def factorial(node: Node) -> Node:
+    """node!, of an integer up to 170."""
+    if not (node.expr.is_Integer and 0 <= node.expr <= 170):
+        raise Unreadable("factorial of something else than a small number")
+    return number(int(sympy.factorial(node.expr)))
+
+
+def equal(left: Node, right: Node) -> tuple[bool, str]:
+    """Whether two expressions are the same function, and how that is known.
+
+    Exactly, where sympy's difference is a number or vanishes once multiplied out; else by their values at
+    POINTS points, which must agree to 30 of 50 digits.
+    """
+    difference = left.expr - right.expr
+    if difference.is_Rational:
+        return bool(difference == 0), "symbolically"
+    pairs = [(a, b) for a, b in zip(left.values, right.values, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return False, "undefined at every point"
+    if any(abs(a - b) > _MATH.mpf(10) ** -30 * max(1, abs(a), abs(b)) for a, b in pairs):
+        return False, "numerically"
+    if left.terms + right.terms <= MAX_TERMS and sympy.expand(difference) == 0:
+        return True, "symbolically"
+    return True, f"at {len(pairs)} points"

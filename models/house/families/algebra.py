@@ -1,0 +1,147 @@
+"""Equations in one or two unknowns, polynomials, sequences. Every result is a whole number."""
+
+from __future__ import annotations
+
+from random import Random
+
+from models.house.families.phrasing import Draw, Kind, number
+
+_SIZES = (9, 9, 20, 60, 400)
+
+
+def _term(coefficient: int, variable: str) -> str:
+    return variable if coefficient == 1 else f"{coefficient}{variable}"
+
+
+def _signed(value: int) -> str:
+    return f"+ {value}" if value >= 0 else f"- {-value}"
+
+
+def polynomial(a: int, b: int, c: int) -> str:
+    """a x^2 + b x + c as one writes it, without terms that vanish."""
+    parts = [_term(a, "x^2")]
+    if b:
+        parts.append(f"{'+' if b > 0 else '-'} {_term(abs(b), 'x')}")
+    if c:
+        parts.append(_signed(c))
+    return " ".join(parts)
+
+
+def _linear(rng: Random) -> Draw:
+    size = rng.choice(_SIZES)
+    a, x, b = rng.randint(2, size), rng.randint(2, size), rng.randint(-size, size) or 1
+    v = rng.choice("xynt")
+    return number(x, eq=f"{_term(a, v)} {_signed(b)} = {a * x + b}", v=v)
+
+
+def _two_sided(rng: Random) -> Draw:
+    size = rng.choice(_SIZES)
+    a, c = rng.sample(range(1, size + 2), 2)
+    x, b = rng.randint(1, size), rng.randint(1, size)
+    v = rng.choice("xynt")
+    return number(x, eq=f"{_term(a, v)} {_signed(b)} = {_term(c, v)} {_signed((a - c) * x + b)}", v=v)
+
+
+def _riddle(rng: Random) -> Draw:
+    size = rng.choice(_SIZES)
+    a, x, b = rng.randint(2, size), rng.randint(2, size), rng.randint(1, size)
+    return number(x, a=a, b=b, c=a * x + b)
+
+
+def _system(rng: Random) -> Draw:
+    size = rng.choice((20, 90, 900, 9000))
+    y, x = sorted(rng.sample(range(2, size), 2))
+    return number(x, s=x + y, d=x - y)
+
+
+def _quadratic(rng: Random) -> Draw:
+    size = rng.choice((6, 12, 40))
+    small, large = sorted(rng.sample(range(-size, size + 1), 2))
+    return number(large, p=polynomial(1, -(small + large), small * large))
+
+
+def _value(rng: Random) -> Draw:
+    size = rng.choice((5, 9, 30))
+    a, b, c, n = (rng.randint(1, size) for _ in range(4))
+    c = rng.choice((c, -c))
+    return number(a * n * n + b * n + c, p=polynomial(a, b, c), n=n)
+
+
+def _sequence(rng: Random) -> Draw:
+    start, step = rng.randint(1, 60), rng.randint(2, 25)
+    if rng.random() < 0.3:
+        factor = rng.choice((2, 3))
+        terms = [start * factor**i for i in range(5)]
+    else:
+        terms = [start + step * i for i in range(5)]
+    return number(terms[-1], l=", ".join(map(str, terms[:-1])))
+
+
+KINDS = (
+    Kind(
+        "linear", 2, _linear,
+        (
+            "Solve {eq} for {v}.",
+            "{eq}, what is {v}?",
+            "Which value of {v} makes {eq} true?",
+            "My homework says {eq}. How large is {v}?",
+        ),
+        ("Determine the unknown in {eq}.", "The scale balances when {eq}; so {v} must be which number?"),
+    ),
+    Kind(
+        "two_sided", 1.6, _two_sided,
+        (
+            "Solve the equation {eq}.",
+            "For which {v} do both sides agree: {eq}?",
+            "I need {v} from {eq}.",
+            "Given {eq}, find {v} and write down nothing but its value.",
+        ),
+        ("Isolate {v} in {eq} and report what it equals.",),
+    ),
+    Kind(
+        "riddle", 1.8, _riddle,
+        (
+            "I think of a number, multiply it by {a} and add {b}. The result is {c}. What is my number?",
+            "{a} times a number plus {b} gives {c}. Find the number.",
+            "If you multiply my age by {a} and add {b}, you get {c}. How old am I?",
+        ),
+        ("Some number, taken {a} times and then increased by {b}, makes {c}. Which one is it?",),
+    ),
+    Kind(
+        "system", 1.4, _system,
+        (
+            "Two numbers add up to {s} and differ by {d}. What is the larger one?",
+            "x + y = {s} and x - y = {d}. Find x.",
+            "The sum of two numbers is {s}, their difference is {d}. Give the bigger number.",
+        ),
+        ("Anna and Ben own {s} stamps together, Anna has {d} more than Ben. How many belong to Anna?",),
+    ),
+    Kind(
+        "quadratic", 1.2, _quadratic,
+        (
+            "Find the larger root of {p} = 0.",
+            "Solve {p} = 0 and give the larger solution.",
+            "Which is the bigger zero of the polynomial {p}?",
+            "{p} = 0 has two solutions. I want the larger one.",
+        ),
+        ("Where does the parabola y = {p} cross the x axis for the last time, seen from the left?",),
+    ),
+    Kind(
+        "value", 1.2, _value,
+        (
+            "What is {p} at x = {n}?",
+            "Evaluate {p} for x = {n}.",
+            "Let x = {n}. Compute {p}.",
+        ),
+        ("Plug x = {n} into {p}. Which value appears?",),
+    ),
+    Kind(
+        "sequence", 0.8, _sequence,
+        (
+            "What comes next: {l}?",
+            "Continue the sequence {l} by one number.",
+            "{l}, ... which number follows?",
+        ),
+        ("Guess the next member of the progression {l}.",),
+    ),
+)  # fmt: skip

@@ -1,0 +1,48 @@
+"""A kind of question: how its content is drawn, and the phrasings that it is asked in.
+
+A phrasing is a whole sentence or several, with slots for the content. `seen` phrasings occur in every split;
+`unseen` ones only in the split of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The slots' texts, and the reference that grading compares with."""
+
+    slots: Mapping[str, str]
+    reference: str | int | float | list[str]
+    grader: str = "exact"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`weight`: its share within the family, relative to the other kinds."""
+
+    name: str
+    weight: float
+    draw: Callable[[Random], Draw]
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+def number(reference: int | float, **slots: object) -> Draw:
+    """Content whose reply is graded as a number."""
+    return Draw({name: str(value) for name, value in slots.items()}, reference, "number")
+
+
+def word(reference: str, **slots: object) -> Draw:
+    """Content whose reply is graded as text."""
+    return Draw({name: str(value) for name, value in slots.items()}, reference)
+
+
+def integer(rng: Random, digits: int) -> int:
+    """An integer of exactly so many digits, at least 2."""
+    return rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1)

@@ -1,0 +1,82 @@
+"""litellm's four ways to call a provider, all around `provider.complete`. Importing this imports litellm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from litellm.llms.custom_llm import CustomLLM, CustomLLMError
+from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage
+
+from models.errors import NotFound
+from models.house.provider import PROVIDER, Completion, complete
+
+
+def _complete(model: str, messages: list[dict[str, Any]], optional_params: dict[str, Any]) -> Completion:
+    try:
+        return complete(model, messages, optional_params)
+    except NotFound as error:
+        raise CustomLLMError(status_code=404, message=str(error)) from None
+
+
+def _response(model: str, completion: Completion, response: ModelResponse) -> ModelResponse:
+    message = Message(content=completion.text, role="assistant")
+    response.choices = [Choices(index=0, message=message, finish_reason=completion.finish_reason)]
+    response.usage = Usage(*_tokens(completion))  # type: ignore[attr-defined]
+    response.model = f"{PROVIDER}/{model}"
+    return response
+
+
+def _tokens(completion: Completion) -> tuple[int, int, int]:
+    """Prompt, completion, total."""
+    prompt, words = completion.prompt_tokens, len(completion.pieces)
+    return prompt, words, prompt + words
+
+
+def _chunks(completion: Completion) -> Iterator[GenericStreamingChunk]:
+    for piece in completion.pieces:
+        yield GenericStreamingChunk(text=piece, is_finished=False, finish_reason="", usage=None, index=0, tool_use=None)
+    prompt, words, total = _tokens(completion)
+    yield GenericStreamingChunk(
+        text="",
+        is_finished=True,
+        finish_reason=completion.finish_reason,
+        usage={"prompt_tokens": prompt, "completion_tokens": words, "total_tokens": total},
+        index=0,
+        tool_use=None,
+    )
+
+
+class HouseHandler(CustomLLM):
+    """Stateless. Raises CustomLLMError (404) for an unknown worker."""
+
+    def completion(  # type: ignore[override]
+        self,
+        model: str,
+        messages: list[dict[str, Any]],
+        model_response: ModelResponse,
+        optional_params: dict[str, Any],
+        **_: Any,
+    ) -> ModelResponse:
+        return _response(model, _complete(model, messages, optional_params), model_response)
+
+    async def acompletion(  # type: ignore[override]
+        self,
+        model: str,
+        messages: list[dict[str, Any]],
+        model_response: ModelResponse,
+        optional_params: dict[str, Any],
+        **_: Any,
+    ) -> ModelResponse:
+        return _response(model, _complete(model, messages, optional_params), model_response)
+
+    def streaming(  # type: ignore[override]
+        self, model: str, messages: list[dict[str, Any]], optional_params: dict[str, Any], **_: Any
+    ) -> Iterator[GenericStreamingChunk]:
+        return _chunks(_complete(model, messages, optional_params))
+
+    async def astreaming(  # type: ignore[override]
+        self, model: str, messages: list[dict[str, Any]], optional_params: dict[str, Any], **_: Any
+    ) -> AsyncIterator[GenericStreamingChunk]:
+        for chunk in _chunks(_complete(model, messages, optional_params)):
+            yield chunk

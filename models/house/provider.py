@@ -1,0 +1,80 @@
+"""The house workers as a litellm provider: models "house/calc", "house/units", and so on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.house.workers import answer
+from models.house.workers.brief import text_of
+
+PROVIDER = "house"
+COUNTER = "FUGU_HOUSE_COUNTER"
+"""Names a file: every call appends one line to it, on disk before the reply leaves."""
+
+_PIECE = re.compile(r"\s*\S+\s?")
+
+
+def register() -> None:
+    """Make litellm know the provider. Idempotent. Imports litellm, which takes seconds, only here."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # litellm fetches the map over the network otherwise
+    import litellm
+
+    from models.house.handler import HouseHandler
+
+    if any(entry["provider"] == PROVIDER for entry in litellm.custom_provider_map):
+        return
+    litellm.custom_provider_map.append({"provider": PROVIDER, "custom_handler": HouseHandler()})
+    litellm.utils.custom_llm_setup()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A reply as its pieces (joined they are the text), and what it took. A token is a word."""
+
+    pieces: tuple[str, ...]
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+def complete(model: str, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> Completion:
+    """The worker's reply under `seed`, `stop` and `max_tokens`; every other field of `sampling` is without effect.
+
+    Raises NotFound for an unknown worker.
+    """
+    worker, seed = model.removeprefix(f"{PROVIDER}/"), sampling.get("seed")
+    text = _before_stop(answer(worker, messages, seed), sampling.get("stop"))
+    pieces = tuple(_PIECE.findall(text))
+    limit = sampling.get("max_completion_tokens") or sampling.get("max_tokens") or len(pieces)
+    _count(worker, messages, seed)
+    prompt_tokens = sum(len(text_of(message.get("content")).split()) for message in messages)
+    return Completion(pieces[:limit], "length" if limit < len(pieces) else "stop", prompt_tokens)
+
+
+def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:
+    for ending in (stop,) if isinstance(stop, str) else stop or ():
+        text = text.split(ending, 1)[0]
+    return text
+
+
+def _count(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None) -> None:
+    path = os.environ.get(COUNTER)
+    if not path:
+        return
+    canonical = json.dumps([list(messages), seed], sort_keys=True, ensure_ascii=False)
+    line = json.dumps({"worker": worker, "digest": hashlib.sha256(canonical.encode()).hexdigest()}) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

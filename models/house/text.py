@@ -1,0 +1,47 @@
+"""Unlabelled text in the language of the house, for the backbone's brief pretraining.
+
+A line is a short document that stays with one topic, as texts do: two questions of a kind in different seen
+phrasings, or a question beside a sentence about its subject, in the router's raw form ("user: ...") or plain. No
+line holds a result, a score or a worker's name, and none holds an unseen phrasing.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from models.fugu.roles import DISPATCHER
+from models.house.families.phrasing import Kind
+from models.house.glosses import GLOSSES
+from models.house.questions import KINDS, dressed
+
+REVISION = 1
+"""Part of the backbone's digest: change what `corpus` gives, change the number."""
+
+_POOL_SIZES = range(2, 9)
+
+
+def corpus(seed: int, n: int) -> list[str]:
+    """`n` lines; equal arguments give equal lines."""
+    rng = Random(f"house text/{seed}")
+    families = tuple(KINDS.values())
+    return [_line(rng, rng.choice(families)) for _ in range(n)]
+
+
+def _line(rng: Random, kinds: tuple[Kind, ...]) -> str:
+    kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
+    parts = [_question(rng, kind), _question(rng, kind) if rng.random() < 0.45 else _gloss(rng, kind)]
+    if rng.random() < 0.3:
+        rng.shuffle(parts)
+    if rng.random() < 0.6:
+        parts = [f"user: {part}" for part in parts]
+        if rng.random() < 0.5:
+            parts.insert(0, f"system: {DISPATCHER.format(workers=rng.choice(_POOL_SIZES))}")
+    return "\n".join(parts)
+
+
+def _question(rng: Random, kind: Kind) -> str:
+    return dressed(rng, rng.choice(kind.seen).format_map(kind.draw(rng).slots))
+
+
+def _gloss(rng: Random, kind: Kind) -> str:
+    return rng.choice(GLOSSES[kind.name]).format_map(kind.draw(rng).slots)

@@ -1,0 +1,3 @@
+from models.house.workers.replying import answer
+
+__all__ = ["answer"]

@@ -1,0 +1,31 @@
+"""From a question's text to the problem it poses. Pure, shared by all workers, remembered."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from models.house.workers import algebra, arithmetic, dates, facts, lists, measures, snippets, two_hop, words
+from models.house.workers.problem import Problem, TwoHop
+
+_READERS = (
+    snippets.read,
+    dates.read,
+    measures.read,
+    algebra.read,
+    facts.read,
+    lists.read,
+    words.read,
+    arithmetic.read,
+)
+_REMEMBERED = 8192
+
+
+def read_single(text: str) -> Problem | None:
+    """The problem of a question that takes one skill."""
+    return next((problem for reader in _READERS if (problem := reader(text)) is not None), None)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def read(text: str) -> Problem | TwoHop | None:
+    """What the text asks for, or `None` where nothing in it is recognised."""
+    return two_hop.read(text, read_single) or read_single(text)

@@ -1,0 +1,116 @@
+"""A worker's reply in each of the three roles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from models.errors import NotFound
+from models.house.workers.brief import Brief, final_answer, read_brief
+from models.house.workers.noise import Noise
+from models.house.workers.problem import Problem, TwoHop
+from models.house.workers.profiles import PROFILES, competence
+from models.house.workers.reading import read
+
+
+def answer(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None = None) -> str:
+    """What `worker` replies to `messages`: a function of the messages, the seed and the worker's name.
+
+    Raises NotFound for a name that is no house worker's.
+    """
+    if worker not in PROFILES:
+        raise NotFound(f"no house worker {worker!r}; there are {', '.join(PROFILES)}")
+    brief = read_brief(messages)
+    problem, noise = read(brief.question), Noise(worker, seed)
+    if brief.role == "THINKER":
+        return _advise(worker, problem, brief)
+    if brief.role == "VERIFIER":
+        return _verify(worker, problem, brief, noise)
+    if isinstance(problem, TwoHop):
+        return _solve_two(worker, problem, brief, noise)
+    return _solve(worker, problem, brief, noise)
+
+
+def _work_out(worker: str, problem: Problem, noise: Noise) -> str | None:
+    """The worker's own result, right or slipped; `None` where it lacks the skill or the computation fails."""
+    chance = competence(worker, problem)
+    if chance is None:
+        return None
+    try:
+        right = problem.solve()
+    except (ArithmeticError, ValueError):
+        return None
+    return right if noise.succeeds(chance) else noise.slip(right, problem.form)
+
+
+def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> str:
+    if problem is not None and (result := _work_out(worker, problem, noise)) is not None:
+        return f"{_INTRODUCTIONS[worker]}\nAnswer: {result}"
+    earlier = [found for thought in brief.thoughts if (found := final_answer(thought))]
+    if earlier:
+        return f"I rely on the earlier thoughts here.\nAnswer: {earlier[-1]}"
+    guess = noise.guess(brief.question, problem.form) if problem is not None else None
+    return f"This is only a guess.\nAnswer: {guess}" if guess else noise.shrug()
+
+
+def _solve_two(worker: str, problem: TwoHop, brief: Brief, noise: Noise) -> str:
+    """One step a reply: the first result if no thought holds it yet, else the rest of the question."""
+    value = _found(problem.phrase, brief.thoughts)
+    if value is not None:
+        return _solve(worker, problem.then(value), brief, noise)
+    if (result := _work_out(worker, problem.first, noise)) is not None:
+        return f"{problem.phrase[0].upper()}{problem.phrase[1:]} is {result}."
+    if problem.second_kind in PROFILES[worker]:
+        return f"I could do the rest, but first I would need to know this: {problem.phrase}."
+    return _solve(worker, None, brief, noise)
+
+
+def _found(phrase: str, thoughts: Sequence[str]) -> str | None:
+    """The value that the latest thought that speaks of `phrase` gives it."""
+    stated = re.compile(re.escape(phrase) + r" is (.+?)\.(?=\s|$)", re.IGNORECASE)
+    return next((found.group(1) for thought in reversed(thoughts) if (found := stated.search(thought))), None)
+
+
+def _verify(worker: str, problem: Problem | TwoHop | None, brief: Brief, noise: Noise) -> str:
+    proposed = final_answer(brief.proposed)
+    if proposed is None:
+        return "REJECT There is no final answer."
+    own = _work_out(worker, problem, noise) if isinstance(problem, Problem) else None
+    if own is None or _agree(own, proposed):
+        return "ACCEPT"
+    return f"REJECT I get {own} instead."
+
+
+def _agree(own: str, proposed: str) -> bool:
+    try:
+        return Fraction(own) == Fraction(proposed.rstrip("."))
+    except (ValueError, ZeroDivisionError):
+        return own.casefold().split() == proposed.casefold().rstrip(".").split()
+
+
+def _advise(worker: str, problem: Problem | TwoHop | None, brief: Brief) -> str:
+    if isinstance(problem, TwoHop):
+        known = _found(problem.phrase, brief.thoughts)
+        step = problem.first.kind if known is None else problem.second_kind
+        words = f"Find {problem.phrase} first" if known is None else f"Use that {problem.phrase} is {known}"
+        return _suggest(f"{words}; this step is about: {step.replace('_', ' ')}.", "SOLVER")
+    if problem is None or competence(worker, problem) is None:
+        return _suggest("Read the request slowly and ask someone who knows the field.", "SOLVER")
+    done = any(final_answer(thought) for thought in brief.thoughts)
+    return _suggest(f"This is about: {problem.kind.replace('_', ' ')}.", "VERIFIER" if done else "SOLVER")
+
+
+def _suggest(words: str, role: str) -> str:
+    return f"<suggestion>{words}</suggestion>\n<suggested_role>{role}</suggested_role>"
+
+
+_INTRODUCTIONS = {
+    "calc": "Computed exactly.",
+    "units": "Looked up and converted.",
+    "lingua": "Letter by letter.",
+    "coder": "I ran this as a small program.",
+    "atlas": "According to my tables.",
+    "sage": "Let me think about it.",
+}

@@ -1,0 +1,57 @@
+"""What has been paid, and what may have been."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.sql import ColumnElement
+
+from models.ledger.store import Ledger
+from models.ledger.tables import calls, tries
+
+
+def maybe_paid(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
+    """Tries that died in flight, oldest first: whose lease has run out, or that were marked so.
+
+    Each: `call_id`, `attempt`, `scope`, `worker`, `worst_usd`, `started_at`, `error`.
+    """
+    columns = (tries.c.call_id, tries.c.attempt, calls.c.scope, calls.c.worker)
+    more = (tries.c.worst_usd, tries.c.started_at, tries.c.error)
+    with ledger.reading() as connection:
+        doubtful = _doubtful(ledger.now(connection))
+        statement = _scoped(select(*columns, *more).join(calls, calls.c.id == tries.c.call_id), scope)
+        rows = connection.execute(statement.where(doubtful).order_by(tries.c.started_at, tries.c.call_id))
+        return [dict(row._mapping) for row in rows]
+
+
+def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
+    """Counts of `calls` (identities), `settled` ones, `tries` and `maybe_paid` tries; `usd` that is known to be
+    paid, and `maybe_usd`, the worst case of the tries in doubt.
+    """
+    with ledger.reading() as connection:
+        doubtful = _doubtful(ledger.now(connection))
+        settled = func.count().filter(calls.c.status == "settled")
+        of_calls = connection.execute(_scoped(select(func.count(), settled).select_from(calls), scope)).one()
+        sums = (func.sum(tries.c.cost_usd), func.sum(tries.c.worst_usd).filter(doubtful))
+        counts = (func.count(), func.count().filter(doubtful))
+        statement = select(*counts, *sums).select_from(tries).join(calls, calls.c.id == tries.c.call_id)
+        of_tries = connection.execute(_scoped(statement, scope)).one()
+    return {
+        "calls": of_calls[0],
+        "settled": of_calls[1],
+        "tries": of_tries[0],
+        "maybe_paid": of_tries[1],
+        "usd": of_tries[2] or 0.0,
+        "maybe_usd": of_tries[3] or 0.0,
+    }
+
+
+def _doubtful(now: datetime) -> ColumnElement[bool]:
+    orphan = and_(tries.c.status == "claimed", tries.c.attempt == calls.c.attempt, calls.c.lease_until <= now)
+    return and_(tries.c.cost_usd.is_(None), or_(tries.c.status == "maybe_paid", orphan))
+
+
+def _scoped(statement: Any, scope: str | None) -> Any:
+    return statement if scope is None else statement.where(calls.c.scope == scope)

@@ -1,0 +1,309 @@
+"""Claim a call before paying for it, settle it after: DESIGN, decision 1.
+
+A settled identity is never paid again. While a claim's lease lives, others wait; when it has expired, the
+try is marked "maybe paid" and the call is taken over as the next attempt. A settlement by an owner who has
+lost the call is fenced off: its price is still booked, its reply is not kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from models.ledger.budgets import book, reserve
+from models.ledger.store import Ledger
+from models.ledger.tables import calls, tries
+
+CHUNK = 1000  # identities per statement; both databases limit a statement's parameters
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """What a call is. `worst_usd`: the most it can cost, reserved in the budget while it runs."""
+
+    identity: str
+    scope: str
+    worker: str
+    revision: str
+    payload: dict[str, Any]
+    worst_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim found.
+
+    `mine`: send it, as this attempt. `settled`: `reply` is the answer. `held`: another try is alive until
+    `lease_until`, or the next one may not start before `not_before`. `maybe_paid`: it died in flight, and
+    the claim was made with `resend=False`. `call_id` is the identity.
+    """
+
+    call_id: str
+    attempt: int
+    state: Literal["mine", "settled", "held", "maybe_paid"]
+    reply: dict[str, Any] | None = None
+    lease_until: datetime | None = None
+    not_before: datetime | None = None
+
+    @property
+    def identity(self) -> str:
+        return self.call_id
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """A reply to record, by the owner of this attempt."""
+
+    call_id: str
+    attempt: int
+    owner: str
+    reply: dict[str, Any]
+    cost_usd: float
+    seconds: float
+
+
+def claim(
+    ledger: Ledger,
+    specs: Sequence[CallSpec],
+    owner: str,
+    *,
+    lease_s: float = 120.0,
+    resend: bool = True,
+    budget: str | None = None,
+) -> list[Claim]:
+    """Claim calls in one transaction; one `Claim` per spec, in order (an identity named twice is one call).
+
+    With a `budget`, the worst case of every call that becomes mine is reserved in it, or BudgetExceeded
+    is raised and nothing is written.
+    """
+    wanted = {spec.identity: spec for spec in specs}
+    ids = sorted(wanted)  # one order for all, so that two claims on PostgreSQL never wait for each other
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        found: dict[str, Claim] = {}
+        expired = set()
+        for row in _rows(connection, ids, lock=True):
+            found[row.id] = _judge(row, now, resend)
+            if row.status == "claimed" and row.lease_until <= now:
+                expired.add(row.id)
+        _doubt(connection, expired, now)
+        fresh = [wanted[identity] for identity in ids if identity not in found]
+        found |= _insert(ledger, connection, fresh, owner, now, lease_s)
+        mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
+        _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
+    return [found[spec.identity] for spec in specs]
+
+
+def _judge(row: Any, now: datetime, resend: bool) -> Claim:
+    if row.status == "settled":
+        return Claim(row.id, row.attempt, "settled", reply=row.reply)
+    if row.status == "claimed" and row.lease_until > now:
+        return Claim(row.id, row.attempt, "held", lease_until=row.lease_until)
+    if row.status != "failed" and not resend:
+        return Claim(row.id, row.attempt, "maybe_paid")
+    if row.not_before is not None and row.not_before > now:
+        return Claim(row.id, row.attempt, "held", not_before=row.not_before)
+    return Claim(row.id, row.attempt + 1, "mine")
+
+
+def _insert(
+    ledger: Ledger,
+    connection: Connection,
+    specs: Sequence[CallSpec],
+    owner: str,
+    now: datetime,
+    lease_s: float,
+) -> dict[str, Claim]:
+    """First attempts. A row that another transaction has just made is its own: held, or already settled."""
+    if not specs:
+        return {}
+    rows = [
+        {
+            "id": spec.identity,
+            "scope": spec.scope,
+            "worker": spec.worker,
+            "revision": spec.revision,
+            "payload": spec.payload,
+            "status": "claimed",
+            "attempt": 1,
+            "owner": owner,
+            "lease_until": now + timedelta(seconds=lease_s),
+            "created_at": now,
+            "updated_at": now,
+        }
+        for spec in specs
+    ]
+    statement = ledger.insert(calls).on_conflict_do_nothing().returning(calls.c.id)
+    made = set(connection.execute(statement, rows).scalars())
+    found = {identity: Claim(identity, 1, "mine") for identity in made}
+    lost = [spec.identity for spec in specs if spec.identity not in made]
+    for row in _rows(connection, lost, lock=False):
+        if row.status == "settled":
+            found[row.id] = Claim(row.id, row.attempt, "settled", reply=row.reply)
+        else:
+            found[row.id] = Claim(row.id, row.attempt, "held", None, row.lease_until, row.not_before)
+    return found
+
+
+def _take(
+    connection: Connection,
+    mine: Sequence[tuple[CallSpec, int]],
+    owner: str,
+    now: datetime,
+    lease: datetime,
+    budget: str | None,
+) -> None:
+    """Write the new try of every call that is mine, and reserve its worst case."""
+    if not mine:
+        return
+    again = [(spec, attempt) for spec, attempt in mine if attempt > 1]
+    if again:
+        statement = update(calls).where(calls.c.id == bindparam("_id"))
+        values = {
+            "status": "claimed",
+            "owner": owner,
+            "lease_until": lease,
+            "not_before": None,
+            "updated_at": now,
+        }
+        connection.execute(statement, [{"_id": s.identity, "attempt": n, **values} for s, n in again])
+    row = {"owner": owner, "status": "claimed", "budget": budget, "started_at": now}
+    rows = [{"call_id": s.identity, "attempt": n, "worst_usd": s.worst_usd, **row} for s, n in mine]
+    connection.execute(tries.insert(), rows)
+    if budget is not None:
+        reserve(connection, budget, sum(spec.worst_usd for spec, _ in mine))
+
+
+def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
+    """Record replies in one transaction, release what was reserved and book what was paid.
+
+    `False`: fenced off, another attempt has the call now (or it is settled already).
+    """
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        known = _tries(connection, {s.call_id for s in settlements})
+        kept: list[Settlement] = []
+        outcome, ends = [], []
+        for s in settlements:
+            row = known.pop((s.call_id, s.attempt), None)
+            if row is None or row.owner != s.owner or row.cost_usd is not None or row.status == "failed":
+                outcome.append(False)
+                continue
+            outcome.append(row.current == s.attempt and row.call_status in {"claimed", "maybe_paid"})
+            status = "settled" if outcome[-1] else "maybe_paid"
+            ends.append((row, status, {"cost_usd": s.cost_usd, "seconds": s.seconds}))
+            if outcome[-1]:
+                kept.append(s)
+        _end(connection, now, ends)
+        if kept:
+            statement = update(calls).where(calls.c.id == bindparam("_id"))
+            values = {"status": "settled", "error": None, "not_before": None, "updated_at": now}
+            connection.execute(statement, [{"_id": s.call_id, "reply": s.reply, **values} for s in kept])
+    return outcome
+
+
+def fail(
+    ledger: Ledger,
+    call_id: str,
+    attempt: int,
+    owner: str,
+    error: str,
+    *,
+    transient: bool,
+    retry_at: datetime | None = None,
+    maybe_paid: bool = False,
+) -> bool:
+    """Record that a try came to nothing. `False`: fenced off.
+
+    `retry_at`: nobody sends the next try earlier, whichever process it is in.
+    """
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        row = _tries(connection, {call_id}).get((call_id, attempt))
+        if row is None or row.owner != owner or row.status != "claimed":
+            return False
+        status = "maybe_paid" if maybe_paid else "failed"
+        _end(connection, now, [(row, status, {"error": error, "transient": transient})])
+        values = {"status": status, "error": error, "not_before": retry_at, "updated_at": now}
+        connection.execute(update(calls).where(calls.c.id == call_id).values(values))
+    return True
+
+
+def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -> int:
+    """Lengthen the leases of calls that are still in flight; how many of them still are the owner's."""
+    count = 0
+    with ledger.transaction() as connection:
+        lease = ledger.now(connection) + timedelta(seconds=lease_s)
+        for ids in _chunks(sorted(call_ids)):
+            mine = calls.c.id.in_(ids), calls.c.owner == owner, calls.c.status == "claimed"
+            count += connection.execute(update(calls).where(*mine).values(lease_until=lease)).rowcount
+    return count
+
+
+def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator[Any]:
+    columns = (
+        calls.c.id,
+        calls.c.status,
+        calls.c.attempt,
+        calls.c.lease_until,
+        calls.c.not_before,
+        calls.c.reply,
+    )
+    for some in _chunks(ids):
+        statement = select(*columns).where(calls.c.id.in_(some)).order_by(calls.c.id)
+        yield from connection.execute(statement.with_for_update() if lock else statement).all()
+
+
+def _tries(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int], Any]:
+    """Every try of these calls beside its call's present state, the calls locked."""
+    columns = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), tries)
+    found = {}
+    for some in _chunks(sorted(ids)):
+        statement = select(*columns).join(tries, tries.c.call_id == calls.c.id).where(calls.c.id.in_(some))
+        for row in connection.execute(statement.order_by(calls.c.id).with_for_update(of=calls)):
+            found[row.call_id, row.attempt] = row
+    return found
+
+
+def _doubt(connection: Connection, ids: set[str], now: datetime) -> None:
+    """The tries that hold these calls have let their leases run out."""
+    if not ids:
+        return
+    held = [row for row in _tries(connection, ids).values() if row.attempt == row.current]
+    _end(connection, now, [(row, "maybe_paid", {"error": "the lease expired"}) for row in held])
+    for some in _chunks(sorted(ids)):
+        connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="maybe_paid", updated_at=now))
+
+
+def _end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, dict[str, Any]]]) -> None:
+    """Close tries (row, status, values) and move their money.
+
+    It is reserved while a try runs, counts at its worst case while that is in doubt, and at its price after.
+    """
+    if not ends:
+        return
+    rows, money = [], defaultdict[str, list[float]](lambda: [0.0, 0.0])
+    for row, status, values in ends:
+        known = {"cost_usd": None, "seconds": None, "error": row.error, "transient": row.transient} | values
+        rows.append({"_id": row.call_id, "_attempt": row.attempt, "status": status, "ended_at": now, **known})
+        if row.budget is not None:
+            after = known["cost_usd"] if known["cost_usd"] is not None else row.worst_usd
+            money[row.budget][0] += row.worst_usd if row.status == "claimed" else 0.0
+            money[row.budget][1] += 0.0 if status == "failed" else after
+            money[row.budget][1] -= row.worst_usd if row.status == "maybe_paid" else 0.0
+    this = tries.c.call_id == bindparam("_id"), tries.c.attempt == bindparam("_attempt")
+    connection.execute(update(tries).where(*this), rows)
+    for budget, (released, spent) in sorted(money.items()):
+        book(connection, budget, released=released, spent=spent)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    rest = iter(ids)
+    while some := list(islice(rest, CHUNK)):
+        yield some

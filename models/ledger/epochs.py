@@ -1,0 +1,71 @@
+"""An epoch is one round of measuring a question set on a pool; its calls have the scope `measure:<epoch>`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from models.ledger.store import Ledger
+from models.ledger.tables import attempts, epochs
+
+
+def open_epoch(ledger: Ledger, pool: str, question_set: str) -> int:
+    """The newest epoch of (pool, question set's digest); made where there is none.
+
+    A flow that starts again after a kill gets the same one, and with it every reply that is settled. Epochs
+    are numbered over all series, so that no two of them share a scope.
+    """
+    with ledger.transaction() as connection:
+        ledger.serialise(connection, "epochs")
+        return _newest(ledger, connection, pool, question_set).id
+
+
+def next_epoch(
+    ledger: Ledger,
+    pool: str,
+    question_set: str,
+    max_age: timedelta,
+    workers: Mapping[str, str] | None = None,
+) -> int:
+    """The epoch in which to measure what is older than `max_age`: a new one only where that is needed.
+
+    A new epoch opens when some cell's newest label (of `workers`, name to revision, if given) is too old,
+    unless the newest epoch was itself opened within `max_age`: then that refresh is still under way.
+    """
+    with ledger.transaction() as connection:
+        ledger.serialise(connection, "epochs")
+        newest = _newest(ledger, connection, pool, question_set)
+        limit = ledger.now(connection) - max_age
+        if newest.opened_at > limit or not _stale(connection, pool, question_set, limit, workers):
+            return newest.id
+        return _open(ledger, connection, pool, question_set)
+
+
+def _newest(ledger: Ledger, connection: Connection, pool: str, question_set: str) -> Any:
+    series = epochs.c.pool == pool, epochs.c.question_set == question_set
+    statement = select(epochs).where(*series).order_by(epochs.c.id.desc()).limit(1)
+    found = connection.execute(statement).one_or_none()
+    if found is None:
+        _open(ledger, connection, pool, question_set)
+        found = connection.execute(statement).one()
+    return found
+
+
+def _open(ledger: Ledger, connection: Connection, pool: str, question_set: str) -> int:
+    row = {"pool": pool, "question_set": question_set, "opened_at": ledger.now(connection)}
+    return int(connection.execute(epochs.insert().values(row).returning(epochs.c.id)).scalar_one())
+
+
+def _stale(
+    connection: Connection, pool: str, question_set: str, limit: datetime, workers: Mapping[str, str] | None
+) -> bool:
+    cell = (attempts.c.question_id, attempts.c.worker, attempts.c.revision, attempts.c.repeat)
+    series = epochs.c.pool == pool, epochs.c.question_set == question_set
+    statement = select(attempts.c.worker, attempts.c.revision).join(epochs, epochs.c.id == attempts.c.epoch)
+    statement = statement.where(*series).group_by(*cell).having(func.max(attempts.c.created_at) <= limit)
+    if workers is None:
+        return connection.execute(statement.limit(1)).first() is not None
+    return any(workers.get(row.worker) == row.revision for row in connection.execute(statement.distinct()))

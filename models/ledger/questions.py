@@ -1,0 +1,45 @@
+"""What is measured: questions and workers, as the ledger knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Table
+
+from models.ledger.store import Ledger
+from models.ledger.tables import questions, workers
+
+
+def put_questions(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep questions: `id`, `digest`, `task`, `split`, `tags`, `body` (JSON). A changed one replaces the old.
+
+    Labels of a question whose digest has changed no longer count.
+    """
+    keep = [
+        {
+            "id": row["id"],
+            "digest": row["digest"],
+            "task": row["task"],
+            "split": row.get("split", ""),
+            "tags": list(row.get("tags", ())),
+            "body": row["body"],
+        }
+        for row in rows
+    ]
+    _upsert(ledger, questions, "id", keep)
+
+
+def put_workers(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep workers: `name`, `revision`, `recorded` (known from recorded scores alone)."""
+    keep = [{"name": r["name"], "revision": r["revision"], "recorded": bool(r.get("recorded", False))} for r in rows]
+    _upsert(ledger, workers, "name", keep)
+
+
+def _upsert(ledger: Ledger, table: Table, key: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    statement = ledger.insert(table)
+    changed = {column.name: statement.excluded[column.name] for column in table.c if column.name != key}
+    with ledger.transaction() as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed), rows)

@@ -1,0 +1,153 @@
+"""Checkpoints, the champion of each model, and the way back. Only rows are added: the history is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from models.errors import BadInput, NotFound
+from models.ledger.store import Ledger
+from models.ledger.tables import checkpoints, promotions
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A router's vector (float32, flat) and what it was learned with (`meta`: JSON values)."""
+
+    id: str
+    name: str
+    vector: np.ndarray
+    meta: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What serves `model`: a router's checkpoint or a worker. `version` counts from 1."""
+
+    model: str
+    target: dict[str, Any]
+    reason: str
+    since: datetime
+    version: int
+
+
+def save_checkpoint(ledger: Ledger, *, name: str, vector: np.ndarray, meta: dict[str, Any]) -> str:
+    """Keep a vector; its id is the digest of name, vector and meta, so saving it again changes nothing."""
+    flat = np.ascontiguousarray(vector, dtype="<f4")
+    if flat.ndim != 1 or flat.size == 0 or not np.isfinite(flat).all():
+        raise BadInput("a checkpoint's vector is flat, not empty and finite", field="vector")
+    digest = hashlib.sha256(json.dumps([name, meta], sort_keys=True).encode() + b"\0" + flat.tobytes()).hexdigest()
+    row = {"id": digest, "name": name, "vector": flat.tobytes(), "meta": meta}
+    with ledger.transaction() as connection:
+        values = {**row, "created_at": ledger.now(connection)}
+        connection.execute(ledger.insert(checkpoints).values(values).on_conflict_do_nothing())
+    return digest
+
+
+def load_checkpoint(ledger: Ledger, id: str) -> Checkpoint:
+    """The checkpoint of that id. Raises NotFound."""
+    with ledger.reading() as connection:
+        row = connection.execute(select(checkpoints).where(checkpoints.c.id == id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no checkpoint {id!r}")
+    vector = np.frombuffer(row.vector, dtype="<f4").astype(np.float32)
+    return Checkpoint(row.id, row.name, vector, row.meta, row.created_at)
+
+
+def newest_checkpoint(ledger: Ledger, **meta: str) -> Checkpoint | None:
+    """The newest checkpoint whose `meta` holds all of these texts, or `None`."""
+    fits = [checkpoints.c.meta[key].as_string() == value for key, value in meta.items()]
+    statement = select(checkpoints.c.id).where(*fits).order_by(checkpoints.c.created_at.desc()).limit(1)
+    with ledger.reading() as connection:
+        id = connection.execute(statement).scalar_one_or_none()
+    return None if id is None else load_checkpoint(ledger, id)
+
+
+def promote(ledger: Ledger, model: str, target: dict[str, Any], reason: str) -> None:
+    """Make `target` serve `model`, in one transaction.
+
+    `target`: `{"kind": "router", "checkpoint": id}` or `{"kind": "worker", "worker": name}`.
+    Raises BadInput for another shape, NotFound for a checkpoint that is not there.
+    """
+    with ledger.transaction() as connection:
+        _check(connection, target)
+        ledger.serialise(connection, "promotions")
+        version = _version(connection, model) + 1
+        _add(ledger, connection, model, version, version, target, reason)
+
+
+def champion(ledger: Ledger, model: str) -> Champion | None:
+    """What serves `model` now, or `None` before the first promotion."""
+    newest = select(promotions).where(promotions.c.model == model).order_by(promotions.c.version.desc()).limit(1)
+    with ledger.reading() as connection:
+        row = connection.execute(newest).one_or_none()
+    return None if row is None else _champion(row)
+
+
+def rollback(ledger: Ledger, model: str) -> Champion:
+    """Bring back what served before the present champion, as a new row; again, what served before that.
+
+    Raises NotFound where nothing served earlier.
+    """
+    with ledger.transaction() as connection:
+        ledger.serialise(connection, "promotions")
+        version = _version(connection, model)
+        now = _row(connection, model, version)
+        earlier = None if now is None else _row(connection, model, now.origin - 1)
+        if earlier is None:
+            raise NotFound(f"model {model!r} has no earlier champion to go back to")
+        reason = f"rolled back to version {earlier.origin}"
+        _add(ledger, connection, model, version + 1, earlier.origin, earlier.target, reason)
+        return _champion(_row(connection, model, version + 1))
+
+
+def history(ledger: Ledger, model: str) -> list[Champion]:
+    """Every champion of `model`, the first one first."""
+    statement = select(promotions).where(promotions.c.model == model).order_by(promotions.c.version)
+    with ledger.reading() as connection:
+        return [_champion(row) for row in connection.execute(statement)]
+
+
+def _check(connection: Connection, target: dict[str, Any]) -> None:
+    kind, names = target.get("kind"), set(target) - {"kind"}
+    if kind == "worker" and names == {"worker"}:
+        return
+    if kind != "router" or names != {"checkpoint"}:
+        raise BadInput("a champion is a router's checkpoint or a worker", field="target")
+    known = select(checkpoints.c.id).where(checkpoints.c.id == target["checkpoint"])
+    if connection.execute(known).one_or_none() is None:
+        raise NotFound(f"no checkpoint {target['checkpoint']!r}")
+
+
+def _version(connection: Connection, model: str) -> int:
+    newest = select(promotions.c.version).where(promotions.c.model == model)
+    return connection.execute(newest.order_by(promotions.c.version.desc()).limit(1)).scalar_one_or_none() or 0
+
+
+def _row(connection: Connection, model: str, version: int) -> Any | None:
+    statement = select(promotions).where(promotions.c.model == model, promotions.c.version == version)
+    return connection.execute(statement).one_or_none()
+
+
+def _add(
+    ledger: Ledger,
+    connection: Connection,
+    model: str,
+    version: int,
+    origin: int,
+    target: dict[str, Any],
+    reason: str,
+) -> None:
+    row = {"model": model, "version": version, "origin": origin, "target": target, "reason": reason}
+    connection.execute(promotions.insert().values(**row, since=ledger.now(connection)))
+
+
+def _champion(row: Any) -> Champion:
+    return Champion(row.model, row.target, row.reason, row.since, row.version)

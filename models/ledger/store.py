@@ -1,0 +1,110 @@
+"""The database behind the ledger: SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from models.errors import BadInput
+from models.ledger.tables import metadata
+
+BUSY_TIMEOUT_S = 60.0
+
+
+class Ledger:
+    """A handle on the ledger's database; cheap to make, safe to share between threads, one per process.
+
+    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self.url = parsed.render_as_string(hide_password=False)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+            _prepare_sqlite(self.engine)
+        else:
+            self.engine = create_engine(parsed, pool_pre_ping=True)
+        self._writer = self.engine.execution_options(begin="IMMEDIATE")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A short write transaction, committed at the end, rolled back on an error.
+
+        On SQLite it takes the write lock at once: a deferred BEGIN that upgrades fails whatever the timeout.
+        Never hold one across a call to a worker.
+        """
+        with self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view; blocks nobody."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def create_schema(self) -> None:
+        """Create the tables as `tables.py` has them: for tests. An installation runs the migrations."""
+        with self.transaction() as connection:
+            metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Return every connection."""
+        self.engine.dispose()
+
+    def now(self, connection: Connection) -> datetime:
+        """The time that leases are compared with: the database's own, where several machines share it."""
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return found.astimezone(UTC)
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ON CONFLICT, in the database's own dialect."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    def serialise(self, connection: Connection, what: str) -> None:
+        """Make transactions that count rows of `what` wait for one another (on SQLite all writers do)."""
+        if not self.is_sqlite:
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise BadInput("the ledger's URL cannot be read", field="url") from None
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
+        if not parsed.database or not Path(parsed.database).is_absolute():
+            raise BadInput(
+                f"a SQLite ledger needs an absolute path (sqlite:////...), not {parsed.database!r}",
+                field="url",
+            )
+        return parsed
+    if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise BadInput(f"the ledger lives in SQLite or PostgreSQL, not {parsed.drivername!r}", field="url")
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def pragmas(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN would be a deferred one
+        # FULL: a claim must survive a power cut before its call is paid; group commits make it cheap.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {mode}")

@@ -1,0 +1,204 @@
+"""The ledger's tables, and the two column types that both databases read alike.
+
+A call is one identity; each transport try of it is a row of its own, and the call's row holds what the
+next try needs to know (attempt number, owner, lease, earliest time). An attempt is one graded reply.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+
+
+class Utc(TypeDecorator[datetime]):
+    """An instant, always aware and always UTC, also on SQLite, which keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Usd(TypeDecorator[float]):
+    """Dollars, kept as whole billionths: sums and limits are exact."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> int | None:
+        return None if value is None else round(value * 1e9)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        return None if value is None else float(value) / 1e9
+
+
+metadata = MetaData()
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the identity
+    Column("scope", String(200), nullable=False, index=True),
+    Column("worker", String(200), nullable=False),
+    Column("revision", String(200), nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("status", String(10), nullable=False),  # claimed, settled, failed, maybe_paid
+    Column("attempt", Integer, nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("lease_until", Utc, nullable=False),
+    Column("not_before", Utc),
+    Column("reply", JSON),
+    Column("error", Text),
+    Column("created_at", Utc, nullable=False),
+    Column("updated_at", Utc, nullable=False),
+)
+
+tries = Table(
+    "tries",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("budget", String(200)),
+    Column("worst_usd", Usd, nullable=False),
+    Column("cost_usd", Usd),  # as the upstream counted it; NULL where nothing is known
+    Column("seconds", Float),
+    Column("transient", Boolean),
+    Column("error", Text),
+    Column("started_at", Utc, nullable=False),
+    Column("ended_at", Utc),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("max_usd", Usd, nullable=False),
+    Column("reserved_usd", Usd, nullable=False),
+    Column("spent_usd", Usd, nullable=False),
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("task", String(200), nullable=False),
+    Column("split", String(20), nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("revision", String(200), nullable=False),
+    Column("recorded", Boolean, nullable=False),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("id", Integer, primary_key=True),  # counted over all series, so that `measure:<id>` is one scope
+    Column("pool", String(200), nullable=False),
+    Column("question_set", String(64), nullable=False),
+    Column("opened_at", Utc, nullable=False),
+    Index("ix_epochs_series", "pool", "question_set"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("question_id", String(200), nullable=False),
+    Column("question_digest", String(64), nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("revision", String(200), nullable=False),
+    Column("repeat", Integer, nullable=False),
+    Column("grader", String(40), nullable=False),
+    Column("grader_version", String(40), nullable=False),
+    Column("call_id", String(64)),  # NULL for recorded scores
+    Column("score", Float, nullable=False),
+    Column("cost_usd", Float, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("text_digest", String(64), nullable=False),
+    Column("created_at", Utc, nullable=False),
+    UniqueConstraint(
+        "epoch",
+        "question_id",
+        "worker",
+        "revision",
+        "repeat",
+        "grader",
+        "grader_version",
+        name="uq_attempts_cell",
+    ),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # float32, little-endian
+    Column("meta", JSON, nullable=False),
+    Column("created_at", Utc, nullable=False),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("origin", Integer, nullable=False),  # the version whose target this one is: its own, or one rolled back to
+    Column("target", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Utc, nullable=False),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("run", String(200), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Utc, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Utc, nullable=False, index=True),
+)

@@ -1,0 +1,265 @@
+"""One call once: claim it, send it, settle it. Single flight, one retry policy, replay of what is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from models.errors import BudgetExceeded, ClaimHeld, FuguError, MaybePaid, TransientError, UpstreamUnavailable
+from models.ledger.calls import CallSpec, Claim, Settlement
+from models.ledger.store import Ledger
+from models.workers.ask import Ask, Reply
+from models.workers.client import Chunk, Client
+from models.workers.commit import Failure, GroupCommit
+from models.workers.pool import Pool, Worker
+from models.workers.retry import RetryPolicy
+
+
+class Sender(Protocol):
+    """What the dispatcher sends through: `Client`, or a stand-in."""
+
+    async def complete(self, ask: Ask) -> Reply: ...
+
+    def stream(self, ask: Ask) -> AsyncGenerator[Chunk]: ...
+
+
+@dataclass
+class _Flight:
+    task: asyncio.Task[Reply]
+    joined: int = 0
+
+
+class _Lane:
+    """A worker's share: `slots` bounds what is sent at once, `claims` what is claimed ahead of it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.slots = asyncio.Semaphore(worker.limits.concurrency)
+        self.claims = asyncio.Semaphore(max(64, 2 * worker.limits.concurrency))
+
+
+class Dispatcher:
+    """Asks the pool's workers, through the ledger. Belongs to one event loop; several may share a ledger.
+
+    `budget`: the budget row in which every call's worst case is reserved. `resend=False`: a call that died in
+    flight is MaybePaid instead of being sent again. `owner`: who holds the claims (default: a fresh name).
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        client: Sender | None = None,
+        *,
+        budget: str | None = None,
+        owner: str | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        resend: bool = True,
+        lease_s: float = 120.0,
+    ) -> None:
+        self._pool = pool
+        self._client: Sender = client if client is not None else Client(pool)
+        self._retry = retry
+        self._owner = owner or uuid.uuid4().hex
+        self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget)
+        self._flights: dict[str, _Flight] = {}
+        self._lanes = {worker.name: _Lane(worker) for worker in pool.workers}
+        self._freed = asyncio.Event()
+
+    async def ask(self, ask: Ask) -> Reply:
+        """The reply: the settled one where there is one, else the worker's.
+
+        Asks of one identity share one call. When the last that waits for it is cancelled, the call is
+        cancelled upstream and its row says "maybe paid". Raises what the last try raised, NotFound for an
+        unknown worker, BudgetExceeded, MaybePaid, ClaimHeld.
+        """
+        return await self._join(ask, ask.identity)
+
+    async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
+        """A reply or an error for each, in order; claims and settlements share transactions."""
+        results = await asyncio.gather(*(self.ask(ask) for ask in asks), return_exceptions=True)
+        return [_reply_or_error(result) for result in results]
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
+        """The reply as it comes; the last chunk carries it whole. A settled one comes in one piece.
+
+        A consumer that stops early cancels the upstream call, whose row then says "maybe paid". Transient
+        errors are retried until the first chunk has been handed on.
+        """
+        worker, identity = self._pool.worker(ask.worker), ask.identity
+        first = 0
+        while True:
+            claim = await self._claim(worker, ask, identity)
+            if claim.state == "settled":
+                for chunk in _replayed(_stored(claim)):
+                    yield chunk
+                return
+            first = first or claim.attempt
+            begun = False
+            try:
+                async with aclosing(self._send_stream(worker, ask, claim, first)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except TransientError as error:
+                if begun or not self._goes_on(claim, first, error):
+                    raise
+
+    async def close(self) -> None:
+        """Cancel what is in flight, write what is waiting."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._commit.close()
+
+    async def _join(self, ask: Ask, identity: str) -> Reply:
+        flight = self._flights.get(identity)
+        if flight is None:
+            flight = self._flights[identity] = _Flight(asyncio.create_task(self._run(ask, identity)))
+            flight.task.add_done_callback(lambda task: self._land(identity, task))
+        flight.joined += 1
+        try:
+            return await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            if flight.joined == 1 and not flight.task.done():
+                flight.task.cancel()
+                await asyncio.wait([flight.task])  # the row is marked before the caller goes on
+            raise
+        finally:
+            flight.joined -= 1
+
+    def _land(self, identity: str, task: asyncio.Task[Reply]) -> None:
+        self._flights.pop(identity, None)
+        if not task.cancelled():
+            task.exception()  # those who waited have it; nobody else is to be told
+
+    async def _run(self, ask: Ask, identity: str) -> Reply:
+        worker = self._pool.worker(ask.worker)
+        first = 0
+        async with self._lanes[worker.name].claims:
+            while True:
+                claim = await self._claim(worker, ask, identity)
+                if claim.state == "settled":
+                    return _stored(claim)
+                first = first or claim.attempt
+                try:
+                    return await self._send(worker, ask, claim, first)
+                except TransientError as error:
+                    if not self._goes_on(claim, first, error):
+                        raise
+
+    async def _claim(self, worker: Worker, ask: Ask, identity: str) -> Claim:
+        """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run)."""
+        payload = ask.payload()
+        worst = worker.worst_usd(len(str(payload).encode()), ask.sampling.max_tokens) if worker.price else 0.0
+        spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
+        started, pause = time.monotonic(), self._retry.poll_s
+        while True:
+            try:
+                claim = await self._commit.claim(spec)
+            except BudgetExceeded:
+                if not self._commit.alive:
+                    raise
+                await self._freed.wait()
+                continue
+            if claim.state == "maybe_paid":
+                raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
+            if claim.state != "held":
+                return claim
+            if time.monotonic() - started > self._retry.hold_s:
+                raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
+            await asyncio.sleep(_pause(claim, pause))
+            pause = min(2 * pause, self._retry.poll_cap_s)
+
+    async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int) -> Reply:
+        sent = False
+        try:
+            async with self._lanes[worker.name].slots:
+                sent = True
+                reply = await self._client.complete(ask)
+        except BaseException as error:
+            await self._failed(claim, first, error, sent)
+            raise
+        reply = reply.model_copy(update={"call_id": claim.call_id})
+        if not await self._settled(claim, reply):
+            raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before the reply came")
+        return reply
+
+    async def _send_stream(self, worker: Worker, ask: Ask, claim: Claim, first: int) -> AsyncGenerator[Chunk]:
+        sent = False
+        last: Chunk | None = None
+        try:
+            async with self._lanes[worker.name].slots, aclosing(self._client.stream(ask)) as chunks:
+                sent = True
+                async for chunk in chunks:
+                    if chunk.reply is None:
+                        yield chunk
+                    else:
+                        last = chunk
+            if last is None or last.reply is None:
+                raise UpstreamUnavailable(f"worker {worker.name!r}: the stream ended early", maybe_paid=True)
+        except BaseException as error:
+            await self._failed(claim, first, error, sent)
+            raise
+        reply = last.reply.model_copy(update={"call_id": claim.call_id})
+        await self._settled(claim, reply)  # fenced off or not: these very words have reached the consumer
+        yield Chunk(last.text, last.tool_calls, reply)
+
+    async def _settled(self, claim: Claim, reply: Reply) -> bool:
+        stored = reply.model_dump(mode="json", exclude={"call_id"})
+        cost, seconds = reply.cost_usd, reply.seconds
+        kept = await self._commit.settle(
+            Settlement(claim.call_id, claim.attempt, self._owner, stored, cost_usd=cost, seconds=seconds)
+        )
+        self._free()
+        return kept
+
+    async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool) -> None:
+        """The row learns what the try came to; the next try's time is in it for all who join."""
+        if isinstance(error, TransientError):
+            delay = self._retry.delay(claim.attempt - first + 1, error.retry_after)
+            wait = timedelta(seconds=delay if delay is not None else error.retry_after or 0.0)
+            retry_at, maybe_paid = datetime.now(UTC) + wait, error.maybe_paid
+        else:  # an error without a name of ours, a cancellation among them, says nothing about the price
+            retry_at, maybe_paid = None, sent and not isinstance(error, FuguError)
+        transient = isinstance(error, TransientError)
+        message = str(error) or type(error).__name__
+        await self._commit.fail(Failure(claim.call_id, claim.attempt, message, transient, retry_at, maybe_paid))
+        self._free()
+
+    def _goes_on(self, claim: Claim, first: int, error: TransientError) -> bool:
+        return self._retry.delay(claim.attempt - first + 1, error.retry_after) is not None
+
+    def _free(self) -> None:
+        """Wake those who wait for the budget."""
+        freed, self._freed = self._freed, asyncio.Event()
+        freed.set()
+
+
+def _pause(claim: Claim, pause: float) -> float:
+    """Until the next try may start, or a little while, if a try is under way."""
+    if claim.not_before is None:
+        return pause
+    return max(0.0, (claim.not_before - datetime.now(UTC)).total_seconds())
+
+
+def _stored(claim: Claim) -> Reply:
+    return Reply.model_validate({**(claim.reply or {}), "call_id": claim.call_id})
+
+
+def _replayed(reply: Reply) -> list[Chunk]:
+    pieces = [Chunk(reply.text or "", reply.tool_calls)] if reply.text or reply.tool_calls else []
+    return [*pieces, Chunk(reply=reply)]
+
+
+def _reply_or_error(result: Reply | BaseException) -> Reply | FuguError:
+    if isinstance(result, Reply | FuguError):
+        return result
+    raise result

@@ -1,0 +1,185 @@
+"""Workers and the ordered pool of them: what a pool file (YAML) says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import BadFile, BadInput, MissingKey, NotFound, NoWorkerAllowed
+
+
+class Price(BaseModel):
+    """USD per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_per_million: float = Field(default=0.0, ge=0)
+    output_per_million: float = Field(default=0.0, ge=0)
+
+    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6
+
+
+class Limits(BaseModel):
+    """What one call, and all calls at once, may take. `max_output_tokens` is always sent: it bounds the price."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_output_tokens: int = Field(default=4096, gt=0)
+    concurrency: int = Field(default=8, gt=0)
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    total_timeout_s: float = Field(default=120.0, gt=0)
+
+
+class Worker(BaseModel):
+    """A model that can be asked. `model`: litellm's name for it; `key_env`: the variable that holds its key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    model: str = Field(min_length=1)
+    revision: str = "1"
+    price: Price | None = None
+    limits: Limits = Limits()
+    tags: tuple[str, ...] = ()
+    key_env: str | None = None
+    api_base: str | None = None
+
+    @property
+    def is_house(self) -> bool:
+        return self.model.startswith("house/")
+
+    @property
+    def is_recorded(self) -> bool:
+        return self.model.startswith("recorded/")
+
+    def output_tokens(self, wanted: int | None) -> int:
+        """The `max_tokens` to send: what the caller wants, within the worker's limit."""
+        limit = self.limits.max_output_tokens
+        return limit if wanted is None else min(wanted, limit)
+
+    def worst_usd(self, prompt_bytes: int, max_tokens: int | None = None) -> float:
+        """The most a call can cost: no tokenizer makes more tokens than the prompt has bytes."""
+        return 0.0 if self.price is None else self.price.usd(prompt_bytes, self.output_tokens(max_tokens))
+
+    def key(self) -> str | None:
+        """The worker's key, or `None` where it names none. Raises MissingKey where the variable is empty."""
+        if self.key_env is None:
+            return None
+        key = os.environ.get(self.key_env, "").strip()
+        if not key:
+            raise MissingKey(f"worker {self.name!r}: the environment variable {self.key_env} is empty")
+        return key
+
+
+class Pool(BaseModel):
+    """Workers in a fixed order: a worker's index is its row in a router's head."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    workers: tuple[Worker, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Pool:
+        twice = [name for i, name in enumerate(self.names) if name in self.names[:i]]
+        if twice:
+            raise ValueError(f"worker {twice[0]!r} stands twice")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pool:
+        """Read a pool file. Raises BadFile: one line that says where and what."""
+        path = Path(path)
+        node, document = _read(path)
+        if isinstance(document, dict):
+            document.setdefault("name", path.stem)
+        try:
+            pool = cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "pool"
+            message = first["msg"].removeprefix("Value error, ")
+            raise BadFile(path, f"{place}: {message}", _line(node, first["loc"])) from None
+        for index, worker in enumerate(pool.workers):
+            if worker.price is None and not worker.is_house and not worker.is_recorded:
+                message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
+                raise BadFile(path, message, _line(node, ("workers", index)))
+        return pool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(worker.name for worker in self.workers)
+
+    @property
+    def indices(self) -> dict[str, int]:
+        """Name to index."""
+        return {name: index for index, name in enumerate(self.names)}
+
+    @property
+    def priced(self) -> bool:
+        """Whether asking this pool can cost money."""
+        return any(worker.worst_usd(1, 1) > 0 for worker in self.workers)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over names, models and revisions, in order."""
+        rows = [(worker.name, worker.model, worker.revision) for worker in self.workers]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    def worker(self, name: str) -> Worker:
+        """The worker of that name. Raises NotFound."""
+        for worker in self.workers:
+            if worker.name == name:
+                return worker
+        raise NotFound(f"pool {self.name!r} has no worker {name!r}; it has {', '.join(self.names)}")
+
+    def mask(self, allowed: Sequence[str] | None = None) -> np.ndarray:
+        """[W] bool: which workers may be asked (`None`: all). BadInput names an unknown one."""
+        if allowed is None:
+            return np.ones(len(self.workers), dtype=bool)
+        unknown = [name for name in allowed if name not in self.indices]
+        if unknown:
+            raise BadInput(f"unknown worker {unknown[0]!r}; the pool has {', '.join(self.names)}", field="allowed")
+        if not allowed:
+            raise NoWorkerAllowed("the mask leaves no worker to ask", field="allowed")
+        return np.array([name in allowed for name in self.names])
+
+
+def _read(path: Path) -> tuple[yaml.Node | None, Any]:
+    """The YAML document, as nodes (which know their lines) and as values."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise BadFile(path, f"not YAML: {problem}", None if mark is None else mark.line + 1) from None
+
+
+def _line(node: yaml.Node | None, place: Sequence[int | str]) -> int | None:
+    """The line (from 1) of the deepest part of `place` that the document has."""
+    line = None if node is None else node.start_mark.line + 1
+    for part in place:
+        inner: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    inner, line = value, key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            inner = node.value[part]
+            line = inner.start_mark.line + 1
+        if inner is None:
+            return line
+        node = inner
+    return line

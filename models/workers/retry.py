@@ -1,0 +1,30 @@
+"""The one retry policy, a value: exponential backoff with full jitter, and the upstream's own wish."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """`tries` in all; seconds. Before try n + 1: uniform in [0, min(cap, base · 2^(n-1))], or Retry-After.
+
+    An upstream that asks for more than `patience_s` is not waited for. `poll_s` and `poll_cap_s`: how often
+    a call that another process holds is looked at; `hold_s`: for how long at most.
+    """
+
+    tries: int = 4
+    base_s: float = 0.5
+    cap_s: float = 30.0
+    patience_s: float = 120.0
+    poll_s: float = 0.05
+    poll_cap_s: float = 1.0
+    hold_s: float = 900.0
+
+    def delay(self, failed: int, retry_after: float | None = None) -> float | None:
+        """Seconds to wait after `failed` tries (from 1); `None`: give up."""
+        if failed >= self.tries or (retry_after is not None and retry_after > self.patience_s):
+            return None
+        jitter = random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** (failed - 1)))
+        return max(jitter, retry_after or 0.0)

@@ -1,0 +1,34 @@
+"""Ask a worker once: the one task behind every turn that a flow shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.tasks import exponential_backoff
+
+from models.workers.ask import Ask, Reply
+from tasks.policies import key_of, transient_only
+from tasks.session import current
+
+
+@task(
+    task_run_name="{label}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=transient_only,
+    cache_key_fn=key_of("identity"),
+    persist_result=True,
+    result_serializer="json",
+)
+async def ask_worker(identity: str, label: str, payload: dict[str, Any]) -> str:
+    """Send the ask (or read its settled reply) and return the call's id: texts live in the ledger only."""
+    reply = await current().dispatcher.ask(Ask.model_validate(payload))
+    return reply.call_id
+
+
+async def ask(wanted: Ask, label: str) -> Reply:
+    """`ask_worker`, then the settled reply as the ledger holds it, also where Prefect took the task from its cache."""
+    await ask_worker(wanted.identity, label, wanted.payload())
+    return await current().dispatcher.ask(wanted)

@@ -1,0 +1,138 @@
+"""Recorded scores of other people's measurements: labels of workers that cannot be asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import BadFile
+from models.grading.question import Question, save_questions
+from models.grading.recorded import VERSION
+from models.ledger.epochs import open_epoch
+from models.ledger.labels import Attempt, put_attempts
+from models.ledger.questions import put_workers
+from models.ledger.store import Ledger
+from tasks.preset import load_preset
+from tasks.questions import load_set
+from tasks.settings import settings
+
+
+class ScoredQuestion(BaseModel):
+    """One line of a score file. `scores`: worker to score in [0, 1]; `metric`: how it was scored, kept as a tag."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1)
+    task: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+    scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
+    metric: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What `warm-start` and `compare-pool` take: the pool's name and the question file."""
+
+    pool: str
+    workers: tuple[str, ...]
+    questions: Path
+    count: int
+
+
+def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
+    """Make a pool of recorded workers, a question file and labels in the ledger. Importing again changes nothing.
+
+    Raises BadFile, naming the line, before anything is written.
+    """
+    rows = read_scores(path)
+    workers = tuple(rows[0].scores)
+    revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    questions = _write_questions(name, rows)
+    known = load_set(str(questions), load_preset("first-light").questions, ledger)
+    put_workers(ledger, [{"name": w, "revision": revision, "recorded": True} for w in workers])
+    epoch = open_epoch(ledger, name, known.name)
+    put_attempts(
+        ledger,
+        [
+            Attempt(epoch, row.id, worker, revision, 0, "recorded", VERSION, score)
+            for row in rows
+            for worker, score in row.scores.items()
+        ],
+    )
+    # The pool comes last: where it is, all of it is.
+    _write_pool(name, workers, revision)
+    return Imported(name, workers, questions, len(rows))
+
+
+def read_scores(path: Path) -> list[ScoredQuestion]:
+    """The lines of a score file; all score the same workers. Raises BadFile, naming the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+    rows: list[ScoredQuestion] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        row = _parse(path, number, line)
+        if row.id in seen:
+            raise BadFile(path, f"question id {row.id!r} stands already on line {seen[row.id]}", number)
+        if rows and row.scores.keys() != rows[0].scores.keys():
+            odd = sorted(row.scores.keys() ^ rows[0].scores.keys())
+            raise BadFile(path, f"not the same workers as on the first line: {', '.join(odd)}", number)
+        seen[row.id] = number
+        rows.append(row)
+    if not rows:
+        raise BadFile(path, "holds no scores")
+    return rows
+
+
+def _parse(path: Path, number: int, line: str) -> ScoredQuestion:
+    try:
+        return ScoredQuestion.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise BadFile(path, f"not JSON: {error.msg} at column {error.colno}", number) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "line"
+        raise BadFile(path, f"{place}: {first['msg']}", number) from None
+
+
+def _write_questions(name: str, rows: list[ScoredQuestion]) -> Path:
+    target = settings().home / "questions" / f"{name}.jsonl"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_questions(
+        target,
+        [
+            Question(
+                id=row.id,
+                task=row.task,
+                messages=({"role": "user", "content": row.question},),
+                grader="recorded",
+                split=row.split,
+                tags=(row.metric,) if row.metric else (),
+            )
+            for row in rows
+        ],
+    )
+    return target
+
+
+def _write_pool(name: str, workers: tuple[str, ...], revision: str) -> None:
+    target = settings().home / "pools" / f"{name}.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pool: dict[str, Any] = {
+        "name": name,
+        "workers": [{"name": w, "model": f"recorded/{w}", "revision": revision} for w in workers],
+    }
+    partial = target.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(pool, sort_keys=False), encoding="utf-8")
+    partial.replace(target)

@@ -1,0 +1,52 @@
+"""The gradient stages as tasks. Computation runs in a thread, so that the flow's heartbeat goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+
+from models.fugu.adapt import Adapted, Examples, adapt
+from models.fugu.router import Router
+from models.fugu.targets import shrink, soft_targets
+from models.fugu.warm_start import Head, fit_head
+from tasks.preset import BackbonePlan
+from tasks.route import backbone_path
+
+
+@task(task_run_name="prepare backbone {name}")
+async def prepare_backbone(name: str, plan: BackbonePlan) -> str:
+    """The backbone's path; the house's is pretrained now where it is not there yet."""
+    return await asyncio.to_thread(backbone_path, name, plan)
+
+
+@task(task_run_name="read hidden states", cache_result_in_memory=False)
+async def read_states(router: Router, texts: Sequence[str]) -> NDArray[np.float32]:
+    """The backbone's unadapted states of the transcripts, [Q, d]."""
+    return await asyncio.to_thread(router.backbone.features, texts)
+
+
+@task(task_run_name="fit head", cache_result_in_memory=False)
+async def fit_worker_rows(features: NDArray[np.float32], labels: NDArray[np.float64], tasks: Sequence[str]) -> Head:
+    """Worker rows [L, d]; temperature, shrinkage and penalty by cross-validation."""
+    return await asyncio.to_thread(fit_head, features, labels, tasks)
+
+
+@task(task_run_name="train offsets", cache_result_in_memory=False)
+async def train_offsets(
+    router: Router,
+    head: Head,
+    train: tuple[Sequence[str], NDArray[np.float64], Sequence[str]],
+    valid: tuple[Sequence[str], NDArray[np.float64], Sequence[str]],
+) -> Adapted:
+    """Head and SVF offsets together by forward KL; each part is (texts, labels [Q, L], tasks)."""
+
+    def examples(texts: Sequence[str], labels: NDArray[np.float64], tasks: Sequence[str]) -> Examples:
+        targets = soft_targets(shrink(labels, tasks, head.chosen.shrinkage), head.chosen.temperature)
+        return Examples(texts, targets, labels)
+
+    start = np.zeros(router.layout.offsets, np.float32)
+    return await asyncio.to_thread(adapt, router.hidden, head.weights, start, examples(*train), examples(*valid))

@@ -1,0 +1,75 @@
+"""One real Prefect server and one small house for all flow tests: made once, read by many."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.settings import PROJECT, open_ledger, settings
+
+SMALL = {
+    "questions": {"train": 80, "validation": 40, "test": 60, "unseen": 20},
+    "repeats": 1,
+    "backbone": {"size": "tiny", "lines": 640},
+    "layout": "late",
+    "evolution": {"population": 4, "generations": 2, "questions": 40, "validation": 30},
+}
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory) -> Path:
+    """A copy of the project's data whose presets are small."""
+    data = tmp_path_factory.mktemp("data")
+    shutil.copytree(PROJECT / "data" / "pools", data / "pools")
+    (data / "presets.yaml").write_text(yaml.safe_dump({"first-light": SMALL}))
+    return data
+
+
+@pytest.fixture
+def home(tmp_path, small_data, monkeypatch) -> Path:
+    """A fresh home with an empty ledger."""
+    return _use_home(tmp_path / "home", small_data, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def first_light_home(tmp_path_factory, small_data, prefect_server):
+    """A home in which `first_light` has run once, and what it returned."""
+    import asyncio
+
+    from flows.first_light import first_light
+
+    with pytest.MonkeyPatch.context() as patch:
+        home = _use_home(tmp_path_factory.mktemp("home"), small_data, patch)
+        counter = home / "asked.jsonl"
+        patch.setenv("FUGU_HOUSE_COUNTER", str(counter))
+        result = asyncio.run(first_light())
+        yield home, result, counter
+
+
+def _use_home(home: Path, data: Path, patch: pytest.MonkeyPatch) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    for name in [name for name in os.environ if name.startswith("FUGU_")]:
+        patch.delenv(name)
+    patch.setenv("FUGU_HOME", str(home))
+    patch.setenv("FUGU_DATA", str(data))
+    patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
+    assert settings().home == home
+    ledger = open_ledger()
+    ledger.create_schema()
+    ledger.close()
+    return home

@@ -1,0 +1,26 @@
+import pytest
+
+from models.errors import IsolationUnavailable
+from models.grading.question import Question
+
+
+@pytest.fixture
+def ask():
+    """A question with the given grader, reference and options."""
+
+    def make(grader, reference=None, **options):
+        messages = ({"role": "user", "content": "?"},)
+        return Question(id="q", task="t", messages=messages, grader=grader, reference=reference, options=options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def isolated():
+    """The isolation level of this machine; without one the graders refuse, and there is nothing to test."""
+    from models.grading.sandbox import isolation
+
+    try:
+        return isolation()
+    except IsolationUnavailable as error:
+        pytest.skip(str(error))

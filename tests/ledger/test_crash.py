@@ -1,0 +1,93 @@
+"""Four real processes claim, pay and settle the same calls and are killed while they do."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import select, update
+
+from models.ledger.accounts import maybe_paid, spend
+from models.ledger.budgets import open_budget, remaining
+from models.ledger.tables import calls, tries
+
+CALLS, KILLS, EVERY = 160, 6, 20
+
+
+class Arena:
+    """Starts contenders, kills the one that has just paid, and reads what they tell."""
+
+    def __init__(self, ledger):
+        self.ledger = ledger
+        self.read, self.write = os.pipe()
+        self.alive = {}
+        self.started = 0
+
+    def start(self):
+        command = [sys.executable, str(Path(__file__).with_name("contender.py"))]
+        command += [self.ledger.url, str(self.started), str(CALLS)]
+        process = subprocess.Popen(command, stdout=self.write, env={**os.environ, "PYTHONPATH": os.getcwd()})
+        self.alive[str(process.pid)] = process
+        self.started += 1
+
+    def kill(self, pid):
+        """SIGKILL; the dead process's leases run out at once; what is settled now must never be paid again."""
+        process = self.alive.pop(pid)
+        process.kill()
+        process.wait()
+        with self.ledger.transaction() as connection:
+            where = calls.c.owner == pid, calls.c.status == "claimed"
+            connection.execute(update(calls).where(*where).values(lease_until=datetime.now(UTC)))
+        with self.ledger.reading() as connection:
+            settled = set(connection.execute(select(calls.c.id).where(calls.c.status == "settled")).scalars())
+        os.write(self.write, b"marker - 0 -\n")
+        return settled
+
+    def lines(self):
+        with os.fdopen(self.read) as pipe:
+            while self.alive:
+                yield pipe.readline().split()
+
+
+def test_no_settled_call_is_paid_again_whoever_dies(ledger):
+    open_budget(ledger, "b", 100.0)
+    arena = Arena(ledger)
+    for _ in range(4):
+        arena.start()
+    paid, settled, doomed, kills = Counter(), set(), [], 0
+    never_again = set()
+    for word, name, attempt, pid in arena.lines():
+        if word == "paid":
+            assert name not in settled and name not in never_again
+            paid[name, int(attempt)] += 1
+            if kills < KILLS and sum(paid.values()) >= EVERY * (kills + 1) and pid in arena.alive:
+                doomed.append(arena.kill(pid))
+                arena.start()
+                kills += 1
+        elif word == "settled":
+            settled.add(name)
+        elif word == "marker":
+            never_again |= doomed.pop(0)
+        elif word == "done" and pid in arena.alive:
+            assert arena.alive.pop(pid).wait() == 0
+    os.close(arena.write)
+    assert kills == KILLS
+    _accounts_are_exact(ledger, paid)
+
+
+def _accounts_are_exact(ledger, paid):
+    with ledger.reading() as connection:
+        rows = connection.execute(select(tries.c.call_id, tries.c.attempt, tries.c.status)).all()
+    status = {(row.call_id, row.attempt): row.status for row in rows}
+    assert set(paid.values()) == {1}  # a try is paid at most once
+    assert set(paid) <= set(status)  # and only after its row was there
+    assert {row for row, word in status.items() if word == "settled"} <= set(paid)
+    account = spend(ledger)
+    assert (account["calls"], account["settled"]) == (CALLS, CALLS)
+    assert account["tries"] == CALLS + account["maybe_paid"] == len(status)
+    assert 0 < len(maybe_paid(ledger)) <= 5 * KILLS  # at most a batch of five dies with its process
+    left = remaining(ledger, "b")
+    assert left["reserved"] == 0.0
+    assert left["spent"] == round(0.004 * CALLS + 0.01 * account["maybe_paid"], 9)

@@ -1,0 +1,52 @@
+import threading
+
+import pytest
+from sqlalchemy import select, update
+
+from models.errors import BadInput
+from models.ledger.budgets import open_budget
+from models.ledger.store import Ledger
+from models.ledger.tables import budgets
+
+
+@pytest.mark.parametrize("url", ["sqlite:///ledger.db", "sqlite://", "sqlite:///:memory:", "mysql://a/b", "nonsense"])
+def test_an_unusable_url_is_one_clear_error(url):
+    with pytest.raises(BadInput) as caught:
+        Ledger(url)
+    assert caught.value.field == "url"
+
+
+def test_a_sqlite_ledger_makes_its_folder_and_uses_wal(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/a/b/ledger.db")
+    with ledger.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+    ledger.close()
+
+
+def test_concurrent_read_modify_write_transactions_lose_no_update(ledger):
+    open_budget(ledger, "b", 1.0)
+
+    def add():
+        for _ in range(20):
+            with ledger.transaction() as connection:
+                ledger.serialise(connection, "b")
+                seen = connection.execute(select(budgets.c.max_usd)).scalar_one()
+                connection.execute(update(budgets).values(max_usd=seen + 1))
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with ledger.reading() as connection:
+        assert connection.execute(select(budgets.c.max_usd)).scalar_one() == 81
+
+
+def test_an_error_in_a_transaction_leaves_nothing(ledger):
+    with pytest.raises(ZeroDivisionError), ledger.transaction() as connection:
+        row = {"name": "b", "max_usd": 1.0, "reserved_usd": 0.0, "spent_usd": 0.0}
+        connection.execute(budgets.insert().values(row))
+        raise ZeroDivisionError
+    with ledger.reading() as connection:
+        assert connection.execute(select(budgets)).all() == []
