@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from deployments.server import Run, Server
-from models.errors import PermanentError
+from models.errors import PermanentError, UpstreamUnavailable
 
+PATIENCE = 20
+"""Unanswered polls in a row."""
 LINE_EVERY = 25
 """Per cent of progress between two plain lines."""
 
@@ -20,9 +22,8 @@ LINE_EVERY = 25
 class Display(AbstractContextManager["Display"]):
     """What each subflow of a run is doing."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._began = time.monotonic()
+    def __init__(self, console: Console, began: float) -> None:
+        self._console, self._began = console, began
         self._told: dict[str, str] = {}
         self._bars: dict[str, TaskID] = {}
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -51,7 +52,7 @@ class Display(AbstractContextManager["Display"]):
         text = f"{run.name}: {run.state.lower()}{step}"
         if self._told.get(run.id) != text:
             self._told[run.id] = text
-            self._console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", highlight=False, markup=False)
+            say(self._console, self._began, text)
 
     def _bar(self, progress: Progress, run: Run, percent: float | None) -> None:
         if run.id not in self._bars:
@@ -67,19 +68,38 @@ class Display(AbstractContextManager["Display"]):
             progress.update(bar, total=100, completed=percent)
 
 
-def watch(server: Server, run: Run, console: Console, alive: Callable[[], None]) -> None:
-    """Show a run until it ends. `alive` raises when a process that it needs has gone.
+def say(console: Console, began: float, text: str) -> None:
+    """One line, with the seconds since `began` (of the monotonic clock)."""
+    line = f"{time.monotonic() - began:6.1f} s  {text}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def watch(server: Server, run: Run, console: Console, began: float, alive: Callable[[], None] = lambda: None) -> None:
+    """Show a run's subflows until it ends. `alive` raises when a process that it needs has gone.
 
     Raises PermanentError with the run's own message where it did not complete.
     """
-    with Display(console) as display:
+    patience = PATIENCE
+    with Display(console, began) as display:
         while not run.final:
             time.sleep(0.5)
             alive()
-            run = server.run(run.id)
-            children = server.children(run.id)
-            percents = server.progress([run.id, *(child.id for child in children)])
-            for child in children or [run]:
-                display.show(child, percents.get(child.id))
+            try:
+                run = _show(server, run, display)
+                patience = PATIENCE
+            except UpstreamUnavailable:
+                # Under load the server may be late with an answer; the run itself goes on.
+                patience -= 1
+                if not patience:
+                    raise
     if run.state != "COMPLETED":
         raise PermanentError(f"{run.name} {run.state.lower()}: {run.message} ({server.url}/runs/flow-run/{run.id})")
+
+
+def _show(server: Server, run: Run, display: Display) -> Run:
+    run = server.run(run.id)
+    children = server.children(run.id)
+    percents = server.progress([child.id for child in children])
+    for child in children:
+        display.show(child, percents.get(child.id))
+    return run

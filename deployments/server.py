@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from models.errors import NotFound, PermanentError
+from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUnavailable
 from tasks.settings import Settings
 
 ORPHANED = ("PENDING", "RUNNING", "PAUSED", "CANCELLING")
@@ -113,14 +113,14 @@ class Server:
 
     def start_run(self, deployment: str, parameters: dict[str, Any]) -> Run:
         """Schedule `flow-name/variant` now. Raises NotFound for a deployment that was never applied."""
-        reply = self._http.get(f"/deployments/name/{deployment}")
-        if reply.status_code == 404:
+        found = self._request("GET", f"/deployments/name/{deployment}")
+        if found.status_code == 404:
             raise NotFound(f"the Prefect server at {self.url} has no deployment {deployment!r}")
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return _run(self._post(f"/deployments/{_json(reply)['id']}/create_flow_run", body))
+        return _run(self._post(f"/deployments/{found.json()['id']}/create_flow_run", body))
 
     def run(self, run_id: str) -> Run:
-        return _run(_json(self._http.get(f"/flow_runs/{run_id}")))
+        return _run(self._request("GET", f"/flow_runs/{run_id}").json())
 
     def children(self, run_id: str) -> list[Run]:
         """The subflow runs of a run, in the order in which they started."""
@@ -157,12 +157,19 @@ class Server:
         return found
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return _json(self._http.post(path, json=body))
+        return self._request("POST", path, body).json()
 
-
-def _json(reply: httpx.Response) -> Any:
-    reply.raise_for_status()
-    return reply.json()
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """Raises UpstreamUnavailable where nobody answers in time, UpstreamRefused where the request is refused."""
+        try:
+            reply = self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise UpstreamUnavailable(f"the Prefect server at {self.url} does not answer: {error}") from None
+        if reply.status_code >= 500:
+            raise UpstreamUnavailable(f"the Prefect server at {self.url} answers {reply.status_code}")
+        if reply.is_error and reply.status_code != 404:
+            raise UpstreamRefused(f"the Prefect server refuses {path}: {reply.text[:500]}", reply.status_code)
+        return reply
 
 
 def _run(row: dict[str, Any]) -> Run:

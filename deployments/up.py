@@ -19,7 +19,7 @@ from deployments.home import Note, leave_note, locked
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
 from deployments.plan import plan
-from deployments.progress import watch
+from deployments.progress import say, watch
 from deployments.server import Server
 from deployments.services import Service, Services
 from models.errors import PermanentError
@@ -40,8 +40,8 @@ class Options:
     max_usd: float | None = None
 
 
-class Stopped(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP. No error, so that no handler of errors swallows it."""
+class Stopped(Exception):
+    """Ctrl-C, SIGTERM or SIGHUP came."""
 
 
 def bring_up(options: Options, here: Settings, console: Console) -> int:
@@ -50,25 +50,20 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
     Returns the exit status: 0 once it was ready, 130 where it was stopped before.
     Raises PermanentError for a taken port, a home in use, an unagreed cost, a process or flow run that failed.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
     start = Start(here, console)
-    try:
-        with locked(here.home) as lock:
-            start.check_ports()
-            max_usd = _agree(options, here)
-            with Services(here.home, lock) as services:
+    with locked(here.home) as lock:
+        start.check_ports()
+        max_usd = _agree(options, here)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, start.stop)
+        with Services(here.home, lock) as services:
+            try:
                 start.run(services, max_usd)
                 while not options.once:
-                    services.check()
-                    time.sleep(1)
-    except Stopped:
-        return 0 if start.ready else 130
+                    start.wait(services, 1.0)
+            except Stopped:
+                return 0 if start.ready else 130
     return 0
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped
 
 
 def _agree(options: Options, here: Settings) -> float | None:
@@ -88,7 +83,22 @@ class Start:
 
     def __init__(self, here: Settings, console: Console) -> None:
         self.here, self.console, self.ready = here, console, False
-        self._began = time.monotonic()
+        self._began, self._stopped = time.monotonic(), False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """A signal's handler. An exception from here could be lost in whatever code it happens to meet."""
+        self._stopped = True
+
+    def check(self, services: Services) -> None:
+        """Raises Stopped after a signal, ServiceEnded where a process is gone."""
+        if self._stopped:
+            raise Stopped
+        services.check()
+
+    def wait(self, services: Services, seconds: float) -> None:
+        """Sleep, unless `check` raises."""
+        self.check(services)
+        time.sleep(seconds)
 
     def check_ports(self) -> None:
         """Raises PermanentError for a port that is taken, before anything is started."""
@@ -116,8 +126,7 @@ class Start:
 
     def say(self, text: str) -> None:
         """One line, with the time."""
-        seconds = time.monotonic() - self._began
-        self.console.print(f"{seconds:6.1f} s  {text}", highlight=False, markup=False, soft_wrap=True)
+        say(self.console, self._began, text)
 
     def _start_endpoint(self, services: Services, environment: Mapping[str, str]) -> Path:
         announcement = self.here.home / "endpoint.json"
@@ -134,24 +143,26 @@ class Start:
         # It imports Prefect and the flows while the server starts, then waits for it.
         provisioning = None if known else self._provision(services, environment)
         prefect = Server(self._prefect)
-        _until(prefect.healthy, services)
+        self._until(prefect.healthy, services)
         leave_note(self.here.home, Note(prefect=self._prefect))
         self.say(f"the Prefect server is up: {self._prefect}")
         if known and not provision.names(provision.PREFECT_FILE) <= prefect.deployments():
             provisioning = self._provision(services, environment)
         if ended := prefect.end_orphans():
             self.say(f"{ended} flow runs of an earlier start were set to their end")
-        _until(lambda: prefect.has_pools(provision.POOLS), services)
+        self._until(lambda: prefect.has_pools(provision.POOLS), services)
         for pool in provision.POOLS:
             command = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool]
             services.start(f"worker-{pool}", command, environment)
         if provisioning is not None:
-            _until(lambda: provisioning.ended, services)
+            self._until(lambda: provisioning.ended, services)
             record.write_text(wanted)
         self.say("the pools cpu and gpu have their workers, the deployments are applied")
 
     def _provision(self, services: Services, environment: Mapping[str, str]) -> Service:
-        return services.start("provision", ["deployments.provision", str(provision.PREFECT_FILE)], environment, stays=False)
+        return services.start(
+            "provision", ["deployments.provision", str(provision.PREFECT_FILE)], environment, stays=False
+        )
 
     def _learn(self, services: Services, max_usd: float) -> None:
         prefect = Server(self._prefect)
@@ -164,15 +175,19 @@ class Start:
         }
         run = prefect.start_run(FIRST_LIGHT, parameters)
         self.say(f"{FIRST_LIGHT} is scheduled: {self._prefect}/runs/flow-run/{run.id}")
-        watch(prefect, run, self.console, services.check)
+        watch(prefect, run, self.console, self._began, lambda: self.check(services))
         self.say(f"{FIRST_LIGHT} is done")
 
     def _wait_for_endpoint(self, services: Services, announcement: Path) -> str:
-        _until(announcement.is_file, services)
+        self._until(announcement.is_file, services)
         url = str(json.loads(announcement.read_text())["url"])
-        _until(lambda: _is_ready(url), services)
+        self._until(lambda: _is_ready(url), services)
         self.say(f"the endpoint is ready: {url}/v1")
         return url
+
+    def _until(self, reached: Callable[[], bool], services: Services) -> None:
+        while not reached():
+            self.wait(services, 0.1)
 
     def _tell(self, endpoint: str) -> None:
         comparison = self.here.home / "reports" / "comparison.md"
@@ -204,10 +219,3 @@ def _is_ready(endpoint: str) -> bool:
         return httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _until(reached: Callable[[], bool], services: Services) -> None:
-    """Wait; a process that fails meanwhile ends the waiting."""
-    while not reached():
-        services.check()
-        time.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.errors import BadFile
+from models.errors import BadFile, BadInput
 from models.grading.question import Question, save_questions
 from models.grading.recorded import VERSION
 from models.ledger.epochs import open_epoch
@@ -49,8 +50,9 @@ class Imported:
 def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
     """Make a pool of recorded workers, a question file and labels in the ledger. Importing again changes nothing.
 
-    Raises BadFile, naming the line, before anything is written.
+    Raises BadFile, naming the line, and BadInput for an unfit name, before anything is written.
     """
+    _check_name(name)
     rows = read_scores(path)
     workers = tuple(rows[0].scores)
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
@@ -69,6 +71,13 @@ def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
     # The pool comes last: where it is, all of it is.
     _write_pool(name, workers, revision)
     return Imported(name, workers, questions, len(rows))
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise BadInput(f"{name!r} is no name for a pool: letters, digits, dots and dashes", "name")
+    if (settings().data / "pools" / f"{name}.yaml").exists():
+        raise BadInput(f"there is a pool {name!r} already: choose another with --name", "name")
 
 
 def read_scores(path: Path) -> list[ScoredQuestion]:

@@ -16,7 +16,7 @@ from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
-from tasks.settings import open_ledger, open_pool
+from tasks.settings import open_ledger, open_pool, settings
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
     open_budget(ledger, budget, max_usd)
     opened = open_pool(pool)
     # One retry layer: in a flow it is the task, whose tries Prefect shows.
-    dispatcher = Dispatcher(ledger, opened, budget=budget, retry=RetryPolicy(tries=1))
+    dispatcher = Dispatcher(ledger, opened, budget=budget, retry=RetryPolicy(tries=1), lease_s=settings().lease_s)
     session = Session(ledger, opened, dispatcher)
     token = _SESSION.set(session)
     try:

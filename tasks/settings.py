@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
 
+    lease_s: float = Field(
+        30.0, gt=0, description="seconds for which a call stays a dead process's; a live one renews its lease"
+    )
+
     @field_validator("home", "data")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
@@ -66,6 +70,7 @@ class Settings(BaseSettings):
             "FUGU_POOL": self.pool,
             "FUGU_QUESTIONS": self.questions,
             "FUGU_PRESET": self.preset,
+            "FUGU_LEASE_S": str(self.lease_s),
             "FUGU_BACKBONE": self.backbone,
         }
 

@@ -11,7 +11,6 @@ from prefect import task
 
 from models.fugu.adapt import Adapted, Examples, adapt
 from models.fugu.router import Router
-from models.fugu.targets import shrink, soft_targets
 from models.fugu.warm_start import Head, fit_head
 from tasks.preset import BackbonePlan
 from tasks.route import backbone_path
@@ -45,8 +44,7 @@ async def train_offsets(
     """Head and SVF offsets together by forward KL; each part is (texts, labels [Q, L], tasks)."""
 
     def examples(texts: Sequence[str], labels: NDArray[np.float64], tasks: Sequence[str]) -> Examples:
-        targets = soft_targets(shrink(labels, tasks, head.chosen.shrinkage), head.chosen.temperature)
-        return Examples(texts, targets, labels)
+        return Examples(texts, head.chosen.targets(labels, tasks), labels)
 
     start = np.zeros(router.layout.offsets, np.float32)
     return await asyncio.to_thread(adapt, router.hidden, head.weights, start, examples(*train), examples(*valid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -43,4 +44,4 @@ def measure(
     limit = agreed_limit(workers.name, "measuring", lacking.labels_usd, yes=yes, max_usd=max_usd)
     parameters = {"pool": here.pool, "questions": here.questions, "preset": here.preset, "max_usd": limit}
     server = Server(note.prefect)
-    watch(server, server.start_run(REFRESH, parameters), Console(), lambda: None)
+    watch(server, server.start_run(REFRESH, parameters), Console(), time.monotonic())

@@ -44,9 +44,7 @@ PresetName = Annotated[
 ]
 Backbone = Annotated[
     str | None,
-    typer.Option(
-        callback=sets("FUGU_BACKBONE"), help="`house`, a folder, or a hub's name.", show_default="house"
-    ),
+    typer.Option(callback=sets("FUGU_BACKBONE"), help="`house`, a folder, or a hub's name.", show_default="house"),
 ]
 MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most that may be spent, in USD.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to the worst case without being asked.")]

@@ -21,6 +21,6 @@ def import_scores(
     from tasks.settings import open_ledger, settings
 
     upgrade(settings().database)
-    done = import_file(file.resolve(), name or file.stem, open_ledger())
+    done = import_file(file.resolve(), file.stem if name is None else name, open_ledger())
     typer.echo(f"{done.count} questions with the scores of {len(done.workers)} workers: pool {done.pool}")
     typer.echo(f"questions {done.questions}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import uvicorn
 
 from deployments.endpoint.app import create_app
 from deployments.endpoint.listening import Announcing, listen
+from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import open_parts
 from models.errors import FuguError
 
@@ -22,8 +22,7 @@ GRACE_S = 4
 def main() -> int:
     """Serve. A host that is not loopback, a taken port, a broken pool file: one line and exit status 2."""
     arguments = _arguments()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log_to_stderr()
     try:
         listening = listen(arguments.host, arguments.port)
         app = create_app(open_parts())

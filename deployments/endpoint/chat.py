@@ -117,7 +117,7 @@ class Chat:
     def _finish(self, receipt: Receipt, status: int, error: Exception | None = None) -> None:
         """Log the request now, write its row in the background: no answer waits for the disk."""
         row = receipt.row(status, error)
-        log.info("%s", encode(row).decode())
+        log.info("request", extra={"fields": row})
         if receipt.exchange is not None:
             task = asyncio.create_task(self._record(row))
             self._afterwards.add(task)

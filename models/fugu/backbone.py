@@ -30,6 +30,9 @@ from models.fugu.hub import local_folder
 
 Features = NDArray[np.float32]
 
+MEMO_BYTES = 1 << 28
+"""Bound of the states that a backbone remembers: at width 256 and 50 tokens some 5,000 texts under `late`."""
+
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, width 256)."""
 
@@ -43,9 +46,17 @@ class Backbone:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, folder: Path, source: str, cache: Path | None, memo_bytes: int
+        self,
+        model: Any,
+        tokenizer: Any,
+        folder: Path,
+        source: str,
+        revision: str | None = None,
+        cache: Path | None = None,
+        memo_bytes: int = MEMO_BYTES,
     ) -> None:
-        self.model, self.tokenizer, self.folder, self.source = model, tokenizer, folder, source
+        self.model, self.tokenizer, self.folder = model, tokenizer, folder
+        self.source, self.revision = source, revision
         self.kind: Literal["causal", "encoder"] = _kind(model.config)
         by_hand = self.kind == "causal" and runs_by_hand(model.config)
         self.decoder = Decoder(model) if by_hand else None
@@ -65,7 +76,7 @@ class Backbone:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         cache: Path | None = None,
-        memo_bytes: int = 1 << 28,
+        memo_bytes: int = MEMO_BYTES,
     ) -> Backbone:
         """A folder, or a hub name at `revision`.
 
@@ -73,7 +84,7 @@ class Backbone:
         float32 on the CPU, bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that
         name, the weights are no safetensors, or the model is an encoder-decoder.
         """
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
         folder = local_folder(path_or_name, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,12 +93,12 @@ class Backbone:
             if AutoConfig.from_pretrained(folder).is_encoder_decoder:
                 raise BadInput(f"{path_or_name} is an encoder-decoder; a causal LM or an encoder is needed", "backbone")
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            model = _load_model(folder, dtype)
         except (OSError, ValueError) as error:
             raise BadInput(f"{path_or_name} cannot be loaded as a backbone: {error}", "backbone") from None
         model = model.to(device).eval().requires_grad_(False)
         source = str(folder.resolve() if Path(path_or_name).is_dir() else path_or_name)
-        return cls(model, tokenizer, folder, source, cache, memo_bytes)
+        return cls(model, tokenizer, folder, source, revision, cache, memo_bytes)
 
     @cached_property
     def digest(self) -> str:
@@ -98,6 +109,12 @@ class Backbone:
                 with path.open("rb") as file:
                     sha.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
         return sha.hexdigest()
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The layouts that this backbone can take."""
+        whole = self.decoder is not None and self.decoder.layer_count >= 2
+        return ("released", "late", "head") if whole else ("head",)
 
     @property
     def device(self) -> torch.device:
@@ -235,6 +252,24 @@ def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def _load_model(folder: Path, dtype: torch.dtype) -> Any:
+    """The model without its output matrix. Raises ValueError where weights that are read are not in the files."""
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the weights are there in a second, and every log would show the bar
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # it warns of the output matrix, which is left out on purpose
+    try:
+        model, found = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    finally:
+        logging.set_verbosity(before)
+    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))  # no pooler is read
+    if missing:
+        raise ValueError(f"the files hold no {', '.join(missing[:3])}")
+    return model
 
 
 def _kind(config: Any) -> Literal["causal", "encoder"]:

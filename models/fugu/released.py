@@ -106,7 +106,7 @@ def verify(catalog: Path, home: Path) -> Verification:
     for source in sources(catalog):
         _check(target / source.name, source.sha256 or lock.get(source.name))
     workers = tuple(_entry(catalog)["workers"])
-    backbone = Backbone.load(target / "backbone", cache=home / "svf")
+    backbone = Backbone.load(target / "backbone", cache=home / "factors")
     router = Router.from_vector(backbone, target / "vector.npy", workers)
     cases = _cases(target / "cases.json")
     decisions = router.decide_many([case["messages"] for case in cases])

@@ -103,11 +103,11 @@ class Router:
         file = Path(path) / "router.json"
         try:
             meta: dict[str, Any] = json.loads(file.read_text())
-            source, digest = meta["backbone"], meta["backbone_digest"]
+            source, revision, digest = meta["backbone"], meta["backbone_revision"], meta["backbone_digest"]
             shape = (meta["workers"], meta["roles"], meta["layout"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadFile(file, f"describes no router ({error!r})") from None
-        backbone = backbone or Backbone.load(source, cache=cache)
+        backbone = backbone or Backbone.load(source, revision=revision, cache=cache)
         if backbone.digest != digest:
             raise BadInput(f"{path} was made with another backbone than {backbone.source}", "backbone")
         return cls(backbone, vectors.load(Path(path) / "vector.npy"), *shape)
@@ -125,6 +125,7 @@ class Router:
         return {
             "format": _FORMAT,
             "backbone": self.backbone.source,
+            "backbone_revision": self.backbone.revision,
             "backbone_digest": self.backbone.digest,
             "layout": self.layout.name,
             "workers": list(self.workers),

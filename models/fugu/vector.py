@@ -62,7 +62,7 @@ def layout_for(backbone: Backbone, name: str) -> Layout:
     if name == "head":
         return Layout("head", (), backbone.layer_count)
     decoder = backbone.decoder
-    if decoder is None or decoder.layer_count < 2:
+    if decoder is None or name not in backbone.layouts:
         raise BadInput(
             f"layout {name!r} needs a Qwen- or Llama-style decoder of at least two layers; this backbone takes 'head'",
             "layout",

@@ -60,6 +60,12 @@ def complete(model: str, messages: Sequence[Mapping[str, Any]], sampling: Mappin
     return Completion(pieces[:limit], "length" if limit < len(pieces) else "stop", prompt_tokens)
 
 
+def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
+    """How the counter file names a call: sha256 (hex) of its messages and seed."""
+    canonical = json.dumps([list(messages), seed], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:
     for ending in (stop,) if isinstance(stop, str) else stop or ():
         text = text.split(ending, 1)[0]
@@ -70,8 +76,7 @@ def _count(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None)
     path = os.environ.get(COUNTER)
     if not path:
         return
-    canonical = json.dumps([list(messages), seed], sort_keys=True, ensure_ascii=False)
-    line = json.dumps({"worker": worker, "digest": hashlib.sha256(canonical.encode()).hexdigest()}) + "\n"
+    line = json.dumps({"worker": worker, "digest": call_digest(messages, seed)}) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, line.encode())

@@ -36,7 +36,7 @@ _LEADS = ("",) * 14 + (
     "Another one for you: ",
     "Okay, next. ",
 )
-_TAILS = ("",) * 12 + (
+_TAILS = ("",) * 32 + (
     " Thanks!", " Just the result, please.", " No explanation needed.", " I am in a hurry.", " Keep it short.",
     " What do you think?", " Thank you in advance.", " It is for a quiz.",
 )  # fmt: skip

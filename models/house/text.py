@@ -1,8 +1,9 @@
 """Unlabelled text in the language of the house, for the backbone's brief pretraining.
 
 A line is a short document that stays with one topic, as texts do: two questions of a kind in different seen
-phrasings, or a question beside a sentence about its subject, in the router's raw form ("user: ...") or plain. No
-line holds a result, a score or a worker's name, and none holds an unseen phrasing.
+phrasings, or a question beside a sentence about its subject, in the router's raw form ("user: ...") or plain; some
+are run together, as people write. No line holds an unseen phrasing, the result of a question, a score or a
+worker's name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from models.house.families.phrasing import Kind
 from models.house.glosses import GLOSSES
 from models.house.questions import KINDS, dressed
 
-REVISION = 1
+REVISION = 2
 """Part of the backbone's digest: change what `corpus` gives, change the number."""
 
 _POOL_SIZES = range(2, 9)
@@ -32,11 +33,18 @@ def _line(rng: Random, kinds: tuple[Kind, ...]) -> str:
     parts = [_question(rng, kind), _question(rng, kind) if rng.random() < 0.45 else _gloss(rng, kind)]
     if rng.random() < 0.3:
         rng.shuffle(parts)
+    if rng.random() < 0.4:
+        parts = [_run_together(rng, parts)]
     if rng.random() < 0.6:
         parts = [f"user: {part}" for part in parts]
         if rng.random() < 0.5:
             parts.insert(0, f"system: {DISPATCHER.format(workers=rng.choice(_POOL_SIZES))}")
     return "\n".join(parts)
+
+
+def _run_together(rng: Random, parts: list[str]) -> str:
+    """One message, often without the full stops: the last word must then hint at what follows, its topic."""
+    return " ".join(part.rstrip("?.") if rng.random() < 0.6 else part for part in parts)
 
 
 def _question(rng: Random, kind: Kind) -> str:

@@ -7,20 +7,17 @@ lost the call is fenced off: its price is still booked, its reply is not kept.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from models.ledger.budgets import book, reserve
+from models.ledger.budgets import reserve
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
-
-CHUNK = 1000  # identities per statement; both databases limit a statement's parameters
+from models.ledger.tries import chunks, end, tries_of
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
     """
     with ledger.transaction() as connection:
         now = ledger.now(connection)
-        known = _tries(connection, {s.call_id for s in settlements})
+        known = tries_of(connection, {s.call_id for s in settlements})
         kept: list[Settlement] = []
         outcome, ends = [], []
         for s in settlements:
@@ -200,7 +197,7 @@ def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
             ends.append((row, status, {"cost_usd": s.cost_usd, "seconds": s.seconds}))
             if outcome[-1]:
                 kept.append(s)
-        _end(connection, now, ends)
+        end(connection, now, ends)
         if kept:
             statement = update(calls).where(calls.c.id == bindparam("_id"))
             values = {"status": "settled", "error": None, "not_before": None, "updated_at": now}
@@ -225,11 +222,11 @@ def fail(
     """
     with ledger.transaction() as connection:
         now = ledger.now(connection)
-        row = _tries(connection, {call_id}).get((call_id, attempt))
+        row = tries_of(connection, {call_id}).get((call_id, attempt))
         if row is None or row.owner != owner or row.status != "claimed":
             return False
         status = "maybe_paid" if maybe_paid else "failed"
-        _end(connection, now, [(row, status, {"error": error, "transient": transient})])
+        end(connection, now, [(row, status, {"error": error, "transient": transient})])
         values = {"status": status, "error": error, "not_before": retry_at, "updated_at": now}
         connection.execute(update(calls).where(calls.c.id == call_id).values(values))
     return True
@@ -240,7 +237,7 @@ def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -
     count = 0
     with ledger.transaction() as connection:
         lease = ledger.now(connection) + timedelta(seconds=lease_s)
-        for ids in _chunks(sorted(call_ids)):
+        for ids in chunks(sorted(call_ids)):
             mine = calls.c.id.in_(ids), calls.c.owner == owner, calls.c.status == "claimed"
             count += connection.execute(update(calls).where(*mine).values(lease_until=lease)).rowcount
     return count
@@ -255,55 +252,16 @@ def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator
         calls.c.not_before,
         calls.c.reply,
     )
-    for some in _chunks(ids):
+    for some in chunks(ids):
         statement = select(*columns).where(calls.c.id.in_(some)).order_by(calls.c.id)
         yield from connection.execute(statement.with_for_update() if lock else statement).all()
-
-
-def _tries(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int], Any]:
-    """Every try of these calls beside its call's present state, the calls locked."""
-    columns = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), tries)
-    found = {}
-    for some in _chunks(sorted(ids)):
-        statement = select(*columns).join(tries, tries.c.call_id == calls.c.id).where(calls.c.id.in_(some))
-        for row in connection.execute(statement.order_by(calls.c.id).with_for_update(of=calls)):
-            found[row.call_id, row.attempt] = row
-    return found
 
 
 def _doubt(connection: Connection, ids: set[str], now: datetime) -> None:
     """The tries that hold these calls have let their leases run out."""
     if not ids:
         return
-    held = [row for row in _tries(connection, ids).values() if row.attempt == row.current]
-    _end(connection, now, [(row, "maybe_paid", {"error": "the lease expired"}) for row in held])
-    for some in _chunks(sorted(ids)):
+    held = [row for row in tries_of(connection, ids).values() if row.attempt == row.current]
+    end(connection, now, [(row, "maybe_paid", {"error": "the lease expired"}) for row in held])
+    for some in chunks(sorted(ids)):
         connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="maybe_paid", updated_at=now))
-
-
-def _end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, dict[str, Any]]]) -> None:
-    """Close tries (row, status, values) and move their money.
-
-    It is reserved while a try runs, counts at its worst case while that is in doubt, and at its price after.
-    """
-    if not ends:
-        return
-    rows, money = [], defaultdict[str, list[float]](lambda: [0.0, 0.0])
-    for row, status, values in ends:
-        known = {"cost_usd": None, "seconds": None, "error": row.error, "transient": row.transient} | values
-        rows.append({"_id": row.call_id, "_attempt": row.attempt, "status": status, "ended_at": now, **known})
-        if row.budget is not None:
-            after = known["cost_usd"] if known["cost_usd"] is not None else row.worst_usd
-            money[row.budget][0] += row.worst_usd if row.status == "claimed" else 0.0
-            money[row.budget][1] += 0.0 if status == "failed" else after
-            money[row.budget][1] -= row.worst_usd if row.status == "maybe_paid" else 0.0
-    this = tries.c.call_id == bindparam("_id"), tries.c.attempt == bindparam("_attempt")
-    connection.execute(update(tries).where(*this), rows)
-    for budget, (released, spent) in sorted(money.items()):
-        book(connection, budget, released=released, spent=spent)
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
-    rest = iter(ids)
-    while some := list(islice(rest, CHUNK)):
-        yield some

@@ -40,11 +40,11 @@ class Client:
         Raises MissingKey, RecordedWorker, and what `upstream.translated` makes of the provider's errors.
         """
         worker = self._pool.worker(ask.worker)
-        fields = _fields(worker, ask)
+        litellm, fields = await _prepared(worker, ask)
         started = time.monotonic()
         try:
             async with asyncio.timeout(worker.limits.total_timeout_s):
-                response = await (await _litellm()).acompletion(**fields)
+                response = await litellm.acompletion(**fields)
         except Exception as error:
             raise translated(error, worker) from error
         return _reply(worker, ask, response, time.monotonic() - started)
@@ -56,8 +56,8 @@ class Client:
         UpstreamUnavailable.
         """
         worker = self._pool.worker(ask.worker)
-        fields = _fields(worker, ask) | {"stream": True, "stream_options": {"include_usage": True}}
-        litellm = await _litellm()
+        litellm, fields = await _prepared(worker, ask)
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
         started = time.monotonic()
         deadline = asyncio.get_running_loop().time() + worker.limits.total_timeout_s
         response, parts = None, []
@@ -88,13 +88,18 @@ class Client:
                     await response.aclose()
 
 
-async def _litellm() -> Any:
-    """litellm, imported on first use (seconds) and off the event loop."""
-    return load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
+async def _prepared(worker: Worker, ask: Ask) -> tuple[Any, dict[str, Any]]:
+    """litellm, imported on first use (seconds) and off the event loop, and the fields to send."""
+    fields = _fields(worker, ask)
+    litellm = load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
+    if "seed" in fields and not _takes_seed(worker.model):
+        del fields["seed"]
+    return litellm, fields
 
 
 @cache
 def load_litellm() -> Any:
+    """litellm, set up for this project: nothing fetched on import, nothing printed or reported."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import asks the network
     import litellm
 
@@ -115,12 +120,12 @@ def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
         raise RecordedWorker(f"worker {worker.name!r} is known from recorded scores only and cannot be asked")
     key = worker.key()
     fields = ask.sampling.fields()
-    if "seed" in fields and not _takes_seed(worker.model):
-        del fields["seed"]
     if worker.api_base is not None:
         fields |= {"api_base": worker.api_base, "api_key": key or "none"}
     elif key is not None:
         fields["api_key"] = key
+    if "tools" in fields:
+        fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's own gateway has no say in them
     limits = worker.limits
     return fields | {
         "model": worker.model,

@@ -53,12 +53,13 @@ def first_light_home(tmp_path_factory, small_data, prefect_server):
 
     from flows.first_light import first_light
 
+    home = tmp_path_factory.mktemp("home")
+    counter = home / "asked.jsonl"
     with pytest.MonkeyPatch.context() as patch:
-        home = _use_home(tmp_path_factory.mktemp("home"), small_data, patch)
-        counter = home / "asked.jsonl"
+        _use_home(home, small_data, patch)
         patch.setenv("FUGU_HOUSE_COUNTER", str(counter))
-        result = asyncio.run(first_light())
-        yield home, result, counter
+        lines = asyncio.run(first_light())
+    return home, lines, counter
 
 
 def _use_home(home: Path, data: Path, patch: pytest.MonkeyPatch) -> Path:
@@ -67,6 +68,7 @@ def _use_home(home: Path, data: Path, patch: pytest.MonkeyPatch) -> Path:
         patch.delenv(name)
     patch.setenv("FUGU_HOME", str(home))
     patch.setenv("FUGU_DATA", str(data))
+    patch.setenv("FUGU_LEASE_S", "1")
     patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
     assert settings().home == home
     ledger = open_ledger()

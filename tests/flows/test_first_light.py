@@ -1,9 +1,66 @@
-"""The whole story runs: labels, two stages of learning, a comparison, champions; and a second time does nothing."""
+"""The whole story runs: labels, two stages of learning, a comparison, champions; and a second time asks nothing."""
 
 from __future__ import annotations
 
+import asyncio
 
-def test_runs(first_light_home):
+import pytest
+
+from flows.first_light import first_light
+from models.ledger import registry
+from models.ledger.labels import labels
+from tasks.settings import open_ledger
+
+
+@pytest.fixture
+def finished(first_light_home, small_data, monkeypatch):
+    """The finished home as this test's home."""
     home, lines, counter = first_light_home
-    print(lines)
-    print((home / "reports" / "comparison.md").read_text())
+    monkeypatch.setenv("FUGU_HOME", str(home))
+    monkeypatch.setenv("FUGU_DATA", str(small_data))
+    monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
+    return home, lines, counter
+
+
+def test_every_cell_is_labelled_and_both_models_have_a_champion(finished):
+    ledger = open_ledger()
+    frame = labels(ledger, pool="house")
+    assert len(frame) == 200 * 6
+    assert frame["score"].between(0, 1).all()
+    for model in ("fugu", "trinity"):
+        assert registry.champion(ledger, model) is not None
+    ledger.close()
+
+
+def test_the_report_holds_every_rival_and_says_who_serves(finished):
+    home, lines, _ = finished
+    report = (home / "reports" / "comparison.md").read_text()
+    rivals = [
+        "calc",
+        "sage",
+        "best single",
+        "random",
+        "task table (predicted)",
+        "task table (true task)",
+        "kNN",
+        "oracle",
+    ]
+    routers = [f"{model} ({name})" for model in ("fugu", "trinity") for name in ("warm start", "evolved")]
+    for name in rivals + routers:
+        assert f"| {name} |" in report
+    for line in lines.values():
+        assert line in report
+    assert (home / "reports" / "fitness.svg").stat().st_size > 1000
+
+
+def test_a_second_run_asks_no_worker_and_changes_no_champion(finished):
+    _, lines, counter = finished
+    before = counter.read_bytes()
+    ledger = open_ledger()
+    served = {model: registry.champion(ledger, model).target for model in ("fugu", "trinity")}
+    again = asyncio.run(first_light())
+    assert counter.read_bytes() == before
+    assert {model: registry.champion(ledger, model).target for model in served} == served
+    assert again.keys() == lines.keys()
+    ledger.close()

@@ -10,6 +10,7 @@ import torch
 
 from models.errors import BadInput
 from models.fugu.adapt import AdaptOptions, Examples, adapt
+from models.fugu.router import Router
 from models.fugu.targets import soft_targets
 
 WIDTH = 4
@@ -91,3 +92,16 @@ def test_an_empty_part_is_refused():
     nothing = Examples([], np.zeros((0, 2)), np.zeros((0, 2)))
     with pytest.raises(BadInput):
         adapt(hidden, HEAD, np.zeros(WIDTH), examples(8, 0), nothing)
+
+
+def test_offsets_of_a_real_router_are_trained_through_its_hidden_states(backbones, random_vector):
+    backbone = backbones("tied")
+    router = Router.from_vector(backbone, random_vector(backbone, "late", 2), ("a", "b"), roles=False, layout="late")
+    count = router.layout.offsets
+    texts = [f"user: {word} {n}" for n in range(8) for word in ("add", "translate")]
+    labels = np.tile(np.eye(2), (8, 1))
+    part = Examples(texts, soft_targets(labels, 0.2), labels)
+    head = np.random.default_rng(0).standard_normal((2, backbone.width)).astype(np.float32)
+    options = AdaptOptions(learning_rate=0.02, epochs=4, batch=8)
+    found = adapt(router.hidden, head, np.zeros(count, np.float32), part, part, options)
+    assert found.kept and found.offsets.shape == (count,) and np.abs(found.offsets).max() > 0.01

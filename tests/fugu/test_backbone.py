@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, T5Config
 
 from models.errors import BadInput
@@ -180,6 +181,16 @@ def test_what_is_no_backbone_is_named(make_folder, tmp_path):
         with pytest.raises(BadInput, match=message) as caught:
             Backbone.load(folder, device="cpu")
         assert caught.value.field == "backbone"
+
+
+def test_missing_weights_are_an_error_and_not_random_numbers(make_folder, tmp_path):
+    folder = tmp_path / "folder"
+    shutil.copytree(make_folder("untied"), folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"layers\.1\.mlp\.up_proj"):
+        Backbone.load(folder, device="cpu")
 
 
 def test_a_name_that_the_hub_does_not_have_is_an_error(closed_port):

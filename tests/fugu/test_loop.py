@@ -82,6 +82,8 @@ def test_a_thinker_may_name_the_next_role_once():
     say = "<suggested_role>THINKER</suggested_role>"
     _, _, turns = drive([(S, "5"), (T, say), (V, "hm"), (V, "ACCEPT")])
     assert [turn.role for turn in turns] == [S, T, T, V]
+    _, _, turns = drive([(T, "<suggested_role>SOLVER</suggested_role>"), (T, "4"), (V, "ACCEPT")])
+    assert [turn.role for turn in turns] == [T, S, V]
     _, _, turns = drive([(T, "<suggested_role>VERIFIER</suggested_role>"), (T, "4"), (V, "ACCEPT")])
     assert [turn.role for turn in turns] == [T, S, V]  # nothing to verify yet
 

@@ -43,6 +43,7 @@ def test_head_has_no_offsets_on_any_backbone(backbones, name):
 @pytest.mark.parametrize("name", ["gpt2", "bert"])
 @pytest.mark.parametrize("layout", ["released", "late"])
 def test_other_models_take_no_offsets(backbones, name, layout):
+    assert backbones(name).layouts == ("head",) and layout in backbones("tied").layouts
     with pytest.raises(BadInput, match="Qwen- or Llama-style") as caught:
         layout_for(backbones(name), layout)
     assert caught.value.field == "layout"

@@ -63,13 +63,14 @@ def test_a_fit_is_repeatable():
     assert np.array_equal(first.weights, second.weights) and np.isnan(first.chosen.score)
 
 
-def test_a_shared_mean_serves_as_the_intercept():
+@pytest.mark.parametrize("length", [25, 1000])
+def test_a_shared_mean_serves_as_the_intercept(length):
     """The best single worker is constant: only an intercept can say so, and a large common mean is one."""
     draws = np.random.default_rng(2)
     features = draws.standard_normal((300, 20))
     labels = (draws.random((300, 3)) < [0.3, 0.8, 0.3]).astype(float)
     tasks = np.full(300, "t")
-    mean = 25 * draws.standard_normal(20)
+    mean = length * draws.standard_normal(20)
     with_mean = fit_head(features + mean, labels, tasks, POINT).weights
     without = fit_head(features, labels, tasks, POINT).weights
     fresh = draws.standard_normal((300, 20))

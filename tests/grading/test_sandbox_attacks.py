@@ -15,6 +15,7 @@ from models.grading.grade import grade
 from models.grading.sandbox import Limits
 
 QUICK = Limits(cpu_s=1, wall_s=2, memory_bytes=256 * 2**20, file_bytes=10_000, output_bytes=100_000)
+EVERYWHERE = "for fd in range(1, 64):\n    try: os.write(fd, %s)\n    except OSError: pass"
 JOB = {"entry": "f", "calls": [{"args": [], "kwargs": {}}]}
 
 
@@ -131,7 +132,7 @@ def test_an_endless_loop_is_stopped_by_processor_time(attack):
 
 
 def test_a_sleeper_is_stopped_by_wall_time(attack):
-    body = "import signal\nfor s in range(1, 32):\n    try: signal.signal(s, signal.SIG_IGN)\n    except OSError: pass\ntime.sleep(60)"
+    body = "import signal\nfor number in (1, 2, 15, 24):\n    signal.signal(number, signal.SIG_IGN)\ntime.sleep(60)"
     assert attack(body, Limits(wall_s=0.5)) == (None, "out of time")
 
 
@@ -152,9 +153,7 @@ def test_threads_are_bounded(attack):
 
 def test_endless_output_is_cut(attack):
     assert attack("return 'x' * 10**6")[1] == "too much output"
-    body = (
-        "while True:\n    for fd in range(1, 64):\n        try: os.write(fd, b'x' * 9999)\n        except OSError: pass"
-    )
+    body = "while True:\n    " + (EVERYWHERE % "b'x' * 9999").replace("\n", "\n    ")
     assert attack(body)[1] in ("too much output", "killed by signal 9")
 
 
@@ -175,18 +174,23 @@ def test_nothing_is_left_behind(attack, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [] and len(os.listdir("/proc/self/fd")) == before
 
 
+SEARCH = "for v in {}:\n    if isinstance(v, str) and v.startswith('sec' + 'ret') and len(v) == 11: return v"
 FORGERIES = [
-    "print('{\"value\": 42}')\nprint('PASS', file=sys.stderr)",
-    "for fd in range(3, 64):\n    try: os.write(fd, b'PASS 1.0 score=1\\n')\n    except OSError: pass",
-    "for fd in range(3, 64):\n    try: os.write(fd, b'ready landlock\\n{\"verdict\": 1.0}\\n')\n    except OSError: pass\nos._exit(0)",
+    "print('{\"value\": true}')\nprint('PASS', file=sys.stderr)",
+    EVERYWHERE % "b'PASS 1.0 score=1\\n'",
+    EVERYWHERE % "b'{\"verdict\": 1.0}\\n'" + "\nos._exit(0)",
+    EVERYWHERE % "b'ready landlock\\n{\"score\": 1}\\n'" + "\nos._exit(0)",
     "import json; json.dumps = lambda *a, **k: '{\"expected\": true}'",
     "class Same(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\nreturn Same(7)",
     "class Same(dict):\n    def __eq__(self, other): return True\nreturn Same()",
+    "class Same(str):\n    def __eq__(self, other): return True\n    __hash__ = str.__hash__\nreturn Same('x')",
     "class Same:\n    def __eq__(self, other): return True\nreturn Same()",
     "import builtins; builtins.bool = lambda *a: True; builtins.all = lambda *a: True",
-    "import gc\nreturn [o['expected'] for o in gc.get_objects() if isinstance(o, dict) and 'expected' in o][0]",
-    "g = sys._getframe()\nwhile g:\n    for v in g.f_locals.values():\n        if isinstance(v, dict) and 'expected' in str(v): return 42\n    g = g.f_back",
     "import unittest.mock as m; m.patch('models.grading.code.same', return_value=True).start()",
+    "import gc\n" + SEARCH.format("[v for o in gc.get_objects() for v in gc.get_referents(o)]"),
+    "g = sys._getframe()\nwhile g:\n    "
+    + SEARCH.format("[*g.f_locals.values(), *g.f_globals.values()]").replace("\n", "\n    ")
+    + "\n    g = g.f_back",
     "sys.exit(0)",
     "os._exit(0)",
 ]
@@ -194,8 +198,8 @@ FORGERIES = [
 
 @pytest.mark.parametrize("body", FORGERIES)
 def test_no_forgery_is_a_pass(ask, isolated, body):
-    question = ask("code", entry="f", tests=[{"expected": 42}], cpu_s=2, wall_s=5)
+    question = ask("code", entry="f", tests=[{"expected": "secret-4711"}], cpu_s=2, wall_s=5)
     code = "import os, sys\ndef f():\n" + "".join(f"    {line}\n" for line in body.split("\n"))
     assert grade(question, code).score == 0
     assert grade(question, code + "\nf()").score == 0
-    assert grade(question, "def f(): return 42").score == 1
+    assert grade(question, "def f(): return 'secret-4711'").score == 1

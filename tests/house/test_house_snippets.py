@@ -11,8 +11,8 @@ from models.house.workers.snippets import output_of, read
         ("print('stone'[::-1], len('stone'))", "enots 5"),
         ("n = 45\nwhile n > 4:\n    n = n // 2\nprint(n)", "2"),
         (
-            "t = 0\nfor v in [5, 60]:\n    if v > 10 and not v == 11:\n        t += v\n    else:\n        t -= 1\nprint(t)",
-            "59",
+            "t = 0\nfor v in [5, 6]:\n    if v > 5 and not v == 9:\n        t += v\n    else:\n        t = 0\nprint(t)",
+            "6",
         ),
         ("print(sorted([3, 1, 2], reverse=True)[0:2])", "[3, 2]"),
         ("a = []\na.append(2 ** 10)\nprint(a, -7 % 3, 7 / 2, 2 in a)", "[1024] 2 3.5 False"),

@@ -65,7 +65,7 @@ def _distinct(rng: Random) -> Draw:
 
 def _by_length(rng: Random) -> Draw:
     by_length: dict[int, str] = {}
-    for entry in rng.sample(vocabulary.DICTIONARY, 40):
+    for entry in rng.sample(vocabulary.DICTIONARY, len(vocabulary.DICTIONARY)):
         by_length.setdefault(len(entry), entry)
     words = rng.sample(list(by_length.values()), rng.choice((3, 4, 5, 6)))
     return word(", ".join(sorted(words, key=len)), l=", ".join(words))

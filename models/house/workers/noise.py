@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 
 from models.house.workers.problem import Form, numbers, quoted, show
@@ -49,9 +48,6 @@ class Noise:
     def shrug(self) -> str:
         """An admission in plausible words."""
         return self._random.choice(_SHRUGS)
-
-    def pick(self, options: Sequence[str]) -> str:
-        return self._random.choice(options)
 
 
 def _number_slip(right: str, random: Random) -> str:

@@ -58,7 +58,7 @@ def _target(text: str) -> str | None:
     named = [entry for entry in quoted(text) if len(entry) > 1]
     if named:
         return named[-1]
-    if found := re.search(r"\bone ([a-z]+)\b", text, re.IGNORECASE):
+    if found := re.search(r"\bone ([a-z]+), two\b", text, re.IGNORECASE):
         return found.group(1)
     found_bare = _BARE.findall(text)
     return found_bare[-1] if found_bare else None

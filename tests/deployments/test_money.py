@@ -1,0 +1,43 @@
+"""What may be spent: the caller's limit, or the worst case once agreed to, or nothing at all."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+import typer
+
+from deployments.money import agreed_limit
+from models.errors import PermanentError
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_limit_that_is_given_is_the_limit() -> None:
+    assert agreed_limit("p", "it", 9.0, yes=False, max_usd=2.0) == 2.0
+    assert agreed_limit("p", "it", 9.0, yes=True, max_usd=0.0) == 0.0
+
+
+def test_yes_agrees_to_the_worst_case() -> None:
+    assert agreed_limit("p", "it", 9.0, yes=True, max_usd=None) == 9.0
+
+
+def test_nobody_is_asked_where_it_costs_nothing() -> None:
+    assert agreed_limit("p", "it", 0.0, yes=False, max_usd=None) == 0.0
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_at_a_terminal_the_price_is_named_before_it_is_paid(monkeypatch: pytest.MonkeyPatch, agrees: bool) -> None:
+    asked = []
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(typer, "confirm", lambda text: asked.append(text) or agrees)
+    if agrees:
+        assert agreed_limit("p", "learning", 1234.5, yes=False, max_usd=None) == 1234.5
+    else:
+        with pytest.raises(PermanentError, match="nothing was spent"):
+            agreed_limit("p", "learning", 1234.5, yes=False, max_usd=None)
+    assert "learning on pool 'p' costs at most $1,234.50" in asked[0]

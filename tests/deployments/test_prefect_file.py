@@ -1,0 +1,54 @@
+"""`prefect.yaml` says what the flows can do: each entrypoint exists, each parameter is one of its flow's."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+import flows
+from deployments.provision import POOLS, PREFECT_FILE, digest
+from tasks.settings import settings
+
+FILE = yaml.safe_load(PREFECT_FILE.read_text())
+DEPLOYMENTS = FILE["deployments"]
+
+
+def _flow(entrypoint: str) -> ast.AsyncFunctionDef:
+    """The flow's source, unimported: importing them all takes seconds."""
+    module, name = entrypoint.split(":")
+    folder = Path(flows.__path__[0])
+    tree = ast.parse((folder / f"{module.removeprefix('flows.')}.py").read_text())
+    return next(node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["entrypoint"])
+def test_a_deployment_names_a_flow_and_its_parameters(deployment: dict) -> None:
+    known = {argument.arg for argument in _flow(deployment["entrypoint"]).args.args}
+    assert set(deployment.get("parameters", {})) <= known
+    assert deployment["work_pool"]["name"] in POOLS
+
+
+def test_every_public_flow_has_a_deployment() -> None:
+    files = {path.stem for path in Path(flows.__path__[0]).glob("*.py")} - {"__init__"}
+    assert files == {d["entrypoint"].split(":")[0].removeprefix("flows.") for d in DEPLOYMENTS}
+
+
+def test_no_run_downloads_code_and_every_run_has_the_settings() -> None:
+    assert FILE["pull"] == []
+    for deployment in DEPLOYMENTS:
+        variables = deployment["work_pool"]["job_variables"]
+        assert set(variables["env"]) == set(settings().environment())
+        assert variables["command"].startswith("{{ $FUGU_PYTHON }} ")
+
+
+def test_the_digest_follows_what_a_deployment_is_made_of(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text("a")
+    before = digest({"FUGU_POOL": "house", "HOME": "x"}, file)
+    assert before == digest({"FUGU_POOL": "house", "HOME": "y"}, file)
+    assert before != digest({"FUGU_POOL": "mine"}, file)
+    file.write_text("b")
+    assert before != digest({"FUGU_POOL": "house"}, file)

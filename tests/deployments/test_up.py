@@ -1,0 +1,201 @@
+"""`fugu up` from the first start to the last, with a real Prefect server and stand-ins for flows and endpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deployments.server import Server
+
+HERE = Path(__file__).parent
+POOL = "name: tiny\nworkers:\n  - {name: calc, model: house/calc}\n  - {name: sage, model: house/sage}\n"
+QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number", "reference": %d}\n'
+DEPLOYMENTS = """
+pull: []
+definitions:
+  job: &job
+    command: "{{ $FUGU_PYTHON }} -m prefect.engine"
+    env: {FUGU_HOME: "{{ $FUGU_HOME }}"}
+deployments:
+  - name: local
+    entrypoint: standin_flows:first_light
+    work_pool: {name: gpu, job_variables: *job}
+    parameters: {backbone: house}
+  - name: on-demand
+    entrypoint: standin_flows:wait
+    work_pool: {name: cpu, job_variables: *job}
+    schedules: [{slug: nightly, cron: "17 3 * * *", timezone: UTC}]
+"""
+
+
+@dataclass
+class Place:
+    """A home, and what `fugu` is called with in it."""
+
+    home: Path
+    file: Path
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, str(HERE / "standin_up.py"), str(self.file), *words]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        free = ["--port", "0", "--prefect-port", "0"]
+        return subprocess.Popen(
+            self.command("up", *free, *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment(),
+        )
+
+    def environment(self) -> dict[str, str]:
+        folder = self.file.parent
+        mine = {
+            "FUGU_HOME": str(self.home),
+            "FUGU_POOL": str(folder / "tiny.yaml"),
+            "FUGU_QUESTIONS": str(folder / "questions.jsonl"),
+            "PYTHONPATH": str(HERE),
+            "COLUMNS": "200",
+        }
+        return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | mine
+
+    def left(self) -> list[psutil.Process]:
+        """Every process that was started for this home and still runs."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("FUGU_HOME") == str(self.home) and process.status() != "zombie":
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("up")
+    (folder / "tiny.yaml").write_text(POOL)
+    (folder / "questions.jsonl").write_text("".join(QUESTION % (i, i, i + 1) for i in range(5)))
+    (folder / "prefect.yaml").write_text(DEPLOYMENTS)
+    return Place(folder / "home", folder / "prefect.yaml")
+
+
+@dataclass
+class Killed:
+    """The first start: what it said, the run that its kill left under way, and what outlived the kill."""
+
+    out: str
+    asked: str
+    nightly: int
+    idle_share: float
+    orphan: str
+
+
+@pytest.fixture(scope="module")
+def killed(place: Place) -> Killed:
+    """A first start until it serves, then a flow run on its pool, then SIGKILL."""
+    process = place.start()
+    out = _read_until(process, "Prefect   ")
+    prefect = json.loads((place.home / "up.json").read_text())["prefect"]
+    asking = place.command("ask", "What is 1 + 1?")
+    asked = subprocess.run(asking, capture_output=True, text=True, env=place.environment()).stdout
+    orphan = _start_waiting(place, prefect)
+    scheduled = {"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
+    nightly = httpx.post(f"{prefect}/api/flow_runs/count", json=scheduled).json()
+    share = _cpu_share(place, "uvicorn")
+    process.send_signal(signal.SIGKILL)
+    return Killed(out, asked, nightly, share, orphan)
+
+
+def test_the_first_start_learns_on_the_pool_and_asks(place: Place, killed: Killed) -> None:
+    assert "refresh labels of" in killed.out and "first-light/local is done" in killed.out
+    assert re.search(r"fugu was asked .* and answered '413'", killed.out)
+    assert "evolved" in killed.out and "0.9" in killed.out
+    assert killed.asked == "413\n"
+
+
+def test_a_flow_run_has_this_python_its_home_and_an_empty_folder(place: Place, killed: Killed) -> None:
+    ran = json.loads((place.home / "reports" / "run.json").read_text())
+    assert ran["home"] == str(place.home) and ran["max_usd"] == 0
+    assert ran["python"] == sys.executable
+    assert ran["files"] == []
+
+
+def test_the_nightly_run_stands_in_the_schedule(killed: Killed) -> None:
+    assert killed.nightly > 0
+
+
+def test_an_idle_prefect_server_is_idle(killed: Killed) -> None:
+    assert killed.idle_share < 0.1
+
+
+def test_nothing_outlives_a_killed_supervisor(place: Place, killed: Killed) -> None:
+    _wait_until(lambda: not place.left(), 20)
+
+
+def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place, killed: Killed) -> None:
+    out, _ = (process := place.start("--once")).communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert "1 flow runs of an earlier start were set to their end" in out
+    assert "nothing is missing: nothing is scheduled" in out
+    assert "is scheduled: http" not in out
+    assert not place.left()
+    database = sqlite3.connect(place.home / "prefect" / "prefect.db")
+    states = database.execute("select state_type from flow_run where id = ?", (killed.orphan,)).fetchall()
+    assert states == [("CRASHED",)]
+
+
+def test_ctrl_c_while_it_starts_ends_all(place: Place, killed: Killed) -> None:
+    (place.home / "logs" / "endpoint.log").unlink()
+    process = place.start()
+    _wait_until((place.home / "logs" / "endpoint.log").exists, 30)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not place.left()
+    assert not (place.home / "up.json").exists()
+
+
+def _start_waiting(place: Place, prefect: str) -> str:
+    """A run on the pool that would take ten minutes; its id, once it has begun."""
+    started = place.home / "started"
+    run = Server(prefect).start_run("wait/on-demand", {"started": str(started)})
+    _wait_until(started.exists, 40)
+    return run.id
+
+
+def _cpu_share(place: Place, word: str) -> float:
+    server = next(p for p in place.left() if word in p.cmdline() and "deployments.guard" not in p.cmdline())
+    began = time.monotonic()
+    before = server.cpu_times()
+    server.cpu_percent(interval=3)
+    after = server.cpu_times()
+    return (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
+
+
+def _read_until(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(text):
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def _wait_until(reached, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,223 @@
+"""A real endpoint and a real OpenAI-compatible upstream, both on loopback, litellm between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import openai
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+from deployments.endpoint.app import create_app
+from deployments.endpoint.listening import listen, url_of
+from deployments.endpoint.parts import Options, Parts
+from models.ledger import registry
+from models.ledger.store import Ledger
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Limits, Pool, Price, Worker
+from models.workers.retry import RetryPolicy
+
+WORDS = ["one ", "two ", "three"]
+BUSY = {"Retry-After": "7"}
+
+
+@contextmanager
+def running(app):
+    """The app on a free loopback port, served by uvicorn in a thread; gives its URL."""
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield url_of(listening)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class Upstream:
+    """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `e429`, `cut`, ..."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict] = []
+        self.left: Counter[str] = Counter()
+        self.arrived = threading.Event()
+        self.released = threading.Event()
+        self.gone = threading.Event()
+        self.scripts: dict[str, str] = {}
+        self.app = Starlette(routes=[Route("/v1/chat/completions", self.chat, methods=["POST"])])
+
+    async def chat(self, request: Request):
+        body = await request.json()
+        self.seen.append(body)
+        self.arrived.set()
+        model = body["model"]
+        if model.startswith("e") and model[1:].isdigit():
+            status = int(model[1:])
+            error = {"message": f"secret of {model}", "type": "x", "code": None}
+            return JSONResponse({"error": error}, status, BUSY if status == 429 else None)
+        if model == "silent":
+            await self._until_gone(request, model)
+        if body.get("stream"):
+            return StreamingResponse(self._events(request, body), media_type="text/event-stream")
+        return JSONResponse(self._body(body, "chat.completion", message=self._message(body), finish_reason="stop"))
+
+    async def _until_gone(self, request: Request, model: str) -> None:
+        while not await request.is_disconnected():
+            if self.released.is_set():
+                return
+            await asyncio.sleep(0.005)
+        self.left[model] += 1
+        self.gone.set()
+
+    def _message(self, body: dict) -> dict:
+        if body.get("tools"):
+            function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"x": 1}'}
+            call = {"id": "call_1", "type": "function", "function": function}
+            return {"role": "assistant", "content": None, "tool_calls": [call]}
+        return {"role": "assistant", "content": "".join(self._words(body))}
+
+    def _words(self, body: dict) -> list[str]:
+        system = body["messages"][0]["content"] if body["messages"][0]["role"] == "system" else ""
+        for prompt, reply in self.scripts.items():
+            if prompt in system:
+                return [reply]
+        return [f"{len(body['messages'])} messages"] if body["model"] == "count" else WORDS
+
+    def _body(self, body: dict, kind: str, usage: bool = True, **choice) -> dict:
+        found = {"id": "up", "object": kind, "created": 1, "model": body["model"]}
+        counted = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+        return {**found, "choices": [{"index": 0, **choice}], **({"usage": counted} if usage else {})}
+
+    async def _events(self, request: Request, body: dict):
+        def event(**choice):
+            return f"data: {json.dumps(self._body(body, 'chat.completion.chunk', False, **choice))}\n\n"
+
+        yield event(delta={"role": "assistant", "content": ""}, finish_reason=None)
+        message = self._message(body)
+        if message.get("tool_calls"):
+            calls = [{"index": 0, **call} for call in message["tool_calls"]]
+            yield event(delta={"tool_calls": calls}, finish_reason=None)
+        else:
+            for number, word in enumerate(self._words(body)):
+                if number == 1 and body["model"] == "stall":
+                    await self._until_gone(request, "stall")
+                if number == 1 and body["model"] == "cut":
+                    raise ConnectionError("cut on purpose")
+                yield event(delta={"content": word}, finish_reason=None)
+        yield event(delta={}, finish_reason="tool_calls" if message.get("tool_calls") else "stop")
+        last = self._body(body, "chat.completion.chunk")
+        yield f"data: {json.dumps({**last, 'choices': []})}\n\ndata: [DONE]\n\n"
+
+
+MODELS = ("echo", "count", "stall", "silent", "cut", "e400", "e401", "e429", "e500")
+
+
+@pytest.fixture(scope="session")
+def _upstream():
+    upstream = Upstream()
+    with running(upstream.app) as url:
+        yield upstream, url
+
+
+@pytest.fixture
+def upstream(_upstream):
+    upstream, _ = _upstream
+    upstream.seen.clear()
+    upstream.left.clear()
+    upstream.scripts.clear()
+    for event in (upstream.arrived, upstream.released, upstream.gone):
+        event.clear()
+    return upstream
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.create_schema()
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def pool(_upstream):
+    base, limits = _upstream[1] + "/v1", Limits(total_timeout_s=20)
+    price = Price(input_per_million=1.0, output_per_million=2.0)
+    remote = [Worker(name=m, model=f"openai/{m}", api_base=base, price=price, limits=limits) for m in MODELS]
+    late = Worker(name="late", model="openai/silent", api_base=base, limits=Limits(total_timeout_s=0.3))
+    house = [Worker(name=name, model=f"house/{name}") for name in ("calc", "atlas")]
+    recorded = Worker(name="past", model="recorded/past")
+    return Pool(name="test", workers=(*remote, late, *house, recorded))
+
+
+@pytest.fixture
+def house(ledger, pool):
+    """`serve(...)` -> an endpoint whose champions are ready, with clients. Options are those of `Options`."""
+    from models.house import provider
+
+    provider.register()
+
+    @contextmanager
+    def serve(*, fugu=None, trinity=None, routers=None, load=None, **options):
+        for model, target in (("fugu", fugu), ("trinity", trinity or fugu)):
+            if target is not None:
+                registry.promote(ledger, model, target, "test")
+        dispatcher = Dispatcher(ledger, pool, retry=RetryPolicy(tries=1))
+        parts = Parts(ledger, pool, dispatcher, load or (routers or {}).__getitem__)
+        options = {"heartbeat_s": 5.0, "poll_s": 0.02, **options}
+        with running(create_app(parts, Options(**options))) as url:
+            base = {"base_url": f"{url}/v1", "api_key": "none", "max_retries": 0, "timeout": 20}
+            client, raw = openai.OpenAI(**base), openai.DefaultHttpxClient(base_url=url, timeout=20)
+            deadline = time.monotonic() + 20
+            while fugu is not None and (ready := raw.get("/readyz")).status_code != 200:
+                assert time.monotonic() < deadline, ready.text
+                time.sleep(0.005)
+            yield SimpleNamespace(url=url, client=client, raw=raw, base=base)
+            raw.close()
+            client.close()
+
+    return serve
+
+
+@pytest.fixture
+def router(ledger, scripted):
+    """Decisions -> what `house` takes to serve a router that takes them, and the router."""
+
+    def make(decisions, roles=True):
+        made = scripted(("echo", "count", "stall", "silent", "cut", "e400", "e429", "calc"), decisions, roles)
+        checkpoint = registry.save_checkpoint(ledger, name="x", vector=np.zeros(1, np.float32), meta={})
+        return {"fugu": {"kind": "router", "checkpoint": checkpoint}, "routers": {checkpoint: made}}, made
+
+    return make
+
+
+class Scripted:
+    """A router whose decisions are written down, one a turn; the last one stays."""
+
+    def __init__(self, workers, decisions, roles=True):
+        self.workers, self.roles, self.decisions = tuple(workers), roles, decisions
+        self.read: list = []
+
+    def decide(self, messages, allowed=None):
+        name, role = self.decisions[min(len(self.read), len(self.decisions) - 1)]
+        if messages[-1]["content"] != "ready":  # the first forward, before anybody asks
+            self.read.append((list(messages), allowed))
+        name = name if allowed is None or name in allowed else allowed[0]
+        # Not the router's own Decision: importing that brings torch.
+        return SimpleNamespace(worker=name, worker_index=self.workers.index(name), role=role, margin=0.5)
+
+
+@pytest.fixture(scope="session")
+def scripted():
+    return Scripted

@@ -1,0 +1,109 @@
+"""A ledger, and a real upstream on loopback that speaks OpenAI's chat protocol, with faults."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from models.ledger.store import Ledger
+from models.workers.pool import Limits, Pool, Price, Worker
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+@dataclass
+class Upstream:
+    """`script` holds what the next requests meet, in order, then "ok"; `seen` their bodies."""
+
+    script: list[str] = field(default_factory=list)
+    seen: list[dict] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # a client left before its answer was whole
+    url: str = ""
+
+    async def serve(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        body = json.loads(await reader.readexactly(int(fields["content-length"])))
+        self.seen.append(body)
+        self.keys.append(fields.get("authorization", ""))
+        self.arrived.set()
+        fault = self.script.pop(0) if self.script else "ok"
+        answer = self.stream if body.get("stream") else self.whole
+        await answer(fault, reader, writer)
+        writer.close()
+
+    async def whole(self, fault, reader, writer):
+        if fault == "hang":
+            return await self.wait_for_departure(reader)
+        if fault == "cut":
+            return writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
+        if fault != "ok":
+            status, _, header = fault.partition(" ")
+            return self.send(writer, status, {"error": {"message": f"the upstream says {status}"}}, header)
+        message = {"role": "assistant", "content": "hello"}
+        reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE}
+        self.send(writer, "200", reply | {"id": "x", "object": "chat.completion", "created": 1, "model": "m"})
+
+    async def stream(self, fault, reader, writer):
+        if fault not in ("ok", "hang", "cut"):
+            return await self.whole(fault, reader, writer)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        for text in ("he", "llo"):
+            self.event(writer, [{"index": 0, "delta": {"content": text}, "finish_reason": None}])
+        if fault == "hang":
+            await self.wait_for_departure(reader)
+        elif fault == "ok":
+            self.event(writer, [{"index": 0, "delta": {}, "finish_reason": "stop"}])
+            self.event(writer, [], usage=USAGE)
+            writer.write(b"data: [DONE]\n\n")
+
+    async def wait_for_departure(self, reader):
+        await reader.read()
+        self.gone.set()
+
+    def event(self, writer, choices, **more):
+        row = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices}
+        writer.write(f"data: {json.dumps(row | more)}\n\n".encode())
+
+    def send(self, writer, status, value, header=""):
+        body = json.dumps(value).encode()
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        writer.write((head + (header + "\r\n" if header else "") + "connection: close\r\n\r\n").encode() + body)
+
+
+@pytest.fixture
+async def upstream():
+    upstream = Upstream()
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    yield upstream
+    server.close()
+
+
+@pytest.fixture
+def pool(upstream, monkeypatch):
+    """One priced worker behind the upstream, one without a key, one that is only recorded."""
+    monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
+    monkeypatch.delenv("EMPTY_KEY", raising=False)
+    price = Price(input_per_million=1.0, output_per_million=10.0)
+    limits = Limits(max_output_tokens=50, total_timeout_s=20)
+    live = {"model": "openai/m", "price": price, "limits": limits, "api_base": upstream.url}
+    hasty = live | {"limits": Limits(total_timeout_s=0.05)}
+    workers = (
+        Worker(name="live", key_env="UPSTREAM_KEY", **live),
+        Worker(name="hasty", **hasty),
+        Worker(name="keyless", key_env="EMPTY_KEY", **live),
+        Worker(name="paper", model="recorded/paper"),
+    )
+    return Pool(name="p", workers=workers)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger.create_schema()
+    yield ledger
+    ledger.close()

@@ -1,0 +1,315 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select, update
+
+from models.errors import (
+    BudgetExceeded,
+    ClaimHeld,
+    MaybePaid,
+    NotFound,
+    RateLimited,
+    RecordedWorker,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from models.ledger.accounts import maybe_paid, spend
+from models.ledger.budgets import open_budget, remaining
+from models.ledger.calls import CallSpec, claim
+from models.ledger.tables import calls
+from models.workers.ask import Ask, Reply, Sampling
+from models.workers.client import Chunk
+from models.workers.dispatch import Dispatcher
+from models.workers.retry import RetryPolicy
+
+AT_ONCE = RetryPolicy(tries=3, base_s=0, poll_s=0, poll_cap_s=0)
+
+
+def ask(text="hi", worker="live", **fields):
+    message = {"role": "user", "content": text}
+    return Ask(scope="s", worker=worker, revision="1", messages=(message,), **fields)
+
+
+class Fake:
+    """A client that says what it was asked; `faults` are raised first; `gate` holds replies back."""
+
+    def __init__(self, *faults, gate=None, cost_usd=0.0):
+        self.faults, self.gate, self.cost_usd = list(faults), gate, cost_usd
+        self.sent, self.running, self.most = [], 0, 0
+
+    async def complete(self, ask):
+        self.sent.append(ask)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await (self.gate.wait() if self.gate else asyncio.sleep(0))
+        finally:
+            self.running -= 1
+        if self.faults:
+            raise self.faults.pop(0)
+        text = ask.messages[-1]["content"].upper()
+        return Reply(worker=ask.worker, revision="1", text=text, cost_usd=self.cost_usd)
+
+    async def stream(self, ask):
+        if self.faults and isinstance(self.faults[0], int):
+            yield Chunk("half")
+            raise UpstreamUnavailable("cut", maybe_paid=True)
+        reply = await self.complete(ask)
+        for letter in reply.text:
+            yield Chunk(letter)
+        yield Chunk(reply=reply)
+
+
+@pytest.fixture
+async def dispatcher(ledger, pool):
+    made = []
+
+    def make(client=None, **options):
+        made.append(Dispatcher(ledger, pool, client, **{"retry": AT_ONCE} | options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
+
+
+async def test_a_call_is_sent_once_and_then_read_from_the_ledger(dispatcher, ledger):
+    client = Fake(cost_usd=0.25)
+    first = await dispatcher(client).ask(ask())
+    again = await dispatcher(client).ask(ask())
+    assert first == again and first.text == "HI" and first.call_id == ask().identity
+    assert len(client.sent) == 1 and spend(ledger)["usd"] == 0.25
+
+
+async def test_asks_of_one_identity_share_one_flight(dispatcher):
+    client = Fake(gate=asyncio.Event())
+    one = dispatcher(client)
+    tasks = [asyncio.create_task(one.ask(ask())) for _ in range(5)]
+    await until(lambda: client.running)
+    client.gate.set()
+    assert {(await task).text for task in tasks} == {"HI"} and len(client.sent) == 1
+
+
+async def test_replicate_and_sampling_make_another_call(dispatcher):
+    client = Fake()
+    await dispatcher(client).ask_all([ask(), ask(replicate=1), ask(sampling=Sampling(seed=3)), ask()])
+    assert len(client.sent) == 3
+
+
+async def test_a_batch_gives_replies_and_errors_in_order(dispatcher):
+    client = Fake(UpstreamRefused("no", 400))
+    results = await dispatcher(client).ask_all([ask("a"), ask("b"), ask("a"), ask("c", worker="nobody")])
+    assert [type(result).__name__ for result in results] == ["UpstreamRefused", "Reply", "UpstreamRefused", "NotFound"]
+    assert results[1].text == "B" and isinstance(results[3], NotFound)
+
+
+async def test_no_more_than_the_workers_concurrency_is_sent_at_once(dispatcher):
+    client = Fake()
+    await dispatcher(client).ask_all([ask(str(n)) for n in range(40)])
+    assert client.most == 8 and len(client.sent) == 40
+
+
+async def test_a_transient_error_is_retried_and_every_try_is_a_row(dispatcher, ledger):
+    client = Fake(RateLimited("429", 0.0), UpstreamTimeout("slow", maybe_paid=True))
+    assert (await dispatcher(client).ask(ask())).text == "HI"
+    account = spend(ledger)
+    assert (account["calls"], account["tries"], account["maybe_paid"]) == (1, 3, 1)
+
+
+async def test_retries_end_with_the_last_error_and_begin_anew_later(dispatcher):
+    client = Fake(*[RateLimited(f"429, the {n}") for n in ("first", "second", "third", "fourth")])
+    one = dispatcher(client)
+    with pytest.raises(RateLimited, match="the third"):
+        await one.ask(ask())
+    assert (await one.ask(ask())).text == "HI" and len(client.sent) == 5
+
+
+async def test_a_longer_retry_after_than_the_patience_is_not_waited_for(dispatcher):
+    client = Fake(RateLimited("429", 3600.0))
+    with pytest.raises(RateLimited):
+        await dispatcher(client).ask(ask())
+    assert len(client.sent) == 1
+
+
+async def test_joiners_of_a_later_time_do_not_send_before_it(dispatcher):
+    client = Fake(RateLimited("429", 3600.0))
+    with pytest.raises(RateLimited):
+        await dispatcher(client).ask(ask())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await dispatcher(client).ask(ask())
+    assert len(client.sent) == 1
+
+
+def test_delays_grow_with_full_jitter_and_honour_the_upstream():
+    policy = RetryPolicy(tries=20, base_s=1.0, cap_s=8.0)
+    for failed, most in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (12, 8.0)):
+        delays = [policy.delay(failed) for _ in range(300)]
+        assert 0 <= min(delays) < 0.1 * most and 0.9 * most < max(delays) <= most
+    assert policy.delay(1, 30.0) == 30.0
+    assert policy.delay(20) is None and policy.delay(1, 121.0) is None
+
+
+async def test_a_permanent_error_is_not_retried_and_costs_nothing(dispatcher, ledger):
+    client = Fake(UpstreamRefused("no", 400))
+    with pytest.raises(UpstreamRefused):
+        await dispatcher(client).ask(ask())
+    assert len(client.sent) == 1 and maybe_paid(ledger) == []
+    assert (await dispatcher(client).ask(ask())).text == "HI"
+
+
+async def test_an_error_of_an_unknown_kind_leaves_the_call_in_doubt(dispatcher, ledger):
+    with pytest.raises(ZeroDivisionError):
+        await dispatcher(Fake(ZeroDivisionError())).ask_all([ask()])
+    assert len(maybe_paid(ledger)) == 1
+
+
+async def test_without_resend_a_call_in_doubt_is_an_error(dispatcher):
+    client = Fake(UpstreamTimeout("slow", maybe_paid=True))
+    with pytest.raises(MaybePaid):
+        await dispatcher(client, resend=False).ask(ask())
+    assert len(client.sent) == 1
+
+
+async def test_the_last_cancelled_waiter_cancels_the_call(dispatcher, ledger):
+    client = Fake(gate=asyncio.Event())
+    one = dispatcher(client)
+    first, second = (asyncio.create_task(one.ask(ask())) for _ in range(2))
+    await until(lambda: client.running)
+    first.cancel()
+    await asyncio.wait([first])
+    assert client.running == 1 and maybe_paid(ledger) == []
+    second.cancel()
+    await asyncio.wait([second])
+    assert client.running == 0 and len(maybe_paid(ledger)) == 1
+
+
+async def test_a_call_cancelled_before_it_was_sent_is_free_and_open_to_all(dispatcher, ledger):
+    client = Fake(gate=asyncio.Event())
+    one = dispatcher(client)
+    tasks = [asyncio.create_task(one.ask(ask(str(n)))) for n in range(9)]
+    await until(lambda: client.running == 8)
+    tasks[8].cancel()
+    await asyncio.wait([tasks[8]])
+    assert maybe_paid(ledger) == []
+    assert (await dispatcher(Fake()).ask(ask("8"))).text == "8"
+    client.gate.set()
+    await asyncio.gather(*tasks[:8])
+
+
+async def test_a_call_held_by_another_process_is_waited_for(dispatcher, ledger, pool):
+    gate = asyncio.Event()
+    client, other = Fake(gate=gate), Fake()
+    task = asyncio.create_task(dispatcher(client).ask(ask()))
+    await until(lambda: client.running)
+    joiner = asyncio.create_task(dispatcher(other).ask(ask()))
+    with pytest.raises(ClaimHeld):
+        await dispatcher(other, retry=replace(AT_ONCE, hold_s=0.0)).ask(ask())
+    gate.set()
+    assert (await joiner) == (await task) and other.sent == []
+
+
+async def test_an_owner_who_lost_its_lease_answers_with_the_reply_that_was_kept(dispatcher, ledger):
+    slow, quick = Fake(gate=asyncio.Event(), cost_usd=0.25), Fake(cost_usd=0.5)
+    task = asyncio.create_task(dispatcher(slow).ask(ask()))
+    await until(lambda: slow.running)
+    with ledger.transaction() as connection:
+        connection.execute(update(calls).values(lease_until=ledger.now(connection)))
+    kept = await dispatcher(quick).ask(ask())
+    slow.gate.set()
+    assert await task == kept
+    assert spend(ledger)["usd"] == 0.75 and spend(ledger)["settled"] == 1
+
+
+async def test_a_lease_is_renewed_while_the_call_is_in_flight(dispatcher, ledger):
+    def lease():
+        with ledger.reading() as connection:
+            return connection.execute(select(calls.c.lease_until)).scalar_one()
+
+    client = Fake(gate=asyncio.Event())
+    task = asyncio.create_task(dispatcher(client, lease_s=0.03).ask(ask()))
+    await until(lambda: client.running)
+    for _ in range(3):
+        seen = lease()
+        await until(lambda seen=seen: lease() > seen)
+    client.gate.set()
+    assert (await task).text == "HI"
+
+
+async def test_a_budget_lets_calls_wait_for_those_that_run_and_then_refuses(dispatcher, ledger):
+    """Worst case of a call: about 0.0006 USD; it costs 0.0001; the limit bears two at once, and 15 or so in all."""
+    open_budget(ledger, "b", 0.0015)
+    client = Fake(cost_usd=0.0001)
+    results = await dispatcher(client, budget="b").ask_all([ask(str(n)) for n in range(30)])
+    refused = [result for result in results if isinstance(result, BudgetExceeded)]
+    left = remaining(ledger, "b")
+    assert 5 < len(client.sent) < 15 and len(client.sent) + len(refused) == 30
+    assert left["reserved"] == 0.0 and left["spent"] == round(0.0001 * len(client.sent), 9) <= 0.0015
+    assert client.most <= 2 and spend(ledger)["calls"] == len(client.sent)
+
+
+async def test_a_stream_is_settled_and_replayed(dispatcher):
+    client = Fake()
+    chunks = [chunk async for chunk in dispatcher(client).stream(ask())]
+    again = [chunk async for chunk in dispatcher(client).stream(ask())]
+    assert [chunk.text for chunk in chunks] == ["H", "I", ""] and [c.text for c in again] == ["HI", ""]
+    assert chunks[-1].reply == again[-1].reply == await dispatcher(client).ask(ask())
+    assert len(client.sent) == 1
+
+
+async def test_a_stream_is_retried_only_before_its_first_word(dispatcher, ledger):
+    assert [c async for c in dispatcher(Fake(RateLimited("429"))).stream(ask())][-1].reply.text == "HI"
+    with pytest.raises(UpstreamUnavailable):
+        [chunk async for chunk in dispatcher(Fake(1)).stream(ask("cut"))]
+    assert len(maybe_paid(ledger)) == 1
+
+
+async def test_a_consumer_that_stops_early_disconnects_the_upstream_and_leaves_the_call_in_doubt(
+    dispatcher, ledger, upstream
+):
+    upstream.script = ["hang"]
+    stream = dispatcher().stream(ask())
+    assert (await anext(stream)).text == "he"
+    await stream.aclose()
+    await asyncio.wait_for(upstream.gone.wait(), 10)
+    assert [row["worker"] for row in maybe_paid(ledger)] == ["live"]
+
+
+async def test_a_cancelled_ask_disconnects_the_upstream(dispatcher, ledger, upstream):
+    upstream.script = ["hang"]
+    task = asyncio.create_task(dispatcher().ask(ask()))
+    await upstream.arrived.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.wait_for(upstream.gone.wait(), 10)
+    assert len(maybe_paid(ledger)) == 1
+
+
+async def test_faults_of_a_real_upstream_cost_tries_and_end_in_one_paid_reply(dispatcher, ledger, upstream):
+    upstream.script = ["429 retry-after: 0", "503"]
+    reply = await dispatcher().ask(ask())
+    assert reply.text == "hello" and len(upstream.seen) == 3
+    account = spend(ledger)
+    assert (account["tries"], account["maybe_paid"]) == (3, 0)
+    assert account["usd"] == pytest.approx(reply.cost_usd) and reply.cost_usd > 0
+
+
+async def test_a_recorded_worker_is_a_clear_error(dispatcher, ledger):
+    with pytest.raises(RecordedWorker):
+        await dispatcher().ask(ask(worker="paper"))
+    assert maybe_paid(ledger) == []
+
+
+async def test_a_claim_whose_owner_died_is_taken_over(dispatcher, ledger):
+    dead = CallSpec(ask().identity, "s", "live", "1", ask().payload())
+    claim(ledger, [dead], "dead", lease_s=0)
+    assert (await dispatcher(Fake()).ask(ask())).text == "HI"
+    assert len(maybe_paid(ledger)) == 1
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0)

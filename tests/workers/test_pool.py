@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models.workers
+from models.errors import BadFile, BadInput, MissingKey, NotFound, NoWorkerAllowed
+from models.workers.pool import Limits, Pool, Price, Worker
+
+GOOD = """
+name: mine
+workers:
+  - name: small
+    model: openai/gpt-5-nano
+    key_env: SMALL_KEY
+    price: {input_per_million: 0.05, output_per_million: 0.4}
+    limits: {max_output_tokens: 1000, concurrency: 2}
+    tags: [cheap]
+  - name: calc
+    model: house/calc
+  - name: paper
+    model: recorded/paper
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "pool.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_pool_file_says_all_of_a_worker(write):
+    pool = Pool.load(write(GOOD))
+    assert (pool.name, pool.names, pool.indices["paper"]) == ("mine", ("small", "calc", "paper"), 2)
+    small, calc, paper = pool.workers
+    assert (small.revision, small.limits.concurrency, small.tags) == ("1", 2, ("cheap",))
+    assert calc.is_house and paper.is_recorded and not small.is_house
+    assert pool.worker("calc") is calc
+
+
+def test_a_pool_without_a_name_is_called_as_its_file(write):
+    assert Pool.load(write(GOOD.replace("name: mine\n", "", 1))).name == "pool"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", None, "valid dictionary"),
+        ("name: p\nworkers: [", 2, "not YAML"),
+        ("name: p\nworkers:\n\t- x", 3, "not YAML"),
+        ("name: p", None, "workers"),
+        ("name: p\nworkers: []", 2, "at least 1"),
+        ("name: p\nworkers: 3", 2, "valid tuple"),
+        ("name: p\ncolour: red\nworkers: [{name: a, model: house/a}]", 2, "colour"),
+        (GOOD.replace("tags: [cheap]", "api_key: sk-123"), 9, "api_key"),
+        (GOOD.replace("concurrency: 2", "concurrency: 0"), 8, "greater than 0"),
+        (GOOD.replace("0.05", "-0.05"), 7, "greater than or equal to 0"),
+        (GOOD.replace("name: calc", "name: small"), None, "'small' stands twice"),
+        (GOOD.replace("name: calc", "nom: calc"), 10, "name: Field required"),
+        (
+            GOOD.replace("    price: {input_per_million: 0.05, output_per_million: 0.4}\n", ""),
+            4,
+            "'small' has no price",
+        ),
+    ],
+)
+def test_a_bad_pool_file_gives_one_clear_line(write, text, line, says):
+    path = write(text)
+    with pytest.raises(BadFile, match=says) as caught:
+        Pool.load(path)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(str(path))
+    if line is not None:
+        assert caught.value.line == line
+
+
+def test_a_pool_file_that_is_not_there_or_not_text_is_told(write, tmp_path):
+    with pytest.raises(BadFile, match="cannot be read"):
+        Pool.load(tmp_path / "none.yaml")
+    (tmp_path / "pool.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadFile):
+        Pool.load(tmp_path / "pool.yaml")
+
+
+def test_a_mask_follows_the_pools_order_and_names_what_it_does_not_know(write):
+    pool = Pool.load(write(GOOD))
+    np.testing.assert_array_equal(pool.mask(["paper", "small"]), [True, False, True])
+    assert pool.mask().all() and pool.mask(None).shape == (3,)
+    with pytest.raises(BadInput, match="'large'"):
+        pool.mask(["small", "large"])
+    with pytest.raises(NoWorkerAllowed):
+        pool.mask([])
+    with pytest.raises(NotFound, match=r"'large'.*small, calc, paper"):
+        pool.worker("large")
+
+
+def test_the_fingerprint_holds_names_models_revisions_and_their_order():
+    a, b = Worker(name="a", model="house/a"), Worker(name="b", model="house/b")
+    pools = [
+        (a, b),
+        (b, a),
+        (a,),
+        (a, b.model_copy(update={"revision": "2"})),
+        (a, b.model_copy(update={"model": "x"})),
+    ]
+    prints = [Pool(name="p", workers=workers).fingerprint for workers in pools]
+    assert len(set(prints)) == len(pools)
+    priced = a.model_copy(update={"price": Price(input_per_million=1)})
+    assert Pool(name="q", workers=(priced, b)).fingerprint == prints[0]
+
+
+def test_the_worst_case_is_bounded_by_bytes_in_and_the_limit_out():
+    price = Price(input_per_million=1.0, output_per_million=2.0)
+    worker = Worker(name="a", model="openai/a", price=price, limits=Limits(max_output_tokens=100))
+    assert worker.worst_usd(1_000_000) == pytest.approx(1.0002)
+    assert worker.worst_usd(0, 10) == pytest.approx(20e-6)
+    assert worker.worst_usd(0, 10_000) == pytest.approx(200e-6)
+    free = Worker(name="b", model="house/b")
+    assert free.worst_usd(1_000_000) == 0.0
+    assert Pool(name="p", workers=(free, worker)).priced and not Pool(name="p", workers=(free,)).priced
+
+
+def test_a_key_comes_from_the_environment_alone(monkeypatch):
+    worker = Worker(name="a", model="openai/a", key_env="THE_KEY")
+    monkeypatch.setenv("THE_KEY", " sk-1 ")
+    assert worker.key() == "sk-1"
+    monkeypatch.setenv("THE_KEY", " ")
+    with pytest.raises(MissingKey, match="THE_KEY"):
+        worker.key()
+    assert Worker(name="b", model="house/b").key() is None
+
+
+def test_the_example_pool_can_be_loaded():
+    pool = Pool.load(Path(models.workers.__file__).parents[2] / "data/pools/example.yaml")
+    assert pool.name == "example" and pool.priced and pool.worker("desk").worst_usd(1000) == 0.0
