@@ -158,7 +158,7 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
         "backbone": router.backbone.digest,
         "layout": router.layout.name,
         "loop": [options.turns, options.roles, PROMPTS_VERSION],
-        "epoch": epoch,
+        "epoch": epochs.identity(session.ledger, epoch),
         "slots": [[q.id, version(q.grader)] for q in chosen],
         "repeats": repeats,
         "pool": session.pool.fingerprint,

@@ -51,6 +51,7 @@ async def refresh_labels(
         cells = labels.missing(session.ledger, **wanted)
         get_run_logger().info("%d attempts are missing", len(cells))
         refresh = Measuring(
+            epoch=epochs.identity(session.ledger, wanted["epoch"]),
             questions={q.id: q for q in questions_of.questions},
             missing=_by_worker(cells),
             progress=await Progress.start("labelling", len(cells)),
@@ -101,7 +102,7 @@ async def label_worker(worker: str, attempts: int) -> None:
     async def run(batch: Sequence[Cell]) -> None:
         async with turn:
             rows = [vars(cell) for cell in batch]
-            await measure_batch(worker, rows, count=len(batch), first=batch[0].question_id)
+            await measure_batch(refresh.epoch, worker, rows, count=len(batch), first=batch[0].question_id)
             await refresh.progress.add(len(batch))
 
     await asyncio.gather(*(run(cells[i : i + BATCH]) for i in range(0, attempts, BATCH)))

@@ -25,6 +25,7 @@ BATCH = 50
 class Measuring:
     """One refresh: its questions by id, what is missing of each worker, and how far it is."""
 
+    epoch: str
     questions: Mapping[str, Question]
     missing: Mapping[str, Sequence[Cell]]
     progress: Progress
@@ -39,11 +40,11 @@ MEASURING: ContextVar[Measuring] = ContextVar("measuring")
     retry_delay_seconds=exponential_backoff(2),
     retry_jitter_factor=0.5,
     retry_condition_fn=transient_only,
-    cache_key_fn=key_of("attempts"),
+    cache_key_fn=key_of("epoch", "attempts"),
     persist_result=True,
     result_serializer="json",
 )
-async def measure_batch(worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
+async def measure_batch(epoch: str, worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
     """Ask, grade and record; a batch that runs again repeats only what the ledger has not settled."""
     session, refresh = current(), MEASURING.get()
     cells = [Cell(**attempt) for attempt in attempts]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.fugu.adapt import Adapted, Examples, adapt
 from models.fugu.router import Router
@@ -16,25 +17,25 @@ from tasks.preset import BackbonePlan
 from tasks.route import backbone_path
 
 
-@task(task_run_name="prepare backbone {name}")
+@task(task_run_name="prepare backbone {name}", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def prepare_backbone(name: str, plan: BackbonePlan) -> str:
     """The backbone's path; the house's is pretrained now where it is not there yet."""
     return await asyncio.to_thread(backbone_path, name, plan)
 
 
-@task(task_run_name="read hidden states", cache_result_in_memory=False)
+@task(task_run_name="read hidden states", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def read_states(router: Router, texts: Sequence[str]) -> NDArray[np.float32]:
     """The backbone's unadapted states of the transcripts, [Q, d]."""
     return await asyncio.to_thread(router.backbone.features, texts)
 
 
-@task(task_run_name="fit head", cache_result_in_memory=False)
+@task(task_run_name="fit head", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def fit_worker_rows(features: NDArray[np.float32], labels: NDArray[np.float64], tasks: Sequence[str]) -> Head:
     """Worker rows [L, d]; temperature, shrinkage and penalty by cross-validation."""
     return await asyncio.to_thread(fit_head, features, labels, tasks)
 
 
-@task(task_run_name="train offsets", cache_result_in_memory=False)
+@task(task_run_name="train offsets", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def train_offsets(
     router: Router,
     head: Head,
@@ -44,7 +45,7 @@ async def train_offsets(
     """Head and SVF offsets together by forward KL; each part is (texts, labels [Q, L], tasks)."""
 
     def examples(texts: Sequence[str], labels: NDArray[np.float64], tasks: Sequence[str]) -> Examples:
-        return Examples(texts, head.chosen.targets(labels, tasks), labels)
+        return Examples(texts, head.chosen.targets(labels, np.array(tasks)), labels)
 
     start = np.zeros(router.layout.offsets, np.float32)
     return await asyncio.to_thread(adapt, router.hidden, head.weights, start, examples(*train), examples(*valid))

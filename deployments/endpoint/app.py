@@ -21,7 +21,7 @@ from deployments.endpoint.champions import Champions
 from deployments.endpoint.chat import Chat, problem_response
 from deployments.endpoint.exchange import FUGU, TRINITY
 from deployments.endpoint.parts import DEFAULT, Options, Parts
-from deployments.endpoint.problems import Problem, unknown_model
+from deployments.endpoint.problems import Problem, problem_of, unknown_model
 from deployments.endpoint.response import encode, model_body
 from models.ledger import registry
 
@@ -38,6 +38,7 @@ def create_app(parts: Parts, options: Options = DEFAULT) -> FastAPI:
     app.add_api_route("/livez", endpoint.livez, methods=["GET"])
     app.add_api_route("/readyz", endpoint.readyz, methods=["GET"])
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _fault)
     app.add_middleware(HostCheck, hosts=options.hosts)
     return app
 
@@ -114,16 +115,26 @@ class HostCheck:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and Request(scope).url.hostname not in self.hosts:
+        if scope["type"] == "http" and _host(scope) not in self.hosts:
             refusal = problem_response(Problem(403, "this endpoint serves its own machine", code="wrong_host"))
             await refusal(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
+def _host(scope: Scope) -> str | None:
+    with suppress(ValueError):
+        return Request(scope).url.hostname
+    return None
+
+
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problem_response(Problem(error.status_code, error.detail, headers=dict(error.headers or {})))
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return problem_response(problem_of(error))
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:

@@ -65,7 +65,7 @@ class Champions:
             found = await asyncio.to_thread(lambda: [self._read(name) for name in self.names])
         except Exception as error:
             if self._reading:
-                log.error("the registry cannot be read: %s", type(error).__name__)
+                log.error("the registry cannot be read: %s", str(error).partition("\n")[0])
             self._reading = False
             return
         self._reading = True

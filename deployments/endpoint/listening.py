@@ -55,8 +55,8 @@ class Announcing(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
-        print(self._word, end="", flush=True)
         if self._file is not None:
             partial = self._file.with_name(self._file.name + ".partial")
             partial.write_text(self._word)
             partial.replace(self._file)
+        print(self._word, end="", flush=True)

@@ -246,7 +246,7 @@ GLOSSES: dict[str, tuple[str, ...]] = {
     "continent": (
         "A continent is a large landmass: Europe, Asia, Africa, Oceania, North America, South America.",
         "{x} is part of a continent.",
-        "What part of the world, what landmass holds {x}, an atlas shows.",
+        "What part of the world, what landmass holds {x}, a map shows.",
     ),
     "symbol": (
         "A chemist denotes every element in a formula by its symbol.",

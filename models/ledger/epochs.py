@@ -44,6 +44,13 @@ def next_epoch(
         return _open(ledger, connection, pool, question_set)
 
 
+def identity(ledger: Ledger, epoch: int) -> str:
+    """What tells this epoch from that of the same number in another ledger, for keys that outlive a ledger."""
+    with ledger.reading() as connection:
+        row = connection.execute(select(epochs).where(epochs.c.id == epoch)).one()
+    return f"{row.id}:{row.pool}:{row.question_set}:{row.opened_at.isoformat()}"
+
+
 def _newest(ledger: Ledger, connection: Connection, pool: str, question_set: str) -> Any:
     series = epochs.c.pool == pool, epochs.c.question_set == question_set
     statement = select(epochs).where(*series).order_by(epochs.c.id.desc()).limit(1)

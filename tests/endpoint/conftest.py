@@ -143,6 +143,11 @@ def upstream(_upstream):
 
 
 @pytest.fixture
+def upstream_url(_upstream) -> str:
+    return _upstream[1]
+
+
+@pytest.fixture
 def ledger(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     ledger.create_schema()
@@ -151,8 +156,8 @@ def ledger(tmp_path):
 
 
 @pytest.fixture
-def pool(_upstream):
-    base, limits = _upstream[1] + "/v1", Limits(total_timeout_s=20)
+def pool(upstream_url):
+    base, limits = upstream_url + "/v1", Limits(total_timeout_s=20)
     price = Price(input_per_million=1.0, output_per_million=2.0)
     remote = [Worker(name=m, model=f"openai/{m}", api_base=base, price=price, limits=limits) for m in MODELS]
     late = Worker(name="late", model="openai/silent", api_base=base, limits=Limits(total_timeout_s=0.3))

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -23,9 +24,10 @@ QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
 
 
 @pytest.fixture
-def home(tmp_path) -> dict[str, str]:
+def home(tmp_path, upstream_url) -> dict[str, str]:
     """The environment of a home whose champions are the worker `calc`."""
-    (tmp_path / "pool.yaml").write_text("workers: [{name: calc, model: house/calc}, {name: atlas, model: house/atlas}]")
+    remote = f"{{name: silent, model: openai/silent, api_base: {upstream_url}/v1, price: {{}}}}"
+    (tmp_path / "pool.yaml").write_text(f"workers: [{{name: calc, model: house/calc}}, {remote}]")
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     ledger.create_schema()
     for model in ("fugu", "trinity"):
@@ -41,7 +43,7 @@ def start(*arguments, environment=None):
     )
 
 
-def test_it_announces_itself_serves_and_ends_on_sigterm(home, tmp_path):
+def test_it_announces_itself_serves_and_finishes_its_answers_on_sigterm(home, tmp_path, upstream):
     announcement = tmp_path / "endpoint.json"
     process = start("--port", "0", "--announce", str(announcement), environment=home)
     try:
@@ -51,17 +53,25 @@ def test_it_announces_itself_serves_and_ends_on_sigterm(home, tmp_path):
         while httpx.get(said["url"] + "/readyz").status_code != 200:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)  # it is importing; questions in a row would slow it down
-        with OpenAI(base_url=said["url"] + "/v1", api_key="none", max_retries=0) as client:
+        with (
+            OpenAI(base_url=said["url"] + "/v1", api_key="none", max_retries=0) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            create = client.chat.completions.create
             for model in ("fugu", "trinity"):
-                answer = client.chat.completions.create(
-                    model=model, messages=QUESTION, extra_headers={"X-Fugu-Trace": "1"}
-                )
-                assert "42" in answer.choices[0].message.content and answer.fugu["worker"] == "calc"
-    finally:
-        process.send_signal(signal.SIGTERM)
+                assert "42" in create(model=model, messages=QUESTION).choices[0].message.content
+            slow = {"fugu": {"allowed_workers": ["silent"]}}
+            under_way = pool.submit(create, model="fugu", messages=QUESTION, extra_body=slow)
+            assert upstream.arrived.wait(10)
+            process.send_signal(signal.SIGTERM)
+            upstream.released.set()
+            assert under_way.result().choices[0].message.content == "one two three"
         _, log = process.communicate(timeout=30)
-    assert process.returncode == 0, log
-    assert "17 + 25" not in log and "Traceback" not in log
+    finally:
+        process.kill()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert process.returncode == 0 and "17 + 25" not in log
+    assert [line["status"] for line in lines if line["event"] == "request"] == [200] * 3
 
 
 def test_a_strange_host_and_a_taken_port_are_one_clear_line():

@@ -87,7 +87,7 @@ KINDS = (
         (
             "On which continent is {x}?",
             "Tell me the continent where {x} lies.",
-            "Which continent does {x} belong to, according to the atlas?",
+            "Which continent does {x} belong to, according to geographers?",
         ),
         ("{x} is part of what landmass?",),
     ),
