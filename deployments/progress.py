@@ -75,7 +75,7 @@ def say(console: Console, began: float, text: str) -> None:
 
 
 def watch(server: Server, run: Run, console: Console, began: float, alive: Callable[[], None] = lambda: None) -> None:
-    """Show a run's subflows until it ends. `alive` raises when a process that it needs has gone.
+    """Show a run and its subflows until it ends. `alive` raises when a process that it needs has gone.
 
     Raises PermanentError with the run's own message where it did not complete.
     """
@@ -99,7 +99,8 @@ def watch(server: Server, run: Run, console: Console, began: float, alive: Calla
 def _show(server: Server, run: Run, display: Display) -> Run:
     run = server.run(run.id)
     children = server.children(run.id)
-    percents = server.progress([child.id for child in children])
-    for child in children:
-        display.show(child, percents.get(child.id))
+    shown = [run, *children]
+    percents = server.progress([one.id for one in shown])
+    for one in shown:
+        display.show(one, percents.get(one.id))
     return run

@@ -115,17 +115,11 @@ class HostCheck:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _host(scope) not in self.hosts:
+        if scope["type"] == "http" and Request(scope).url.hostname not in self.hosts:
             refusal = problem_response(Problem(403, "this endpoint serves its own machine", code="wrong_host"))
             await refusal(scope, receive, send)
         else:
             await self.app(scope, receive, send)
-
-
-def _host(scope: Scope) -> str | None:
-    with suppress(ValueError):
-        return Request(scope).url.hostname
-    return None
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -44,7 +44,6 @@ class Answer:
     text: str | None
     tool_calls: tuple[dict[str, Any], ...]
     finish_reason: str
-    accepted: bool
 
 
 class Exchange:
@@ -85,7 +84,7 @@ class Exchange:
         best = self.seat.worker
         worker = best if best in self._allowed else self._allowed[0]
         assert worker is not None
-        return _whole(await self._ask(Step(worker, None, None), self.chat.messages, live), accepted=True)
+        return _whole(await self._ask(Step(worker, None, None), self.chat.messages, live))
 
     async def _router_answers(self, live: Emit | None) -> Answer:
         router = self.seat.router
@@ -104,8 +103,8 @@ class Exchange:
         assert self.answering is not None and self.answering.reply is not None
         reply = self.answering.reply
         if not roles:
-            return _whole(reply, accepted=True)
-        return Answer(outcome.text, (), reply.finish_reason, outcome.accepted)
+            return _whole(reply)
+        return Answer(outcome.text, (), reply.finish_reason)
 
     async def _ask(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
         whole = step.role in (None, Role.SOLVER)
@@ -137,8 +136,8 @@ class Exchange:
         return reply
 
 
-def _whole(reply: Reply, accepted: bool) -> Answer:
-    return Answer(reply.text, reply.tool_calls, reply.finish_reason, accepted)
+def _whole(reply: Reply) -> Answer:
+    return Answer(reply.text, reply.tool_calls, reply.finish_reason)
 
 
 def _shared(sampling: Sampling) -> Sampling:

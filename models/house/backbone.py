@@ -38,8 +38,8 @@ class Recipe:
     key_value_heads: int = 2
     inner: int = 512
     vocabulary: int = 2048
-    lines: int = 12_000
-    batch: int = 32
+    lines: int = 4_000
+    batch: int = 16
     length: int = 64
     learning_rate: float = 2e-3
     seed: int = 42

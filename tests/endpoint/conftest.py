@@ -74,10 +74,17 @@ class Upstream:
         return JSONResponse(self._body(body, "chat.completion", message=self._message(body), finish_reason="stop"))
 
     async def _until_gone(self, request: Request, model: str) -> None:
-        while not await request.is_disconnected():
-            if self.released.is_set():
-                return
-            await asyncio.sleep(0.005)
+        try:
+            while not await request.is_disconnected():
+                if self.released.is_set():
+                    return
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self._note(model)  # the server saw it first
+            raise
+        self._note(model)
+
+    def _note(self, model: str) -> None:
         self.left[model] += 1
         self.gone.set()
 

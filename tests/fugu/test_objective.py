@@ -1,0 +1,102 @@
+"""End-to-end reward through real house workers and a real ledger: common random numbers, and no call twice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from models.errors import TransientError, UpstreamUnavailable
+from models.fugu import schedule
+from models.fugu.loop import LoopOptions
+from models.fugu.objective import Objective, Slot, gumbel
+from models.fugu.roles import Role
+from models.fugu.router import Router
+from models.house import provider
+from models.house.questions import generate
+from models.ledger.store import Ledger
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool
+from tasks.settings import PROJECT
+
+QUESTIONS = generate(1, {"train": 12}, two_hop_share=0.25)
+SLOTS = [Slot(question, repeat) for question in QUESTIONS for repeat in range(2)]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    provider.register()
+    return Pool.load(PROJECT / "data" / "pools" / "house.yaml")
+
+
+@pytest.fixture
+def counter(tmp_path, monkeypatch):
+    path = tmp_path / "asked.jsonl"
+    monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(path))
+    return path
+
+
+@pytest.fixture
+async def send(tmp_path, pool, counter):
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.create_schema()
+    dispatcher = Dispatcher(ledger, pool)
+    yield dispatcher.ask_all
+    await dispatcher.close()
+    ledger.close()
+
+
+@pytest.fixture
+def router(backbones, pool):
+    backbone = backbones("tied")
+    rows = len(pool.workers) + len(Role)
+    head = np.random.default_rng(0).standard_normal(rows * backbone.width)
+    return Router.from_vector(backbone, head, pool.names, layout="head")
+
+
+def objective(router, pool, send, slots=SLOTS):
+    return Objective(router, pool, slots, send, scope="measure:1", options=LoopOptions())
+
+
+async def test_the_same_vector_has_the_same_score_and_asks_nobody_again(router, pool, send, counter):
+    first = await objective(router, pool, send).scores(router.vector, sample=True)
+    asked = counter.read_bytes()
+    assert await objective(router, pool, send).scores(router.vector, sample=True) == first
+    assert counter.read_bytes() == asked
+    lines = [json.loads(line) for line in asked.splitlines()]
+    assert len({(line["worker"], line["digest"]) for line in lines}) == len(lines)
+
+
+async def test_a_slots_score_does_not_depend_on_the_other_slots(router, pool, send):
+    whole = await objective(router, pool, send).scores(router.vector, sample=True)
+    some = [20, 3, 11]
+    alone = await objective(router, pool, send, [SLOTS[i] for i in some]).scores(router.vector, sample=True)
+    assert alone == [whole[i] for i in some]
+
+
+async def test_sampling_follows_the_softmax_and_serving_the_argmax(router, pool, send):
+    noise = gumbel([Slot(QUESTIONS[0], repeat) for repeat in range(4000)], 1, 3, seed=0)[:, 0]
+    logits = np.array([1.0, 0.0, -1.0])
+    shares = np.bincount((logits + noise).argmax(axis=1), minlength=3) / 4000
+    assert np.allclose(shares, np.exp(logits) / np.exp(logits).sum(), atol=0.03)
+    greedy = await objective(router, pool, send).scores(router.vector, sample=False)
+    again = await objective(router, pool, send, SLOTS[:2]).scores(router.vector, sample=False)
+    assert again == greedy[:2]
+
+
+async def test_an_outage_is_no_sample(router, pool):
+    async def broken(asks):
+        return [UpstreamUnavailable("down") for _ in asks]
+
+    with pytest.raises(TransientError):
+        await objective(router, pool, broken).scores(router.vector, sample=False)
+
+
+async def test_role_rows_take_up_the_best_schedule(router, pool, send):
+    part = objective(router, pool, send, SLOTS[::2])
+    measured = await schedule.best(part, router.vector)
+    assert measured[0].reward == max(m.reward for m in measured)
+    states, roles = zip(*measured[0].states, strict=True)
+    rows = schedule.fit_rows(router.states(states), roles)
+    assert list((router.states(states) @ rows.T).argmax(axis=1)) == [int(role) for role in roles]

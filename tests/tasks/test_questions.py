@@ -1,0 +1,86 @@
+"""A question set keeps its splits, or is dealt by id, or in seeded folds; presets say how much of it there is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models.errors import BadFile, BadInput
+from models.ledger.store import Ledger
+from tasks.preset import load_preset
+from tasks.questions import load_set
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.create_schema()
+    yield ledger
+    ledger.close()
+
+
+def write(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def row(i, **more):
+    return {"id": f"q{i}", "task": "sums", "question": f"{i} + 1?", "grader": "number", "reference": i + 1} | more
+
+
+COUNTS = load_preset("first-light").questions
+
+
+def test_questions_without_a_split_are_dealt_by_id_so_that_adding_some_moves_none(tmp_path, ledger):
+    few = load_set(write(tmp_path / "few.jsonl", [row(i) for i in range(50)]), COUNTS, ledger)
+    many = load_set(write(tmp_path / "many.jsonl", [row(i) for i in range(200)]), COUNTS, ledger)
+    splits = {q.id: q.split for q in many.questions}
+    assert all(splits[q.id] == q.split for q in few.questions)
+    assert {q.split for q in many.questions} == {"train", "validation", "test"}
+
+
+def test_folds_hold_each_question_out_once(tmp_path, ledger):
+    whole = load_set(write(tmp_path / "q.jsonl", [row(i) for i in range(23)]), COUNTS, ledger)
+    held_out = [q.id for i in range(5) for q in whole.fold(i, 5, seed=3).split("test")]
+    assert sorted(held_out) == sorted(q.id for q in whole.questions)
+    assert whole.fold(0, 5, seed=3) != whole.fold(0, 5, seed=4)
+
+
+def test_the_name_says_the_content(tmp_path, ledger):
+    first = load_set(write(tmp_path / "q.jsonl", [row(1), row(2)]), COUNTS, ledger).name
+    assert load_set(write(tmp_path / "q.jsonl", [row(1), row(3)]), COUNTS, ledger).name != first
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([row(1), row(1)], "already on line 1"),
+        ([row(1), row(2, grader="unheard-of")], "unheard-of"),
+        ([row(1), {"id": "x"}], "task"),
+    ],
+)
+def test_a_broken_file_is_one_clear_line_and_registers_nothing(tmp_path, ledger, rows, says):
+    with pytest.raises(BadInput, match=says):
+        load_set(write(tmp_path / "q.jsonl", rows), COUNTS, ledger)
+    with ledger.reading() as connection:
+        assert connection.exec_driver_sql("select count(*) from questions").scalar() == 0
+
+
+def test_every_preset_of_the_project_can_be_read():
+    for name in ("first-light", "evidence", "released"):
+        assert load_preset(name).evolution.questions > 0
+    with pytest.raises(BadFile, match="no preset"):
+        load_preset("unheard-of")
+
+
+def test_evidence_holds_out_enough_questions():
+    counts = load_preset("evidence").questions
+    assert counts.test * 0.88 >= 4000
+    assert counts.unseen * 0.88 >= 1000
+
+
+def test_released_is_the_papers():
+    plan = load_preset("released").evolution
+    assert (plan.sigma, plan.repeats, plan.population, plan.generations, plan.seed) == (0.03, 16, 0, 60, 42)
+    assert (plan.diversity, plan.turns, plan.cost) == (0.15, 0.10, 0.0)
