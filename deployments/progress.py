@@ -99,7 +99,8 @@ def watch(server: Server, run: Run, console: Console, began: float, alive: Calla
 def _show(server: Server, run: Run, display: Display) -> Run:
     run = server.run(run.id)
     children = server.children(run.id)
-    shown = [run, *children]
+    # Before it runs, a run has no name of its own yet.
+    shown = [one for one in (run, *children) if one.state == "RUNNING" or one.final]
     percents = server.progress([one.id for one in shown])
     for one in shown:
         display.show(one, percents.get(one.id))

@@ -34,27 +34,29 @@ TUNED = {
 }
 
 
-def environment(here: Settings, url: str) -> dict[str, str]:
-    """What every process of a home runs in: the caller's environment, tuned, held to this home and server.
+ELSEWHERE = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
+"""Variables of a caller who also works with another Prefect server; this one has no use for them."""
 
-    The caller's own `PREFECT_…` variables win over the tuned ones, but not over where the server is.
+
+def environment(here: Settings, url: str) -> dict[str, str]:
+    """What every process of a home runs in: the caller's environment, tuned, held to this home and its server.
+
+    The caller's `PREFECT_…` variables win over `TUNED`, but not over where server and database are: at its start
+    the runs of this database are set to their end, so it must be nobody else's.
     """
-    elsewhere = {"PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_UI_API_URL"}
-    inherited = {name: value for name, value in os.environ.items() if name not in elsewhere}
     prefect_home = here.home / "prefect"
-    database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}"}
-    return {
-        **TUNED,
-        **database,
-        **inherited,
-        **here.environment(),
+    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    held = {
         "FUGU_PYTHON": sys.executable,
         "PREFECT_HOME": str(prefect_home),
         "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_UI_API_URL": f"{url}/api",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+    return {**TUNED, **inherited, **here.environment(), **held}
 
 
 def command(port: int) -> list[str]:

@@ -12,7 +12,6 @@ from types import FrameType
 
 import httpx
 from rich.console import Console
-from rich.markdown import Markdown
 
 from deployments import provision, server
 from deployments.home import Note, leave_note, locked
@@ -22,6 +21,7 @@ from deployments.plan import plan
 from deployments.progress import say, watch
 from deployments.server import Server
 from deployments.services import Service, Services
+from deployments.tables import aligned
 from models.errors import PermanentError
 from models.workers.pool import Pool
 from tasks.settings import Settings, open_ledger, pool_path
@@ -192,7 +192,8 @@ class Start:
     def _tell(self, endpoint: str) -> None:
         comparison = self.here.home / "reports" / "comparison.md"
         if comparison.is_file():
-            self.console.print(Markdown(comparison.read_text(encoding="utf-8")))
+            text = aligned(comparison.read_text(encoding="utf-8"))
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.console.print(
             f"endpoint  {endpoint}/v1  (models fugu and trinity)\n"
             f"Prefect   {self._prefect}\nreports   {self.here.home / 'reports'}\nlogs      {self.here.home / 'logs'}",

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,12 +85,15 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("up")
     (folder / "tiny.yaml").write_text(POOL)
     (folder / "questions.jsonl").write_text("".join(QUESTION % (i, i, i + 1) for i in range(5)))
     (folder / "prefect.yaml").write_text(DEPLOYMENTS)
-    return Place(folder / "home", folder / "prefect.yaml")
+    place = Place(folder / "home", folder / "prefect.yaml")
+    yield place
+    for process in place.left():  # only where a test has failed
+        process.kill()
 
 
 @dataclass

@@ -11,6 +11,7 @@ import yaml
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from deployments.server import TUNED
 from tasks.settings import PROJECT, open_ledger, settings
 
 SMALL = {
@@ -24,6 +25,7 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def prefect_server():
+    os.environ.update({**TUNED, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})  # the server is a process of its own
     with (
         prefect_test_harness(server_startup_timeout=120),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),

@@ -25,7 +25,7 @@ from models.house.provider import call_digest
 from models.ledger import registry
 from models.ledger.labels import labels
 from models.ledger.store import Ledger
-from models.ledger.tables import calls, checkpoints, generations, promotions
+from models.ledger.tables import calls, checkpoints, generations, promotions, tries
 from tasks.settings import open_ledger
 
 
@@ -70,6 +70,7 @@ def _forget_evolution(finished: Path, home: Path) -> str:
     with ledger.transaction() as connection:
         for table in (calls, checkpoints):
             connection.execute(table.delete().where(table.c.created_at > warm.created_at))
+        connection.execute(tries.delete().where(tries.c.call_id.not_in(select(calls.c.id))))
         for table in (generations, promotions):
             connection.execute(table.delete())
     ledger.close()
