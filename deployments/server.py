@@ -31,6 +31,8 @@ TUNED = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "models",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # Threads of torch that spin while they wait take the core from whoever they wait for.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 

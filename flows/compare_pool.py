@@ -18,7 +18,7 @@ from pydantic import Field
 
 from models.evaluation.baselines import Part, baselines, best_single
 from models.evaluation.gate import gate
-from models.evaluation.groups import SEEN, held_out
+from models.evaluation.groups import GROUPS, SEEN, group_of
 from models.evaluation.matrix import label_matrix
 from models.evaluation.metrics import Entry, entry
 from models.fugu.loop import LoopOptions
@@ -87,13 +87,16 @@ async def _compare(
     reader = next(iter(routers.values()))
     train = await measured(session, reader, questions_of.split("train"))
     comparison = Comparison(session.pool.names[best_single(train)], serving=serving)
-    for group, asked in held_out(questions_of.questions).items():
-        test = await measured(session, reader, asked)
-        entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
-        for name, router in routers.items():
-            entries.append(await fugu_entry(name, router, asked, test))
-            entries.append(await _trinity(session, name, router, questions_of, asked, repeats))
-        comparison.tables[group] = entries
+    asked = [question for question in questions_of.questions if group_of(question)]
+    test = await measured(session, reader, asked)
+    entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
+    for name, router in routers.items():
+        entries.append(await fugu_entry(name, router, asked, test))
+        entries.append(await _trinity(session, name, router, questions_of, asked, repeats))
+    group = np.array([group_of(question) for question in asked])
+    for name in GROUPS:
+        if (rows := group == name).any():
+            comparison.tables[name] = [each.rows(rows) for each in entries]
     return comparison
 
 

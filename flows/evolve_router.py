@@ -22,6 +22,7 @@ import numpy as np
 from prefect import flow, get_run_logger
 from pydantic import Field
 
+from models.fugu.backbone import share_cores
 from models.fugu.evolution import Evolution, EvolutionOptions, step_size_for_flips
 from models.fugu.fitness import Weights
 from models.fugu.loop import LoopOptions
@@ -42,6 +43,9 @@ from tasks.session import Session, open_session
 CONCURRENT_CANDIDATES = 2
 """A candidate is forwards (one core) and asks in turn: two keep both busy."""
 
+STEP_SIZE_SLOTS = 200
+"""Enough to tell a flip rate of 5 % from 2 % or 10 %; σ0 needs no more."""
+
 POPULATION: ContextVar[np.ndarray] = ContextVar("population")
 """The candidates of the generation under way, [λ, N]: too large for a flow's parameters."""
 
@@ -60,6 +64,7 @@ async def evolve_router(
         questions_of = load_set(questions, plan.questions, session.ledger)
         origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool.name)
         router = await asyncio.to_thread(load_router, origin)
+        share_cores(CONCURRENT_CANDIDATES)
         training = _scoring(session, router, questions_of, plan.evolution, "train")
         validation = _scoring(session, router, questions_of, plan.evolution, "validation")
         sigma = plan.evolution.sigma or await asyncio.to_thread(step_size, router, training.objective, plan.evolution)
@@ -188,7 +193,7 @@ def _digest(meaning: Any) -> str:
 
 def step_size(router: Router, objective: Objective, plan: EvolutionPlan) -> float:
     """σ0 such that `flip_rate` of the first decisions on train differ from the start's."""
-    transcripts = [objective.first_transcript(slot) for slot in objective.slots]
+    transcripts = [objective.first_transcript(slot) for slot in objective.slots[:STEP_SIZE_SLOTS]]
 
     def choose(vector: Vector) -> np.ndarray:
         return np.array([d.worker_index for d in router.decide_many(transcripts, vector=vector)])

@@ -35,6 +35,9 @@ from tasks.route import first_texts, load_backbone
 from tasks.session import Session, open_session
 from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
 
+SCHEDULE_SLOTS = 200
+"""Train questions on which the constant schedules are measured, and the role rows fitted."""
+
 
 @flow(name="warm-start", flow_run_name="warm start on {pool}")
 async def warm_start(
@@ -125,7 +128,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
     objective = Objective(
         router,
         session.pool,
-        [Slot(question, 0) for question in questions_of.split("train")[:count]],
+        [Slot(question, 0) for question in questions_of.split("train")[: min(count, SCHEDULE_SLOTS)]],
         session.dispatcher.ask_all,
         scope=f"measure:{epoch}",
         options=LoopOptions(),

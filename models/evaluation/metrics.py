@@ -28,6 +28,10 @@ class Entry:
     costs: Floats
     shares: Floats
 
+    def rows(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Entry:
+        """What the policy did on these questions alone."""
+        return Entry(self.name, self.scores[index], self.costs[index], self.shares[index])
+
 
 class Interval(NamedTuple):
     """A figure and the ends of its 95 % interval."""

@@ -10,6 +10,7 @@ a layer.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -35,6 +36,11 @@ MEMO_BYTES = 1 << 28
 
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, width 256)."""
+
+
+def share_cores(parts: int) -> None:
+    """Give each of so many forwards at once its part of the cores: more threads would wait for each other."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // parts))
 
 
 class Backbone:

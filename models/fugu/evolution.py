@@ -88,9 +88,7 @@ class Evolution:
         """Recombine by fitness (greater is better), in the order of `ask`."""
         population = self.ask()
         if len(fitnesses) != len(population) or not np.isfinite(fitnesses).all():
-            raise BadInput(
-                f"a generation has {len(population)} finite fitnesses, not {list(fitnesses)}", "fitnesses"
-            )
+            raise BadInput(f"a generation has {len(population)} finite fitnesses, not {list(fitnesses)}", "fitnesses")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._search.tell(list(population), [-float(f) for f in fitnesses])
@@ -103,10 +101,10 @@ def step_size_for_flips(
     start: NDArray[np.floating],
     *,
     rate: float = 0.05,
-    draws: int = 4,
+    draws: int = 2,
     seed: int = 42,
-    bounds: tuple[float, float] = (1e-6, 10.0),
-    rounds: int = 12,
+    bounds: tuple[float, float] = (1e-5, 10.0),
+    rounds: int = 8,
 ) -> float:
     """σ0 such that about `rate` of the decisions differ from the start's, by bisection in log σ.
 

@@ -77,10 +77,12 @@ class Objective:
     def policy(self, vector: NDArray[np.floating], *, sample: bool) -> Decide:
         """The router's decisions under `vector`, with the slots' own noise where it samples."""
         noise = gumbel(self.slots, self.options.turns, self.router.logit_count, self._policy_seed) if sample else None
+        # A THINKER's or VERIFIER's turn leaves the router's text as it was: its logits are those of the turn before.
+        memo: dict[str, NDArray[np.float32]] = {}
 
         def decide(transcripts: list[Sequence[Message]], which: NDArray[np.intp], turn: int) -> list[Decision]:
             rows = None if noise is None else noise[which, turn]
-            return self.router.decide_many(transcripts, noise=rows, vector=vector)
+            return self.router.decide_many(transcripts, noise=rows, vector=vector, memo=memo)
 
         return decide
 

@@ -45,9 +45,7 @@ PROMPTS = {
 
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _SUGGESTION = re.compile(r"<suggestion>(.*?)</suggestion>", re.DOTALL)
-_SUGGESTED_ROLE = re.compile(
-    r"<suggested_role>\s*(SOLVER|THINKER|VERIFIER|WORKER)\s*</suggested_role>", re.IGNORECASE
-)
+_SUGGESTED_ROLE = re.compile(r"<suggested_role>\s*(SOLVER|THINKER|VERIFIER|WORKER)\s*</suggested_role>", re.IGNORECASE)
 
 
 def thought(reply: str) -> str:

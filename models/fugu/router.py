@@ -187,11 +187,19 @@ class Router:
         allowed: Allowed = None,
         noise: NDArray[np.floating] | None = None,
         vector: NDArray[np.floating] | None = None,
+        memo: dict[str, NDArray[np.float32]] | None = None,
     ) -> list[Decision]:
-        """`decide` for many. `noise` [B, L (+ 3)] is added before the argmax: Gumbel noise samples."""
+        """`decide` for many at once. `noise` [B, L (+ 3)] is added before the argmax: Gumbel noise samples.
+
+        `memo`: logits by text, of one vector, kept by the caller: a text that is in it is not computed again.
+        """
         started = time.perf_counter()
         mask = self._mask(allowed, len(transcripts))
-        logits = self.logits([transcript.text(messages) for messages in transcripts], vector)
+        texts = [transcript.text(messages) for messages in transcripts]
+        memo = {} if memo is None else memo
+        new = [text for text in dict.fromkeys(texts) if text not in memo]
+        memo.update(zip(new, self.logits(new, vector), strict=True))
+        logits = np.stack([memo[text] for text in texts]) if texts else self.logits([], vector)
         if noise is not None and noise.shape != logits.shape:
             raise BadInput(f"the noise has shape {noise.shape}, the logits {logits.shape}", "noise")
         noisy = logits if noise is None else logits + noise

@@ -25,9 +25,9 @@ Schedule = tuple[Role, ...]
 SCHEDULES: tuple[Schedule, ...] = (
     (Role.SOLVER, Role.VERIFIER),
     (Role.SOLVER, Role.SOLVER, Role.VERIFIER),
-    (Role.SOLVER,),
 )
-"""In order of preference: an earlier one is kept where a later one is not better."""
+"""In order of preference: an earlier one is kept where a later one is not better. Without a VERIFIER the loop would
+always spend its whole budget."""
 
 _ROLE_HEAD = HeadOptions(temperatures=(0.3,), shrinkages=(0.0,), penalties=(0.01,))
 """One-hot targets at τ = 0.3 leave a sampling policy about 7 % of other roles to explore."""

@@ -12,6 +12,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,13 +77,24 @@ def _make(folder: Path, recipe: Recipe, report: Callable[[float], None]) -> None
     lines = text.corpus(recipe.seed, recipe.lines)
     tokenizer = _train_tokenizer(lines, recipe.vocabulary)
     # The caller's own random state stays as it was: a flow's other draws must not depend on the cache.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _one_thread():
         torch.manual_seed(recipe.seed)
         model = Qwen3ForCausalLM(_config(recipe))
         _pretrain(model, tokenizer, lines, recipe, report)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """At this size a second thread gains nothing (measured), and labelling runs beside it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _config(recipe: Recipe) -> Qwen3Config:
