@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.grading.grade import version
 from models.ledger import labels, registry
-from models.ledger.epochs import open_epoch
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
 from tasks.preset import Preset, load_preset
-from tasks.questions import QuestionSet, load_set
+from tasks.questions import QuestionSet, load_set, wanted_cells
 from tasks.settings import Settings
 
 MODELS = ("fugu", "trinity")
@@ -41,14 +39,7 @@ def plan(here: Settings, pool: Pool, ledger: Ledger) -> Plan:
     preset = load_preset(here.preset)
     questions = load_set(here.questions, preset.questions, ledger)
     longest = {q.id: len(q.model_dump_json().encode()) for q in questions.questions}
-    cells = labels.missing(
-        ledger,
-        epoch=open_epoch(ledger, pool.name, questions.name),
-        questions=list(longest),
-        workers={w.name: w.revision for w in pool.workers if not w.is_recorded},
-        repeats=preset.repeats,
-        grader_versions={grader: version(grader) for grader in {q.grader for q in questions.questions}},
-    )
+    cells = labels.missing(ledger, **wanted_cells(ledger, pool, questions, preset.repeats))
     labels_usd = sum(pool.worker(cell.worker).worst_usd(longest[cell.question_id]) for cell in cells)
     return Plan(len(cells), labels_usd, _learning_usd(preset, questions, pool), _learned(here, pool, ledger))
 

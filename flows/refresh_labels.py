@@ -11,20 +11,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from models.grading.grade import version
 from models.ledger import epochs, labels
 from models.ledger.labels import Cell
 from models.ledger.questions import put_workers
 from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.questions import HOUSE, load_set, wanted_cells
 from tasks.report import Progress, coverage_artifact
-from tasks.session import Session, open_session
+from tasks.session import open_session
 
 CONCURRENT_BATCHES = 2
 """Of one worker. Its own concurrency limit holds in the dispatcher; this only bounds what waits in memory."""
@@ -47,7 +45,9 @@ async def refresh_labels(
             [{"name": w.name, "revision": w.revision, "recorded": w.is_recorded} for w in session.pool.workers],
         )
         max_age = None if max_age_days is None else timedelta(days=max_age_days)
-        wanted = await asyncio.to_thread(wanted_cells, session, questions_of, plan.repeats, max_age)
+        wanted = await asyncio.to_thread(
+            wanted_cells, session.ledger, session.pool, questions_of, plan.repeats, max_age
+        )
         cells = labels.missing(session.ledger, **wanted)
         get_run_logger().info("%d attempts are missing", len(cells))
         refresh = Measuring(
@@ -63,26 +63,6 @@ async def refresh_labels(
             MEASURING.reset(token)
             await coverage_artifact(labels.coverage(session.ledger, **wanted))
     return len(cells)
-
-
-def wanted_cells(
-    session: Session, questions_of: QuestionSet, repeats: int, max_age: timedelta | None = None
-) -> dict[str, Any]:
-    """What `labels.missing` and `labels.coverage` ask of the ledger, in the epoch that is open.
-
-    `max_age` opens a new epoch where something is older.
-    """
-    workers = {w.name: w.revision for w in session.pool.workers if not w.is_recorded}
-    series = (session.ledger, session.pool.name, questions_of.name)
-    epoch = epochs.open_epoch(*series) if max_age is None else epochs.next_epoch(*series, max_age, workers)
-    return {
-        "epoch": epoch,
-        "questions": [q.id for q in questions_of.questions],
-        "workers": workers,
-        "repeats": repeats,
-        "grader_versions": {grader: version(grader) for grader in {q.grader for q in questions_of.questions}},
-        "max_age": max_age,
-    }
 
 
 def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:

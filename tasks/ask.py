@@ -5,23 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import task
-from prefect.tasks import exponential_backoff
 
 from models.workers.ask import Ask, Reply
-from tasks.policies import key_of, transient_only
+from tasks.policies import PAID, key_of
 from tasks.session import current
 
 
-@task(
-    task_run_name="{label}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=transient_only,
-    cache_key_fn=key_of("identity"),
-    persist_result=True,
-    result_serializer="json",
-)
+@task(task_run_name="{label}", cache_key_fn=key_of("identity"), **PAID)
 async def ask_worker(identity: str, label: str, payload: dict[str, Any]) -> str:
     """Send the ask (or read its settled reply) and return the call's id: texts live in the ledger only."""
     reply = await current().dispatcher.ask(Ask.model_validate(payload))

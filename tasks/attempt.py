@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
-from prefect.tasks import exponential_backoff
 
 from models.evaluation.measure import measure
 from models.grading.question import Question
 from models.ledger.labels import Cell
-from tasks.policies import key_of, transient_only
+from tasks.policies import PAID, key_of
 from tasks.report import Progress
 from tasks.session import current
 
@@ -34,16 +33,7 @@ class Measuring:
 MEASURING: ContextVar[Measuring] = ContextVar("measuring")
 
 
-@task(
-    task_run_name="{worker}: {count} attempts from {first}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=transient_only,
-    cache_key_fn=key_of("epoch", "attempts"),
-    persist_result=True,
-    result_serializer="json",
-)
+@task(task_run_name="{worker}: {count} attempts from {first}", cache_key_fn=key_of("epoch", "attempts"), **PAID)
 async def measure_batch(epoch: str, worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
     """Ask, grade and record; a batch that runs again repeats only what the ledger has not settled."""
     session, refresh = current(), MEASURING.get()

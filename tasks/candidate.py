@@ -10,11 +10,10 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 from prefect import task
-from prefect.tasks import exponential_backoff
 
 from models.fugu.fitness import Weights, fitness, worker_shares
 from models.fugu.objective import Objective
-from tasks.policies import key_of, transient_only
+from tasks.policies import PAID, key_of
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,7 @@ class CandidateScore(TypedDict):
     cost_usd: float
 
 
-@task(
-    task_run_name="candidate {index} of generation {generation}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=transient_only,
-    cache_key_fn=key_of("vector", "meaning"),
-    persist_result=True,
-    result_serializer="json",
-)
+@task(task_run_name="candidate {index} of generation {generation}", cache_key_fn=key_of("vector", "meaning"), **PAID)
 async def score_candidate(vector: NDArray[np.floating], meaning: str, generation: int, index: int) -> CandidateScore:
     """J of the vector. The calls are the ledger's: a rollout that was paid once is read, not paid again."""
     scoring = SCORING.get()

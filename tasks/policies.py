@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.tasks import Task
+from prefect.tasks import Task, exponential_backoff
 
 from models.errors import TransientError
 
@@ -46,3 +46,14 @@ async def transient_only(task: Task[Any, Any], run: TaskRun, state: State[Any]) 
     except BaseException:
         return False
     return False
+
+
+PAID: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": transient_only,
+    "persist_result": True,
+    "result_serializer": "json",
+}
+"""The options of every task that asks workers: tried again on transient failures alone, its result kept."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.grading.grade import check
+from models.grading.grade import check, version
 from models.grading.question import Question, load_questions
+from models.ledger import epochs
 from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
+from models.workers.pool import Pool
 from tasks.preset import QuestionCounts
 
 HOUSE = "house"
@@ -61,6 +64,26 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
         name = f"{Path(source).stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     put_questions(ledger, [_row(question) for question in questions])
     return QuestionSet(name, tuple(questions))
+
+
+def wanted_cells(
+    ledger: Ledger, pool: Pool, questions_of: QuestionSet, repeats: int, max_age: timedelta | None = None
+) -> dict[str, Any]:
+    """What `labels.missing` and `labels.coverage` are asked: every question and live worker, in the open epoch.
+
+    `max_age` opens a new epoch where something is older.
+    """
+    workers = {w.name: w.revision for w in pool.workers if not w.is_recorded}
+    series = (ledger, pool.name, questions_of.name)
+    epoch = epochs.open_epoch(*series) if max_age is None else epochs.next_epoch(*series, max_age, workers)
+    return {
+        "epoch": epoch,
+        "questions": [q.id for q in questions_of.questions],
+        "workers": workers,
+        "repeats": repeats,
+        "grader_versions": {grader: version(grader) for grader in {q.grader for q in questions_of.questions}},
+        "max_age": max_age,
+    }
 
 
 def _row(question: Question) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import BadInput
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 HOUSE = "house"
 
 
-def backbone_path(name: str, plan: BackbonePlan) -> str:
+def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]) -> str:
     """What a checkpoint keeps of its backbone: a path below the home, a folder, or a hub's name.
 
-    "house" is made now where it is not there yet (a minute on two cores).
+    "house" is made now where it is not there yet (a minute on two cores); `report` gets the finished fraction.
     """
     if name != HOUSE:
         return name
@@ -30,7 +30,7 @@ def backbone_path(name: str, plan: BackbonePlan) -> str:
     from models.house import backbone
 
     size = backbone.TINY if plan.size == "tiny" else backbone.DEFAULT
-    folder = backbone.make(settings().home, replace(size, lines=plan.lines))
+    folder = backbone.make(settings().home, replace(size, lines=plan.lines), report)
     return str(folder.relative_to(settings().home))
 
 

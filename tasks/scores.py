@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from models.errors import BadFile, BadInput
-from models.grading.question import Question, save_questions
+from models.grading.question import Identified, Question, read_lines, save_questions
 from models.grading.recorded import VERSION
 from models.ledger.epochs import open_epoch
 from models.ledger.labels import Attempt, put_attempts
@@ -24,12 +23,11 @@ from tasks.questions import load_set
 from tasks.settings import settings
 
 
-class ScoredQuestion(BaseModel):
+class ScoredQuestion(Identified):
     """One line of a score file. `scores`: worker to score in [0, 1]; `metric`: how it was scored, kept as a tag."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(min_length=1)
     task: str = Field(min_length=1)
     question: str = Field(min_length=1)
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
@@ -82,37 +80,13 @@ def _check_name(name: str) -> None:
 
 def read_scores(path: Path) -> list[ScoredQuestion]:
     """The lines of a score file; all score the same workers. Raises BadFile, naming the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
     rows: list[ScoredQuestion] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row = _parse(path, number, line)
-        if row.id in seen:
-            raise BadFile(path, f"question id {row.id!r} stands already on line {seen[row.id]}", number)
+    for number, row in read_lines(path, ScoredQuestion):
         if rows and row.scores.keys() != rows[0].scores.keys():
             odd = sorted(row.scores.keys() ^ rows[0].scores.keys())
             raise BadFile(path, f"not the same workers as on the first line: {', '.join(odd)}", number)
-        seen[row.id] = number
         rows.append(row)
-    if not rows:
-        raise BadFile(path, "holds no scores")
     return rows
-
-
-def _parse(path: Path, number: int, line: str) -> ScoredQuestion:
-    try:
-        return ScoredQuestion.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise BadFile(path, f"not JSON: {error.msg} at column {error.colno}", number) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "line"
-        raise BadFile(path, f"{place}: {first['msg']}", number) from None
 
 
 def _write_questions(name: str, rows: list[ScoredQuestion]) -> Path:

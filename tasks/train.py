@@ -14,13 +14,21 @@ from models.fugu.adapt import Adapted, Examples, adapt
 from models.fugu.router import Router
 from models.fugu.warm_start import Head, fit_head
 from tasks.preset import BackbonePlan
+from tasks.report import Progress
 from tasks.route import backbone_path
 
 
 @task(task_run_name="prepare backbone {name}", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def prepare_backbone(name: str, plan: BackbonePlan) -> str:
     """The backbone's path; the house's is pretrained now where it is not there yet."""
-    return await asyncio.to_thread(backbone_path, name, plan)
+    progress, loop = await Progress.start("backbone", 100), asyncio.get_running_loop()
+
+    def report(fraction: float) -> None:
+        asyncio.run_coroutine_threadsafe(progress.add(int(100 * fraction) - progress.done), loop)
+
+    path = await asyncio.to_thread(backbone_path, name, plan, report)
+    await progress.add(100 - progress.done)
+    return path
 
 
 @task(task_run_name="read hidden states", cache_policy=NO_CACHE, cache_result_in_memory=False)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import BadFile
 
 
-class Question(BaseModel):
+class Identified(BaseModel):
+    """A line of a JSONL file that is known by its id."""
+
+    id: str = Field(min_length=1)
+
+
+Line = TypeVar("Line", bound=Identified)
+
+
+class Question(Identified):
     """One line of a question file.
 
     `task` is the family that the task-table baseline predicts; `split` is `train`, `validation` or `test`
@@ -21,7 +30,6 @@ class Question(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(min_length=1)
     task: str = Field(min_length=1)
     messages: tuple[dict[str, Any], ...] = Field(min_length=1)
     grader: str = "exact"
@@ -36,34 +44,46 @@ def load_questions(path: Path) -> list[Question]:
 
     Raises BadFile, naming the line, for unreadable JSON, an unknown or missing field, or an id seen before.
     """
+    return [question for _, question in read_lines(path, Question, _with_messages)]
+
+
+def _with_messages(row: Any) -> Any:
+    if isinstance(row, dict) and "question" in row and "messages" not in row:
+        row["messages"] = [{"role": "user", "content": row.pop("question")}]
+    return row
+
+
+def read_lines(
+    path: Path, kind: type[Line], prepare: Callable[[Any], Any] = lambda row: row
+) -> Iterator[tuple[int, Line]]:
+    """The values of a JSONL file, each with its line number (from 1); `prepare` sees the JSON before `kind` does.
+
+    Raises BadFile, naming the line, for unreadable JSON, a field that does not fit, an id seen before, or no line.
+    """
+    seen: dict[str, int] = {}
+    for number, line in _filled_lines(path):
+        value = _parse(path, number, line, kind, prepare)
+        if value.id in seen:
+            raise BadFile(path, f"question id {value.id!r} stands already on line {seen[value.id]}", number)
+        seen[value.id] = number
+        yield number, value
+    if not seen:
+        raise BadFile(path, "holds no question")
+
+
+def _filled_lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(path, f"cannot be read: {error}") from None
-    questions: list[Question] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        question = _parse(path, number, line)
-        if question.id in seen:
-            raise BadFile(path, f"question id {question.id!r} stands already on line {seen[question.id]}", number)
-        seen[question.id] = number
-        questions.append(question)
-    if not questions:
-        raise BadFile(path, "holds no question")
-    return questions
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-def _parse(path: Path, number: int, line: str) -> Question:
+def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callable[[Any], Any]) -> Line:
     try:
-        row = json.loads(line)
+        return kind.model_validate(prepare(json.loads(line)))
     except json.JSONDecodeError as error:
         raise BadFile(path, f"not JSON: {error.msg} at column {error.colno}", number) from None
-    if isinstance(row, dict) and "question" in row and "messages" not in row:
-        row["messages"] = [{"role": "user", "content": row.pop("question")}]
-    try:
-        return Question.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "line"
