@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from deployments.commands import ask, measure, migrate, pool, scores, status, trinity, up
+from deployments.commands import ask, measure, migrate, pool, rollback, scores, status, trinity, up
 from models.errors import FuguError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(up.up)
 app.command()(ask.ask)
 app.command()(status.status)
 app.command()(measure.measure)
+app.command()(rollback.rollback)
 app.command("import-scores")(scores.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)

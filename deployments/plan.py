@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.evaluation.groups import group_of
 from models.ledger import labels, registry
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
+from tasks.checkpoint import fits, serving
 from tasks.preset import Preset, load_preset
 from tasks.questions import QuestionSet, load_set, wanted_cells
 from tasks.settings import Settings
@@ -14,6 +16,18 @@ from tasks.settings import Settings
 MODELS = ("fugu", "trinity")
 TURNS = 5
 """Asks of a `trinity` answer, at most."""
+
+SCHEDULES, SCHEDULE_QUESTIONS = 2, 200
+"""Constant schedules that the warm start rolls out, and on how many train questions (flows/warm_start.py)."""
+
+ROUTERS = 4
+"""That the comparison rolls out, at most: evolved, warm-started, and who serves `fugu` and `trinity`."""
+
+POPULATION = 45
+"""4 + floor(3 ln N), what population 0 means, for a vector of N = 1,000,000; the released run's N gives 33."""
+
+TOKEN_BYTES = 4
+"""Of an earlier reply in a prompt: a prompt is counted in bytes, a reply's limit in tokens."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +55,31 @@ def plan(here: Settings, pool: Pool, ledger: Ledger) -> Plan:
     longest = {q.id: len(q.model_dump_json().encode()) for q in questions.questions}
     cells = labels.missing(ledger, **wanted_cells(ledger, pool, questions, preset.repeats))
     labels_usd = sum(pool.worker(cell.worker).worst_usd(longest[cell.question_id]) for cell in cells)
-    return Plan(len(cells), labels_usd, _learning_usd(preset, questions, pool), _learned(here, pool, ledger))
+    return Plan(len(cells), labels_usd, _learning_usd(preset, questions, pool), _learned(here, pool, questions, ledger))
 
 
-def _learned(here: Settings, pool: Pool, ledger: Ledger) -> bool:
+def _learned(here: Settings, pool: Pool, questions: QuestionSet, ledger: Ledger) -> bool:
     """Both models have a champion, and a router was evolved as the settings say."""
-    evolved = registry.newest_checkpoint(ledger, kind="evolved", pool=pool.name, preset=here.preset)
-    if evolved is None:
+    evolved = registry.newest_checkpoint(
+        ledger, kind="evolved", pool=pool.name, preset=here.preset, questions=questions.name
+    )
+    if evolved is None or not fits(evolved, pool):
         return False
     backbone = evolved.meta["backbone"]
     house = backbone.startswith("backbones/house-")
-    fits = house if here.backbone == "house" else backbone == here.backbone
-    return fits and all(registry.champion(ledger, model) for model in MODELS)
+    same = house if here.backbone == "house" else backbone == here.backbone
+    return same and all(serving(ledger, model, pool) for model in MODELS)
 
 
 def _learning_usd(preset: Preset, questions: QuestionSet, pool: Pool) -> float:
-    """Whole answers that evolution and comparison ask for, each turn by the dearest worker."""
+    """Whole answers that warm start, evolution and comparison ask for, each turn by the dearest worker."""
     evolution = preset.evolution
-    candidates = evolution.generations * evolution.population * evolution.questions * evolution.repeats
-    answers = candidates + (evolution.generations + 1) * evolution.validation + len(questions.questions)
+    schedules = SCHEDULES * min(SCHEDULE_QUESTIONS, evolution.questions)
+    population = evolution.population or POPULATION
+    candidates = evolution.generations * population * evolution.questions * evolution.repeats
+    parents = (evolution.generations + 1) * evolution.validation
+    compared = ROUTERS * preset.repeats * sum(group_of(q) is not None for q in questions.questions)
     mean_bytes = sum(len(q.model_dump_json().encode()) for q in questions.questions) / len(questions.questions)
-    dearest = max(
-        worker.worst_usd(round(mean_bytes) + TURNS * worker.limits.max_output_tokens) for worker in pool.workers
-    )
-    return answers * TURNS * dearest
+    replies = (TURNS - 1) * TOKEN_BYTES * max(worker.limits.max_output_tokens for worker in pool.workers)
+    dearest = max(worker.worst_usd(round(mean_bytes) + replies) for worker in pool.workers)
+    return (schedules + candidates + parents + compared) * TURNS * dearest

@@ -29,7 +29,7 @@ TUNED = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "models",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "models,tasks",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # Threads of torch that spin while they wait take the core from whoever they wait for.
     "OMP_WAIT_POLICY": "PASSIVE",

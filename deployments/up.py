@@ -29,6 +29,8 @@ from tasks.settings import Settings, open_ledger, pool_path
 ENDPOINT = "deployments.endpoint"
 FIRST_LIGHT = "first-light/local"
 QUESTION = "What is 17 * 24 + 5?"
+PREFECT_S, ENDPOINT_S = 180.0, 120.0
+"""How long the Prefect server with its pools, and after learning the endpoint, may take to get ready."""
 
 
 @dataclass(frozen=True)
@@ -143,19 +145,19 @@ class Start:
         # It imports Prefect and the flows while the server starts, then waits for it.
         provisioning = None if known else self._provision(services, environment)
         prefect = Server(self._prefect)
-        self._until(prefect.healthy, services)
+        self._until(prefect.healthy, services, "prefect-server", PREFECT_S)
         leave_note(self.here.home, Note(prefect=self._prefect))
         self.say(f"the Prefect server is up: {self._prefect}")
         if known and not provision.names(provision.PREFECT_FILE) <= prefect.deployments():
             provisioning = self._provision(services, environment)
         if ended := prefect.end_orphans():
             self.say(f"{ended} flow runs of an earlier start were set to their end")
-        self._until(lambda: prefect.has_pools(provision.POOLS), services)
+        self._until(lambda: prefect.has_pools(provision.POOLS), services, "provision", PREFECT_S)
         for pool in provision.POOLS:
             command = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool]
             services.start(f"worker-{pool}", command, environment)
         if provisioning is not None:
-            self._until(lambda: provisioning.ended, services)
+            self._until(lambda: provisioning.ended, services, "provision", PREFECT_S)
             record.write_text(wanted)
         self.say("the pools cpu and gpu have their workers, the deployments are applied")
 
@@ -179,14 +181,28 @@ class Start:
         self.say(f"{FIRST_LIGHT} is done")
 
     def _wait_for_endpoint(self, services: Services, announcement: Path) -> str:
-        self._until(announcement.is_file, services)
+        self._until(announcement.is_file, services, "endpoint", ENDPOINT_S)
         url = str(json.loads(announcement.read_text())["url"])
-        self._until(lambda: _is_ready(url), services)
+        self._until(lambda: not _lacking(url), services, "endpoint", ENDPOINT_S, lambda: _lacking(url))
         self.say(f"the endpoint is ready: {url}/v1")
         return url
 
-    def _until(self, reached: Callable[[], bool], services: Services) -> None:
+    def _until(
+        self,
+        reached: Callable[[], bool],
+        services: Services,
+        name: str,
+        seconds: float,
+        why: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Wait. Raises PermanentError, saying why and naming the log, where it takes longer."""
+        deadline = time.monotonic() + seconds
         while not reached():
+            if time.monotonic() > deadline:
+                reason = f" ({found})" if (found := why()) else ""
+                raise PermanentError(
+                    f"{name} is not ready after {seconds:g} s{reason}: see {services.logs / f'{name}.log'}"
+                )
             self.wait(services, 0.1)
 
     def _tell(self, endpoint: str) -> None:
@@ -215,8 +231,10 @@ def ask(endpoint: str, question: str) -> str:
     return (reply.choices[0].message.content or "").strip()
 
 
-def _is_ready(endpoint: str) -> bool:
+def _lacking(endpoint: str) -> str:
+    """What `/readyz` says while the endpoint is not ready; empty once it is."""
     try:
-        return httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+        reply = httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    return "" if reply.status_code == 200 else f"{reply.status_code} {reply.text.strip()}"

@@ -21,9 +21,10 @@ from models.fugu.router import Router
 from models.ledger import registry
 from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
+from tasks.checkpoint import serving
 from tasks.report import table
 from tasks.route import load_router
-from tasks.session import Session, open_session
+from tasks.session import Session, all_ended, open_session
 
 
 @flow(name="answer", flow_run_name="answer {model}")
@@ -36,21 +37,21 @@ async def answer(
 ) -> list[str]:
     """The answers, in the order of the questions. A run that was killed pays only for what is missing."""
     async with open_session(pool, max_usd) as session:
-        champion = registry.champion(session.ledger, model)
+        champion = serving(session.ledger, model, session.pool)
         if champion is None:
-            raise NotFound(f"nothing serves {model!r} yet: run the deployment first-light first")
+            raise NotFound(
+                f"nothing serves {model!r} on pool {session.pool.name!r} yet: run the deployment first-light first"
+            )
         content = json.dumps([questions, champion.target, name], sort_keys=True)
         scope = f"answer:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         if champion.target["kind"] == "worker":
             name_of = champion.target["worker"]
-            texts = await asyncio.gather(*(_of_worker(session, scope, n, q, name_of) for n, q in enumerate(questions)))
+            texts = await all_ended(*(_of_worker(session, scope, n, q, name_of) for n, q in enumerate(questions)))
         else:
             checkpoint = registry.load_checkpoint(session.ledger, champion.target["checkpoint"])
             router = await asyncio.to_thread(load_router, checkpoint)
             options = LoopOptions(roles=model == "trinity", dispatcher=router.roles)
-            texts = await asyncio.gather(
-                *(_of_loop(session, scope, n, q, router, options) for n, q in enumerate(questions))
-            )
+            texts = await all_ended(*(_of_loop(session, scope, n, q, router, options) for n, q in enumerate(questions)))
         await table("answers", [{"question": q, "answer": a} for q, a in zip(questions, texts, strict=True)], model)
     return list(texts)
 

@@ -27,7 +27,8 @@ from models.fugu.router import Router
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
-from tasks.checkpoint import find_checkpoint
+from tasks.candidate import roll_out
+from tasks.checkpoint import find_checkpoint, serving
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.report import comparison_artifacts
@@ -50,11 +51,10 @@ async def compare_pool(
     """Returns the gate's line for each model: who serves it, and why."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger)
-        name = session.pool.name
+        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "test")
         checkpoints = {
-            "evolved": find_checkpoint(session.ledger, evolved, kind="evolved", pool=name),
-            "warm start": find_checkpoint(session.ledger, warm, kind="warm", pool=name),
+            "evolved": find_checkpoint(session.ledger, evolved, kind="evolved", pool=session.pool),
+            "warm start": find_checkpoint(session.ledger, warm, kind="warm", pool=session.pool),
         }
         comparison = await _compare(session, questions_of, checkpoints, plan.repeats)
         lines = {
@@ -80,13 +80,11 @@ async def _compare(
     session: Session, questions_of: QuestionSet, checkpoints: Mapping[str, registry.Checkpoint], repeats: int
 ) -> Comparison:
     contenders = dict(checkpoints)
-    serving: dict[str, str | None] = {}
-    for model in MODELS:
-        serving[model] = _serving(session, model, contenders)
+    present = {model: _serving(session, model, contenders) for model in MODELS}
     routers = {name: await asyncio.to_thread(load_router, checkpoint) for name, checkpoint in contenders.items()}
     reader = next(iter(routers.values()))
     train = await measured(session, reader, questions_of.split("train"))
-    comparison = Comparison(session.pool.names[best_single(train)], serving=serving)
+    comparison = Comparison(session.pool.names[best_single(train)], serving=present)
     asked = [question for question in questions_of.questions if group_of(question)]
     test = await measured(session, reader, asked)
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
@@ -102,7 +100,7 @@ async def _compare(
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
     """The name of the row that stands for the present champion; its router joins the contenders if need be."""
-    champion = registry.champion(session.ledger, model)
+    champion = serving(session.ledger, model, session.pool)
     if champion is None:
         return None
     if champion.target["kind"] == "worker":
@@ -145,7 +143,7 @@ async def _trinity(
     objective = Objective(
         router, session.pool, slots, session.dispatcher.ask_all, scope=f"measure:{epoch}", options=LoopOptions()
     )
-    scores = await objective.scores_of(objective.policy(router.vector, sample=False))
+    scores = await roll_out(f"trinity ({name})", objective, router.vector)
     width = len(session.pool.workers)
     shares = np.array([np.bincount(s.workers, minlength=width) / len(s.workers) for s in scores])
     return Entry(
@@ -158,22 +156,22 @@ async def _trinity(
 
 def _judge(session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool) -> str:
     """Put the candidates through the gate, the evolved one first. Without a champion the best worker is the first."""
-    serving = comparison.serving[model]
-    if serving is None:
-        serving = comparison.best
+    present = comparison.serving[model]
+    if present is None:
+        present = comparison.best
         if promote:
-            target = {"kind": "worker", "worker": serving}
+            target = {"kind": "worker", "worker": present}
             registry.promote(session.ledger, model, target, "the best single worker, chosen on train")
     failures = []
     for name, checkpoint in candidates.items():
         row = f"{model} ({name})"
-        if row == serving:
+        if row == present:
             continue
-        verdict = gate(comparison.tables[SEEN], row, serving)
+        verdict = gate(comparison.tables[SEEN], row, present)
         if verdict.promoted:
             if promote:
                 target = {"kind": "router", "checkpoint": checkpoint}
                 registry.promote(session.ledger, model, target, verdict.line)
             return verdict.line
         failures.append(verdict.line)
-    return f"{model}: {serving} stays. " + " ".join(failures)
+    return f"{model}: {present} stays. " + " ".join(failures)

@@ -42,7 +42,7 @@ async def cross_validate(
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger)
         path = await prepare_backbone(backbone, plan.backbone)
-        router = await asyncio.to_thread(blank_router, path, session.pool, "head", False)
+        router = await asyncio.to_thread(blank_router, path, session.pool, "head", roles=False)
         parts = [await _fold(router, questions_of.fold(i, folds, seed)) for i in range(folds)]
         entries = concatenate(parts)
         verdict = gate(entries, ROUTER, BEST_SINGLE)

@@ -32,13 +32,13 @@ from models.fugu.router import Router
 from models.fugu.vector import Vector
 from models.grading.grade import version
 from models.ledger import epochs, registry, runs
-from tasks.candidate import SCORING, CandidateScore, Scoring, score, score_candidate
+from tasks.candidate import SCORING, CandidateScore, Scoring, roll_out, score_candidate
 from tasks.checkpoint import find_checkpoint
 from tasks.preset import EvolutionPlan, PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.report import Progress, fitness_artifacts
 from tasks.route import load_router
-from tasks.session import Session, open_session
+from tasks.session import Session, all_ended, open_session
 
 CONCURRENT_CANDIDATES = 2
 """A candidate is forwards (one core) and asks in turn: two keep both busy."""
@@ -61,8 +61,8 @@ async def evolve_router(
     """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger)
-        origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool.name)
+        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation")
+        origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
         router = await asyncio.to_thread(load_router, origin)
         share_cores(CONCURRENT_CANDIDATES)
         training = _scoring(session, router, questions_of, plan.evolution, "train")
@@ -97,7 +97,7 @@ async def _evolve(
     )  # fmt: skip
     progress = await Progress.start("evolution", plan.generations * search.population_size)
     await progress.add(len(told) * search.population_size)
-    best, best_reward = start, (await score(start, validation))["reward"]
+    best, best_reward = start, await _reward("the start on validation", validation, start)
     history: list[dict[str, Any]] = [{"generation": 0, "parent": best_reward, "kept": True, "sigma": sigma}]
     for row in told:
         history.append(row)
@@ -113,7 +113,7 @@ async def _evolve(
         scores = await generation(run, number)
         search.tell([s["fitness"] for s in scores])
         parent = search.parent.astype(np.float32)
-        reward = (await score(parent, validation))["reward"]
+        reward = await _reward(f"parent {number} on validation", validation, parent)
         row = _row(number, scores, reward, reward > best_reward, search.sigma)
         if row["kept"]:
             best, best_reward = parent, reward
@@ -128,13 +128,15 @@ async def _evolve(
     return best
 
 
+async def _reward(label: str, validation: Scoring, vector: Vector) -> float:
+    return float(np.mean([score.reward for score in await roll_out(label, validation.objective, vector)]))
+
+
 @flow(name="generation", flow_run_name="generation {number} of {run}")
 async def generation(run: str, number: int) -> list[CandidateScore]:
     """Score the population, each candidate a task."""
     scoring = SCORING.get()
-    return await asyncio.gather(
-        *(score_candidate(x, scoring.meaning, number, i) for i, x in enumerate(POPULATION.get()))
-    )
+    return await all_ended(*(score_candidate(x, scoring.meaning, number, i) for i, x in enumerate(POPULATION.get())))
 
 
 def _row(number: int, scores: list[CandidateScore], parent: float, kept: bool, sigma: float) -> dict[str, Any]:

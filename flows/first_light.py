@@ -5,8 +5,6 @@ One vector with L + 3 rows is learned: `trinity` serves its loop, `fugu` its wor
 
 from __future__ import annotations
 
-import asyncio
-
 from prefect import flow
 from pydantic import Field
 
@@ -15,8 +13,8 @@ from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
 from flows.warm_start import warm_start
 from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE
-from tasks.session import open_session
+from tasks.questions import HOUSE, load_set
+from tasks.session import all_ended, open_session
 from tasks.train import prepare_backbone
 
 
@@ -30,9 +28,10 @@ async def first_light(
 ) -> dict[str, str]:
     """Returns the gate's line for each model. Started again, it repeats only what is missing."""
     plan = load_preset(preset)
-    async with open_session(pool, max_usd):
+    async with open_session(pool, max_usd) as session:
+        load_set(questions, plan.questions, session.ledger).require("train", "validation", "test")
         # The backbone is computation, labelling mostly waits for workers: side by side.
-        await asyncio.gather(
+        await all_ended(
             refresh_labels(pool, questions, preset, max_usd=max_usd), prepare_backbone(backbone, plan.backbone)
         )
         warm = await warm_start(pool, questions, preset, backbone, max_usd=max_usd)

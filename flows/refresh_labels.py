@@ -15,14 +15,14 @@ from datetime import timedelta
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from models.ledger import epochs, labels
+from models.ledger import labels
 from models.ledger.labels import Cell
 from models.ledger.questions import put_workers
 from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, load_set, wanted_cells
 from tasks.report import Progress, coverage_artifact
-from tasks.session import open_session
+from tasks.session import all_ended, open_session
 
 CONCURRENT_BATCHES = 2
 """Of one worker. Its own concurrency limit holds in the dispatcher; this only bounds what waits in memory."""
@@ -51,14 +51,13 @@ async def refresh_labels(
         cells = labels.missing(session.ledger, **wanted)
         get_run_logger().info("%d attempts are missing", len(cells))
         refresh = Measuring(
-            epoch=epochs.identity(session.ledger, wanted["epoch"]),
             questions={q.id: q for q in questions_of.questions},
             missing=_by_worker(cells),
             progress=await Progress.start("labelling", len(cells)),
         )
         token = MEASURING.set(refresh)
         try:
-            await asyncio.gather(*(label_worker(w, len(mine)) for w, mine in refresh.missing.items()))
+            await all_ended(*(label_worker(w, len(mine)) for w, mine in refresh.missing.items()))
         finally:
             MEASURING.reset(token)
             await coverage_artifact(labels.coverage(session.ledger, **wanted))
@@ -82,7 +81,7 @@ async def label_worker(worker: str, attempts: int) -> None:
     async def run(batch: Sequence[Cell]) -> None:
         async with turn:
             rows = [vars(cell) for cell in batch]
-            await measure_batch(refresh.epoch, worker, rows, count=len(batch), first=batch[0].question_id)
+            await measure_batch(worker, rows, count=len(batch), first=batch[0].question_id)
             await refresh.progress.add(len(batch))
 
-    await asyncio.gather(*(run(cells[i : i + BATCH]) for i in range(0, attempts, BATCH)))
+    await all_ended(*(run(cells[i : i + BATCH]) for i in range(0, attempts, BATCH)))

@@ -28,6 +28,7 @@ from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from models.workers.pool import Pool
+from tasks.candidate import measure_schedules
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.report import table
@@ -51,9 +52,9 @@ async def warm_start(
     """Returns the id of the warm-started checkpoint."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger)
+        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation")
         path = await prepare_backbone(backbone, plan.backbone)
-        router = await asyncio.to_thread(blank_router, path, session.pool, layout or plan.layout, not layout)
+        router = await asyncio.to_thread(blank_router, path, session.pool, layout or plan.layout, or_head=not layout)
         vector = await learn(session, router, questions_of, plan.evolution.questions)
         meta = router.meta | {
             "kind": "warm",
@@ -66,7 +67,7 @@ async def warm_start(
         return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
 
 
-def blank_router(path: str, pool: Pool, layout: LayoutName, or_head: bool) -> Router:
+def blank_router(path: str, pool: Pool, layout: LayoutName, *, or_head: bool = False, roles: bool = True) -> Router:
     """A router of zeros. `or_head`: a backbone that cannot take the layout gets `head`, else that is an error.
 
     A pool that is known from recorded scores alone cannot be rolled out: its router has no role rows.
@@ -74,7 +75,7 @@ def blank_router(path: str, pool: Pool, layout: LayoutName, or_head: bool) -> Ro
     backbone = load_backbone(path)
     if or_head and backbone.decoder is None:
         layout = "head"
-    roles = not any(worker.is_recorded for worker in pool.workers)
+    roles = roles and not any(worker.is_recorded for worker in pool.workers)
     rows = len(pool.workers) + (len(Role) if roles else 0)
     length = vectors.layout_for(backbone, layout).length(rows, backbone.width)
     return Router.from_vector(backbone, np.zeros(length, np.float32), pool.names, roles=roles, layout=layout)
@@ -133,7 +134,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         scope=f"measure:{epoch}",
         options=LoopOptions(),
     )
-    measured = await schedule.best(objective, router.vector)
+    measured = await measure_schedules(objective, router.vector)
     rows: list[dict[str, Any]] = [
         {"schedule": " → ".join(role.name for role in m.schedule), "reward": round(m.reward, 4), "turns": m.turns}
         for m in measured

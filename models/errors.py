@@ -85,6 +85,11 @@ class UpstreamRefused(PermanentError):
         super().__init__(message)
         self.status = status
 
+    @property
+    def of_the_request(self) -> bool:
+        """Whether this one request was refused (too long, filtered), and not the caller or the model's name."""
+        return self.status in (400, 413, 422)
+
 
 class MissingKey(PermanentError):
     """The environment variable that should hold a worker's key is empty."""

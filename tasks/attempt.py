@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.evaluation.measure import measure
 from models.grading.question import Question
 from models.ledger.labels import Cell
-from tasks.policies import PAID, key_of
+from tasks.policies import RETRIED
 from tasks.report import Progress
 from tasks.session import current
 
@@ -24,7 +25,6 @@ BATCH = 50
 class Measuring:
     """One refresh: its questions by id, what is missing of each worker, and how far it is."""
 
-    epoch: str
     questions: Mapping[str, Question]
     missing: Mapping[str, Sequence[Cell]]
     progress: Progress
@@ -33,9 +33,9 @@ class Measuring:
 MEASURING: ContextVar[Measuring] = ContextVar("measuring")
 
 
-@task(task_run_name="{worker}: {count} attempts from {first}", cache_key_fn=key_of("epoch", "attempts"), **PAID)
-async def measure_batch(epoch: str, worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
-    """Ask, grade and record; a batch that runs again repeats only what the ledger has not settled."""
+@task(task_run_name="{worker}: {count} attempts from {first}", cache_policy=NO_CACHE, **RETRIED)
+async def measure_batch(worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
+    """Ask, grade and record. The ledger is the cache: a batch that runs again repeats only what it has not settled."""
     session, refresh = current(), MEASURING.get()
     cells = [Cell(**attempt) for attempt in attempts]
     return await measure(cells, refresh.questions, ledger=session.ledger, dispatcher=session.dispatcher)

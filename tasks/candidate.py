@@ -10,10 +10,12 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
-from models.fugu.fitness import Weights, fitness, worker_shares
+from models.fugu import schedule
+from models.fugu.fitness import RolloutScore, Weights, fitness, worker_shares
 from models.fugu.objective import Objective
-from tasks.policies import PAID, key_of
+from tasks.policies import PAID, RETRIED, key_of
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,6 @@ class CandidateScore(TypedDict):
 async def score_candidate(vector: NDArray[np.floating], meaning: str, generation: int, index: int) -> CandidateScore:
     """J of the vector. The calls are the ledger's: a rollout that was paid once is read, not paid again."""
     scoring = SCORING.get()
-    return await score(vector, scoring)
-
-
-async def score(vector: NDArray[np.floating], scoring: Scoring) -> CandidateScore:
-    """The same without a task: for the parent on its validation part."""
     objective = scoring.objective
     async with scoring.turn:
         scores = await objective.scores(vector, sample=scoring.sample)
@@ -60,3 +57,15 @@ async def score(vector: NDArray[np.floating], scoring: Scoring) -> CandidateScor
         "mean_turns": float(np.mean([len(s.workers) for s in scores])),
         "cost_usd": float(np.mean([s.cost_usd for s in scores])),
     }
+
+
+@task(task_run_name="roll out {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
+async def roll_out(label: str, objective: Objective, vector: NDArray[np.floating]) -> list[RolloutScore]:
+    """Every slot once as in serving (argmax): what a parent, or a contender, is judged by."""
+    return await objective.scores(vector, sample=False)
+
+
+@task(task_run_name="measure constant schedules", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
+async def measure_schedules(objective: Objective, vector: NDArray[np.floating]) -> list[schedule.Measured]:
+    """The constant schedules of roles on the slots, the best first."""
+    return await schedule.best(objective, vector)

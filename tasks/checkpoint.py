@@ -1,22 +1,48 @@
-"""Which checkpoint a flow means."""
+"""Which checkpoint a flow means, and who serves a pool."""
 
 from __future__ import annotations
 
-from models.errors import NotFound
+from models.errors import BadInput, NotFound
 from models.ledger import registry
-from models.ledger.registry import Checkpoint
+from models.ledger.registry import Champion, Checkpoint
 from models.ledger.store import Ledger
+from models.workers.pool import Pool
 
 
-def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: str) -> Checkpoint:
+def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
+    """The champion of `model`, or `None` where there is none yet or it was promoted on another pool.
+
+    A router's rows are workers in the pool's order, so one that was learned on other workers serves nobody here.
+    """
+    champion = registry.champion(ledger, model)
+    if champion is None:
+        return None
+    if champion.target["kind"] == "worker":
+        return champion if champion.target["worker"] in pool.names else None
+    checkpoint = registry.load_checkpoint(ledger, champion.target["checkpoint"])
+    return champion if fits(checkpoint, pool) else None
+
+
+def fits(checkpoint: Checkpoint, pool: Pool) -> bool:
+    """Whether the checkpoint's rows are the pool's workers, in the same order."""
+    return tuple(checkpoint.meta["workers"]) == pool.names
+
+
+def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Checkpoint:
     """The checkpoint with the id `wanted`, or the newest of `kind` ("warm", "evolved") for the pool.
 
-    Raises NotFound, saying which flow makes one.
+    Raises NotFound, saying which flow makes one; BadInput for one that was learned on other workers.
     """
     if wanted:
-        return registry.load_checkpoint(ledger, wanted)
-    newest = registry.newest_checkpoint(ledger, kind=kind, pool=pool)
-    if newest is None:
+        found: Checkpoint | None = registry.load_checkpoint(ledger, wanted)
+    else:
+        found = registry.newest_checkpoint(ledger, kind=kind, pool=pool.name)
+    if found is None:
         flow = "warm-start" if kind == "warm" else "evolve-router"
-        raise NotFound(f"no {kind} router of pool {pool!r} yet: run the deployment {flow} first")
-    return newest
+        raise NotFound(f"no {kind} router of pool {pool.name!r} yet: run the deployment {flow} first")
+    if not fits(found, pool):
+        workers = ", ".join(found.meta["workers"])
+        raise BadInput(
+            f"checkpoint {found.id[:12]} was learned on other workers ({workers}) than pool {pool.name!r} has"
+        )
+    return found

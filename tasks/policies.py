@@ -48,12 +48,13 @@ async def transient_only(task: Task[Any, Any], run: TaskRun, state: State[Any]) 
     return False
 
 
-PAID: dict[str, Any] = {
+RETRIED: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(2),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": transient_only,
-    "persist_result": True,
-    "result_serializer": "json",
 }
-"""The options of every task that asks workers: tried again on transient failures alone, its result kept."""
+"""The options of every task that asks workers: tried again on transient failures alone."""
+
+PAID = RETRIED | {"persist_result": True, "result_serializer": "json"}
+"""Those whose result is kept under a key of its meaning."""

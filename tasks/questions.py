@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from models.errors import BadFile, BadInput
 from models.grading.grade import check, version
 from models.grading.question import Question, load_questions
 from models.ledger import epochs
@@ -40,6 +41,13 @@ class QuestionSet:
             ),
         )
 
+    def require(self, *names: str) -> QuestionSet:
+        """Itself. Raises BadInput, before anything is paid, where one of these splits holds no question."""
+        for name in names:
+            if not self.split(name):
+                raise BadInput(f"question set {self.name!r} has no questions of split {name!r}", "questions")
+        return self
+
     def split(self, *names: str) -> list[Question]:
         """The questions of these splits, in order."""
         return [q for q in self.questions if q.split in names]
@@ -55,13 +63,17 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
 
         sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
         questions = generate(counts.seed, sizes)
-        name = f"house-{hashlib.sha256(counts.model_dump_json().encode()).hexdigest()[:12]}"
+        stem = HOUSE
     else:
         questions = [_with_split(question) for question in load_questions(Path(source))]
         for question in questions:
-            check(question)
-        content = "\n".join(question.model_dump_json() for question in questions)
-        name = f"{Path(source).stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+            try:
+                check(question)
+            except BadInput as error:
+                raise BadFile(source, f"question {question.id!r}: {error}") from None
+        stem = Path(source).stem[:40]
+    content = "\n".join(question.model_dump_json() for question in questions)
+    name = f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     put_questions(ledger, [_row(question) for question in questions])
     return QuestionSet(name, tuple(questions))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from models.fugu.router import Router
 
 HOUSE = "house"
+log = logging.getLogger(__name__)
 
 
 def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]) -> str:
@@ -39,7 +41,10 @@ def load_backbone(path: str) -> Backbone:
     from models.fugu.backbone import Backbone
 
     below = settings().home / path
-    return Backbone.load(below if below.is_dir() else path, cache=settings().home / "factors")
+    backbone = Backbone.load(below if below.is_dir() else path, cache=settings().home / "factors")
+    where = "on the CPU, since there is no GPU here" if backbone.device.type == "cpu" else f"on {backbone.device}"
+    log.info("backbone %s computes %s", path, where)
+    return backbone
 
 
 def load_router(checkpoint: Checkpoint) -> Router:

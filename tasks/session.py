@@ -5,11 +5,13 @@ Handed through a context variable, so that a task's own inputs are only what cha
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TypeVar
 
 from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
@@ -17,6 +19,8 @@ from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
 from tasks.settings import open_ledger, open_pool, settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,15 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
         _SESSION.reset(token)
         await dispatcher.close()
         ledger.close()
+
+
+async def all_ended(*parts: Awaitable[T]) -> list[T]:
+    """The results of all parts; the first error is raised once every part has ended.
+
+    A failure, or a limit of money that is reached, must not cancel the calls that others have already paid for.
+    """
+    results = await asyncio.gather(*parts, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

@@ -42,6 +42,12 @@ def measure(
         return
     note = find_note(here.home)
     limit = agreed_limit(workers.name, "measuring", lacking.labels_usd, yes=yes, max_usd=max_usd)
-    parameters = {"pool": here.pool, "questions": here.questions, "preset": here.preset, "max_usd": limit}
+    parameters = {
+        "pool": here.pool,
+        "questions": here.questions,
+        "preset": here.preset,
+        "max_age_days": None,  # the nightly run's would measure again what the estimate left out
+        "max_usd": limit,
+    }
     server = Server(note.prefect)
     watch(server, server.start_run(REFRESH, parameters), Console(), time.monotonic())

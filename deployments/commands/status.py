@@ -28,7 +28,7 @@ def status(pool: PoolName = None, home: Home = None) -> None:
     for line in _running():
         typer.echo(line)
     for model in ("fugu", "trinity"):
-        typer.echo(f"{model:<10}{_champion(registry.champion(ledger, model))}")
+        typer.echo(f"{model:<10}{_serving(registry.champion(ledger, model))}")
     for line in _labels(ledger, Pool.load(pool_path())):
         typer.echo(line)
     typer.echo(f"spent     {_spent(ledger)}")
@@ -46,9 +46,12 @@ def _running() -> list[str]:
     return [f"endpoint  {note.endpoint}/v1" if note.endpoint else "endpoint  starting", f"Prefect   {note.prefect}"]
 
 
-def _champion(champion: Champion | None) -> str:
-    if champion is None:
-        return "no champion yet"
+def _serving(champion: Champion | None) -> str:
+    return "no champion yet" if champion is None else served_by(champion)
+
+
+def served_by(champion: Champion) -> str:
+    """The worker or the router, since when, and why."""
     target = champion.target
     who = target.get("worker") or f"router {target['checkpoint'][:12]}"
     return f"{who} since {champion.since:%Y-%m-%d %H:%M} UTC: {champion.reason}"

@@ -13,7 +13,7 @@ import uvicorn
 from deployments.endpoint.app import create_app
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
-from deployments.endpoint.parts import open_parts
+from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from models.errors import FuguError
 
 GRACE_S = 4
@@ -26,7 +26,8 @@ def main() -> int:
     log_to_stderr()
     try:
         listening = listen(arguments.host, arguments.port)
-        app = create_app(open_parts())
+        hosts = DEFAULT.hosts | {arguments.host.lower(), listening.getsockname()[0]}
+        app = create_app(open_parts(), Options(hosts=hosts))
     except FuguError as error:
         print(error, file=sys.stderr)
         return 2

@@ -100,8 +100,8 @@ class Champions:
             if seat.router is not None and seat.champion.target == target:
                 return Seat(champion, router=seat.router)
         router = await asyncio.to_thread(self._load_router, target["checkpoint"])
-        if not set(router.workers) & set(self._pool.names):
-            raise NotFound("the router knows none of the pool's workers")
+        if router.workers != self._pool.names:
+            raise NotFound("the router was learned on other workers than the pool has")
         # The first forward pays for lazy set-up; no request should.
         await asyncio.to_thread(router.decide, [{"role": "user", "content": "ready"}])
         return Seat(champion, router=router)

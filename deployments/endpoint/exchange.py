@@ -114,8 +114,8 @@ class Exchange:
             revision=self._parts.pool.worker(step.worker).revision,
             messages=tuple(dict(message) for message in messages),
             sampling=self._sampling if whole else _shared(self._sampling),
-            # Two turns that say the same to the same worker are two samples.
-            replicate=len(self.steps),
+            # No replicate: a turn that says the same to the same worker again is answered by the ledger, unpaid, as in
+            # the rollouts that the router was learned and judged by.
         )
         self.steps.append(step)
         reply = await (self._parts.dispatcher.ask(ask) if live is None else self._stream(ask, live))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
+from models.errors import UpstreamRefused
 from models.grading.grade import grade, needs_sandbox, version
 from models.grading.question import Question
 from models.ledger.labels import Attempt, Cell, put_attempts
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply, Sampling, seed_for
 from models.workers.dispatch import Dispatcher
-from models.workers.pool import Pool
 
 
 def ask_for(question: Question, worker: str, revision: str, repeat: int, scope: str) -> Ask:
@@ -45,8 +44,11 @@ async def measure(
     replies = await dispatcher.ask_all(asks)
     attempts, failures = [], []
     for cell, outcome in zip(cells, replies, strict=True):
+        question = questions[cell.question_id]
         if isinstance(outcome, Reply):
-            attempts.append(await _graded(cell, questions[cell.question_id], outcome))
+            attempts.append(await _graded(cell, question, outcome))
+        elif isinstance(outcome, UpstreamRefused) and outcome.of_the_request:
+            attempts.append(_attempt(cell, question, Reply(worker=cell.worker, revision=cell.revision, text=""), 0.0))
         else:
             failures.append(outcome)
     put_attempts(ledger, attempts)
@@ -57,32 +59,25 @@ async def measure(
 
 async def _graded(cell: Cell, question: Question, reply: Reply) -> Attempt:
     text = reply.text or ""
-    verdict = (
-        await asyncio.to_thread(grade, question, text) if needs_sandbox(question.grader) else grade(question, text)
-    )
+    sandboxed = needs_sandbox(question.grader)
+    verdict = await asyncio.to_thread(grade, question, text) if sandboxed else grade(question, text)
+    return _attempt(cell, question, reply, verdict.score)
+
+
+def _attempt(cell: Cell, question: Question, reply: Reply, score: float) -> Attempt:
     return Attempt(
         epoch=cell.epoch,
         question_id=cell.question_id,
         worker=cell.worker,
         revision=cell.revision,
         repeat=cell.repeat,
-        call_id=reply.call_id,
+        call_id=reply.call_id or None,
         grader=question.grader,
         grader_version=version(question.grader),
-        score=verdict.score,
+        score=score,
         cost_usd=reply.cost_usd,
         prompt_tokens=reply.usage.prompt_tokens,
         completion_tokens=reply.usage.completion_tokens,
         seconds=reply.seconds,
-        text_digest=hashlib.sha256(text.encode()).hexdigest(),
+        text_digest=hashlib.sha256((reply.text or "").encode()).hexdigest(),
     )
-
-
-def worst_case_usd(cells: Sequence[Cell], questions: Mapping[str, Question], pool: Pool) -> float:
-    """What the cells would cost at most, from the pool's prices and limits (0 for a worker without a price)."""
-    total = 0.0
-    for cell in cells:
-        worker = pool.worker(cell.worker)
-        if worker.price:
-            total += worker.worst_usd(len(json.dumps(questions[cell.question_id].messages).encode()))
-    return total

@@ -1,4 +1,4 @@
-"""What a comparison reports: means with paired bootstrap intervals, regret, oracle gap closed, money.
+"""What a comparison reports: means with paired bootstrap intervals, oracle gap closed, money.
 
 An `Entry` is what one policy did on the questions of a comparison. Entries of one comparison are paired: row q
 is the same question in all of them, and a bootstrap resample draws the same questions for all.
@@ -104,37 +104,6 @@ def gap_closed(score: Floats | float, best_single: Floats | float, oracle: Float
     return (np.asarray(score) - best_single) / np.where(gap > 1e-12, gap, np.nan)
 
 
-def regret(policy: Entry, scores: Floats) -> float:
-    """Mean score lost against the best expected worker of each question; scores [Q, W]."""
-    return float((scores.max(axis=1) - policy.scores).mean())
-
-
-def cost_regret(policy: Entry, scores: Floats, costs: Floats) -> float:
-    """Mean USD spent beyond the cheapest worker among the best of each question; scores and costs [Q, W]."""
-    best = scores >= scores.max(axis=1, keepdims=True) - 1e-12
-    return float((policy.costs - np.where(best, costs, np.inf).min(axis=1)).mean())
-
-
 def cost_per_1000(policy: Entry) -> float:
     """USD for a thousand questions."""
     return float(1000 * policy.costs.mean())
-
-
-def aiq(costs: Floats, scores: Floats) -> float:
-    """Average improvement in quality (RouterBench, arXiv 2403.12031): the area under the non-decreasing convex
-    hull of (cost, score) points, over the span of their costs. NaN where all points cost the same."""
-    hull: list[tuple[float, float]] = []
-    peak = -np.inf
-    for x, y in sorted(zip(costs.tolist(), scores.tolist(), strict=True)):
-        peak = max(peak, y)
-        while len(hull) > 1 and _turns_left(hull[-2], hull[-1], (x, peak)):
-            hull.pop()
-        if hull and x == hull[-1][0]:
-            hull.pop()
-        hull.append((x, peak))
-    xs, ys = np.array(hull).T
-    return float(np.trapezoid(ys, xs) / (xs[-1] - xs[0])) if xs[-1] > xs[0] else float("nan")
-
-
-def _turns_left(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0])

@@ -109,8 +109,8 @@ def step_size_for_flips(
     """σ0 such that about `rate` of the decisions differ from the start's, by bisection in log σ.
 
     `choose(vector) -> [Q]` gives the decisions of a vector on train transcripts. The same `draws` directions
-    are used at every σ, so that the flip rate is a (nearly) monotone function of it. The released σ0 of 0.03
-    harms a good warm start (see data/EXPERIMENTS.md), and the right size depends on the head's scale.
+    are used at every σ, so that the flip rate is a (nearly) monotone function of it. The released σ0 is 0.03 whatever
+    the head's scale; on a warm-started head it flips far more (data/EXPERIMENTS.md, section 1).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     directions = generator.standard_normal((draws, len(start)))

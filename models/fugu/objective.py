@@ -6,6 +6,7 @@ candidates differ by their vectors alone.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import FuguError
+from models.errors import FuguError, UpstreamRefused
 from models.fugu.fitness import RolloutScore
 from models.fugu.loop import LoopOptions, Outcome, Turn
 from models.fugu.rollout import Decide, first_transcript, run_loops
@@ -69,9 +70,10 @@ class Objective:
     async def scores_of(self, decide: Decide) -> list[RolloutScore]:
         """One score per slot, under any policy."""
         outcomes, costs = await self.outcomes(decide)
+        grades = await asyncio.to_thread(self._grades_of, [outcome.text for outcome in outcomes])
         return [
-            RolloutScore(self._grade(slot, outcome.text), tuple(turn.worker_index for turn in outcome.turns), cost)
-            for slot, outcome, cost in zip(self.slots, outcomes, costs, strict=True)
+            RolloutScore(score, tuple(turn.worker_index for turn in outcome.turns), cost)
+            for score, outcome, cost in zip(grades, outcomes, costs, strict=True)
         ]
 
     def policy(self, vector: NDArray[np.floating], *, sample: bool) -> Decide:
@@ -93,6 +95,8 @@ class Objective:
         async def send(asked: list[tuple[int, Turn]]) -> list[Reply]:
             replies = []
             for (i, _), reply in zip(asked, await self._send([self._ask(i, t) for i, t in asked]), strict=True):
+                if isinstance(reply, UpstreamRefused) and reply.of_the_request:
+                    reply = Reply(worker="", revision="", text="")  # as in use: this worker has no answer to it
                 if not isinstance(reply, Reply):
                     raise reply  # a worker's outage is no sample: the whole score is tried again
                 costs[i] += reply.cost_usd
@@ -116,6 +120,10 @@ class Objective:
             sampling=Sampling(seed=seed_for(slot.question.id, slot.repeat)),
             replicate=slot.repeat,
         )
+
+    def _grades_of(self, texts: Sequence[str]) -> list[float]:
+        """The slots' grades; in a thread, because a grader may run code in a sandbox."""
+        return [self._grade(slot, text) for slot, text in zip(self.slots, texts, strict=True)]
 
     def _grade(self, slot: Slot, text: str) -> float:
         key = (slot.question.id, text)

@@ -15,7 +15,7 @@ from models.errors import BadFile
 class Identified(BaseModel):
     """A line of a JSONL file that is known by its id."""
 
-    id: str = Field(min_length=1)
+    id: str = Field(min_length=1, max_length=200)  # the ledger's column
 
 
 Line = TypeVar("Line", bound=Identified)
@@ -30,7 +30,7 @@ class Question(Identified):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: str = Field(min_length=1)
+    task: str = Field(min_length=1, max_length=200)
     messages: tuple[dict[str, Any], ...] = Field(min_length=1)
     grader: str = "exact"
     reference: Any = None
@@ -81,13 +81,17 @@ def _filled_lines(path: Path) -> list[tuple[int, str]]:
 
 def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callable[[Any], Any]) -> Line:
     try:
-        return kind.model_validate(prepare(json.loads(line)))
+        value = kind.model_validate(prepare(json.loads(line)))
+        value.model_dump_json()  # what cannot be written again (half a surrogate pair, say) cannot be kept
+        return value
     except json.JSONDecodeError as error:
         raise BadFile(path, f"not JSON: {error.msg} at column {error.colno}", number) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "line"
         raise BadFile(path, f"{place}: {first['msg']}", number) from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, deep nesting
+        raise BadFile(path, f"cannot be kept: {error}", number) from None
 
 
 def save_questions(path: Path, questions: Iterable[Question]) -> None:

@@ -1,8 +1,8 @@
 """The house backbone: a small Qwen3 with a byte-level BPE of its own, pretrained briefly on unlabelled house text.
 
-It is made on first use and kept under its recipe's digest. A random one separates seen phrasings but hardly any
-unseen one (data/EXPERIMENTS.md); a minute of next-token prediction on `text.corpus` mends much of that. The
-pretraining sees neither scores nor worker names.
+It is made on first use and kept under its recipe's digest: a minute of next-token prediction on `text.corpus`, after
+which its states separate what is asked (data/EXPERIMENTS.md, section 3). The pretraining sees neither scores nor
+worker names.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Price(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input_per_million: float = Field(default=0.0, ge=0)
-    output_per_million: float = Field(default=0.0, ge=0)
+    input_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    output_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6
@@ -125,11 +125,6 @@ class Pool(BaseModel):
         return {name: index for index, name in enumerate(self.names)}
 
     @property
-    def priced(self) -> bool:
-        """Whether asking this pool can cost money."""
-        return any(worker.worst_usd(1, 1) > 0 for worker in self.workers)
-
-    @property
     def fingerprint(self) -> str:
         """sha256 (hex) over names, models and revisions, in order."""
         rows = [(worker.name, worker.model, worker.revision) for worker in self.workers]
@@ -165,6 +160,8 @@ def _read(path: Path) -> tuple[yaml.Node | None, Any]:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "unreadable"
         raise BadFile(path, f"not YAML: {problem}", None if mark is None else mark.line + 1) from None
+    except Exception as error:  # PyYAML's constructors let through whatever a value makes them raise
+        raise BadFile(path, f"holds a value that cannot be read: {error!r}") from None
 
 
 def _line(node: yaml.Node | None, place: Sequence[int | str]) -> int | None:

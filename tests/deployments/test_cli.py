@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 
 from deployments.cli import main
 from deployments.home import Note, find_note, leave_note, locked
+from deployments.migrations import upgrade
 from models.errors import NotFound, PermanentError
+from models.ledger import registry
 from tasks.settings import open_ledger, pool_path, settings
 
 PRICED = """
@@ -205,6 +208,29 @@ def test_recorded_scores_take_no_name_that_is_taken_or_no_name(capsys, tmp_path:
     status, _, err = run(capsys, "import-scores", str(file), "--name", name)
     assert status == 2
     assert repr(name) in one_line(err)
+
+
+def test_rollback_brings_back_what_served_before_and_says_so_in_one_line(capsys, home: Path) -> None:
+    upgrade(settings().database)
+    ledger = open_ledger()
+    for worker in ("calc", "sage"):
+        registry.promote(ledger, "fugu", {"kind": "worker", "worker": worker}, "why")
+    status, out, err = run(capsys, "rollback", "fugu")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"fugu is served by calc since \S+ \S+ UTC: rolled back to version 1\n", out)
+    now = registry.champion(ledger, "fugu")
+    assert now is not None and now.target["worker"] == "calc"
+
+
+@pytest.mark.parametrize("model", ["fugu", "trinity"])
+def test_rollback_with_nothing_earlier_is_one_line_and_changes_nothing(capsys, home: Path, model: str) -> None:
+    upgrade(settings().database)
+    ledger = open_ledger()
+    registry.promote(ledger, "fugu", {"kind": "worker", "worker": "calc"}, "why")
+    status, out, err = run(capsys, "rollback", model)
+    assert (status, out) == (2, "")
+    assert f"model '{model}' has no earlier champion" in one_line(err)
+    assert [row.version for row in registry.history(ledger, "fugu")] == [1]
 
 
 def test_paths_in_settings_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,18 @@ def test_it_announces_itself_serves_and_finishes_its_answers_on_sigterm(home, tm
     assert [line["status"] for line in lines if line["event"] == "request"] == [200] * 3
 
 
+def test_it_answers_by_the_name_of_the_address_that_it_was_told_to_bind(home):
+    process = start("--host", "127.0.0.2", "--port", "0", environment=home)
+    try:
+        url = json.loads(process.stdout.readline())["url"]
+        assert "127.0.0.2" in url
+        assert httpx.get(f"{url}/livez").status_code == 200
+        assert httpx.get(f"{url}/livez", headers={"Host": "evil.example"}).status_code == 403
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_strange_host_and_a_taken_port_are_one_clear_line():
     for host in ("0.0.0.0", "192.0.2.1"):
         with pytest.raises(BadInput, match="--host"):

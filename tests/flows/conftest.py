@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from deployments.server import TUNED
-from tasks.settings import PROJECT, open_ledger, settings
+from tasks.settings import open_ledger, settings
 
 SMALL = {
     "questions": {"train": 80, "validation": 40, "test": 60, "unseen": 20},
@@ -34,12 +32,9 @@ def prefect_server():
 
 
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory) -> Path:
-    """A copy of the project's data whose presets are small."""
-    data = tmp_path_factory.mktemp("data")
-    shutil.copytree(PROJECT / "data" / "pools", data / "pools")
-    (data / "presets.yaml").write_text(yaml.safe_dump({"first-light": SMALL}))
-    return data
+def small_data(data_with) -> Path:
+    """A copy of the project's data whose preset is small."""
+    return data_with(SMALL)
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """kill -9 in the middle of a flow, then again to the end: nothing that was settled is asked a second time.
 
-The proof is the worker's own: it appends a line to a file and fsyncs it before it replies.
+The pool's worker and the Prefect server are killed in tests/deployments/test_crash_up.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -21,7 +20,6 @@ from sqlalchemy import select
 
 from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
-from models.house.provider import call_digest
 from models.ledger import registry
 from models.ledger.labels import labels
 from models.ledger.store import Ledger
@@ -29,23 +27,7 @@ from models.ledger.tables import calls, checkpoints, generations, promotions, tr
 from tasks.settings import open_ledger
 
 
-def lines(counter: Path) -> list[tuple[str, str]]:
-    if not counter.exists():
-        return []
-    rows = [json.loads(line) for line in counter.read_text().splitlines()]
-    return [(row["worker"], row["digest"]) for row in rows]
-
-
-def settled() -> set[tuple[str, str]]:
-    """What the ledger holds a reply for, as the workers' counter names it."""
-    ledger = open_ledger()
-    with ledger.reading() as connection:
-        rows = connection.execute(select(calls.c.worker, calls.c.payload).where(calls.c.status == "settled")).all()
-    ledger.close()
-    return {(row.worker, call_digest(row.payload["messages"], row.payload["sampling"].get("seed"))) for row in rows}
-
-
-def run_and_kill(code: str, counter: Path, after: int) -> None:
+def run_and_kill(code: str, paid, after: int) -> None:
     """Run a flow in a process group of its own and SIGKILL the group once so many calls were paid."""
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -53,11 +35,12 @@ def run_and_kill(code: str, counter: Path, after: int) -> None:
         env=os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()},
     )
     deadline = time.monotonic() + 120
-    while len(lines(counter)) < after and process.poll() is None and time.monotonic() < deadline:
+    while len(paid.asked()) < after and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)  # waiting for another process, which says by the file how far it is
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(lines(counter)) >= after, "the flow ended before it could be killed"
+    assert len(paid.asked()) >= after, "the flow ended before it could be killed"
+    paid.mark()
 
 
 def _forget_evolution(finished: Path, home: Path) -> str:
@@ -77,35 +60,24 @@ def _forget_evolution(finished: Path, home: Path) -> str:
     return warm.id
 
 
-@pytest.fixture
-def counter(home, monkeypatch) -> Path:
-    path = home / "asked.jsonl"
-    monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(path))
-    return path
-
-
 @pytest.mark.usefixtures("prefect_server")
-def test_killed_labelling_asks_nothing_settled_again(counter):
+def test_killed_labelling_asks_nothing_settled_again(paid):
     code = "import asyncio; from flows.refresh_labels import refresh_labels; asyncio.run(refresh_labels())"
-    run_and_kill(code, counter, after=300)
-    paid, before = settled(), len(lines(counter))
-    assert paid, "nothing was settled before the kill"
+    run_and_kill(code, paid, after=300)
     asyncio.run(refresh_labels())
-    again = lines(counter)[before:]
-    assert not paid & set(again)
+    assert not paid.twice()
     ledger = open_ledger()
     assert len(labels(ledger, pool="house")) == 200 * 6
     ledger.close()
 
 
-def test_killed_evolution_continues_to_the_same_vector_and_asks_nothing_settled_again(first_light_home, counter):
+def test_killed_evolution_continues_to_the_same_vector_and_asks_nothing_settled_again(first_light_home, home, paid):
     finished, _, _ = first_light_home
-    warm = _forget_evolution(finished, counter.parent)
+    warm = _forget_evolution(finished, home)
     code = f"import asyncio; from flows.evolve_router import evolve_router; asyncio.run(evolve_router('{warm}'))"
-    run_and_kill(code, counter, after=40)
-    paid, before = settled(), len(lines(counter))
+    run_and_kill(code, paid, after=40)
     evolved = asyncio.run(evolve_router(warm))
-    assert not paid & set(lines(counter)[before:])
+    assert not paid.twice()
     uninterrupted = Ledger(f"sqlite:///{finished / 'ledger.db'}")
     expected = registry.newest_checkpoint(uninterrupted, kind="evolved", pool="house")
     uninterrupted.close()

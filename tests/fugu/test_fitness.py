@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.fugu.fitness import RELEASED, RolloutScore, Weights, fitness, worker_shares
+from models.fugu.fitness import RolloutScore, Weights, fitness, worker_shares
 
 SCORES = [RolloutScore(1.0, (0, 1)), RolloutScore(0.0, (1,), cost_usd=0.2), RolloutScore(1.0, (0, 1, 0))]
 
@@ -21,7 +21,8 @@ def test_shares_count_turns():
 def test_each_term_counts_as_the_seed_says():
     plain = fitness(SCORES, 3, 5, Weights())
     entropy = np.log(2) / np.log(3)
-    assert fitness(SCORES, 3, 5, RELEASED) == pytest.approx(plain + 0.15 * entropy + 0.10 * 2 / 5)
+    released = Weights(diversity=0.15, turns=0.10)
+    assert fitness(SCORES, 3, 5, released) == pytest.approx(plain + 0.15 * entropy + 0.10 * 2 / 5)
     assert fitness(SCORES, 3, 5, Weights(cost=3.0)) == pytest.approx(plain - 3.0 * 0.2 / 3)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from models.errors import BadFile, BadInput
 from models.ledger.store import Ledger
+from models.ledger.tables import epochs
 from tasks.preset import load_preset
 from tasks.questions import load_set
 
@@ -65,6 +66,36 @@ def test_a_broken_file_is_one_clear_line_and_registers_nothing(tmp_path, ledger,
         load_set(write(tmp_path / "q.jsonl", rows), COUNTS, ledger)
     with ledger.reading() as connection:
         assert connection.exec_driver_sql("select count(*) from questions").scalar() == 0
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        (r'"\\ud800"', "surrogates not allowed"),
+        ("1" * 5000, "digits"),
+        ("[" * 300 + "]" * 300, "depth"),
+        ("[" * 100_000 + "]" * 100_000, "recursion"),
+    ],
+)
+def test_json_that_cannot_be_kept_is_one_line_that_names_its_own(tmp_path, ledger, reference, says):
+    path = tmp_path / "q.jsonl"
+    line = json.dumps(row(1, grader="exact", reference=0)).replace('"reference": 0', '"reference": ' + reference)
+    path.write_text(json.dumps(row(0)) + "\n" + line)
+    with pytest.raises(BadFile, match=says) as caught:
+        load_set(str(path), COUNTS, ledger)
+    assert caught.value.line == 2 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["id", "task"])
+def test_an_id_or_task_that_the_ledger_has_no_room_for_is_refused(tmp_path, ledger, field):
+    load_set(write(tmp_path / "fits.jsonl", [row(1, **{field: "x" * 200})]), COUNTS, ledger)
+    with pytest.raises(BadFile, match=f"{field}: .* at most 200"):
+        load_set(write(tmp_path / "long.jsonl", [row(1, **{field: "x" * 201})]), COUNTS, ledger)
+
+
+def test_a_long_file_name_makes_a_set_name_that_the_ledger_has_room_for(tmp_path, ledger):
+    name = load_set(write(tmp_path / f"{'long' * 50}.jsonl", [row(1)]), COUNTS, ledger).name
+    assert len(name) <= epochs.c.question_set.type.length and name.startswith("longlong")
 
 
 def test_every_preset_of_the_project_can_be_read():

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from models.ledger.store import Ledger
+from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
+from models.workers.retry import RetryPolicy
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
@@ -107,3 +109,20 @@ def ledger(tmp_path):
     ledger.create_schema()
     yield ledger
     ledger.close()
+
+
+@pytest.fixture
+async def dispatcher(ledger, pool):
+    made = []
+
+    def make(client=None, **options):
+        made.append(
+            Dispatcher(
+                ledger, pool, client, **{"retry": RetryPolicy(tries=3, base_s=0, poll_s=0, poll_cap_s=0)} | options
+            )
+        )
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()

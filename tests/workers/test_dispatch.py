@@ -1,5 +1,5 @@
 import asyncio
-from dataclasses import replace
+import threading
 
 import pytest
 from sqlalchemy import select, update
@@ -10,7 +10,6 @@ from models.errors import (
     MaybePaid,
     NotFound,
     RateLimited,
-    RecordedWorker,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -21,10 +20,7 @@ from models.ledger.calls import CallSpec, claim
 from models.ledger.tables import calls
 from models.workers.ask import Ask, Reply, Sampling
 from models.workers.client import Chunk
-from models.workers.dispatch import Dispatcher
 from models.workers.retry import RetryPolicy
-
-AT_ONCE = RetryPolicy(tries=3, base_s=0, poll_s=0, poll_cap_s=0)
 
 
 def ask(text="hi", worker="live", **fields):
@@ -60,19 +56,6 @@ class Fake:
         for letter in reply.text:
             yield Chunk(letter)
         yield Chunk(reply=reply)
-
-
-@pytest.fixture
-async def dispatcher(ledger, pool):
-    made = []
-
-    def make(client=None, **options):
-        made.append(Dispatcher(ledger, pool, client, **{"retry": AT_ONCE} | options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        await one.close()
 
 
 async def test_a_call_is_sent_once_and_then_read_from_the_ledger(dispatcher, ledger):
@@ -143,15 +126,6 @@ async def test_joiners_of_a_later_time_do_not_send_before_it(dispatcher):
     assert len(client.sent) == 1
 
 
-def test_delays_grow_with_full_jitter_and_honour_the_upstream():
-    policy = RetryPolicy(tries=20, base_s=1.0, cap_s=8.0)
-    for failed, most in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (12, 8.0)):
-        delays = [policy.delay(failed) for _ in range(300)]
-        assert 0 <= min(delays) < 0.1 * most and 0.9 * most < max(delays) <= most
-    assert policy.delay(1, 30.0) == 30.0
-    assert policy.delay(20) is None and policy.delay(1, 121.0) is None
-
-
 async def test_a_permanent_error_is_not_retried_and_costs_nothing(dispatcher, ledger):
     client = Fake(UpstreamRefused("no", 400))
     with pytest.raises(UpstreamRefused):
@@ -206,7 +180,7 @@ async def test_a_call_held_by_another_process_is_waited_for(dispatcher, ledger, 
     await until(lambda: client.running)
     joiner = asyncio.create_task(dispatcher(other).ask(ask()))
     with pytest.raises(ClaimHeld):
-        await dispatcher(other, retry=replace(AT_ONCE, hold_s=0.0)).ask(ask())
+        await dispatcher(other, retry=RetryPolicy(hold_s=0.0)).ask(ask())
     gate.set()
     assert (await joiner) == (await task) and other.sent == []
 
@@ -250,6 +224,33 @@ async def test_a_budget_lets_calls_wait_for_those_that_run_and_then_refuses(disp
     assert client.most <= 2 and spend(ledger)["calls"] == len(client.sent)
 
 
+async def test_a_claim_cancelled_while_it_is_written_frees_its_budget_for_those_who_wait(
+    dispatcher, ledger, monkeypatch
+):
+    """The limit bears two calls: one that runs, and one of the two that are claimed in the transaction after it."""
+    open_budget(ledger, "b", 0.0015)
+    written = threading.Event()
+
+    def slowly(*args, **options):
+        written.wait(20)
+        return claim(*args, **options)
+
+    monkeypatch.setattr("models.workers.commit.claim", slowly)
+    client = Fake(gate=asyncio.Event())
+    one = dispatcher(client, budget="b")
+    tasks = []
+    for text in ("runs", "leaves", "waits"):
+        tasks.append(asyncio.create_task(one.ask(ask(text))))
+        await until(lambda: len(one._commit._waiting) == max(0, len(tasks) - 1) and one._commit._pump)
+    tasks[1].cancel()
+    await asyncio.wait([tasks[1]])
+    written.set()
+    await until(lambda: len(client.sent) == 2)
+    client.gate.set()
+    assert [(await tasks[at]).text for at in (0, 2)] == ["RUNS", "WAITS"]
+    assert maybe_paid(ledger) == [] and remaining(ledger, "b")["reserved"] == 0.0
+
+
 async def test_a_stream_is_settled_and_replayed(dispatcher):
     client = Fake()
     chunks = [chunk async for chunk in dispatcher(client).stream(ask())]
@@ -264,42 +265,6 @@ async def test_a_stream_is_retried_only_before_its_first_word(dispatcher, ledger
     with pytest.raises(UpstreamUnavailable):
         [chunk async for chunk in dispatcher(Fake(1)).stream(ask("cut"))]
     assert len(maybe_paid(ledger)) == 1
-
-
-async def test_a_consumer_that_stops_early_disconnects_the_upstream_and_leaves_the_call_in_doubt(
-    dispatcher, ledger, upstream
-):
-    upstream.script = ["hang"]
-    stream = dispatcher().stream(ask())
-    assert (await anext(stream)).text == "he"
-    await stream.aclose()
-    await asyncio.wait_for(upstream.gone.wait(), 10)
-    assert [row["worker"] for row in maybe_paid(ledger)] == ["live"]
-
-
-async def test_a_cancelled_ask_disconnects_the_upstream(dispatcher, ledger, upstream):
-    upstream.script = ["hang"]
-    task = asyncio.create_task(dispatcher().ask(ask()))
-    await upstream.arrived.wait()
-    task.cancel()
-    await asyncio.wait([task])
-    await asyncio.wait_for(upstream.gone.wait(), 10)
-    assert len(maybe_paid(ledger)) == 1
-
-
-async def test_faults_of_a_real_upstream_cost_tries_and_end_in_one_paid_reply(dispatcher, ledger, upstream):
-    upstream.script = ["429 retry-after: 0", "503"]
-    reply = await dispatcher().ask(ask())
-    assert reply.text == "hello" and len(upstream.seen) == 3
-    account = spend(ledger)
-    assert (account["tries"], account["maybe_paid"]) == (3, 0)
-    assert account["usd"] == pytest.approx(reply.cost_usd) and reply.cost_usd > 0
-
-
-async def test_a_recorded_worker_is_a_clear_error(dispatcher, ledger):
-    with pytest.raises(RecordedWorker):
-        await dispatcher().ask(ask(worker="paper"))
-    assert maybe_paid(ledger) == []
 
 
 async def test_a_claim_whose_owner_died_is_taken_over(dispatcher, ledger):

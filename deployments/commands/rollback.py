@@ -1,0 +1,23 @@
+"""`fugu rollback`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from deployments.commands.options import Home
+from deployments.commands.status import served_by
+
+
+def rollback(
+    model: Annotated[Literal["fugu", "trinity"], typer.Argument(help="Whose champion.")],
+    home: Home = None,
+) -> None:
+    """Let the champion before the present one serve again; once more, the one before that."""
+    from deployments.migrations import upgrade
+    from models.ledger import registry
+    from tasks.settings import open_ledger, settings
+
+    upgrade(settings().database)
+    typer.echo(f"{model} is served by {served_by(registry.rollback(open_ledger(), model))}")

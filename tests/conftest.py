@@ -1,0 +1,78 @@
+"""What several packages of tests share: small data, and the proof that nothing settled is paid a second time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import select
+
+from models.house.provider import COUNTER, call_digest
+from models.ledger.tables import calls
+from tasks.settings import PROJECT, open_ledger
+
+Call = tuple[str, str]
+"""Worker and digest, as the workers' counter names a call."""
+
+
+class Paid:
+    """What is paid for in a home: what its workers counted, and what its ledger has settled.
+
+    The counter is the workers' own: each call appends a line to it, on disk before the reply leaves.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.counter = home / "asked.jsonl"
+        self._marks: list[tuple[set[Call], int]] = []
+
+    def asked(self) -> list[Call]:
+        """Every call in the order in which it was made, each time that it was."""
+        if not self.counter.exists():
+            return []
+        rows = [json.loads(line) for line in self.counter.read_text().splitlines()]
+        return [(row["worker"], row["digest"]) for row in rows]
+
+    def settled(self) -> set[Call]:
+        """What the ledger holds a reply for."""
+        ledger = open_ledger()
+        with ledger.reading() as connection:
+            rows = connection.execute(select(calls.c.worker, calls.c.payload).where(calls.c.status == "settled")).all()
+        ledger.close()
+        return {(row.worker, call_digest(row.payload["messages"], row.payload["sampling"].get("seed"))) for row in rows}
+
+    def mark(self) -> None:
+        """To be called after a kill: what is settled now must not be asked from now on."""
+        settled, asked = self.settled(), self.asked()
+        assert settled & set(asked), "nothing of what was asked is settled"
+        self._marks.append((settled, len(asked)))
+
+    def twice(self) -> set[Call]:
+        """The calls that were settled at a mark and asked after it."""
+        asked = self.asked()
+        return {call for settled, before in self._marks for call in asked[before:] if call in settled}
+
+
+@pytest.fixture
+def paid(home: Path, monkeypatch: pytest.MonkeyPatch) -> Paid:
+    """What is paid in the test's own `home`."""
+    paid = Paid(home)
+    monkeypatch.setenv(COUNTER, str(paid.counter))
+    return paid
+
+
+@pytest.fixture(scope="session")
+def data_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], Path]:
+    """Makes a copy of the project's data whose preset `first-light` is the one that is given."""
+
+    def make(preset: dict[str, Any]) -> Path:
+        data = tmp_path_factory.mktemp("data")
+        shutil.copytree(PROJECT / "data" / "pools", data / "pools")
+        (data / "presets.yaml").write_text(yaml.safe_dump({"first-light": preset}))
+        return data
+
+    return make
