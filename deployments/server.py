@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,9 @@ TUNED = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+
+BUSY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+"""Before the next try where the server answers 503: its SQLite is busy, and nothing was done."""
 
 ELSEWHERE = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
 """Variables of a caller who also works with another Prefect server; this one has no use for them."""
@@ -165,10 +169,14 @@ class Server:
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """Raises UpstreamUnavailable where nobody answers in time, UpstreamRefused where the request is refused."""
-        try:
-            reply = self._http.request(method, path, json=body)
-        except httpx.TransportError as error:
-            raise UpstreamUnavailable(f"the Prefect server at {self.url} does not answer: {error}") from None
+        for pause in BUSY_PAUSES_S:
+            try:
+                reply = self._http.request(method, path, json=body)
+            except httpx.TransportError as error:
+                raise UpstreamUnavailable(f"the Prefect server at {self.url} does not answer: {error}") from None
+            if reply.status_code != 503:
+                break
+            time.sleep(pause)
         if reply.status_code >= 500:
             raise UpstreamUnavailable(f"the Prefect server at {self.url} answers {reply.status_code}")
         if reply.is_error and reply.status_code != 404:

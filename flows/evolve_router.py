@@ -70,7 +70,15 @@ async def evolve_router(
         sigma = plan.evolution.sigma or await asyncio.to_thread(step_size, router, training.objective, plan.evolution)
         run = (
             f"{session.pool.name}-"
-            + _digest([origin.id, sigma, training.meaning, validation.meaning, plan.evolution.model_dump()])[:12]
+            + _digest(
+                [
+                    origin.id,
+                    sigma,
+                    training.meaning,
+                    validation.meaning,
+                    plan.evolution.model_dump(exclude={"generations"}),
+                ]
+            )[:12]
         )
         vector = await _evolve(session, run, router.vector, sigma, training, validation, plan.evolution)
         meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run, "preset": preset}

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Weights:
-    """Shaping weights; all 0 by default: what is evolved is then what is compared. The released run had 0.15, 0.10, 0."""
+    """Shaping weights; all 0 by default: what is evolved is then what is compared. Released: 0.15, 0.10, 0."""
 
     diversity: float = 0.0
     turns: float = 0.0

@@ -33,11 +33,21 @@ class Failure:
 class GroupCommit:
     """Whatever has been asked for while one transaction ran goes into the next. One event loop, one thread.
 
-    Leases of claims that are neither settled nor failed are renewed until they are.
+    Leases of claims that are neither settled nor failed are renewed until they are. `freed` is called whenever
+    one is closed: what it had reserved may be free.
     """
 
-    def __init__(self, ledger: Ledger, owner: str, *, lease_s: float, resend: bool, budget: str | None) -> None:
-        self._ledger, self._owner = ledger, owner
+    def __init__(
+        self,
+        ledger: Ledger,
+        owner: str,
+        *,
+        lease_s: float,
+        resend: bool,
+        budget: str | None,
+        freed: Callable[[], None],
+    ) -> None:
+        self._ledger, self._owner, self._freed = ledger, owner, freed
         self._lease_s, self._resend, self._budget = lease_s, resend, budget
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
@@ -97,6 +107,7 @@ class GroupCommit:
             self._renew_later()
         elif isinstance(item, Settlement | Failure):
             self._alive.discard(item.call_id)
+            self._freed()
         if future.done():  # cancelled; a claim that nobody will send is given back
             if mine:
                 self._put(Failure(result.call_id, result.attempt, "cancelled before it was sent"))

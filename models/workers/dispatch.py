@@ -66,7 +66,7 @@ class Dispatcher:
         self._client: Sender = client if client is not None else Client(pool)
         self._retry = retry
         self._owner = owner or uuid.uuid4().hex
-        self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget)
+        self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
         self._flights: dict[str, _Flight] = {}
         self._lanes = {worker.name: _Lane(worker) for worker in pool.workers}
         self._freed = asyncio.Event()
@@ -215,11 +215,9 @@ class Dispatcher:
     async def _settled(self, claim: Claim, reply: Reply) -> bool:
         stored = reply.model_dump(mode="json", exclude={"call_id"})
         cost, seconds = reply.cost_usd, reply.seconds
-        kept = await self._commit.settle(
+        return await self._commit.settle(
             Settlement(claim.call_id, claim.attempt, self._owner, stored, cost_usd=cost, seconds=seconds)
         )
-        self._free()
-        return kept
 
     async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool) -> None:
         """The row learns what the try came to; the next try's time is in it for all who join."""
@@ -232,7 +230,6 @@ class Dispatcher:
         transient = isinstance(error, TransientError)
         message = str(error) or type(error).__name__
         await self._commit.fail(Failure(claim.call_id, claim.attempt, message, transient, retry_at, maybe_paid))
-        self._free()
 
     def _goes_on(self, claim: Claim, first: int, error: TransientError) -> bool:
         return self._retry.delay(claim.attempt - first + 1, error.retry_after) is not None

@@ -45,7 +45,9 @@ async def refresh_labels(pool: str, questions: str, preset: str) -> None:
 async def first_light(pool: str, questions: str, preset: str, backbone: str, max_usd: float) -> None:
     await refresh_labels(pool, questions, preset)
     ledger = open_ledger()
+    known, workers = load_set(questions, load_preset(preset).questions, ledger), Pool.load(pool_path(pool))
     meta = {"kind": "evolved", "pool": "tiny", "preset": preset, "backbone": f"backbones/{backbone}-0"}
+    meta |= {"questions": known.name, "workers": list(workers.names)}
     save_checkpoint(ledger, name="evolved", vector=np.ones(3, np.float32), meta=meta)
     for model in ("fugu", "trinity"):
         promote(ledger, model, {"kind": "worker", "worker": "calc"}, "stand-in")

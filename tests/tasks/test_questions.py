@@ -71,7 +71,7 @@ def test_a_broken_file_is_one_clear_line_and_registers_nothing(tmp_path, ledger,
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        (r'"\\ud800"', "surrogates not allowed"),
+        (r'"\ud800"', "surrogates not allowed"),
         ("1" * 5000, "digits"),
         ("[" * 300 + "]" * 300, "depth"),
         ("[" * 100_000 + "]" * 100_000, "recursion"),
