@@ -100,8 +100,9 @@ class Champions:
             if seat.router is not None and seat.champion.target == target:
                 return Seat(champion, router=seat.router)
         router = await asyncio.to_thread(self._load_router, target["checkpoint"])
-        if router.workers != self._pool.names:
-            raise NotFound("the router was learned on other workers than the pool has")
+        # Here workers are asked by name, so a router of a larger or differently ordered pool serves as well.
+        if not set(router.workers) & set(self._pool.names):
+            raise NotFound("the router knows none of the pool's workers")
         # The first forward pays for lazy set-up; no request should.
         await asyncio.to_thread(router.decide, [{"role": "user", "content": "ready"}])
         return Seat(champion, router=router)
