@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from random import Random
 
-from models.fugu.roles import DISPATCHER
+from models.fugu.roles import DISPATCHER, thought_block
 from models.house.families.phrasing import Kind
 from models.house.glosses import GLOSSES
 from models.house.questions import KINDS, dressed
 
-REVISION = 3
+REVISION = 4
 """Part of the backbone's digest: change what `corpus` gives, change the number."""
 
 _POOL_SIZES = range(2, 9)
@@ -39,6 +39,9 @@ def _line(rng: Random, kinds: tuple[Kind, ...]) -> str:
         parts = [f"user: {part}" for part in parts]
         if rng.random() < 0.5:
             parts.insert(0, f"system: {DISPATCHER.format(workers=rng.choice(_POOL_SIZES))}")
+    if rng.random() < 0.2:
+        # As the router reads a conversation that a worker has thought about; the tags are then few tokens, too.
+        parts += [thought_block(k, _gloss(rng, kind)) for k in range(rng.choice((1, 1, 2, 3)))]
     return "\n".join(parts)
 
 
