@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field
@@ -32,7 +32,7 @@ class ScoredQuestion(Identified):
     question: str = Field(min_length=1)
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
     metric: str = ""
-    split: str = ""
+    split: Literal["", "train", "validation", "test", "unseen"] = ""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def step_size_for_flips(
 
     `choose(vector) -> [Q]` gives the decisions of a vector on train transcripts. The same `draws` directions
     are used at every σ, so that the flip rate is a (nearly) monotone function of it. The released σ0 is 0.03 whatever
-    the head's scale; on a warm-started head it flips far more (data/EXPERIMENTS.md, section 1).
+    the head's scale (data/EXPERIMENTS.md, section 4, has the flip rates of a warm start).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     directions = generator.standard_normal((draws, len(start)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import BadFile
 
@@ -35,8 +35,17 @@ class Question(Identified):
     grader: str = "exact"
     reference: Any = None
     options: dict[str, Any] = Field(default_factory=dict)
-    split: str = ""
+    split: Literal["", "train", "validation", "test", "unseen"] = ""
     tags: tuple[str, ...] = ()
+
+    @field_validator("messages")
+    @classmethod
+    def _can_be_sent(cls, messages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        """Found here, before a worker is paid for reading it."""
+        for message in messages:
+            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
+                raise ValueError("every message has a role, and content that is a text or a list of parts")
+        return messages
 
 
 def load_questions(path: Path) -> list[Question]:

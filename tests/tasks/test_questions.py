@@ -59,6 +59,8 @@ def test_the_name_says_the_content(tmp_path, ledger):
         ([row(1), row(1)], "already on line 1"),
         ([row(1), row(2, grader="unheard-of")], "unheard-of"),
         ([row(1), {"id": "x"}], "task"),
+        ([row(1), row(2, split="tset")], "split"),
+        ([row(1), row(2, question=5)], "q.jsonl:2: messages"),
     ],
 )
 def test_a_broken_file_is_one_clear_line_and_registers_nothing(tmp_path, ledger, rows, says):
