@@ -24,9 +24,10 @@ from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
 from models.workers.pool import Pool
+from tasks.route import HOUSE
 from tasks.settings import Settings, open_ledger, pool_path
 
-ENDPOINT = "deployments.endpoint"
+ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"
 QUESTION = "What is 17 * 24 + 5?"
 PREFECT_S, ENDPOINT_S = 180.0, 120.0
@@ -113,6 +114,8 @@ class Start:
         """Bring everything up; learn first where `max_usd` says so."""
         environment = server.environment(self.here, self._prefect)
         services.start("prefect-server", self._server_command, environment)
+        if max_usd is not None and self.here.backbone == HOUSE:
+            services.start("backbone", [BACKBONE], environment, stays=False)
         announcement = self._start_endpoint(services, environment)
         self._start_pools(services, environment)
         if max_usd is None:

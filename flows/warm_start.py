@@ -34,6 +34,7 @@ from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.report import table
 from tasks.route import first_texts, load_backbone
 from tasks.session import Session, open_session
+from tasks.settings import settings
 from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
 
 SCHEDULE_SLOTS = 200
@@ -72,7 +73,7 @@ def blank_router(path: str, pool: Pool, layout: LayoutName, *, or_head: bool = F
 
     A pool that is known from recorded scores alone cannot be rolled out: its router has no role rows.
     """
-    backbone = load_backbone(path)
+    backbone = load_backbone(path, settings().home)
     if or_head and backbone.decoder is None:
         layout = "head"
     roles = roles and not any(worker.is_recorded for worker in pool.workers)

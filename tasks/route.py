@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import BadInput
@@ -20,7 +22,7 @@ HOUSE = "house"
 log = logging.getLogger(__name__)
 
 
-def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]) -> str:
+def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None] | None = None) -> str:
     """What a checkpoint keeps of its backbone: a path below the home, a folder, or a hub's name.
 
     "house" is made now where it is not there yet (a minute on two cores); `report` gets the finished fraction.
@@ -36,12 +38,16 @@ def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]
     return str(folder.relative_to(settings().home))
 
 
-def load_backbone(path: str) -> Backbone:
-    """The backbone of `backbone_path`: below the home where such a folder is, else as it stands."""
+@lru_cache(maxsize=1)
+def load_backbone(path: str, home: Path) -> Backbone:
+    """The backbone of `backbone_path`: below the home where such a folder is, else as it stands.
+
+    The last one is kept, so that all routers of a run share it, and with it the states that it remembers.
+    """
     from models.fugu.backbone import Backbone
 
-    below = settings().home / path
-    backbone = Backbone.load(below if below.is_dir() else path, cache=settings().home / "factors")
+    below = home / path
+    backbone = Backbone.load(below if below.is_dir() else path, cache=home / "factors")
     where = "on the CPU, since there is no GPU here" if backbone.device.type == "cpu" else f"on {backbone.device}"
     log.info("backbone %s computes %s", path, where)
     return backbone
@@ -52,7 +58,7 @@ def load_router(checkpoint: Checkpoint) -> Router:
     from models.fugu.router import Router
 
     meta = checkpoint.meta
-    backbone = load_backbone(meta["backbone"])
+    backbone = load_backbone(meta["backbone"], settings().home)
     if backbone.digest != meta["backbone_digest"]:
         raise BadInput(
             f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -60,17 +60,49 @@ TINY = Recipe(layers=4, width=64, heads=2, key_value_heads=1, inner=128, vocabul
 def make(home: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] | None = None) -> Path:
     """The folder of the backbone under `home/backbones`, made now if it is not there.
 
-    Several processes may call at once: one makes it, the others wait. `report` gets the finished fraction.
+    Several processes may call at once: one makes it, the others wait. `report` gets the finished fraction, of
+    one's own work or of the other's.
     """
+    report = report or (lambda fraction: None)
     folder = home / "backbones" / f"house-{recipe.digest}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    done = folder.with_name(f"{folder.name}.done")
+    with _locked(folder, lambda: report(_fraction(done))):
         if not folder.exists():
+
+            def reached(fraction: float) -> None:
+                done.write_text(f"{fraction:.3f}")
+                report(fraction)
+
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
-                _make(Path(partial) / "backbone", recipe, report or (lambda fraction: None))
+                _make(Path(partial) / "backbone", recipe, reached)
                 # A rename is the last thing that happens, so a folder that is there is complete.
                 (Path(partial) / "backbone").rename(folder)
+            done.unlink()
     return folder
+
+
+@contextmanager
+def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the folder's lock; `waiting` is called every second until then."""
+    lock = FileLock(f"{folder}.lock", timeout=1.0)
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fraction(path: Path) -> float:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _make(folder: Path, recipe: Recipe, report: Callable[[float], None]) -> None:
