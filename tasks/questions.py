@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -83,9 +82,15 @@ def wanted_cells(
 ) -> dict[str, Any]:
     """What `labels.missing` and `labels.coverage` are asked: every question and live worker, in the open epoch.
 
-    `max_age` opens a new epoch where something is older.
+    `max_age` opens a new epoch where something is older. Raises BadInput, before anything is paid, for a question
+    that came with its scores: no reply to it could be graded.
     """
     workers = {w.name: w.revision for w in pool.workers if not w.is_recorded}
+    recorded = next((q for q in questions_of.questions if q.grader == "recorded"), None)
+    if workers and recorded is not None:
+        raise BadInput(
+            f"question {recorded.id!r} is known from recorded scores: no live worker can be asked it", "grader"
+        )
     series = (ledger, pool.name, questions_of.name)
     epoch = epochs.open_epoch(*series) if max_age is None else epochs.next_epoch(*series, max_age, workers)
     return {
@@ -100,10 +105,7 @@ def wanted_cells(
 
 def _row(question: Question) -> dict[str, Any]:
     body = question.model_dump(mode="json")
-    # The split is no part of what is asked or graded: moving a question between splits keeps its labels.
-    asked = json.dumps([body["messages"], body["grader"], body["reference"], body["options"]], sort_keys=True)
-    digest = hashlib.sha256(asked.encode()).hexdigest()
-    return {k: body[k] for k in ("id", "task", "split", "tags")} | {"digest": digest, "body": body}
+    return {k: body[k] for k in ("id", "task", "split", "tags")} | {"digest": question.digest, "body": body}
 
 
 def _with_split(question: Question) -> Question:

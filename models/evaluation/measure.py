@@ -80,4 +80,5 @@ def _attempt(cell: Cell, question: Question, reply: Reply, score: float) -> Atte
         completion_tokens=reply.usage.completion_tokens,
         seconds=reply.seconds,
         text_digest=hashlib.sha256((reply.text or "").encode()).hexdigest(),
+        question_digest=question.digest,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -46,6 +47,14 @@ class Question(Identified):
             if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
                 raise ValueError("every message has a role, and content that is a text or a list of parts")
         return messages
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of what is asked and how it is graded. The split is no part of it: moving a question
+        between splits keeps its labels."""
+        asked = self.model_dump(mode="json", include={"messages", "grader", "reference", "options"})
+        ordered = [asked[name] for name in ("messages", "grader", "reference", "options")]
+        return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 
 
 def load_questions(path: Path) -> list[Question]:

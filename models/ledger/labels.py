@@ -20,7 +20,11 @@ LABEL_COLUMNS += ["prompt_tokens", "completion_tokens", "seconds", "age_s", "epo
 
 @dataclass(frozen=True)
 class Attempt:
-    """One graded reply. `seconds` of the call, `call_id` `None` for a recorded score, `score` in [0, 1]."""
+    """One graded reply. `seconds` of the call, `call_id` `None` for a recorded score, `score` in [0, 1].
+
+    `question_digest`: of the question as it was asked; empty: as the ledger has it now. Another flow may have put
+    another question of that id meanwhile, for which this attempt then does not count.
+    """
 
     epoch: int
     question_id: str
@@ -36,6 +40,7 @@ class Attempt:
     completion_tokens: int = 0
     seconds: float = 0.0
     text_digest: str = ""
+    question_digest: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -65,7 +70,7 @@ def put_attempts(ledger: Ledger, rows: Iterable[Attempt]) -> None:
             raise NotFound(f"no question {unknown[0]!r}")
         now = ledger.now(connection)
         for row in values:
-            row |= {"question_digest": digests[row["question_id"]], "created_at": now}
+            row |= {"question_digest": row["question_digest"] or digests[row["question_id"]], "created_at": now}
         connection.execute(ledger.insert(attempts).on_conflict_do_nothing(), values)
 
 

@@ -9,8 +9,9 @@ import pytest
 from models.errors import BadFile, BadInput
 from models.ledger.store import Ledger
 from models.ledger.tables import epochs
+from models.workers.pool import Pool
 from tasks.preset import load_preset
-from tasks.questions import load_set
+from tasks.questions import load_set, wanted_cells
 
 
 @pytest.fixture
@@ -117,3 +118,10 @@ def test_released_is_the_papers():
     plan = load_preset("released").evolution
     assert (plan.sigma, plan.repeats, plan.population, plan.generations, plan.seed) == (0.03, 16, 0, 60, 42)
     assert (plan.diversity, plan.turns, plan.cost) == (0.15, 0.10, 0.0)
+
+
+def test_a_question_that_came_with_its_scores_is_not_asked_of_a_live_worker(tmp_path, ledger):
+    pool = Pool.model_validate({"name": "p", "workers": [{"name": "w", "model": "house/calc"}]})
+    whole = load_set(write(tmp_path / "q.jsonl", [row(1), row(2, grader="recorded")]), COUNTS, ledger)
+    with pytest.raises(BadInput, match="'q2' is known from recorded scores"):
+        wanted_cells(ledger, pool, whole, 1)
