@@ -122,7 +122,7 @@ def test_what_is_fetched_is_verified_case_by_case(hub, catalog, tmp_path):
     ]
     folder = released.fetch(catalog, tmp_path, lines.append)
     assert released.missing(catalog, tmp_path) == [] and parts(folder) == []
-    assert released.verify(catalog, tmp_path) == released.Verification(6, 5, 6, 5, ("case 5",))
+    assert released.verify(catalog, tmp_path) == released.Verification(6, 5, 6, 5, ("case 5",), (6, 6))
     assert any("vector.npy: first fetch, sha256" in line for line in lines)
 
 
