@@ -67,7 +67,8 @@ class Place:
             "FUGU_HOME": str(self.home),
             "FUGU_POOL": str(folder / "tiny.yaml"),
             "FUGU_QUESTIONS": str(folder / "questions.jsonl"),
-            "PYTHONPATH": str(HERE),
+            "FUGU_BACKBONE": "none",  # the stand-in flow needs none, so none is made
+            "PYTHONPATH": os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", ""))),
             "COLUMNS": "200",
         }
         return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | mine
