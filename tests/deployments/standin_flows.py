@@ -46,7 +46,7 @@ async def first_light(pool: str, questions: str, preset: str, backbone: str, max
     await refresh_labels(pool, questions, preset)
     ledger = open_ledger()
     known, workers = load_set(questions, load_preset(preset).questions, ledger), Pool.load(pool_path(pool))
-    meta = {"kind": "evolved", "pool": "tiny", "preset": preset, "backbone": f"backbones/{backbone}-0"}
+    meta = {"kind": "evolved", "pool": "tiny", "preset": preset, "backbone": backbone}
     meta |= {"questions": known.name, "workers": list(workers.names)}
     save_checkpoint(ledger, name="evolved", vector=np.ones(3, np.float32), meta=meta)
     for model in ("fugu", "trinity"):

@@ -33,7 +33,7 @@ deployments:
   - name: local
     entrypoint: standin_flows:first_light
     work_pool: {name: gpu, job_variables: *job}
-    parameters: {backbone: house}
+    parameters: {}
   - name: on-demand
     entrypoint: standin_flows:wait
     work_pool: {name: cpu, job_variables: *job}
@@ -67,7 +67,7 @@ class Place:
             "FUGU_HOME": str(self.home),
             "FUGU_POOL": str(folder / "tiny.yaml"),
             "FUGU_QUESTIONS": str(folder / "questions.jsonl"),
-            "FUGU_BACKBONE": "none",  # the stand-in flow needs none, so none is made
+            "FUGU_BACKBONE": "backbones/none-0",  # the stand-in flow needs none, so none is made
             "PYTHONPATH": os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", ""))),
             "COLUMNS": "200",
         }
