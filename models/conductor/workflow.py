@@ -1,0 +1,237 @@
+"""A workflow: steps of a worker, a subtask and an access list. Read from free text, linted before anything is paid.
+
+Sources: seed 000, section 5; REFERENCE D4 for the spellings that models use. A plan is data: nothing of it is
+evaluated, and a text without a plan is a value too, because reward 0 needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from models.conductor import literals
+from models.conductor.literals import Unreadable, Value
+
+MAX_CHARS = 1 << 18
+"""Of a completion; of a longer one only its end is read."""
+
+NAMES = ("model_id", "subtasks", "access_list")
+
+Access = tuple[int, ...] | Literal["all"]
+Cost = Callable[[int, int], float]
+"""(worker's ordinal, bytes that the plan adds to its prompt) -> the most that the call can cost, USD."""
+
+
+class Step(BaseModel):
+    """`model`: the worker's ordinal in the prompt, `access`: whose replies it sees, both counted from 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: int
+    subtask: str
+    access: Access = ()
+
+
+class Workflow(BaseModel):
+    """Steps in their order; the last one answers. Without any, the previous answer is accepted as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[Step, ...]
+
+    def sees(self, index: int) -> tuple[int, ...]:
+        """The steps that a step sees, in order: never itself or a later one, whatever its access list says."""
+        access = self.steps[index].access
+        return tuple(i for i in range(index) if access == "all" or i in access)
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A text that holds no workflow."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlanLimits:
+    """`max_steps` as in the paper."""
+
+    max_steps: int = 5
+    max_subtask_chars: int = 4000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a plan. `step` counts from 0, `None` where no single one is to blame.
+
+    Codes: too-many-steps, no-steps, unknown-model, masked-model, forward-reference, empty-subtask, long-subtask,
+    too-expensive, and the only one that is not fatal, unread-step.
+    """
+
+    code: str
+    step: int | None
+    message: str
+    fatal: bool = True
+
+
+def parse(text: str, *, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
+    """The last complete plan of a completion: three lists of equal length, one of each name. Never raises.
+
+    Linear in the text. Where no three lists that follow one another fit, one that stands again replaces the
+    earlier one.
+    """
+    group: dict[str, _List] = {}
+    latest: dict[str, _List] = {}
+    whole = joined = None
+    for name, values in literals.named_lists(text[-max_chars:]):
+        group = {} if name in group else group
+        group[name] = latest[name] = _typed(name, values)
+        joined = dict(latest) if _fit(latest) else joined
+        if len(group) == len(NAMES):
+            whole, group = (group if _fit(group) else whole), {}
+    found = whole or joined
+    return _workflow(found) if found else Malformed(_complaint(latest))
+
+
+_List = list[Any] | Malformed
+
+
+def _typed(name: str, values: list[Value] | Unreadable) -> _List:
+    if isinstance(values, Unreadable):
+        return Malformed(f"{name}: {values}")
+    read, wanted = _READERS[name]
+    entries = [read(value) for value in values]
+    if None in entries:
+        return Malformed(f"{name}: entry {entries.index(None)} (counted from 0) is not {wanted}")
+    return entries
+
+
+def _text(value: Value) -> str | None:
+    """The text without what no encoder or database takes."""
+    if not isinstance(value, str):
+        return None
+    if not value.isascii():  # halves of surrogate pairs are joined or replaced
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value.replace("\0", "\ufffd")
+
+
+def _access(value: Value) -> Access | None:
+    entries = value if isinstance(value, list) else [value]
+    words = [entry.strip().lower() if isinstance(entry, str) else entry for entry in entries]
+    if "all" in words:
+        return "all"
+    numbers = [literals.number(word) for word in words if word not in (None, "none", "null")]
+    named = tuple(number for number in numbers if number is not None)
+    return tuple(dict.fromkeys(named)) if len(named) == len(numbers) else None
+
+
+_READERS: dict[str, tuple[Callable[[Value], int | str | Access | None], str]] = {
+    "model_id": (literals.number, "a model's number"),
+    "subtasks": (_text, "a text"),
+    "access_list": (_access, 'one of [], ["all"], [0, 1]'),
+}
+
+
+def _fit(lists: Mapping[str, _List]) -> bool:
+    lengths = {-1 if isinstance(entries, Malformed) else len(entries) for entries in lists.values()}
+    return len(lists) == len(NAMES) and len(lengths) == 1 and -1 not in lengths
+
+
+def _workflow(lists: Mapping[str, _List]) -> Workflow:
+    rows = zip(*(lists[name] for name in NAMES), strict=True)  # type: ignore[arg-type]  # they fit
+    return Workflow(steps=tuple(Step(model=model, subtask=subtask, access=access) for model, subtask, access in rows))
+
+
+def _complaint(lists: Mapping[str, _List]) -> str:
+    missing = [name for name in NAMES if name not in lists]
+    if missing:
+        return f"there is no list {' and no list '.join(missing)}"
+    lengths = []
+    for name in NAMES:
+        entries = lists[name]
+        if isinstance(entries, Malformed):
+            return entries.reason
+        lengths.append(f"{name} has {len(entries)}")
+    return f"the three lists differ in their number of entries: {', '.join(lengths)}"
+
+
+def lint(
+    workflow: Workflow,
+    *,
+    allowed: Sequence[bool],
+    limits: PlanLimits = PlanLimits(),
+    worst_usd: Cost | None = None,
+    max_usd: float | None = None,
+    reply_bytes: int = 0,
+    accepting: bool = False,
+) -> tuple[Finding, ...]:
+    """What speaks against a plan, fatal or not.
+
+    `allowed`: by ordinal, who may be asked. `accepting`: a plan without steps is legal. With `worst_usd` and
+    `max_usd` the plan's worst case is held against the cap: each step that is read, with its subtask and, of every
+    step that it sees, the subtask and `reply_bytes`. What the conversation adds is for `worst_usd` to know.
+    """
+    findings = [] if workflow.steps or accepting else [Finding("no-steps", None, "the plan has no step")]
+    if len(workflow.steps) > limits.max_steps:
+        message = f"{len(workflow.steps)} steps, of which at most {limits.max_steps} may be planned"
+        findings.append(Finding("too-many-steps", limits.max_steps, message))
+    for index, step in enumerate(workflow.steps):
+        faults = _faults(index, step, allowed, limits)
+        findings += (Finding(code, index, f"step {index}: {message}") for code, message in faults)
+    if not findings and worst_usd is not None and max_usd is not None:
+        cost = _worst(workflow, worst_usd, reply_bytes)
+        if cost > max_usd:
+            findings.append(Finding("too-expensive", None, f"may cost ${cost:.4f}, of which ${max_usd:.4f} is allowed"))
+    read = _read(workflow)
+    for index in range(len(workflow.steps)):
+        if index not in read:
+            message = f"step {index}: nothing that leads to the answer reads it"
+            findings.append(Finding("unread-step", index, message, fatal=False))
+    return tuple(findings)
+
+
+def pruned(workflow: Workflow) -> tuple[Workflow, tuple[int, ...]]:
+    """The plan without the steps that lead nowhere, and which indices remain, in order.
+
+    References are renumbered, subtasks stay as written: they may name steps by their old numbers.
+    """
+    kept = tuple(sorted(_read(workflow)))
+    new = {old: index for index, old in enumerate(kept)}
+    steps = []
+    for old in kept:
+        step = workflow.steps[old]
+        access = step.access if step.access == "all" else tuple(new[i] for i in step.access if i in new)
+        steps.append(step.model_copy(update={"access": access}))
+    return Workflow(steps=tuple(steps)), kept
+
+
+def _faults(index: int, step: Step, allowed: Sequence[bool], limits: PlanLimits) -> Iterator[tuple[str, str]]:
+    if not 0 <= step.model < len(allowed):
+        yield "unknown-model", f"there is no Model {step.model}"
+    elif not allowed[step.model]:
+        yield "masked-model", f"Model {step.model} may not be asked"
+    later = [] if step.access == "all" else [i for i in step.access if not 0 <= i < index]
+    if later:
+        yield "forward-reference", f"it can only see steps before it (counted from 0), not {', '.join(map(str, later))}"
+    if not step.subtask.strip():
+        yield "empty-subtask", "its subtask is empty"
+    elif len(step.subtask) > limits.max_subtask_chars:
+        yield "long-subtask", f"its subtask is longer than {limits.max_subtask_chars} characters"
+
+
+def _worst(workflow: Workflow, worst_usd: Cost, reply_bytes: int) -> float:
+    size = [len(step.subtask.encode()) for step in workflow.steps]
+    seen = {index: sum(size[i] + reply_bytes for i in workflow.sees(index)) for index in _read(workflow)}
+    return sum(worst_usd(workflow.steps[index].model, size[index] + added) for index, added in seen.items())
+
+
+def _read(workflow: Workflow) -> set[int]:
+    """The last step and every step whose reply can reach it."""
+    read = {len(workflow.steps) - 1} if workflow.steps else set()
+    for index in reversed(range(len(workflow.steps))):
+        if index in read:
+            read.update(workflow.sees(index))
+    return read
