@@ -14,7 +14,10 @@ FuguError
     ├── MissingKey             the environment variable that holds a worker's key is empty
     ├── RecordedWorker         a worker known only from recorded scores was asked live
     ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
+    ├── LimitReached           a request's own limit was met before anything was finished; `limit` names it
+    ├── WorkflowFailed         a step failed on every worker that may be asked; `step` counts from 0
     ├── MaybePaid              a call died in flight and resending was not allowed
+    ├── NotReady               the gate of a stage was not passed; the message says which figure missed it
     ├── IsolationUnavailable   a grader that runs code found no sandbox
     └── NotFound               no such checkpoint, request, question, worker
 """
@@ -103,8 +106,28 @@ class BudgetExceeded(PermanentError):
     """The worst case of the next call does not fit into the limit that the message names."""
 
 
+class LimitReached(PermanentError):
+    """A request's own limit was met. `limit`: the name of it (`max_usd`, `max_calls`, `max_seconds`)."""
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class WorkflowFailed(PermanentError):
+    """A step of a workflow failed on every worker that may be asked. `step` counts from 0."""
+
+    def __init__(self, message: str, workflow: str, step: int) -> None:
+        super().__init__(message)
+        self.workflow, self.step = workflow, step
+
+
 class MaybePaid(PermanentError):
     """A call died in flight and resending it was not allowed."""
+
+
+class NotReady(PermanentError):
+    """What a stage of learning needs is not there yet, so it was not begun."""
 
 
 class IsolationUnavailable(PermanentError):

@@ -1,18 +1,28 @@
-"""Requests that the endpoint has answered."""
+"""Requests that the endpoint has answered, and those whose work is kept from its start to its end.
+
+The row of a conducted request (`fugu-ultra`) is `{"id", "model", "status": "running" | "answered" | "awaiting-tools" |
+"failed", "created" (Unix seconds), "request": the ConductRequest, "key", "digest", "body": the final JSON or null,
+"trace", ...}`. `begin` and `finish` are changes for a `Journal`.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select, update
 
 from models.errors import BadInput, NotFound
+from models.ledger.journal import Change
 from models.ledger.store import Ledger
 from models.ledger.tables import requests
 
+Row = dict[str, Any]
+"""JSON values."""
 
-def record_request(ledger: Ledger, row: dict[str, Any]) -> None:
-    """Keep a request's row (JSON values; `id` names it); a second row of that id replaces the first."""
+
+def record_request(ledger: Ledger, row: Row) -> None:
+    """Keep a request's row (`id` names it); a second row of that id replaces the first."""
     if not isinstance(row.get("id"), str):
         raise BadInput("a request's row needs an id", field="id")
     with ledger.transaction() as connection:
@@ -21,17 +31,52 @@ def record_request(ledger: Ledger, row: dict[str, Any]) -> None:
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"body": row}))
 
 
-def get_request(ledger: Ledger, id: str) -> dict[str, Any]:
+def begin(ledger: Ledger, row: Row) -> Change[Row]:
+    """Keep a request's row before anything is paid for it; where its id is known already, the known row stays.
+
+    The change's result is the row that the ledger has then.
+    """
+
+    def change(connection: Connection, now: datetime) -> Row:
+        values = {"id": row["id"], "body": row, "created_at": now}
+        connection.execute(ledger.insert(requests).values(values).on_conflict_do_nothing(index_elements=["id"]))
+        return _read(connection, row["id"])
+
+    return change
+
+
+def finish(id: str, changes: Row) -> Change[Row]:
+    """Add to a request's row what came of it; a row that has its `body` stays as it is: the first answer stands.
+
+    The change's result is the row that the ledger has then. Raises NotFound.
+    """
+
+    def change(connection: Connection, now: datetime) -> Row:
+        row = _read(connection, id, locked=True)
+        if row.get("body") is None:
+            row |= changes
+            connection.execute(update(requests).where(requests.c.id == id).values(body=row))
+        return row
+
+    return change
+
+
+def get_request(ledger: Ledger, id: str) -> Row:
     """The row recorded under `id`. Raises NotFound."""
     with ledger.reading() as connection:
-        row = connection.execute(select(requests.c.body).where(requests.c.id == id)).scalar_one_or_none()
-    if row is None:
-        raise NotFound(f"no request {id!r}")
-    return dict(row)
+        return _read(connection, id)
 
 
-def recent_requests(ledger: Ledger, limit: int = 50) -> list[dict[str, Any]]:
+def recent_requests(ledger: Ledger, limit: int = 50) -> list[Row]:
     """The newest rows first."""
     statement = select(requests.c.body).order_by(requests.c.created_at.desc(), requests.c.id).limit(limit)
     with ledger.reading() as connection:
         return list(connection.execute(statement).scalars())
+
+
+def _read(connection: Connection, id: str, *, locked: bool = False) -> Row:
+    statement = select(requests.c.body).where(requests.c.id == id)
+    row = connection.execute(statement.with_for_update() if locked else statement).scalar_one_or_none()
+    if row is None:
+        raise NotFound(f"no request {id!r}")
+    return dict(row)

@@ -202,3 +202,40 @@ requests = Table(
     Column("body", JSON, nullable=False),
     Column("created_at", Utc, nullable=False, index=True),
 )
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("id", String(200), primary_key=True),  # "{request}/{round}": also the scope of its calls
+    Column("request", String(200), nullable=False, index=True),  # the first one, which others continue
+    Column("conversation", String(200), nullable=False, index=True),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Utc, nullable=False),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("workflow", String(200), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("state", String(20), nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("body", JSON, nullable=False),  # tried workers, turns: calls and the tool calls they led to
+    Column("updated_at", Utc, nullable=False),
+)
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    Column("id", String(60), primary_key=True),  # ours: the client's words name a workflow and a step by it alone
+    Column("workflow", String(200), nullable=False, index=True),
+    Column("step", Integer, nullable=False),
+    Column("conversation", String(200), nullable=False, index=True),
+    Column("request", String(200)),  # that handed it out; NULL before
+    Column("original", String(200), nullable=False),  # the worker's own id
+    Column("name", String(200), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("result", Text),
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -87,6 +87,11 @@ class Usage(BaseModel):
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """The tokens of all together."""
+    return Usage(**{name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields})
 
 
 class Reply(BaseModel):

@@ -68,7 +68,7 @@ class Dispatcher:
         self._owner = owner or uuid.uuid4().hex
         self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
         self._flights: dict[str, _Flight] = {}
-        self._lanes = {worker.name: _Lane(worker) for worker in pool.workers}
+        self._lanes = {worker.name: _Lane(worker) for worker in (*pool.workers, *pool.conductors)}
         self._freed = asyncio.Event()
 
     async def ask(self, ask: Ask) -> Reply:
@@ -79,6 +79,14 @@ class Dispatcher:
         unknown worker, BudgetExceeded, MaybePaid, ClaimHeld.
         """
         return await self._join(ask, ask.identity)
+
+    async def attempt(self, ask: Ask) -> Reply:
+        """As `ask`, but one try alone: a transient failure is raised to all who joined it.
+
+        Its row says when the next try may start, so that whoever calls then, in whichever process, meets the others
+        in that one try. How many there are is the callers' to count.
+        """
+        return await self._join(ask, ask.identity, once=True)
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
         """A reply or an error for each, in order; claims and settlements share transactions."""
@@ -119,10 +127,10 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._commit.close()
 
-    async def _join(self, ask: Ask, identity: str) -> Reply:
+    async def _join(self, ask: Ask, identity: str, once: bool = False) -> Reply:
         flight = self._flights.get(identity)
         if flight is None:
-            flight = self._flights[identity] = _Flight(asyncio.create_task(self._run(ask, identity)))
+            flight = self._flights[identity] = _Flight(asyncio.create_task(self._run(ask, identity, once)))
             flight.task.add_done_callback(lambda task: self._land(identity, task))
         flight.joined += 1
         try:
@@ -140,7 +148,7 @@ class Dispatcher:
         if not task.cancelled():
             task.exception()  # those who waited have it; nobody else is to be told
 
-    async def _run(self, ask: Ask, identity: str) -> Reply:
+    async def _run(self, ask: Ask, identity: str, once: bool) -> Reply:
         worker = self._pool.worker(ask.worker)
         first = 0
         async with self._lanes[worker.name].claims:
@@ -150,9 +158,9 @@ class Dispatcher:
                     return _stored(claim)
                 first = first or claim.attempt
                 try:
-                    return await self._send(worker, ask, claim, first)
+                    return await self._send(worker, ask, claim, first, once)
                 except TransientError as error:
-                    if not self._goes_on(claim, first, error):
+                    if once or not self._goes_on(claim, first, error):
                         raise
 
     async def _claim(self, worker: Worker, ask: Ask, identity: str) -> Claim:
@@ -178,14 +186,14 @@ class Dispatcher:
             await asyncio.sleep(_pause(claim, pause))
             pause = min(2 * pause, self._retry.poll_cap_s)
 
-    async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int) -> Reply:
+    async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, once: bool) -> Reply:
         sent = False
         try:
             async with self._lanes[worker.name].slots:
                 sent = True
                 reply = await self._client.complete(ask)
         except BaseException as error:
-            await self._failed(claim, first, error, sent)
+            await self._failed(claim, first, error, sent, once)
             raise
         reply = reply.model_copy(update={"call_id": claim.call_id})
         if not await self._settled(claim, reply):
@@ -219,10 +227,13 @@ class Dispatcher:
             Settlement(claim.call_id, claim.attempt, self._owner, stored, cost_usd=cost, seconds=seconds)
         )
 
-    async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool) -> None:
+    async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool, once: bool = False) -> None:
         """The row learns what the try came to; the next try's time is in it for all who join."""
         if isinstance(error, TransientError):
-            delay = self._retry.delay(claim.attempt - first + 1, error.retry_after)
+            if once:  # who tries again is not known here: the pauses grow with the row's own count
+                delay: float | None = self._retry.pause(claim.attempt, error.retry_after)
+            else:
+                delay = self._retry.delay(claim.attempt - first + 1, error.retry_after)
             wait = timedelta(seconds=delay if delay is not None else error.retry_after or 0.0)
             retry_at, maybe_paid = datetime.now(UTC) + wait, error.maybe_paid
         else:  # an error without a name of ours, a cancellation among them, says nothing about the price

@@ -81,16 +81,21 @@ class Worker(BaseModel):
 
 
 class Pool(BaseModel):
-    """Workers in a fixed order: a worker's index is its row in a router's head."""
+    """Workers in a fixed order: a worker's index is its row in a router's head.
+
+    `conductors` can be asked too, to write plans; they are no rows of a router and answer no step.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     workers: tuple[Worker, ...] = Field(min_length=1)
+    conductors: tuple[Worker, ...] = ()
 
     @model_validator(mode="after")
     def _distinct(self) -> Pool:
-        twice = [name for i, name in enumerate(self.names) if name in self.names[:i]]
+        names = [worker.name for worker in (*self.workers, *self.conductors)]
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
         if twice:
             raise ValueError(f"worker {twice[0]!r} stands twice")
         return self
@@ -109,10 +114,11 @@ class Pool(BaseModel):
             place = ".".join(str(part) for part in first["loc"]) or "pool"
             message = first["msg"].removeprefix("Value error, ")
             raise BadFile(path, f"{place}: {message}", _line(node, first["loc"])) from None
-        for index, worker in enumerate(pool.workers):
-            if worker.price is None and not worker.is_house and not worker.is_recorded:
-                message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
-                raise BadFile(path, message, _line(node, ("workers", index)))
+        for place in ("workers", "conductors"):
+            for index, worker in enumerate(getattr(pool, place)):
+                if worker.price is None and not worker.is_house and not worker.is_recorded:
+                    message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
+                    raise BadFile(path, message, _line(node, (place, index)))
         return pool
 
     @property
@@ -131,8 +137,8 @@ class Pool(BaseModel):
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def worker(self, name: str) -> Worker:
-        """The worker of that name. Raises NotFound."""
-        for worker in self.workers:
+        """The worker, or the conductor, of that name. Raises NotFound."""
+        for worker in (*self.workers, *self.conductors):
             if worker.name == name:
                 return worker
         raise NotFound(f"pool {self.name!r} has no worker {name!r}; it has {', '.join(self.names)}")

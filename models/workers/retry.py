@@ -26,5 +26,9 @@ class RetryPolicy:
         """Seconds to wait after `failed` tries (from 1); `None`: give up."""
         if failed >= self.tries or (retry_after is not None and retry_after > self.patience_s):
             return None
-        jitter = random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** (failed - 1)))
+        return self.pause(failed, retry_after)
+
+    def pause(self, failed: int, retry_after: float | None = None) -> float:
+        """Seconds before the next try, for whoever makes one."""
+        jitter = random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** (min(failed, 64) - 1)))
         return max(jitter, retry_after or 0.0)

@@ -1,0 +1,196 @@
+"""One request from its question to its answer: plan, steps, and where it may, another round."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from models.conductor.execution import Execution
+from models.conductor.memory import NOTHING, Memory, remembered
+from models.conductor.outcome import concluded
+from models.conductor.planning import Plan, Planner
+from models.conductor.request import Conducted, ConductRequest
+from models.conductor.shared import Shared
+from models.errors import LimitReached
+from models.ledger.workflows import amend_workflow, hand_out, put_workflow
+from models.workers.ask import Message
+
+
+class Conducting:
+    """One request in this process. It starts its steps by itself, at once: with forty requests at a time, a grace
+    period for a flow run that might start them would cost each answer more than the flow run is worth.
+
+    `rounds` grows. A nested conducting (`path`: the step that it is, `inherited`: what that step's workflow knows)
+    shares its parent's limits and past.
+    """
+
+    def __init__(
+        self, request: ConductRequest, shared: Shared, path: str | None = None, inherited: Memory | None = None
+    ) -> None:
+        self.request = request
+        self.rounds: list[Execution] = []
+        self.plans: list[Plan] = []
+        self._shared, self._path, self._inherited = shared, path or request.root, inherited
+        self._task: asyncio.Task[Conducted] | None = None
+        self._joined = 0
+        self._over = False
+        self._changed = asyncio.Event()
+        self._callbacks: list[Callable[[], None]] = []
+
+    async def answer(self) -> Conducted:
+        """Drive everything to the answer. Single flight: whoever calls joins.
+
+        When the last who waits here is cancelled, all that is under way is cancelled too. Raises WorkflowFailed,
+        LimitReached (nothing was finished when a limit was met), BudgetExceeded, NoWorkerAllowed.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._drive())
+            self._task.add_done_callback(self._land)
+        self._joined += 1
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            if self._joined == 1 and not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task])
+            raise
+        finally:
+            self._joined -= 1
+
+    async def outcome(self) -> Conducted | None:
+        """What `answer` gives or raises, without a part in it: `None` where nobody waited for it to the end."""
+        while not self._over:
+            await self._changed.wait()
+        if self._task is None or self._task.cancelled():
+            return None
+        return self._task.result()
+
+    async def round(self, number: int) -> Execution | None:
+        """The round of that number (from 0) once it is planned; `None` where the answer came without it."""
+        while len(self.rounds) <= number and not self._over:
+            await self._changed.wait()
+        return self.rounds[number] if number < len(self.rounds) else None
+
+    async def watch(self) -> AsyncIterator[Execution]:
+        """Each round as soon as it is planned, until the answer is there."""
+        number = 0
+        while (execution := await self.round(number)) is not None:
+            yield execution
+            number += 1
+
+    @property
+    def over(self) -> bool:
+        """Whether the answer is there, or will not come."""
+        return self._over
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Have it called once the answer is there or will not come."""
+        self._callbacks.append(call)
+
+    async def cancel(self) -> None:
+        """End what is under way; those who wait for the answer are cancelled."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _land(self, task: asyncio.Task[Conducted]) -> None:
+        self._over = True
+        self._tell()
+        for call in self._callbacks:
+            call()
+        if not task.cancelled():
+            task.exception()  # those who waited have it
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _drive(self) -> Conducted:
+        """Everything, within the limits; what has been finished when one is met is the answer."""
+        outermost = self._inherited is None
+        if outermost:
+            await self._shared.load()
+        try:
+            async with asyncio.timeout(self.request.limits.max_seconds if outermost else None):
+                await self._all_rounds()
+        except TimeoutError:
+            self._shared.meter.stop("max_seconds")
+        except LimitReached:
+            pass  # the plan itself did not fit: what an earlier round answered stands
+        conducted = concluded(self.plans, self.rounds, self._shared)
+        if outermost:
+            await self._close(conducted)
+        return conducted
+
+    async def _close(self, conducted: Conducted) -> None:
+        """What a replay and a continuation have to know is on disk before the answer leaves."""
+        ended = self._shared.meter.ended
+        if ended is not None and self.plans:
+            value = {"limit": ended, "finished": [list(step) for step in self._shared.finished]}
+            await self._shared.write(amend_workflow(f"{self._path}/0", "ended", self.request.id, value))
+        if conducted.tool_calls:
+            ids = [call["id"] for call in conducted.tool_calls]
+            await self._shared.write(hand_out(ids, self.request.id))
+
+    async def _all_rounds(self) -> None:
+        number, previous = 0, None
+        while True:
+            plan = await self._planned(number, previous)
+            self.plans.append(plan)
+            if plan.accepts:
+                return
+            execution = Execution(self._shared, self.request, f"{self._path}/{number}", number, plan, self._nest)
+            self.rounds.append(execution)
+            self._tell()
+            await execution.run()
+            last, number = execution.records[-1], number + 1
+            may_go_on = self.request.recursive and number <= self.request.limits.depth
+            if last.state != "done" or not may_go_on or not self._shared.may_plan(f"{self._path}/{number}"):
+                return
+            previous = last.text or ""
+
+    async def _planned(self, number: int, previous: str | None) -> Plan:
+        """The recorded plan, or a new one: on disk before a step of it is paid."""
+        workflow = f"{self._path}/{number}"
+        known = self._shared.plan(workflow)
+        if known is not None:
+            return Plan(known)
+        memory = await self._memory(workflow, number)
+        itself = self.request.recursive and number < self.request.limits.depth
+        plan = await Planner(self._shared, self.request, workflow, previous, memory, itself).plan()
+        root, key = self._shared.request.root, self._key
+        change = put_workflow(self._shared.parts.ledger, workflow, root, key, plan.body)
+        return Plan(await self._shared.write(change))
+
+    @property
+    def _key(self) -> str:
+        """A nested conducting is a conversation of its own: nobody else may see its steps."""
+        return self.request.key if self._inherited is None else self._path
+
+    async def _memory(self, workflow: str, number: int) -> Memory:
+        if number == 0 and (self._inherited is not None or self.request.conversation is None):
+            return self._inherited or NOTHING
+        await self._shared.flush()  # the round before is part of what is remembered
+        ledger, request = self._shared.parts.ledger, self.request
+        found = await asyncio.to_thread(remembered, ledger, self._key, workflow, request.allowed, request.messages)
+        return _joined(self._inherited, found)
+
+    async def _nest(self, execution: Execution, index: int, messages: Sequence[Message]) -> Conducted:
+        """A step that the conductor itself takes: a conducting of what the step sees, one level deeper."""
+        limits = self.request.limits
+        deeper = limits.model_copy(update={"depth": limits.depth - execution.number - 1})
+        seen = tuple(dict(message) for message in messages)
+        changes = {"messages": seen, "limits": deeper, "sampling": execution.sampling(index)}
+        inner = self.request.model_copy(update=changes)
+        return await Conducting(inner, self._shared, f"{execution.id}/s{index}", execution.plan.memory).answer()
+
+
+def _joined(inherited: Memory | None, found: Memory) -> Memory:
+    if inherited is None:
+        return found
+    own: dict[str, Any] = {
+        worker: [*inherited["own"].get(worker, []), *found["own"].get(worker, [])]
+        for worker in {*inherited["own"], *found["own"]}
+    }
+    return {"tools": [*inherited["tools"], *found["tools"]], "own": dict(sorted(own.items()))}

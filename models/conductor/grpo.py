@@ -1,0 +1,186 @@
+"""GRPO with trl: completions of one question are compared with each other, and the better ones made likelier.
+
+Seed 000, section 5.1, and Conductor (arXiv 2512.04388): reward 0 / 0.5 / 1 from workflows that were really carried
+out, advantages normalised within the group, the clipped surrogate with ε = 0.2, no KL term. trl's own defaults are
+others (its loss is "dapo"), so all of it is set here.
+
+Who carries workflows out is the caller's: `execute` is called from the thread that trains. What is not here, on
+purpose: several devices; trl's trainer takes them from `accelerate launch`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.conductor.policy import PROMPTS, CheckpointPolicy, PlanRequest, text_of
+from models.conductor.practice import Execute, Exercise
+from models.conductor.reward import DISCOUNT
+from models.conductor.rounds import Rounds
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int, Mapping[str, float]], None]
+"""(finished iterations, the last one's figures)"""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run of GRPO; the defaults are the paper's (REFERENCE B2).
+
+    An iteration samples `group` completions for each of `questions`, at `temperature`, and takes one step.
+    `micro_batch`: completions of one forward with gradients, 0 for all. `lora`: the adapters' rank, 0 for none.
+    `vllm`: generate with it where it is installed and there is a GPU.
+    """
+
+    iterations: int = 200
+    questions: int = 4
+    group: int = 64
+    learning_rate: float = 1e-6
+    warm_up: float = 0.03
+    max_tokens: int = 1024
+    temperature: float = 1.0
+    micro_batch: int = 0
+    lora: int = 0
+    vllm: bool = False
+    save_every: int = 10
+    seed: int = 0
+
+    @property
+    def exercises(self) -> int:
+        """How many the whole course takes."""
+        return self.iterations * self.questions
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    exercises: Sequence[Exercise],
+    execute: Execute,
+    course: Course,
+    folder: Path,
+    *,
+    prompt: str = "full",
+    report: Report | None = None,
+) -> tuple[Any, list[dict[str, float]]]:
+    """The trained model, and the figures of each iteration. Goes on from the last checkpoint in `folder`.
+
+    `exercises`: `course.exercises` of them, in the order in which they are taken. Where some are second rounds
+    this is the recursion finetune: rewards are normalised within each round's groups, those of rounds without
+    recursion are discounted by γ.
+    """
+    from transformers import PrinterCallback, TrainerCallback
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import GRPOTrainer
+
+    class Told(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if report is not None and logs and "reward" in logs:
+                report(state.global_step, logs)
+
+    if not course.lora:
+        model.float()  # a step of 1e-6 is lost on a weight in bf16
+
+    def write(requests: Sequence[PlanRequest]) -> list[str]:
+        model.eval()  # with checkpointed gradients a model in training keeps no keys and values
+        try:
+            return writer.write_many(requests)
+        finally:
+            model.train()
+
+    writer = CheckpointPolicy(
+        model, tokenizer, name="", prompt=prompt, max_tokens=course.max_tokens, temperature=course.temperature
+    )
+    rounds = Rounds(exercises, execute, write, lambda request: _shown(tokenizer, prompt, request), course.seed)
+    tokenizer.padding_side = "left"
+    # Forks of the random state keep the caller's own draws from depending on a training.
+    with torch.random.fork_rng():
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=[rounds.first, rounds.second] if rounds.recursive else rounds.first,
+            args=_config(course, folder, recursive=rounds.recursive),
+            train_dataset=rounds.rows(),
+            processing_class=tokenizer,
+            peft_config=_adapters(course.lora) if course.lora else None,
+            callbacks=[Told()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        last = get_last_checkpoint(folder) if folder.is_dir() else None
+        trainer.train(resume_from_checkpoint=last)
+    history = [row for row in trainer.state.log_history if "reward" in row]
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    return (trained.merge_and_unload() if course.lora else trained).eval(), history
+
+
+def _shown(tokenizer: Any, prompt: str, request: PlanRequest) -> Any:
+    """As `checkpoint.prompt_ids` reads it: messages where the tokenizer has a chat template, else a text."""
+    asked = PROMPTS[prompt](request)
+    if isinstance(asked, str):
+        return asked
+    if tokenizer.chat_template:
+        return [dict(message) for message in asked]
+    return "".join(f"{text_of(message)}\n\n" for message in asked)
+
+
+def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
+    from trl import GRPOConfig
+
+    cuda = torch.cuda.is_available()
+    rows = course.questions * course.group
+    micro_batch = course.micro_batch or rows
+    # Two reward functions, each normalised within its groups, then weighted: a discount on the reward itself would
+    # cancel when the group is normalised.
+    rewards: dict[str, Any] = {"scale_rewards": "group"}
+    if recursive:
+        rewards |= {"multi_objective_aggregation": "normalize_then_sum", "reward_weights": [DISCOUNT, 1.0]}
+    return GRPOConfig(
+        output_dir=str(folder),
+        loss_type="grpo",
+        beta=0.0,
+        epsilon=0.2,
+        **rewards,
+        num_generations=course.group,
+        max_completion_length=course.max_tokens,
+        temperature=course.temperature,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=rows // micro_batch,
+        max_steps=course.iterations,
+        learning_rate=course.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=course.warm_up,
+        # The exercises come in their own order: a batch of the recursion holds as many of each round.
+        shuffle_dataset=False,
+        dataloader_pin_memory=cuda,
+        seed=course.seed,
+        use_cpu=not cuda,
+        bf16=cuda,
+        gradient_checkpointing=cuda,
+        use_vllm=course.vllm and cuda and importlib.util.find_spec("vllm") is not None,
+        vllm_mode="colocate",
+        save_strategy="steps",
+        save_steps=course.save_every,
+        save_total_limit=2,
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def _adapters(rank: int) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def needs_adapters(model: Any) -> bool:
+    """Whether weights, gradients and AdamW's state (16 bytes a parameter) leave a GPU no room for the rollouts."""
+    if not torch.cuda.is_available():
+        return False
+    _, total = torch.cuda.mem_get_info()
+    return 16 * sum(parameter.numel() for parameter in model.parameters()) > 0.6 * total

@@ -1,0 +1,133 @@
+"""What a conducting has come to: the answer, what it took, and the trace that tells how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.conductor.execution import Execution
+from models.conductor.planning import Plan
+from models.conductor.request import Conducted, StepRecord
+from models.conductor.shared import Shared
+from models.errors import LimitReached
+from models.workers.ask import Usage, total
+
+Steps = list[tuple[Execution, StepRecord]]
+
+
+def concluded(plans: Sequence[Plan], rounds: Sequence[Execution], shared: Shared) -> Conducted:
+    """The answer to what has been conducted. Raises LimitReached where a limit left nothing to answer with."""
+    ended = shared.meter.ended
+    steps = [(execution, record) for execution in rounds for record in execution.records]
+    trace = {"rounds": _rounds(plans, rounds, shared), "ended": ended}
+    pending = [one for one in steps if one[1].state == "awaiting-tools"]
+    best = None if pending and ended is None else _best(rounds)
+    if best is not None:
+        return _answered(best, ended, steps, plans, shared, trace)
+    if pending:
+        return _awaiting(pending, steps, plans, shared, trace)
+    raise LimitReached(f"the request's limit {ended} was reached before any step was finished", ended or "")
+
+
+def _best(rounds: Sequence[Execution]) -> tuple[Execution, StepRecord] | None:
+    """The last whole answer; where there is none, the last of the steps that are finished."""
+    whole = [(each, each.records[-1]) for each in rounds if each.records[-1].state == "done"]
+    some = [(each, record) for each in rounds for record in each.records if record.state == "done"]
+    found = whole or some
+    return found[-1] if found else None
+
+
+def _answered(
+    best: tuple[Execution, StepRecord],
+    ended: str | None,
+    steps: Steps,
+    plans: Sequence[Plan],
+    shared: Shared,
+    trace: dict[str, Any],
+) -> Conducted:
+    execution, record = best
+    spent = _spent(steps, plans, shared, [best])
+    length = ended is not None or record.finish_reason == "length"
+    reason: Literal["stop", "length"] = "length" if length else "stop"
+    nested = execution.nested(record.index)
+    worker = nested.worker if nested is not None else record.worker
+    answering = {"workflow": execution.id, "step": record.index}
+    return Conducted(record.text, reason, worker, (), **vars(spent), trace=trace | {"answering": answering})
+
+
+def _awaiting(pending: Steps, steps: Steps, plans: Sequence[Plan], shared: Shared, trace: dict[str, Any]) -> Conducted:
+    calls = tuple(call for _, record in pending for call in record.tool_calls)
+    spent = _spent(steps, plans, shared, pending)
+    worker = pending[-1][1].worker
+    return Conducted(None, "tool_calls", worker, calls, **vars(spent), trace=trace | {"answering": None})
+
+
+@dataclass(frozen=True)
+class _Spent:
+    usage: Usage
+    orchestration: Usage
+    cost_usd: float
+    calls: int
+
+
+def _spent(steps: Steps, plans: Sequence[Plan], shared: Shared, answering: Steps) -> _Spent:
+    """What this request took; what those that it continues took has been told with their answers."""
+    mine = shared.request.id
+    plan_calls = [call for plan in plans if plan.body["request"] == mine for call in plan.calls]
+    replies = [shared.reply(call) for call in plan_calls]
+    last, nested = [], []
+    for execution, record in steps:
+        told = [reply for reply, made_in in execution.replies(record.index) if made_in == mine]
+        inner = execution.nested(record.index)
+        is_answering = any(one[1] is record for one in answering)
+        if inner is not None:
+            nested.append(inner)
+            last += [inner.usage] if is_answering else []
+        elif is_answering and told:
+            last.append(told[-1].usage)
+        replies += told
+    everything = total([reply.usage for reply in replies] + [u for n in nested for u in (n.usage, n.orchestration)])
+    usage = total(last)
+    rest = {name: getattr(everything, name) - getattr(usage, name) for name in Usage.model_fields}
+    cost = sum(reply.cost_usd for reply in replies) + sum(inner.cost_usd for inner in nested)
+    return _Spent(usage, Usage(**rest), cost, len(replies) + sum(inner.calls for inner in nested))
+
+
+def _rounds(plans: Sequence[Plan], rounds: Sequence[Execution], shared: Shared) -> list[dict[str, Any]]:
+    told = []
+    for number, plan in enumerate(plans):
+        body = plan.body
+        names = ("policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback", "pruned")
+        execution = rounds[number] if number < len(rounds) else None
+        records = execution.records if execution is not None else []
+        told.append(
+            {
+                "workflow": execution.id if execution is not None else None,
+                **{name: body[name] for name in names},
+                "accepted": plan.accepts,
+                "plan_usd": sum(shared.reply(call).cost_usd for call in plan.calls),
+                "plan_seconds": sum(shared.reply(call).seconds for call in plan.calls),
+                "steps": [_step(execution, record) for record in records if execution is not None],
+            }
+        )
+    return told
+
+
+def _step(execution: Execution, record: StepRecord) -> dict[str, Any]:
+    nested = execution.nested(record.index)
+    return {
+        "index": record.index,
+        "worker": record.worker,
+        "subtask": record.subtask,
+        "sees": list(record.sees),
+        "state": record.state,
+        "tried": list(record.tried),
+        "error": record.error,
+        "call_ids": list(record.call_ids),
+        "prompt_tokens": record.usage.prompt_tokens,
+        "completion_tokens": record.usage.completion_tokens,
+        "cost_usd": record.cost_usd,
+        "seconds": record.seconds,
+        "conducted": nested.trace if nested is not None else None,
+    }

@@ -1,0 +1,230 @@
+"""A workflow before its first step: written, parsed, linted, repaired once, pruned, or replaced by one step.
+
+Everything is settled before anything but the plan itself is paid, and kept as one JSON value in the ledger.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from models.conductor.memory import Memory
+from models.conductor.policy import PlanRequest
+from models.conductor.prompt import VERSION, Card
+from models.conductor.request import ConductRequest
+from models.conductor.shared import Shared
+from models.conductor.workflow import Finding, Malformed, PlanLimits, Step, Workflow, lint, parse, pruned
+from models.errors import FuguError, LimitReached
+from models.workers.ask import Ask, Message, Reply
+
+CONDUCTOR = "(conductor)"
+"""Stands where a worker's name does for a step that the conductor itself takes, with a workflow of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recorded plan. `body` is JSON and holds all of it."""
+
+    body: dict[str, Any]
+
+    @property
+    def workflow(self) -> Workflow:
+        return Workflow(steps=tuple(Step(**step["planned"]) for step in self.body["steps"]))
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        return tuple(step["worker"] for step in self.body["steps"])
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Each step's index as it was written, before unread ones were pruned."""
+        return tuple(step["index"] for step in self.body["steps"])
+
+    @property
+    def accepts(self) -> bool:
+        """Whether the answer of the round before stands."""
+        return not self.body["steps"]
+
+    @property
+    def memory(self) -> Memory:
+        return self.body["memory"]
+
+    @property
+    def calls(self) -> list[str]:
+        """Of the policy: what writing the plan was paid for."""
+        return list(self.body["calls"])
+
+
+@dataclass
+class _Writing:
+    """A plan in the making: whoever asks a model for it finds here how."""
+
+    shared: Shared
+    workflow: str
+    replies: list[Reply]
+
+
+_WRITING: ContextVar[_Writing] = ContextVar("writing")
+
+
+def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
+    """What a prompted policy asks with: a call of the workflow that is being planned, claimed, limited and settled."""
+
+    async def ask(messages: list[Message]) -> str:
+        writing = _WRITING.get()
+        wanted = Ask(
+            scope=writing.workflow,
+            worker=worker,
+            revision=writing.shared.parts.pool.worker(worker).revision,
+            messages=tuple(dict(message) for message in messages),
+            replicate=-1 - len(writing.replies),  # steps count from 0
+        )
+        reply = await writing.shared.insist(wanted)
+        writing.replies.append(reply)
+        return reply.text or ""
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans one round of a request. `itself`: whether the conductor may name itself."""
+
+    shared: Shared
+    request: ConductRequest
+    workflow: str
+    previous: str | None
+    memory: Memory
+    itself: bool
+
+    async def plan(self) -> Plan:
+        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced."""
+        texts: list[str] = []
+        complaints: list[str] = []
+        findings: tuple[Finding, ...] = ()
+        workflow: Workflow | None = None
+        writing = _Writing(self.shared, self.workflow, [])
+        token = _WRITING.set(writing)
+        wanted = self._wanted()
+        try:
+            while workflow is None and len(texts) < 2:
+                again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
+                texts.append(await self.shared.parts.policy.write(again))
+                workflow, findings, complaint = self._judged(texts[-1])
+                if complaint:
+                    complaints.append(complaint)
+        except LimitReached:
+            raise
+        except FuguError as error:
+            complaints.append(f"the conductor could not be asked: {error}")
+        finally:
+            _WRITING.reset(token)
+        made = {"texts": texts, "complaints": complaints, "calls": [reply.call_id for reply in writing.replies]}
+        if workflow is None:
+            return await self._fallen_back(made, complaints[-1])
+        kept, remaining = pruned(workflow)
+        left_out = [self._told(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
+        found = {"findings": [_told(finding) for finding in findings], "pruned": left_out}
+        return self._recorded(kept, made | found, remaining)
+
+    @property
+    def names(self) -> list[str]:
+        """By ordinal: who is who."""
+        request = self.request
+        if request.shuffle is None:
+            names = list(self.shared.parts.pool.names)
+        else:
+            names = list(request.allowed)
+            random.Random(request.shuffle).shuffle(names)
+        return [*names, CONDUCTOR] if self.itself else names
+
+    def _wanted(self) -> PlanRequest:
+        cards = self.shared.parts.cards
+        own = "this conductor, which may write a workflow of its own for the subtask"
+        return PlanRequest(
+            messages=tuple(self.request.messages),
+            cards=tuple(
+                Card(ordinal=i, text=own if name == CONDUCTOR else cards.get(name, ""))
+                for i, name in enumerate(self.names)
+                if self._may(name)
+            ),
+            max_steps=self._limits.max_steps,
+            previous=self.previous,
+            seed=self.request.sampling.seed,
+        )
+
+    def _may(self, name: str) -> bool:
+        return name == CONDUCTOR or name in self.request.allowed
+
+    @property
+    def _limits(self) -> PlanLimits:
+        limits, calls = self.shared.parts.plan, self.shared.meter.calls_left
+        return limits if calls is None else replace(limits, max_steps=max(1, min(limits.max_steps, calls)))
+
+    def _judged(self, text: str) -> tuple[Workflow | None, tuple[Finding, ...], str | None]:
+        """The workflow, if it may be carried out; what was found; what to complain about."""
+        found = parse(text)
+        if isinstance(found, Malformed):
+            return None, (), found.reason
+        pool = self.shared.parts.pool
+        findings = lint(
+            found,
+            allowed=[self._may(name) for name in self.names],
+            limits=self._limits,
+            worst_usd=self._worst_usd,
+            max_usd=self.shared.meter.usd_left,
+            # A reply that a later step reads counts there with as many tokens as it may have here.
+            reply_bytes=max(pool.worker(name).limits.max_output_tokens for name in self.request.allowed),
+            accepting=self.previous is not None,
+        )
+        fatal = [finding.message for finding in findings if finding.fatal]
+        return (None if fatal else found), findings, "; ".join(fatal) or None
+
+    def _worst_usd(self, ordinal: int, prompt_bytes: int) -> float:
+        """What a step costs at most, the conversation before its own words included."""
+        name = self.names[ordinal]
+        if name == CONDUCTOR:
+            return 0.0  # its own plan is held to what is left then
+        worker = self.shared.parts.pool.worker(name)
+        before = len(str([*self.request.messages, *self.memory["tools"], *self.memory["own"].get(name, [])]).encode())
+        return worker.worst_usd(before + prompt_bytes, self.request.sampling.max_tokens)
+
+    async def _fallen_back(self, made: dict[str, Any], reason: str) -> Plan:
+        """One step on the router's best worker; after a first round, nothing: what was answered stands."""
+        made |= {"fallback": reason}
+        if self.previous is not None:
+            return self._recorded(Workflow(steps=()), made)
+        ranked = await self.shared.parts.rank(self.request.messages, self.request.allowed)
+        ordinal = self.names.index(ranked[0])
+        step = Step(model=ordinal, subtask="Answer the conversation.", access=())
+        return self._recorded(Workflow(steps=(step,)), made)
+
+    def _recorded(self, workflow: Workflow, made: dict[str, Any], numbers: Sequence[int] = (0,)) -> Plan:
+        body = {
+            "policy": self.shared.parts.policy.name,
+            "prompt": VERSION,
+            "request": self.shared.request.id,
+            "ordinals": self.names,
+            "findings": [],
+            "pruned": [],
+            "fallback": None,
+            **made,
+            "steps": [self._told(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
+            "previous": self.previous,
+            "memory": self.memory,
+            # Tool calls are told to the client by ids that only this ledger can make, and makes again after a kill.
+            "salt": secrets.token_hex(16),
+        }
+        return Plan(body)
+
+    def _told(self, index: int, step: Step) -> dict[str, Any]:
+        planned = step.model_dump(mode="json")
+        return {"index": index, "worker": self.names[step.model], "subtask": step.subtask, "planned": planned}
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    return {"code": finding.code, "step": finding.step, "message": finding.message, "fatal": finding.fatal}

@@ -1,0 +1,205 @@
+"""Workflows: their plans, what their steps came to, and the tool calls that wait for a client.
+
+A plan is there before a step of it is paid. A step's row keeps what cannot be told from its calls: which workers
+failed before, and which tool calls a reply led to. The `put_…` and `hand_out` are changes for a `Journal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from models.errors import BadInput
+from models.ledger.journal import Change
+from models.ledger.store import Ledger
+from models.ledger.tables import calls, steps, tool_calls, tries, workflows
+
+Plan = dict[str, Any]
+"""What is recorded of a plan, as JSON."""
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """`turns`: each a dict of `call` (its id), `worker` and `tools` (ids of the tool calls that it led to)."""
+
+    state: str
+    worker: str
+    tried: tuple[str, ...] = ()
+    turns: tuple[dict[str, Any], ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """`id` is ours, `original` the worker's. `request`: that handed it out; `result`: what the client brought."""
+
+    id: str
+    workflow: str
+    step: int
+    conversation: str
+    original: str
+    name: str
+    arguments: str
+    request: str | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A call that has its reply: `payload` is what was asked, `reply` what came."""
+
+    payload: dict[str, Any]
+    reply: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Past:
+    """All that the ledger holds of a request and those that it continues; `calls` are the settled ones, by id.
+
+    `usd`: what its tries have cost, at the worst where that is not known; `tries`: how many there were.
+    """
+
+    workflows: dict[str, Plan] = field(default_factory=dict)
+    steps: dict[tuple[str, int], StepRow] = field(default_factory=dict)
+    tools: dict[str, ToolCall] = field(default_factory=dict)
+    calls: dict[str, Settled] = field(default_factory=dict)
+    usd: float = 0.0
+    tries: int = 0
+
+
+def past(ledger: Ledger, root: str) -> Past:
+    """What is known of the request `root` and its continuations."""
+    with ledger.reading() as connection:
+        found = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.request == root))
+        plans = {row.id: dict(row.body) for row in found}
+        # The first plan's own call is paid before there is a plan.
+        scopes = sorted({f"{root}/0", *plans})
+        of_steps = connection.execute(select(steps).where(steps.c.workflow.in_(scopes))).all()
+        of_tools = connection.execute(select(tool_calls).where(tool_calls.c.workflow.in_(scopes))).all()
+        settled = select(calls.c.id, calls.c.payload, calls.c.reply).where(calls.c.status == "settled")
+        replies = connection.execute(settled.where(calls.c.scope.in_(scopes))).all()
+        paid = select(tries.c.cost_usd, tries.c.worst_usd, tries.c.status).join(calls, calls.c.id == tries.c.call_id)
+        costs = connection.execute(paid.where(calls.c.scope.in_(scopes), tries.c.status != "failed")).all()
+    return Past(
+        plans,
+        {(row.workflow, row.step): _step(row) for row in of_steps},
+        {row.id: tool_call_of(row) for row in of_tools},
+        {row.id: Settled(row.payload, row.reply) for row in replies},
+        sum(row.cost_usd if row.cost_usd is not None else row.worst_usd for row in costs),
+        len(costs),
+    )
+
+
+def put_workflow(
+    ledger: Ledger, id: str, request: str, conversation: str, body: dict[str, Any]
+) -> Change[dict[str, Any]]:
+    """Keep a plan. The result is the one that stands: another process may have come first."""
+
+    def change(connection: Connection, now: datetime) -> Plan:
+        row = {"id": id, "request": request, "conversation": conversation, "body": body, "created_at": now}
+        connection.execute(ledger.insert(workflows).values(row).on_conflict_do_nothing())
+        return dict(connection.execute(select(workflows.c.body).where(workflows.c.id == id)).scalar_one())
+
+    return change
+
+
+def amend_workflow(id: str, key: str, name: str, value: Any) -> Change[None]:
+    """Set `body[key][name]` of a plan: what is known only after it was made."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        body = connection.execute(select(workflows.c.body).where(workflows.c.id == id)).scalar_one()
+        body = {**body, key: {**body.get(key, {}), name: value}}
+        connection.execute(update(workflows).where(workflows.c.id == id).values(body=body))
+
+    return change
+
+
+def put_step(ledger: Ledger, workflow: str, index: int, row: StepRow) -> Change[None]:
+    """Keep what a step has come to; the newest row of a step stands."""
+    body = {"tried": list(row.tried), "turns": list(row.turns), "error": row.error}
+
+    def change(connection: Connection, now: datetime) -> None:
+        values = {"state": row.state, "worker": row.worker, "body": body, "updated_at": now}
+        statement = ledger.insert(steps).values(workflow=workflow, step=index, **values)
+        connection.execute(statement.on_conflict_do_update(index_elements=["workflow", "step"], set_=values))
+
+    return change
+
+
+def put_tool_calls(ledger: Ledger, rows: Sequence[ToolCall], ttl_s: float) -> Change[None]:
+    """Keep tool calls that a client is to run within `ttl_s` seconds; one that is there stays as it is."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        values = [{**vars(row), "created_at": now, "expires_at": now + timedelta(seconds=ttl_s)} for row in rows]
+        connection.execute(ledger.insert(tool_calls).on_conflict_do_nothing(), values)
+
+    return change
+
+
+def hand_out(ids: Sequence[str], request: str) -> Change[None]:
+    """These tool calls go to the client with the answer to `request`: their results come back together."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        free = tool_calls.c.id.in_(ids), tool_calls.c.request.is_(None)
+        connection.execute(update(tool_calls).where(*free).values(request=request))
+
+    return change
+
+
+def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
+    """Keep what a client's tools gave, by tool call; the id of the request that handed the calls out.
+
+    Keeping the same again changes nothing. Raises BadInput, and keeps nothing, for an unknown or expired id, calls
+    of different requests, results that lack one handed out with them, a result that differs from the first.
+    """
+    if not results:
+        raise BadInput("no tool result is given", "messages")
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        rows = {row.id: row for row in connection.execute(select(tool_calls).where(tool_calls.c.id.in_(results)))}
+        unknown = [id for id in results if id not in rows or rows[id].request is None]
+        if unknown:
+            raise BadInput(f"no tool call {unknown[0]!r} waits for a result", "messages")
+        requests = {row.request for row in rows.values()}
+        if len(requests) > 1:
+            raise BadInput("the tool results belong to different answers", "messages")
+        [request] = requests
+        _complete(connection, request, results)
+        for id, result in results.items():
+            if rows[id].result is None and rows[id].expires_at <= now:
+                raise BadInput(f"the tool call {id!r} has expired: ask again", "messages")
+            if rows[id].result not in (None, result):
+                raise BadInput(f"the tool call {id!r} has another result already", "messages")
+            connection.execute(update(tool_calls).where(tool_calls.c.id == id).values(result=result))
+    return str(request)
+
+
+def conversation_of(ledger: Ledger, ids: Sequence[str]) -> str | None:
+    """The conversation of the newest of these tool calls that is known."""
+    found = select(tool_calls.c.conversation).where(tool_calls.c.id.in_(ids))
+    with ledger.reading() as connection:
+        newest = found.order_by(tool_calls.c.created_at.desc(), tool_calls.c.id).limit(1)
+        return connection.execute(newest).scalar_one_or_none()
+
+
+def _complete(connection: Connection, request: str, results: Mapping[str, str]) -> None:
+    together = set(connection.execute(select(tool_calls.c.id).where(tool_calls.c.request == request)).scalars())
+    lacking = sorted(together - set(results))
+    if lacking:
+        raise BadInput(
+            f"the answer asked for {len(together)} tool results together, and that of {lacking[0]!r} is missing",
+            "messages",
+        )
+
+
+def _step(row: Any) -> StepRow:
+    body = row.body
+    return StepRow(row.state, row.worker, tuple(body["tried"]), tuple(body["turns"]), body["error"])
+
+
+def tool_call_of(row: Any) -> ToolCall:
+    return ToolCall(**{name: getattr(row, name) for name in ToolCall.__dataclass_fields__})

@@ -1,0 +1,149 @@
+"""GRPO on a tiny model: it learns what is rewarded, goes on after a kill, and outages teach nothing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.conductor.grpo import Course, train
+from models.conductor.offers import Offers, exercises
+from models.conductor.policy import CheckpointPolicy, compact_prompt
+from models.conductor.practice import Outcome, rehearse, rewards_of
+from models.conductor.reward import DISCOUNT
+from models.conductor.sft import Example, Tuning, tune
+from models.conductor.workflow import Step, Workflow
+from models.grading.question import Question
+from models.house.conductor import TINY
+from models.house.plans import ACCEPT, written
+from models.house.qwen import fresh, train_tokenizer
+
+WORKERS = ("red", "blue")
+QUESTIONS = [
+    Question(id=f"{name}{n}", task=name, messages=({"role": "user", "content": f"{name} {n}"},), reference=name)
+    for name in WORKERS
+    for n in range(8)
+]
+COURSE = Course(iterations=24, questions=4, group=6, learning_rate=2e-3, max_tokens=40, save_every=100)
+
+
+def plan(worker):
+    return written(Workflow(steps=(Step(model=worker, subtask="Go.", access=()),)))
+
+
+def execute(trials):
+    """Right where the worker is the one that the question names; an accepted answer where it says so."""
+    outcomes = []
+    for trial in trials:
+        steps = trial.workflow.steps
+        said = trial.exercise.workers[steps[-1].model] if steps else trial.exercise.request.previous
+        outcomes.append(Outcome(float(trial.exercise.question.startswith(said)), said))
+    return outcomes
+
+
+def given(course=COURSE):
+    return exercises(QUESTIONS, WORKERS, {}, Offers(least=2), count=course.exercises, seed=course.seed)
+
+
+@pytest.fixture(scope="module")
+def started():
+    """A model that writes legal plans and knows nothing of the workers, and its tokenizer."""
+    prompts = [exercise.request for exercise in given()[:16]]
+    examples = [Example(compact_prompt(request), plan(worker)) for request in prompts for worker in (0, 1)]
+    again = [replace(request, previous=name) for request in prompts for name in WORKERS]
+    examples += [Example(compact_prompt(request), text) for request in again for text in (written(ACCEPT), plan(0))]
+    tokenizer = train_tokenizer([example.prompt + example.completion for example in examples], 400)
+    torch.manual_seed(0)
+    model = fresh(TINY)
+    tune(model, tokenizer, examples * 3, Tuning(epochs=10, batch=16, learning_rate=5e-3))
+    return model, tokenizer
+
+
+@pytest.fixture
+def model(started):
+    """A copy for one test."""
+    copy = fresh(TINY)
+    copy.load_state_dict(started[0].state_dict())
+    return copy
+
+
+def sampled_reward(model, tokenizer):
+    policy = CheckpointPolicy(model, tokenizer, name="", prompt="compact", max_tokens=40, temperature=1.0)
+    rewards = rewards_of(rehearse(policy.write_many, given()[:16], execute, times=4))
+    return sum(rewards) / len(rewards)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_it_learns_who_is_right_for_what_from_rewards_alone(model, started, tmp_path):
+    before = sampled_reward(model, started[1])
+    told = []
+    trained, history = train(
+        model, started[1], given(), execute, COURSE, tmp_path, prompt="compact",
+        report=lambda iteration, figures: told.append(iteration),
+    )  # fmt: skip
+    assert sampled_reward(trained, started[1]) > before + 0.15
+    assert told == list(range(1, 25)) and len(history) == 24
+    assert {"reward", "parsed", "legal", "mixed", "outages", "steps"} <= history[0].keys()
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happened(model, started, tmp_path):
+    course = replace(COURSE, iterations=6, save_every=2)
+    copy = fresh(TINY)
+    copy.load_state_dict(model.state_dict())
+    whole, figures = train(model, started[1], given(course), execute, course, tmp_path / "whole", prompt="compact")
+    batches = 0
+
+    def until_killed(trials):
+        nonlocal batches
+        batches += 1
+        if batches == 6:
+            raise Killed
+        return execute(trials)
+
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        train(copy, started[1], given(course), until_killed, course, folder, prompt="compact")
+    assert (folder / "checkpoint-4").is_dir()
+    resumed, again = train(fresh(TINY), started[1], given(course), execute, course, folder, prompt="compact")
+    assert torch.allclose(weights(whole), weights(resumed), atol=1e-6)
+    assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
+
+
+def test_an_outage_is_no_sample(model, started, tmp_path):
+    before = weights(model).clone()
+    course = replace(COURSE, iterations=2)
+    trained, history = train(
+        model, started[1], given(course), lambda trials: [None] * len(trials), course, tmp_path, prompt="compact"
+    )
+    legal = [row["legal"] for row in history]
+    assert [row["outages"] for row in history] == pytest.approx(legal)
+    if legal == [1.0, 1.0]:  # nothing was seen, so nothing is learned
+        assert torch.allclose(before, weights(trained), atol=1e-5)
+
+
+def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, started, tmp_path):
+    course = replace(COURSE, iterations=12, questions=4)
+    rounds = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given(course))]
+    shown = []
+
+    def noting(trials):
+        shown.extend(trial.exercise for trial in trials)
+        return execute(trials)
+
+    trained, history = train(model, started[1], rounds, noting, course, tmp_path, prompt="compact")
+    assert any(exercise.second and exercise.request.previous in WORKERS for exercise in shown)
+    assert all(exercise.second == (exercise.request.previous is not None) for exercise in shown)
+    last = history[-1]
+    # trl adds the two figures up as the finetune weights them; half of the batch is of each round.
+    weighted = (DISCOUNT * last["rewards/first/mean"] + last["rewards/second/mean"]) / 2
+    assert last["reward"] == pytest.approx(weighted, abs=1e-4)
+    shutil.rmtree(tmp_path)
