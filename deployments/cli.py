@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from deployments.commands import ask, measure, migrate, pool, rollback, scores, status, trinity, up
+from deployments.commands import (
+    ask,
+    measure,
+    migrate,
+    pool,
+    replay,
+    resume,
+    rollback,
+    scores,
+    show,
+    status,
+    trinity,
+    up,
+)
 from models.errors import FuguError
 
 app = typer.Typer(
@@ -20,6 +33,9 @@ app.command()(ask.ask)
 app.command()(status.status)
 app.command()(measure.measure)
 app.command()(rollback.rollback)
+app.command()(resume.resume)
+app.command()(replay.replay)
+app.command()(show.show)
 app.command("import-scores")(scores.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)

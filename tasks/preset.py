@@ -18,13 +18,14 @@ class _Value(BaseModel):
 
 
 class QuestionCounts(_Value):
-    """House questions of each split; `unseen` are held out on unseen phrasings."""
+    """House questions of each split; `unseen` are held out on unseen phrasings. The share is the house's own."""
 
     train: int = Field(gt=0)
     validation: int = Field(gt=0)
     test: int = Field(gt=0)
     unseen: int = Field(ge=0)
     seed: int = 7
+    two_hop_share: float = Field(0.12, ge=0, le=1)
 
 
 class EvolutionPlan(_Value):

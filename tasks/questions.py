@@ -61,7 +61,7 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
         from models.house.questions import generate
 
         sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
-        questions = generate(counts.seed, sizes)
+        questions = generate(counts.seed, sizes, counts.two_hop_share)
         stem = HOUSE
     else:
         questions = [_with_split(question) for question in load_questions(Path(source))]

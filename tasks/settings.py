@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     questions: str = Field("house", description="the house's questions, or the path of a JSONL file")
     preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
     backbone: str = Field("house", description="the house's, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
+    conductor: str = Field(
+        "house", description="who writes plans: `house`, a checkpoint's folder, `worker:NAME`, or `fixed:` and a file"
+    )
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
@@ -56,6 +59,14 @@ class Settings(BaseSettings):
         folder = Path(source).expanduser()
         return str(folder.resolve()) if source != "house" and folder.is_dir() else source
 
+    @field_validator("conductor")
+    @classmethod
+    def _absolute_conductor(cls, source: str) -> str:
+        kind, colon, rest = source.partition(":")
+        if kind == "fixed" and colon:
+            return f"fixed:{Path(rest).expanduser().resolve()}"
+        return source if source == "house" or colon else str(Path(source).expanduser().resolve())
+
     @property
     def database(self) -> str:
         """The ledger's URL, absolute."""
@@ -72,6 +83,7 @@ class Settings(BaseSettings):
             "FUGU_PRESET": self.preset,
             "FUGU_LEASE_S": str(self.lease_s),
             "FUGU_BACKBONE": self.backbone,
+            "FUGU_CONDUCTOR": self.conductor,
         }
 
 

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from pydantic import ValidationError
 
 from deployments.endpoint.app import create_app
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
-from models.errors import FuguError
+from models.conductor.request import Limits
+from models.errors import BadInput, FuguError
 
 GRACE_S = 4
 """How long answers that are under way may take to end after SIGTERM; a supervisor kills after 5 s."""
@@ -27,7 +29,7 @@ def main() -> int:
     try:
         listening = listen(arguments.host, arguments.port)
         hosts = DEFAULT.hosts | {arguments.host.lower(), listening.getsockname()[0]}
-        app = create_app(open_parts(), Options(hosts=hosts))
+        app = create_app(open_parts(), Options(hosts=hosts, limits=_limits(arguments), observe=arguments.observe))
     except FuguError as error:
         print(error, file=sys.stderr)
         return 2
@@ -47,7 +49,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--announce", type=Path, help="a JSON file, written when requests are taken: url, pid")
+    default = DEFAULT.limits
+    for name, kind in (("usd", float), ("calls", int), ("seconds", float)):
+        found = getattr(default, f"max_{name}")
+        words = f"of a fugu-ultra request that sets none itself (default: {'no limit' if found is None else found})"
+        parser.add_argument(f"--max-{name}", type=kind, default=found, help=words)
+    parser.add_argument(
+        "--no-observe", dest="observe", action="store_false", help="show no fugu-ultra request in Prefect"
+    )
     return parser.parse_args()
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    """Raises BadInput for a limit that is none."""
+    given = {name: getattr(arguments, name) for name in ("max_usd", "max_calls", "max_seconds")}
+    try:
+        return Limits.model_validate({**DEFAULT.limits.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from None
 
 
 if __name__ == "__main__":

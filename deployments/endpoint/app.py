@@ -1,6 +1,7 @@
 """The OpenAI-compatible endpoint: `create_app(parts)` makes one, and nothing is global.
 
-`fugu` asks one worker and streams its tokens; `trinity` runs the loop and answers when a reply is accepted.
+`fugu` asks one worker and streams its tokens; `trinity` runs the loop and answers when a reply is accepted;
+`fugu-ultra` conducts a workflow and answers when its last step is settled.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.endpoint.abilities import is_askable
 from deployments.endpoint.champions import Champions
-from deployments.endpoint.chat import Chat, problem_response
-from deployments.endpoint.exchange import FUGU, TRINITY
+from deployments.endpoint.chat import Chat
+from deployments.endpoint.conductor import Conductor
+from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
-from deployments.endpoint.problems import Problem, problem_of, unknown_model
-from deployments.endpoint.response import encode, model_body
+from deployments.endpoint.problems import Problem, problem_of, problem_response, unknown_model
+from deployments.endpoint.response import FUGU, TRINITY, ULTRA, encode, model_body
+from deployments.endpoint.ultra import Ultra
+from deployments.endpoint.works import Works
 from models.ledger import registry
 
 log = logging.getLogger(__name__)
@@ -54,7 +58,10 @@ class Endpoint:
             lambda model: registry.champion(parts.ledger, model),
             parts.load_router,
         )
-        self.chat = Chat(parts, options, self._champions)
+        self._conductor = Conductor(parts, options, self._champions)
+        self._observer = Observer(options.shown, named_server() if options.observe else None)
+        self._works = Works(parts.ledger, self._conductor.executor, self._observer.watch)
+        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works))
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +69,9 @@ class Endpoint:
         yield
         following.cancel()
         await asyncio.wait([following])
+        await self._works.close()
+        await self._conductor.close()
+        await self._observer.close()
         await self.chat.close()
         await self._parts.dispatcher.close()
 
@@ -72,34 +82,51 @@ class Endpoint:
         except Exception:
             log.exception("the endpoint cannot get ready")
             return
-        await self._champions.watch(self._options.poll_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._champions.watch(self._options.poll_s))
+            group.create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        """What `fugu-ultra` needs, once the others can answer: it must not delay them."""
+        while not self._champions.complete:
+            await asyncio.sleep(self._options.poll_s)
+        await self._conductor.load()
+        await self._observer.start()
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (*self._champions.names, ULTRA)
 
     async def models(self, request: Request) -> Response:
-        data = [self._model(name) for name in self._champions.names]
+        data = [self._model(name) for name in self._names]
         return _json({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in self._champions.names:
+        if name not in self._names:
             return problem_response(unknown_model(name))
         return _json(self._model(name))
 
     def _model(self, name: str) -> dict[str, object]:
-        seat = self._champions.seat(name)
+        # Who ranks the workers of a conducted request is the champion of `fugu`.
+        seat = self._champions.seat(FUGU if name == ULTRA else name)
         return model_body(name, int(seat.champion.since.timestamp()) if seat else 0)
 
     async def livez(self, request: Request) -> Response:
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """200 when a question would be answered without delay, else 503; the body says what is missing."""
+        """200 when a question would be answered without delay, else 503; the body says what is missing.
+
+        The conductor is told of, but not waited for: the other models answer without it.
+        """
         checks = {
             "ledger": await self._reads(),
             "champions": self._champions.complete,
             "workers": any(is_askable(worker) for worker in self._parts.pool.workers),
         }
         ready = all(checks.values())
-        return _json({"ready": ready, **checks}, 200 if ready else 503)
+        return _json({"ready": ready, **checks, "conductor": self._conductor.ready}, 200 if ready else 503)
 
     async def _reads(self) -> bool:
         with suppress(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 from starlette.requests import ClientDisconnect, Request
@@ -12,27 +12,26 @@ from starlette.responses import Response
 
 from deployments.endpoint.abilities import candidates
 from deployments.endpoint.champions import Champions
-from deployments.endpoint.exchange import TRINITY, Answer, Exchange
+from deployments.endpoint.exchange import Answer, Exchange
 from deployments.endpoint.parts import Options, Parts
-from deployments.endpoint.problems import Problem, not_ready, problem_of, unknown_model
+from deployments.endpoint.problems import Problem, not_ready, problem_of, problem_response, unknown_model
 from deployments.endpoint.receipt import Receipt
 from deployments.endpoint.request import ChatRequest
-from deployments.endpoint.response import DONE, HEARTBEAT, Envelope, encode, event
+from deployments.endpoint.response import DONE, HEARTBEAT, TRINITY, ULTRA, Envelope, encode, event, usage_body
 from deployments.endpoint.streaming import EventStream, Feed, Item, read_body, unless_gone
+from deployments.endpoint.ultra import Ultra
+from deployments.endpoint.works import CLIENT_GONE
 from models.errors import BadInput
 from models.ledger.requests import record_request
 
 log = logging.getLogger(__name__)
 
-CLIENT_GONE = 499
-"""Nobody reads this status; the log and the ledger keep it."""
-
 
 class Chat:
     """The route and the writing that follows its answers."""
 
-    def __init__(self, parts: Parts, options: Options, champions: Champions) -> None:
-        self._parts, self._options, self._champions = parts, options, champions
+    def __init__(self, parts: Parts, options: Options, champions: Champions, ultra: Ultra) -> None:
+        self._parts, self._options, self._champions, self._ultra = parts, options, champions, ultra
         self._afterwards: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -43,8 +42,11 @@ class Chat:
     async def respond(self, request: Request) -> Response:
         receipt = Receipt(f"chatcmpl-{uuid4().hex}", request.headers.get("X-Fugu-Trace") == "1")
         try:
-            exchange = receipt.exchange = await self._exchange(request, receipt.id)
-            return await (self._stream if exchange.chat.stream else self._whole)(request, exchange, receipt)
+            chat, body = await self._read(request)
+            if chat.model == ULTRA:
+                return await self._ultra.respond(request, chat, body, _wanted(request, chat))
+            exchange = receipt.exchange = self._exchange(request, chat, receipt.id)
+            return await (self._stream if chat.stream else self._whole)(request, exchange, receipt)
         except ClientDisconnect:
             self._finish(receipt, CLIENT_GONE)
             return Response(status_code=CLIENT_GONE)
@@ -53,13 +55,17 @@ class Chat:
             self._finish(receipt, problem.status, error)
             return problem_response(problem, receipt.headers())
 
-    async def _exchange(self, request: Request, id: str) -> Exchange:
+    async def _read(self, request: Request) -> tuple[ChatRequest, bytes]:
         if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
             # A web page may post plain text to any address unasked; it may not post JSON.
             raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
-        chat = ChatRequest.parse(await read_body(request, self._options.max_body_bytes, self._options.body_s))
+        body = await read_body(request, self._options.max_body_bytes, self._options.body_s)
+        return ChatRequest.parse(body), body
+
+    def _exchange(self, request: Request, chat: ChatRequest, id: str) -> Exchange:
         if chat.model not in self._champions.names:
             raise unknown_model(chat.model)
+        chat.refuse_conducting()
         if chat.model == TRINITY:
             chat.refuse_tools()
         allowed = candidates(self._parts.pool, chat, _wanted(request, chat))
@@ -133,15 +139,9 @@ class Chat:
 def _closing(answer: Answer, envelope: Envelope, exchange: Exchange, receipt: Receipt) -> list[bytes]:
     chunks = [envelope.chunk({}, answer.finish_reason)]
     if exchange.chat.stream_options.include_usage:
-        chunks.append(envelope.usage_chunk(exchange.usage))
+        chunks.append(envelope.usage_chunk(usage_body(exchange.usage)))
     chunks[-1] = receipt.disclose(chunks[-1])
     return [*map(event, chunks), DONE]
-
-
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """An error answer; what the problem says of headers goes before `headers`."""
-    merged = {**(headers or {}), **problem.headers}
-    return Response(encode(problem.body()), problem.status, merged, "application/json")
 
 
 def _wanted(request: Request, chat: ChatRequest) -> list[str] | None:

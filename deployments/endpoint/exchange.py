@@ -11,7 +11,7 @@ from deployments.endpoint.abilities import ALLOWED
 from deployments.endpoint.champions import Seat
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.request import ChatRequest
-from deployments.endpoint.response import total
+from deployments.endpoint.response import FUGU, PIECE, TRINITY, total
 from models.errors import NoWorkerAllowed
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.roles import Role
@@ -20,10 +20,6 @@ from models.workers.ask import Ask, Message, Reply, Sampling, Usage
 
 Emit = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes one delta of a streamed answer; waits while the client is slow."""
-
-FUGU, TRINITY = "fugu", "trinity"
-PIECE = 256
-"""Characters in a chunk of a reply that was whole before it was sent."""
 
 SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 """What reaches a THINKER and a VERIFIER too; limits and formats are meant for the answer, a SOLVER's."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.conductor.request import Limits
+from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.client import load_litellm
@@ -14,23 +16,36 @@ from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
 
 if TYPE_CHECKING:
+    from models.conductor.policy import Policy
     from models.fugu.router import Router
+
+
+def no_conductor() -> tuple[Policy, Mapping[str, str]]:
+    """Of an endpoint that conducts nothing."""
+    raise NotFound("this endpoint has no conductor")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """`load_router`: a checkpoint's id -> its router, in a thread. `warm`: slow imports, run before ready."""
+    """`load_router`: a checkpoint's id -> its router, in a thread. `warm`: slow imports, run before ready.
+
+    `open_conductor`: who writes the plans of `fugu-ultra`, and what is known of each worker; in a thread, too.
+    """
 
     ledger: Ledger
     pool: Pool
     dispatcher: Dispatcher
     load_router: Callable[[str], Router]
     warm: Callable[[], object] = load_litellm
+    open_conductor: Callable[[], tuple[Policy, Mapping[str, str]]] = no_conductor
 
 
 @dataclass(frozen=True)
 class Options:
-    """Seconds, bytes and turns."""
+    """Seconds, bytes and turns. `limits`: of a conducted request that says nothing itself; `tools_s`: how long it
+    waits for its client's tools. `observe`: whether Prefect shows conducted requests, `shown` of them at once, where
+    PREFECT_API_URL names a server.
+    """
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
@@ -38,6 +53,10 @@ class Options:
     max_body_bytes: int = 32 * 2**20
     turns: int = 5
     hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "::1"})
+    limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value
+    tools_s: float = 24 * 3600.0
+    observe: bool = True
+    shown: int = 8
 
 
 DEFAULT = Options()
@@ -45,15 +64,23 @@ DEFAULT = Options()
 SERVING = RetryPolicy(tries=3, base_s=0.2, cap_s=2.0, patience_s=2.0)
 """Somebody waits: a worker that asks for longer than `patience_s` is reported, and the caller decides."""
 
+CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
+"""Of a step: a worker that asks for longer is passed over, another one gets the step."""
+
 
 def open_parts() -> Parts:
-    """The ledger, the pool and the routers of this process's settings."""
+    """The ledger, the pool, the routers and the conductor of this process's settings."""
+    from tasks.plan import cards, open_policy
     from tasks.route import load_router
-    from tasks.settings import open_ledger, open_pool
+    from tasks.settings import open_ledger, open_pool, settings
 
     ledger, pool = open_ledger(), open_pool()
+    dispatcher = Dispatcher(ledger, pool, retry=SERVING, lease_s=settings().lease_s)
 
     def load(checkpoint: str) -> Router:
         return load_router(registry.load_checkpoint(ledger, checkpoint))
 
-    return Parts(ledger, pool, Dispatcher(ledger, pool, retry=SERVING), load)
+    def open_conductor() -> tuple[Policy, Mapping[str, str]]:
+        return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)
+
+    return Parts(ledger, pool, dispatcher, load, open_conductor=open_conductor)

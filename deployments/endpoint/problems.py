@@ -1,7 +1,8 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and the HTTP status.
 
-    BadInput 400 · unknown model 404 · body 413 · RateLimited 429 · budget 402 · not ready, ClaimHeld 503
-    UpstreamTimeout 504 · any other failure of a worker 502 · a fault of ours 500
+    BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · body 413 · RateLimited 429
+    budget and a request's own limits 402, its limit of time 504 · not ready, ClaimHeld 503 · UpstreamTimeout 504
+    a workflow's step and any other failure of a worker 502 · a fault of ours 500
 
 Who answers a request is disclosed only on demand, so what an upstream said stays in the log unless `trace`.
 """
@@ -9,18 +10,24 @@ Who answers a request is disclosed only on demand, so what an upstream said stay
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.responses import Response
+
+from deployments.endpoint.response import encode
 from models.errors import (
     BadInput,
     BudgetExceeded,
     ClaimHeld,
     FuguError,
+    LimitReached,
     NoWorkerAllowed,
     RateLimited,
     UpstreamRefused,
     UpstreamTimeout,
+    WorkflowFailed,
 )
 
 INVALID = "invalid_request_error"
@@ -39,6 +46,12 @@ class Problem(Exception):
 
     def body(self) -> dict[str, Any]:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """An error answer; what the problem says of headers goes before `headers`."""
+    merged = {**(headers or {}), **problem.headers}
+    return Response(encode(problem.body()), problem.status, merged, "application/json")
 
 
 def not_ready(message: str) -> Problem:
@@ -60,6 +73,10 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
             return Problem(400, str(error), INVALID, "invalid_value", error.field)
         case BudgetExceeded():
             return Problem(402, str(error), "insufficient_quota", "budget_exceeded")
+        case LimitReached():
+            status = 504 if error.limit == "max_seconds" else 402
+            message = f"the limit fugu.{error.limit} was reached before any step was finished"
+            return Problem(status, message, "limit_reached", f"{error.limit}_reached", f"fugu.{error.limit}")
     detail = f": {error}" if trace and isinstance(error, FuguError) else ""
     match error:
         case RateLimited():
@@ -75,6 +92,9 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
         case UpstreamRefused() if error.status in (400, 413, 415, 422):
             # Other refusals (a key, a model that is gone) are not the caller's doing.
             return Problem(400, f"a worker refused the request{detail}", INVALID, "upstream_refused")
+        case WorkflowFailed():
+            message = f"step {error.step + 1} of the workflow failed with every worker that may be asked{detail}"
+            return Problem(502, message, "server_error", "workflow_failed")
         case FuguError():
             return Problem(502, f"a worker could not be asked{detail}", "server_error", "upstream_error")
     return Problem(500, "internal error", "server_error", "internal_error")

@@ -34,10 +34,7 @@ class Receipt:
             "seconds": round(time.monotonic() - self.started, 4),
             "error": type(error).__name__ if error else None,
         }
-        if error is not None and not isinstance(error, FuguError | Problem):
-            # A fault of ours. Its message may quote a prompt; where it came from does not.
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            row["where"] = f"{frame.filename}:{frame.lineno}"
+        row |= place(error)
         if self.exchange is not None:
             chat, seat, usage = self.exchange.chat, self.exchange.seat, self.exchange.usage
             row |= {
@@ -81,6 +78,14 @@ class Receipt:
         if answering.reply is not None:
             headers["X-Fugu-Cost"] = f"{self.exchange.cost_usd:.9f}"
         return headers
+
+
+def place(error: Exception | None) -> dict[str, str]:
+    """Where a fault of ours came from. Its message may quote a prompt; this does not."""
+    if error is None or isinstance(error, FuguError | Problem):
+        return {}
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return {"where": f"{frame.filename}:{frame.lineno}"}
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from models.conductor.request import MAX_DEPTH, Limits
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
@@ -36,11 +37,29 @@ class StreamOptions(BaseModel):
 
 
 class Extension(BaseModel):
-    """This endpoint's own field, `fugu`."""
+    """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
+
+    `shuffle` is the seed by which the workers' ordinals are permuted. `conversation` names whose memory is shared.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     allowed_workers: list[str] | None = Field(None, min_length=1)
+    max_usd: float | None = Field(None, ge=0)
+    max_calls: int | None = Field(None, ge=1)
+    max_seconds: float | None = Field(None, gt=0)
+    depth: int | None = Field(None, ge=0, le=MAX_DEPTH)
+    recursive: bool | None = None
+    shuffle: int | None = Field(None, ge=0, lt=2**63)
+    conversation: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[ -~]+$")
+
+    def limits(self, default: Limits) -> Limits:
+        """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
+        own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
+        limits = default.model_copy(update=own)
+        if self.recursive and not limits.depth:
+            raise BadInput("fugu.recursive needs a fugu.depth of at least 1", "fugu.depth")
+        return limits
 
 
 class ChatRequest(BaseModel):
@@ -67,7 +86,7 @@ class ChatRequest(BaseModel):
     messages: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    fugu: Extension = Extension(allowed_workers=None)
+    fugu: Extension = Extension.model_construct()
 
     n: Literal[1] = 1
     store: Literal[False] = False
@@ -123,6 +142,24 @@ class ChatRequest(BaseModel):
         contents = (message.get("content") for message in self.messages)
         return any(part["type"] == "image_url" for content in contents if isinstance(content, list) for part in content)
 
+    def refuse_conducting(self) -> None:
+        """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
+        for name in self.fugu.model_fields_set - {"allowed_workers"}:
+            if getattr(self.fugu, name) is not None:
+                raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
+
+    def tool_results(self) -> dict[str, str]:
+        """The results that the conversation ends with: call id -> text. Raises BadInput for one that is no text."""
+        found: dict[str, str] = {}
+        for index in range(len(self.messages) - 1, -1, -1):
+            message, where = self.messages[index], f"messages[{index}]"
+            if message["role"] != "tool":
+                break
+            if message["tool_call_id"] in found:
+                raise BadInput(f"{where}: a second result of one call", f"{where}.tool_call_id")
+            found[message["tool_call_id"]] = _text(message["content"], f"{where}.content")
+        return dict(reversed(found.items()))
+
     def refuse_tools(self) -> None:
         """Raises BadInput where this is a turn of a tool conversation."""
         for name in TOOL_FIELDS:
@@ -164,6 +201,16 @@ def _check_message(message: Mapping[str, Any], where: str) -> None:
         _check_parts(content, f"{where}.content")
     elif not isinstance(content, str):
         raise BadInput(f"{where}.content has to be text or a list of parts", f"{where}.content")
+
+
+def _text(content: Any, where: str) -> str:
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if any(part["type"] != "text" for part in parts):
+        raise BadInput(f"{where}: a tool's result has to be text", where)
+    text = "".join(part["text"] for part in parts)
+    if "\0" in text:
+        raise BadInput(f"{where}: a tool's result may not hold the character U+0000", where)
+    return text
 
 
 def _check_parts(parts: Sequence[Any], where: str) -> None:

@@ -6,7 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.conductor.request import Conducted
 from models.workers.ask import Usage
+
+FUGU, TRINITY, ULTRA = "fugu", "trinity", "fugu-ultra"
+
+PIECE = 256
+"""Characters in a chunk of a reply that was whole before it was sent."""
 
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": working\n\n"
@@ -28,13 +34,20 @@ def total(usages: Sequence[Usage]) -> Usage:
     return Usage(**{name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields})
 
 
-def usage_body(usage: Usage) -> dict[str, Any]:
+def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, Any]:
+    """`orchestration`: what a conducted request used beside its answering step; only `total_tokens` includes it."""
+    prompt = {"cached_tokens": usage.cached_tokens}
+    completion = {"reasoning_tokens": usage.reasoning_tokens}
+    if orchestration is not None:
+        prompt["orchestration_input_tokens"] = orchestration.prompt_tokens
+        prompt["orchestration_input_cached_tokens"] = orchestration.cached_tokens
+        completion["orchestration_output_tokens"] = orchestration.completion_tokens
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens + (orchestration.total_tokens if orchestration else 0),
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": completion,
     }
 
 
@@ -49,20 +62,42 @@ class Envelope:
         return {**head, "choices": choices}
 
     def completion(
-        self, text: str | None, tool_calls: Sequence[Mapping[str, Any]], finish_reason: str, usage: Usage
+        self,
+        text: str | None,
+        tool_calls: Sequence[Mapping[str, Any]],
+        finish_reason: str,
+        usage: Usage,
+        orchestration: Usage | None = None,
     ) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
         if tool_calls:
             message["tool_calls"] = list(tool_calls)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-        return {**self._body("chat.completion", [choice]), "usage": usage_body(usage)}
+        return {**self._body("chat.completion", [choice]), "usage": usage_body(usage, orchestration)}
 
     def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._body("chat.completion.chunk", [choice])
 
-    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
-        return {**self._body("chat.completion.chunk", []), "usage": usage_body(usage)}
+    def usage_chunk(self, usage: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self._body("chat.completion.chunk", []), "usage": usage}
+
+
+def conducted_body(id: str, created: int, conducted: Conducted) -> dict[str, Any]:
+    """The final body of a conducted request: of the ledger's values alone, so that a replay makes the same bytes."""
+    envelope = Envelope(id, created, ULTRA)
+    usage, orchestration = conducted.usage, conducted.orchestration
+    return envelope.completion(conducted.text, conducted.tool_calls, conducted.finish_reason, usage, orchestration)
+
+
+def pieces(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A completion's body as the chunks that say the same, without its usage."""
+    envelope, choice = Envelope(body["id"], body["created"], body["model"]), body["choices"][0]
+    text, calls = choice["message"]["content"] or "", choice["message"].get("tool_calls", ())
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": text[start : start + PIECE]} for start in range(0, len(text), PIECE)]
+    deltas += [{"tool_calls": [{"index": index, **call}]} for index, call in enumerate(calls)]
+    return [*map(envelope.chunk, deltas), envelope.chunk({}, choice["finish_reason"])]
 
 
 def model_body(name: str, created: int) -> dict[str, Any]:

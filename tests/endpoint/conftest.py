@@ -21,7 +21,8 @@ from starlette.routing import Route
 
 from deployments.endpoint.app import create_app
 from deployments.endpoint.listening import listen, url_of
-from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.parts import Options, Parts, no_conductor
+from models.conductor.policy import FixedPolicy
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
@@ -46,8 +47,15 @@ def running(app):
         thread.join()
 
 
+PEOPLE = ("ada", "bob", "cy")
+"""Workers that say who they are and what they were asked last. With tools, ada calls one, bob two at once, cy none."""
+
+
 class Upstream:
-    """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `e429`, `cut`, ..."""
+    """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `e429`, `cut`, `ada`, ...
+
+    `failing`: words; whoever is asked last for something that holds one answers 500.
+    """
 
     def __init__(self) -> None:
         self.seen: list[dict] = []
@@ -56,6 +64,7 @@ class Upstream:
         self.released = threading.Event()
         self.gone = threading.Event()
         self.scripts: dict[str, str] = {}
+        self.failing: set[str] = set()
         self.app = Starlette(routes=[Route("/v1/chat/completions", self.chat, methods=["POST"])])
 
     async def chat(self, request: Request):
@@ -63,6 +72,8 @@ class Upstream:
         self.seen.append(body)
         self.arrived.set()
         model = body["model"]
+        if any(word in str(body["messages"][-1]["content"]) for word in self.failing):
+            return JSONResponse({"error": {"message": "not now", "type": "x", "code": None}}, 500)
         if model.startswith("e") and model[1:].isdigit():
             status = int(model[1:])
             error = {"message": f"secret of {model}", "type": "x", "code": None}
@@ -89,11 +100,23 @@ class Upstream:
         self.gone.set()
 
     def _message(self, body: dict) -> dict:
+        if body["model"] in PEOPLE:
+            return self._persons(body["model"], body)
         if body.get("tools"):
             function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"x": 1}'}
             call = {"id": "call_1", "type": "function", "function": function}
             return {"role": "assistant", "content": None, "tool_calls": [call]}
         return {"role": "assistant", "content": "".join(self._words(body))}
+
+    def _persons(self, name: str, body: dict) -> dict:
+        last = body["messages"][-1]
+        wanted = {"ada": 1, "bob": 2, "cy": 0}[name] if body.get("tools") and last["role"] != "tool" else 0
+        if not wanted:
+            return {"role": "assistant", "content": f"{name}: {last['content']}"}
+        # The ids of different workers may well be the same.
+        functions = [{"name": "look", "arguments": json.dumps({"by": name, "n": n})} for n in range(wanted)]
+        calls = [{"id": f"call_{n}", "type": "function", "function": f} for n, f in enumerate(functions)]
+        return {"role": "assistant", "content": None, "tool_calls": calls}
 
     def _words(self, body: dict) -> list[str]:
         system = body["messages"][0]["content"] if body["messages"][0]["role"] == "system" else ""
@@ -128,7 +151,7 @@ class Upstream:
         yield f"data: {json.dumps({**last, 'choices': []})}\n\ndata: [DONE]\n\n"
 
 
-MODELS = ("echo", "count", "stall", "silent", "cut", "e400", "e401", "e429", "e500")
+MODELS = ("echo", "count", "stall", "silent", "cut", "e400", "e401", "e429", "e500", *PEOPLE)
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +167,7 @@ def upstream(_upstream):
     upstream.seen.clear()
     upstream.left.clear()
     upstream.scripts.clear()
+    upstream.failing.clear()
     for event in (upstream.arrived, upstream.released, upstream.gone):
         event.clear()
     return upstream
@@ -175,24 +199,29 @@ def pool(upstream_url):
 
 @pytest.fixture
 def house(ledger, pool):
-    """`serve(...)` -> an endpoint whose champions are ready, with clients. Options are those of `Options`."""
+    """`serve(...)` -> an endpoint whose champions are ready, with clients. Options are those of `Options`; `plan` is
+    the workflow that answers every request to fugu-ultra."""
     from models.house import provider
 
     provider.register()
 
     @contextmanager
-    def serve(*, fugu=None, trinity=None, routers=None, load=None, **options):
+    def serve(*, fugu=None, trinity=None, routers=None, load=None, plan=None, **options):
         for model, target in (("fugu", fugu), ("trinity", trinity or fugu)):
             if target is not None:
                 registry.promote(ledger, model, target, "test")
         dispatcher = Dispatcher(ledger, pool, retry=RetryPolicy(tries=1))
-        parts = Parts(ledger, pool, dispatcher, load or (routers or {}).__getitem__)
-        options = {"heartbeat_s": 5.0, "poll_s": 0.02, **options}
+        conductor = no_conductor if plan is None else lambda: (FixedPolicy(plan), {})
+        parts = Parts(ledger, pool, dispatcher, load or (routers or {}).__getitem__, open_conductor=conductor)
+        options = {"heartbeat_s": 5.0, "poll_s": 0.02, "observe": False, **options}
         with running(create_app(parts, Options(**options))) as url:
             base = {"base_url": f"{url}/v1", "api_key": "none", "max_retries": 0, "timeout": 20}
             client, raw = openai.OpenAI(**base), openai.DefaultHttpxClient(base_url=url, timeout=20)
             deadline = time.monotonic() + 20
-            while fugu is not None and (ready := raw.get("/readyz")).status_code != 200:
+            while fugu is not None:
+                ready = raw.get("/readyz")
+                if ready.status_code == 200 and (plan is None or ready.json()["conductor"]):
+                    break
                 assert time.monotonic() < deadline, ready.text
                 time.sleep(0.005)
             yield SimpleNamespace(url=url, client=client, raw=raw, base=base)
@@ -200,6 +229,18 @@ def house(ledger, pool):
             client.close()
 
     return serve
+
+
+@pytest.fixture
+def plan(pool):
+    """Steps, each (worker, subtask, access) -> the plan as a conductor writes it."""
+
+    def write(*steps):
+        ordinals = [pool.names.index(worker) for worker, _, _ in steps]
+        lists = {"model_id": ordinals, "subtasks": [s for _, s, _ in steps], "access_list": [a for *_, a in steps]}
+        return "\n".join(f"{name} = {json.dumps(value)}" for name, value in lists.items())
+
+    return write
 
 
 @pytest.fixture

@@ -64,3 +64,14 @@ def test_those_who_stay_are_not_disturbed(house, upstream):
         leaves(here, upstream, {"model": "fugu", "fugu": {"allowed_workers": ["silent"]}})
         answer = here.client.chat.completions.create(model="fugu", messages=HELLO)
     assert answer.choices[0].message.content == "one two three"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_leaving_a_workflow_cancels_what_its_steps_have_under_way(house, upstream, ledger, plan, stream):
+    text = plan(("silent", "first", []), ("cy", "second", "all"))
+    with house(fugu=only("ada"), plan=text, heartbeat_s=0.02) as here:
+        leaves(here, upstream, {"model": "fugu-ultra", "stream": stream})
+        assert upstream.gone.wait(10)
+    row = recent_requests(ledger)[0]
+    assert (row["status"], row["http"]) == ("failed", 499) and spend(ledger)["maybe_paid"] == 1
+    assert [body["model"] for body in upstream.seen] == ["silent"]

@@ -1,0 +1,60 @@
+"""What `resume`, `replay` and `show` share: a conducted request's row, and what its calls may have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from models.conductor.request import Conducted, ConductRequest
+    from models.ledger.store import Ledger
+
+
+def open_request(id: str) -> tuple[Ledger, dict[str, Any], ConductRequest]:
+    """The ledger, the request's row, and what was asked. Raises NotFound, BadInput for one without a workflow."""
+    from deployments.migrations import upgrade
+    from models.conductor.request import ConductRequest
+    from models.errors import BadInput
+    from models.ledger.requests import get_request
+    from tasks.settings import open_ledger, settings
+
+    upgrade(settings().database)
+    ledger = open_ledger()
+    row = get_request(ledger, id)
+    if row.get("request") is None:
+        raise BadInput(f"the request {id!r} to {row.get('model')!r} has no workflow")
+    return ledger, row, ConductRequest.model_validate(row["request"])
+
+
+def body_of(row: Mapping[str, Any], conducted: Conducted) -> dict[str, Any]:
+    """The final body as the endpoint, or the batch, gives it."""
+    from deployments.endpoint.response import ULTRA, conducted_body
+    from tasks import batch
+
+    if row["model"] == ULTRA:
+        return conducted_body(row["id"], row["created"], conducted)
+    return batch.body_of(conducted)
+
+
+def text_of(body: Mapping[str, Any]) -> str:
+    """The answer in a final body, or what it waits for."""
+    message = body["choices"][0]["message"] if "choices" in body else {**body, "content": body["text"]}
+    calls = message.get("tool_calls") or ()
+    if calls:
+        lines = [f"{call['id']} {call['function']['name']}({call['function']['arguments']})" for call in calls]
+        return "\n".join(["waits for the client's tools:", *lines])
+    return str(message["content"] or "")
+
+
+def tell_maybe_paid(ledger: Ledger, scopes: list[str]) -> None:
+    """One line for each call that died in flight, on standard error."""
+    from models.ledger.accounts import maybe_paid
+
+    for scope in scopes:
+        for row in maybe_paid(ledger, scope):
+            worker, worst = row["worker"], row["worst_usd"]
+            started = f"{row['started_at']:%Y-%m-%d %H:%M:%S}"
+            line = f"maybe paid: {row['call_id'][:12]} try {row['attempt']} of {worker} in {scope}, {started} UTC"
+            typer.echo(f"{line}, at most ${worst:.6f}", err=True)

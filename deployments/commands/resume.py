@@ -1,0 +1,59 @@
+"""`fugu resume`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.commands.options import Home, PoolName
+
+if TYPE_CHECKING:
+    from models.conductor.request import Conducted, ConductRequest
+    from models.ledger.store import Ledger
+
+Id = Annotated[str, typer.Argument(help="The request's id, as the header X-Request-Id or the body's `id` says it.")]
+
+
+def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
+    """Go on with a request whose process died: what is settled is not paid again. With or without an endpoint."""
+    from deployments.commands.conducted import body_of, open_request, tell_maybe_paid, text_of
+    from models.errors import FuguError
+    from models.ledger.workflows import past
+    from tasks.batch import answered, end_request
+
+    ledger, row, request = open_request(id)
+    if row.get("body") is None:
+        try:
+            planned = f"{request.root}/0" in past(ledger, request.root).workflows and not request.recursive
+            conducted = asyncio.run(_answer(ledger, request, planned))
+        except FuguError as error:
+            end_request(ledger, id, {"status": "failed", "error": type(error).__name__})
+            raise
+        finally:
+            tell_maybe_paid(ledger, sorted({f"{request.root}/0", *past(ledger, request.root).workflows}))
+        changes: dict[str, Any] = {**answered(conducted), "http": 200, "body": body_of(row, conducted)}
+        changes["trace"] = {"request_id": id, **changes["trace"]}
+        row = end_request(ledger, id, changes)
+    typer.echo(text_of(row["body"]))
+
+
+async def _answer(ledger: Ledger, request: ConductRequest, planned: bool) -> Conducted:
+    """In this process, with its own dispatcher: calls that another one holds are waited for.
+
+    `planned`: all of it is, so that no conductor is needed.
+    """
+    from models.conductor.executor import Executor
+    from models.workers.dispatch import Dispatcher
+    from tasks.plan import TRIES, open_parts
+    from tasks.settings import open_pool, settings
+
+    here, pool = settings(), open_pool()
+    dispatcher = Dispatcher(ledger, pool, retry=TRIES, lease_s=here.lease_s)
+    executor = Executor(await open_parts(ledger, pool, dispatcher, None if planned else here.conductor))
+    try:
+        return await executor.open(request).answer()
+    finally:
+        await executor.close()
+        await dispatcher.close()

@@ -1,0 +1,137 @@
+"""Conducted requests as flow runs, beside the answers: no answer waits for Prefect (DESIGN, decision 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    from models.conductor.conducting import Conducting
+
+log = logging.getLogger(__name__)
+
+Show = Callable[["Conducting"], Awaitable[None]]
+
+QUIET = {
+    # A flow run is named after its question, and no prompt is ever logged here.
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # A request of its own, made while the loop stands still.
+    "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+}
+"""Settings of Prefect that are this process's own."""
+
+WAITING = 500
+"""Requests that wait to be shown; what comes beyond is answered without a flow run."""
+
+PAUSE_S = 2.0
+"""Between two looks at a server that does not answer."""
+
+CLOSE_S = 3.0
+"""How long flow runs may take to end when the endpoint stops: less than its supervisor waits."""
+
+
+class Observer:
+    """Shows up to `at_once` conductings at a time. Belongs to one event loop.
+
+    Where no Prefect server is named, or it does not answer, requests are answered all the same, and the log says so
+    once. `api_url`: of the server, `None` for none.
+    """
+
+    def __init__(self, at_once: int, api_url: str | None) -> None:
+        self._at_once, self._api_url = at_once, api_url
+        self._queue: asyncio.Queue[Conducting] = asyncio.Queue(WAITING)
+        self._task: asyncio.Task[None] | None = None
+        self._on, self._told = api_url is not None, ""
+
+    def watch(self, conducting: Conducting) -> None:
+        """Show this one, now or when it is its turn. Returns at once."""
+        if not self._on:
+            return
+        try:
+            self._queue.put_nowait(conducting)
+        except asyncio.QueueFull:
+            self._say("more requests than Prefect can show")
+
+    async def start(self) -> None:
+        """Import Prefect, which takes seconds, in a thread; then show what waits."""
+        if not self._on:
+            self._say("no Prefect server is named, or --no-observe says so")
+            return
+        try:
+            show = await asyncio.to_thread(_load)
+        except Exception as error:
+            self._on = False
+            self._say(f"Prefect cannot be imported: {error}")
+            return
+        self._task = asyncio.create_task(self._run(show))
+
+    async def close(self) -> None:
+        """Give the flow runs that are under way some seconds to end."""
+        self._on = False
+        if self._task is None:
+            return
+        ended = asyncio.create_task(self._queue.join())
+        seconds = 0.0 if self._told else CLOSE_S
+        await asyncio.wait([ended, self._task], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, self._task):
+            task.cancel()
+        await asyncio.wait([ended, self._task], timeout=1.0)
+
+    async def _run(self, show: Show) -> None:
+        # One client for all runs: a client of its own would cost each more than all the rest of it (0.14 s of CPU
+        # time a run, 0.07 s so, most of them certificates that a server on loopback has no use for).
+        from prefect.context import AsyncClientContext, SyncClientContext
+
+        with SyncClientContext():
+            async with AsyncClientContext(), httpx.AsyncClient(timeout=5) as http, asyncio.TaskGroup() as group:
+                for _ in range(self._at_once):
+                    group.create_task(self._work(show, http))
+
+    async def _work(self, show: Show, http: httpx.AsyncClient) -> None:
+        while True:
+            conducting = await self._queue.get()
+            try:
+                await self._reached(http)
+                await show(conducting)
+            except Exception as error:
+                self._say(f"{type(error).__name__}: {error}")
+            finally:
+                self._queue.task_done()
+
+    async def _reached(self, http: httpx.AsyncClient) -> None:
+        """Wait until the Prefect server answers: a flow run would wait for it long, and complain much."""
+        while True:
+            try:
+                up = (await http.get(f"{self._api_url}/health")).status_code < 500
+            except httpx.HTTPError:
+                up = False
+            if up:
+                self._told = ""
+                return
+            self._say(f"Prefect's server at {self._api_url} does not answer")
+            await asyncio.sleep(PAUSE_S)
+
+    def _say(self, reason: str) -> None:
+        """Once, until it changes."""
+        if reason != self._told:
+            log.warning("fugu-ultra requests are not shown: %s", reason)
+        self._told = reason
+
+
+def named_server() -> str | None:
+    """The API of the Prefect server that this process was told of."""
+    return os.environ.get("PREFECT_API_URL") or None
+
+
+def _load() -> Show:
+    os.environ.update(QUIET)
+    from flows.conduct import show
+
+    return show

@@ -1,0 +1,205 @@
+"""Conducted requests at work in this process: begun in the ledger, conducted, finished in the ledger, then answered.
+
+A client that goes away takes its request's work with it, unless it sent an `Idempotency-Key`: then the work goes on
+to its end, and whoever sends the key again joins it or reads what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.endpoint.problems import Problem, not_ready, problem_of
+from deployments.endpoint.request import ChatRequest
+from deployments.endpoint.response import ULTRA, conducted_body
+from models.conductor.conducting import Conducting
+from models.conductor.executor import Executor
+from models.conductor.request import Conducted, ConductRequest
+from models.errors import NotFound
+from models.ledger.journal import Journal
+from models.ledger.requests import Row, begin, finish, get_request
+from models.ledger.store import Ledger
+
+CLIENT_GONE = 499
+"""Nobody reads this status; the log and the ledger keep it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A conducted request as it came. `key` and `digest`: of its Idempotency-Key and its body.
+
+    `make` is called in a thread and gives the request to conduct.
+    """
+
+    id: str
+    key: str | None
+    digest: str
+    chat: ChatRequest
+    make: Callable[[], ConductRequest]
+
+
+class Work:
+    """The work of one request; several clients may wait for it."""
+
+    def __init__(self, wanted: Wanted, run: Callable[[Work], Any]) -> None:
+        self.wanted = wanted
+        self.begun: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[Row] = asyncio.create_task(run(self))
+        self._task.add_done_callback(_heard)
+        self._waiting = 0
+
+    def join(self) -> None:
+        """To be called by whoever is going to `wait`."""
+        self._waiting += 1
+
+    async def wait(self, timeout_s: float | None = None) -> Row | None:
+        """The finished row; `None` when it is not there within `timeout_s`. Raises what the work ended with."""
+        await asyncio.wait([self._task], timeout=timeout_s)
+        if self._task.cancelled():
+            raise not_ready("the endpoint is stopping")
+        return self._task.result() if self._task.done() else None
+
+    async def leave(self) -> None:
+        """The opposite of `join`: the work of a request without a key ends with the last who waits for it."""
+        self._waiting -= 1
+        if not self._waiting and self.wanted.key is None:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Cancel what is under way, and wait until it has let go of its upstream calls."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Works:
+    """All of them, by request id. `executor` raises Problem while nothing can be conducted; `watch` is told of each."""
+
+    def __init__(self, ledger: Ledger, executor: Callable[[], Executor], watch: Callable[[Conducting], object]) -> None:
+        self._ledger, self._executor, self._watch = ledger, executor, watch
+        self._journal = Journal(ledger)
+        self._running: dict[str, Work] = {}
+        self._closing = False
+
+    async def open(self, wanted: Wanted) -> Work:
+        """The work of this request, joined: the one that runs under its key, else a new one.
+
+        Raises Problem 409 where the key was sent with another request.
+        """
+        while (work := self._running.get(wanted.id)) is not None:
+            await asyncio.wait([work.begun])
+            if work.begun.exception() is None:
+                _check(work.begun.result(), wanted)
+                break
+        else:
+            work = self._running[wanted.id] = Work(wanted, self._run)
+        work.join()
+        return work
+
+    async def close(self) -> None:
+        """Stop them all. Their rows go on saying "running": the same key, or `fugu resume`, goes on with them."""
+        self._closing = True
+        await asyncio.gather(*(work.stop() for work in list(self._running.values())))
+        await self._journal.close()
+
+    async def _run(self, work: Work) -> Row:
+        try:
+            return await self._conducted(work)
+        finally:
+            # Before anybody hears of a failure: who asks again has to find a new work.
+            self._running.pop(work.wanted.id, None)
+            if not work.begun.done():
+                work.begun.set_exception(not_ready("the request has not begun"))
+                work.begun.exception()
+
+    async def _conducted(self, work: Work) -> Row:
+        wanted, started = work.wanted, time.monotonic()
+        row = None if wanted.key is None else await asyncio.to_thread(self._known, wanted)
+        if row is not None and row.get("body") is not None:
+            work.begun.set_result(row)
+            return row
+        executor = self._executor()
+        try:
+            row = await self._begin(wanted, row)
+            work.begun.set_result(row)
+            if row.get("body") is not None:  # another process was faster
+                return row
+            conducting = executor.open(ConductRequest.model_validate(row["request"]))
+            self._watch(conducting)
+            conducted = await conducting.answer()
+        except (Exception, asyncio.CancelledError) as error:
+            if work.begun.done() and not self._closing:
+                await self._finish(wanted.id, started, _failed(error))
+            raise
+        return await self._finish(wanted.id, started, _answered(row, conducted))
+
+    def _known(self, wanted: Wanted) -> Row | None:
+        """The row that an earlier request with this key began. Raises Problem where it asked for something else."""
+        try:
+            row = get_request(self._ledger, wanted.id)
+        except NotFound:
+            return None
+        return _check(row, wanted)
+
+    async def _begin(self, wanted: Wanted, known: Row | None) -> Row:
+        """The row, committed before anything is paid for the request."""
+        if known is not None:
+            return await self._journal.put(finish(wanted.id, {"status": "running"}))
+        request = await asyncio.to_thread(wanted.make)
+        row = {
+            "id": wanted.id,
+            "model": ULTRA,
+            "status": "running",
+            "http": None,
+            "created": int(time.time()),
+            "key": wanted.key,
+            "digest": wanted.digest,
+            "stream": wanted.chat.stream,
+            "user": wanted.chat.user,
+            "continues": request.continues,
+            "request": request.model_dump(mode="json"),
+            "body": None,
+        }
+        return _check(await self._journal.put(begin(self._ledger, row)), wanted)
+
+    async def _finish(self, id: str, started: float, changes: Row) -> Row:
+        seconds = round(time.monotonic() - started, 4)
+        return await self._journal.put(finish(id, {**changes, "seconds": seconds}))
+
+
+def _check(row: Row, wanted: Wanted) -> Row:
+    if row.get("digest") != wanted.digest:
+        message = "this Idempotency-Key was sent with another request"
+        raise Problem(409, message, code="idempotency_key_reused", param="Idempotency-Key")
+    return row
+
+
+def _failed(error: BaseException) -> Row:
+    status = problem_of(error).status if isinstance(error, Exception) else CLIENT_GONE
+    return {"status": "failed", "http": status, "error": type(error).__name__}
+
+
+def _answered(row: Row, conducted: Conducted) -> Row:
+    usages = (conducted.usage, conducted.orchestration)
+    done = {
+        "worker": conducted.worker,
+        "calls": conducted.calls,
+        "cost_usd": conducted.cost_usd,
+    }
+    return {
+        "status": "awaiting-tools" if conducted.finish_reason == "tool_calls" else "answered",
+        "http": 200,
+        "error": None,
+        "body": conducted_body(row["id"], row["created"], conducted),
+        "trace": {"request_id": row["id"], **done, **conducted.trace},
+        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "completion_tokens": sum(usage.completion_tokens for usage in usages),
+        **done,
+    }
+
+
+def _heard(task: asyncio.Task[Row]) -> None:
+    if not task.cancelled():
+        task.exception()  # where nobody waits any more, the row says it

@@ -1,0 +1,166 @@
+"""Conduct: a model writes a workflow for the question, its steps run as tasks, the last step answers.
+
+Seed 000, section 5. Prefect shows what happens; the executor does it (DESIGN, decision 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, tags
+from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
+from prefect.states import Cancelled
+from pydantic import Field
+
+from models.conductor.conducting import Conducting
+from models.conductor.execution import Execution
+from models.conductor.executor import Executor
+from models.conductor.request import ConductRequest, Limits, StepRecord
+from models.errors import FuguError
+from tasks.batch import answered, begin_request, end_request, request_id
+from tasks.page import tag_run, workflow_page
+from tasks.plan import open_parts
+from tasks.report import table
+from tasks.session import all_ended, open_session
+from tasks.step import SHOWN, label_of, plan_round, run_step
+
+AT_ONCE = 16
+"""Questions of a batch that are conducted, and shown, at a time."""
+
+
+@flow(name="conduct", flow_run_name="conduct {conductor}")
+async def conduct(
+    questions: list[str] = Field(description="what to ask"),
+    pool: str = "house",
+    conductor: str = Field("house", description="who writes the plans: house, a folder, worker:NAME, fixed:PATH"),
+    name: str = Field("", description="a new name asks again what was answered before"),
+    recursive: bool = Field(False, description="whether the conductor sees its answers and may plan again"),
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> list[str]:
+    """The answers, in the order of the questions. A run that was killed pays only for what is missing."""
+    async with open_session(pool, max_usd) as session:
+        parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
+        executor = Executor(parts)
+        content = {"pool": session.pool.fingerprint, "conductor": conductor, "name": name, "recursive": recursive}
+        allowed = tuple(worker.name for worker in session.pool.workers if not worker.is_recorded)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def answer(number: int, question: str) -> str:
+            request = ConductRequest(
+                id=request_id(question, number, content),
+                messages=({"role": "user", "content": question},),
+                allowed=allowed,
+                limits=Limits(depth=1),  # type: ignore[call-arg]
+                recursive=recursive,
+            )
+            async with gate:
+                return await _answered(executor, request)
+
+        try:
+            texts = await all_ended(*(answer(number, question) for number, question in enumerate(questions)))
+        finally:
+            await executor.close()
+        await table("answers", [{"question": q, "answer": a} for q, a in zip(questions, texts, strict=True)], "conduct")
+    return list(texts)
+
+
+async def _answered(executor: Executor, request: ConductRequest) -> str:
+    """One question to its answer, shown beside it."""
+    ledger = executor.ledger
+    await asyncio.to_thread(begin_request, ledger, request)
+    conducting = executor.open(request)
+    shown = asyncio.create_task(show(conducting))
+    try:
+        conducted = await conducting.answer()
+    except FuguError as error:
+        failed = {"status": "failed", "error": type(error).__name__}
+        await asyncio.to_thread(end_request, ledger, request.id, failed)
+        raise
+    finally:
+        await shown
+    await asyncio.to_thread(end_request, ledger, request.id, answered(conducted))
+    return conducted.text or ""
+
+
+async def show(conducting: Conducting) -> None:
+    """Show one request as a flow run: each round's plan, each step as a task.
+
+    To be run beside `conducting.answer()`, in the same event loop: it joins what that does and begins nothing. What
+    the request fails with is the run's state, not raised; what Prefect itself fails with is.
+    """
+    token = SHOWN.set(conducting)
+    earlier = conducting.request.continues
+    try:
+        with tags(*([f"continues:{earlier}"] if earlier else [])):
+            shown = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
+            await shown(conducting.request.id, _title(conducting.request), return_state=True)
+    finally:
+        SHOWN.reset(token)
+
+
+@flow(name="workflow", flow_run_name="{title}")
+async def workflow(request: str, title: str) -> Any:
+    """One conducted request: plan, steps, and where it goes on, another round. Its state is that of the answer."""
+    conducting = SHOWN.get()
+    planned: State[Any] = await plan_round(0, return_state=True)  # type: ignore[misc]
+    number = 0
+    while number < len(conducting.rounds):
+        await _shown(conducting.rounds[number], planned)
+        number += 1
+        if await conducting.round(number) is not None:
+            planned = await plan_round(number, wait_for=[planned], return_state=True)  # type: ignore[misc]
+    try:
+        conducted = await conducting.outcome()
+    except FuguError as error:
+        await workflow_page(title, conducting.rounds, None, f"{type(error).__name__}: {error}")
+        raise
+    await workflow_page(title, conducting.rounds, conducted)
+    if conducted is None:
+        return Cancelled(message="nobody waited for the answer any more")
+    if conducted.tool_calls:
+        await tag_run("awaiting-tools")
+    return conducted.finish_reason
+
+
+@lru_cache(maxsize=1)
+def _kept_in(folder: Path) -> Any:
+    """The flow, with its results in this folder: else each run asks the server where, while the loop stands still."""
+    return workflow.with_options(result_storage=folder)
+
+
+async def _shown(execution: Execution, planned: State[Any]) -> None:
+    """Each step as a task that follows those that it sees, so that the run's page draws the graph."""
+    shown: list[asyncio.Task[State[Any] | None]] = []
+    for index in range(len(execution.workers)):
+        shown.append(asyncio.create_task(_step(execution, index, planned, list(shown))))
+    await asyncio.gather(*shown)
+
+
+async def _step(
+    execution: Execution, index: int, planned: State[Any], shown: list[asyncio.Task[State[Any] | None]]
+) -> State[Any] | None:
+    """The step's task, once there is something to show: a step that never could be asked has none."""
+    sees = execution.records[index].sees
+    states = [await shown[seen] for seen in sees]
+    seen = await asyncio.gather(*(execution.step(other) for other in sees), return_exceptions=True)
+    if not all(isinstance(record, StepRecord) and record.state == "done" for record in seen):
+        return None
+    before = [planned, *(state for state in states if state is not None)]
+    meaning = await execution.meaning(index)
+    label = label_of(execution, index)
+    state: State[Any] = await run_step(  # type: ignore[misc]
+        meaning, label, execution.number, index, wait_for=before, return_state=True
+    )
+    return state
+
+
+def _title(request: ConductRequest) -> str:
+    """A short readable name: how the question begins."""
+    content = next((m.get("content") for m in reversed(request.messages) if m.get("role") == "user"), None)
+    texts = [part.get("text", "") for part in content] if isinstance(content, list) else [content or ""]
+    words = " ".join(" ".join(texts).split()) or request.id
+    return words if len(words) <= 60 else words[:59] + "…"

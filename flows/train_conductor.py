@@ -1,0 +1,193 @@
+"""Learn to conduct: a cold start on written workflows, a gate, GRPO on workflows that are really carried out.
+
+Seed 000, section 5.1: the reward is 0 for a plan that cannot be run, 0.5 for a wrong answer, 1 for a right one; the
+advantage is normalised within the plans of one question. The model is trained in a thread; every batch of its plans
+comes back to this flow, whose dispatcher asks the workers, so that nothing settled is paid twice. Started again after
+a kill, the training goes on from its last checkpoint.
+
+Not in the paper: the gate, without which a training may run for hours without a gradient, and the failure modes
+that are watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from models.conductor.gate import readiness
+from models.conductor.offers import exercises
+from models.conductor.practice import Exercise, Sample
+from models.conductor.trials import Stage
+from models.errors import BadInput, NotReady
+from models.ledger import epochs
+from models.workers.ask import Sampling
+from tasks.course import ConductorPreset, CoursePlan, CoursePreset, load_course
+from tasks.examined import training_artifacts
+from tasks.examples import cold_start_examples
+from tasks.learn import (
+    Bridge,
+    Student,
+    digest_of,
+    load_student,
+    prepare_conductor,
+    rehearsed,
+    train_student,
+    tune_student,
+)
+from tasks.plan import cards
+from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.report import table
+from tasks.session import Session, open_session
+from tasks.settings import settings
+
+REVISION = 1
+"""Part of a training's name: change the procedure, change the number."""
+
+GROUPS = 32
+"""Validation exercises of which groups are sampled, for the gate and for the failure modes."""
+
+GROUP = 8
+"""Plans of a group there: enough to see whether rewards differ (REFERENCE E5)."""
+
+
+@flow(name="train-conductor", flow_run_name="train conductor on {pool}")
+async def train_conductor(
+    pool: str = "house",
+    questions: str = HOUSE,
+    preset: CoursePreset = "house",
+    start: str = Field("", description="house, a folder, or a hub's name; empty: the preset's"),
+    seed: int = 0,
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> str:
+    """Returns the folder of the trained conductor, which FUGU_CONDUCTOR may name. Raises NotReady at the gate."""
+    plan = load_course(preset)
+    async with open_session(pool, max_usd) as session:
+        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation", "test")
+        folder = Path(await prepare_conductor(start or plan.start))
+        lesson = await _lesson(session, questions_of, plan, seed, folder)
+        try:
+            return await _learn(lesson, folder)
+        finally:
+            lesson.bridge.close()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What all stages of one training share. `home`: where it is kept."""
+
+    session: Session
+    questions: QuestionSet
+    plan: ConductorPreset
+    seed: int
+    cards: dict[str, str]
+    home: Path
+    bridge: Bridge
+
+    def exercises(self, split: str, count: int, seed: int) -> list[Exercise]:
+        """So many of a split, with the preset's offers."""
+        return exercises(
+            self.questions.split(split),
+            self.session.pool.names,
+            self.cards,
+            self.plan.offers.offers(),
+            count=count,
+            seed=seed,
+            max_steps=self.plan.max_steps,
+        )
+
+
+async def _lesson(
+    session: Session, questions_of: QuestionSet, plan: ConductorPreset, seed: int, folder: Path
+) -> Lesson:
+    known = await asyncio.to_thread(cards, session.ledger, session.pool)
+    if plan.offers.shuffled and not any(known.values()):
+        raise BadInput("shuffled workers are known by their cards, and nothing is measured yet: refresh-labels", "pool")
+    started = await asyncio.to_thread(digest_of, folder)
+    meaning = [REVISION, started, session.pool.fingerprint, questions_of.name, plan.model_dump(), known, seed]
+    name = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+    epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
+    stage = Stage(
+        questions={question.id: question for question in questions_of.questions},
+        revisions={worker.name: worker.revision for worker in session.pool.workers},
+        scope=f"measure:{epoch}",
+        ask=session.dispatcher.ask,
+        sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
+    )
+    home = settings().home / "conductors" / f"{session.pool.name}-{name}"
+    return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage))
+
+
+async def _learn(lesson: Lesson, folder: Path) -> str:
+    plan = lesson.plan
+    student = await asyncio.to_thread(load_student, folder, plan.prompt, plan.course.max_tokens, lesson.home)
+    _tell_where(student)
+    test = lesson.exercises("test", len(lesson.questions.split("test")), seed=0)
+    frozen = await rehearsed(student, test, lesson.bridge)
+    await _cold_start(lesson, student)
+    watched = lesson.exercises("validation", GROUPS, seed=0)
+    before = await _sampled(lesson, student, watched)
+    await _gate(before)
+    history = await _practise(lesson, student, plan.course, "grpo")
+    if plan.recursion is not None and plan.recursion.iterations:
+        history += await _practise(lesson, student, plan.recursion, "recursion")
+    trained = await asyncio.to_thread(student.save, "final")
+    after = await _sampled(lesson, student, watched)
+    examined = await rehearsed(student, test, lesson.bridge)
+    tasks_of = {question.id: question.task for question in lesson.questions.split("test")}
+    await training_artifacts(history, (before, after), (frozen, examined), tasks_of)
+    return str(trained)
+
+
+def _tell_where(student: Student) -> None:
+    device = student.model.device.type
+    where = "on the CPU, since there is no GPU here" if device == "cpu" else f"on {device}"
+    get_run_logger().info("the conductor is trained %s", where)
+
+
+async def _cold_start(lesson: Lesson, student: Student) -> None:
+    """Stage 0. A run that was killed after it takes what it made."""
+    plan, kept = lesson.plan.cold_start, lesson.home / "cold"
+    if not plan.examples:
+        return
+    if kept.is_dir():
+        made = await asyncio.to_thread(load_student, kept, student.prompt, student.max_tokens, lesson.home)
+        student.model = made.model
+        return
+    given = lesson.exercises("train", plan.examples, seed=lesson.seed)
+    examples = await cold_start_examples(
+        plan.plans_by, given, lesson.bridge.questions, lesson.session, lesson.bridge, student.prompt
+    )
+    loss = await tune_student(len(examples), student, examples, plan, lesson.seed)
+    get_run_logger().info("cold start: %d examples of %d exercises, loss %.3f", len(examples), len(given), loss)
+    await asyncio.to_thread(student.save, "cold")
+
+
+async def _sampled(lesson: Lesson, student: Student, watched: Sequence[Exercise]) -> list[Sample]:
+    temperature = lesson.plan.course.temperature
+    return await rehearsed(student, watched, lesson.bridge, times=GROUP, temperature=temperature)
+
+
+async def _gate(samples: Sequence[Sample]) -> None:
+    found = readiness(samples)
+    await table("conductor-gate", [vars(found)], found.line)
+    get_run_logger().info(found.line)
+    if not found.ready:
+        raise NotReady(found.line)
+
+
+async def _practise(lesson: Lesson, student: Student, plan: CoursePlan, name: str) -> list[dict[str, float]]:
+    """GRPO. In the recursion finetune every other exercise is a forced second round."""
+    from models.conductor.grpo import needs_adapters
+
+    course = plan.course(lesson.seed, adapters=needs_adapters(student.model))
+    given = lesson.exercises("train", course.exercises, seed=lesson.seed)
+    if name == "recursion":
+        given = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given)]
+    return await train_student(student, given, lesson.bridge, course, name)

@@ -1,0 +1,66 @@
+"""A batch's requests in the ledger: their ids come from what they ask, so that a run that was killed goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from models.conductor.request import Conducted, ConductRequest
+from models.ledger.requests import Row, begin, finish
+from models.ledger.store import Ledger
+
+MODEL = "conduct"
+
+
+def request_id(question: str, number: int, content: dict[str, Any]) -> str:
+    """Of the question with that number; `content`: what else makes it another request."""
+    text = json.dumps([question, number, content], sort_keys=True)
+    return f"conduct-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
+    """Keep the request before anything is paid for it."""
+    row = {
+        "id": request.id,
+        "model": MODEL,
+        "status": "running",
+        "created": int(time.time()),
+        "key": None,
+        "request": request.model_dump(mode="json"),
+        "body": None,
+    }
+    with ledger.transaction() as connection:
+        return begin(ledger, row)(connection, ledger.now(connection))
+
+
+def end_request(ledger: Ledger, id: str, changes: Row) -> Row:
+    """Keep what came of it; an answer that is there stays."""
+    with ledger.transaction() as connection:
+        return finish(id, changes)(connection, ledger.now(connection))
+
+
+def answered(conducted: Conducted) -> Row:
+    """What is kept of an answer to a batch's request."""
+    waits = conducted.finish_reason == "tool_calls"
+    return {
+        "status": "awaiting-tools" if waits else "answered",
+        "error": None,
+        "body": body_of(conducted),
+        "trace": conducted.trace,
+        "worker": conducted.worker,
+        "calls": conducted.calls,
+        "cost_usd": conducted.cost_usd,
+    }
+
+
+def body_of(conducted: Conducted) -> dict[str, Any]:
+    """The final body, made of the ledger's values alone."""
+    return {
+        "text": conducted.text,
+        "finish_reason": conducted.finish_reason,
+        "tool_calls": list(conducted.tool_calls),
+        "usage": conducted.usage.model_dump(),
+        "orchestration": conducted.orchestration.model_dump(),
+    }

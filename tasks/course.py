@@ -1,0 +1,98 @@
+"""The presets of `data/conductors.yaml`: how a conductor is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import BadFile
+from tasks.preset import QuestionCounts
+from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from models.conductor.grpo import Course
+    from models.conductor.offers import Offers
+
+CoursePreset = Literal["paper", "small", "house"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OffersPlan(_Value):
+    """`models.conductor.offers.Offers`."""
+
+    least: int = Field(1, gt=0)
+    most: int = Field(0, ge=0)
+    whole: float = Field(0.0, ge=0, le=1)
+    shuffled: bool = False
+
+    def offers(self) -> Offers:
+        from models.conductor.offers import Offers
+
+        return Offers(**self.model_dump())
+
+
+class ColdStartPlan(_Value):
+    """Stage 0: so many examples by `plans_by`, "" for none; then `models.conductor.sft.Tuning`'s settings."""
+
+    plans_by: str = ""
+    examples: int = Field(0, ge=0)
+    epochs: int = Field(1, gt=0)
+    batch: int = Field(8, gt=0)
+    learning_rate: float = Field(1e-5, gt=0)
+
+
+class CoursePlan(_Value):
+    """`models.conductor.grpo.Course`; `lora` is the rank of adapters where a GPU's memory asks for them."""
+
+    iterations: int = Field(ge=0)
+    questions: int = Field(4, gt=0)
+    group: int = Field(64, ge=2)
+    learning_rate: float = Field(1e-6, gt=0)
+    warm_up: float = Field(0.03, ge=0)
+    max_tokens: int = Field(1024, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    micro_batch: int = Field(0, ge=0)
+    lora: int = Field(0, ge=0)
+    vllm: bool = False
+    save_every: int = Field(10, gt=0)
+
+    def course(self, seed: int, *, adapters: bool) -> Course:
+        from models.conductor.grpo import Course
+
+        return Course(**self.model_dump() | {"seed": seed, "lora": self.lora if adapters else 0})
+
+
+class ConductorPreset(_Value):
+    """One entry of `data/conductors.yaml`."""
+
+    start: str
+    prompt: Literal["full", "compact", "carded"] = "full"
+    questions: QuestionCounts
+    max_steps: int = Field(5, gt=0)
+    offers: OffersPlan = OffersPlan(least=1, most=0, whole=0.0, shuffled=False)
+    cold_start: ColdStartPlan = ColdStartPlan(plans_by="", examples=0, epochs=1, batch=8, learning_rate=1e-5)
+    course: CoursePlan
+    recursion: CoursePlan | None = None
+    worker_max_tokens: int | None = Field(None, gt=0)
+    worker_temperature: float | None = Field(None, ge=0)
+
+
+def load_course(name: str) -> ConductorPreset:
+    """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
+    path = settings().data / "conductors.yaml"
+    try:
+        presets = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+    if name not in presets:
+        raise BadFile(path, f"no preset {name!r}; there are {', '.join(presets)}")
+    try:
+        return ConductorPreset.model_validate(presets[name])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadFile(path, f"{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,222 @@
+"""Learning to conduct: workflows carried out for a training that runs in a thread, and its stages."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from models.conductor.practice import Exercise, Outcome, Sample, Trial, rehearse
+from models.conductor.trials import Stage, carry_out
+from models.errors import FuguError, TransientError
+from models.grading.question import Question
+from tasks.course import ColdStartPlan
+from tasks.policies import RETRIED
+from tasks.report import Progress
+from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from models.conductor.grpo import Course
+    from models.conductor.policy import CheckpointPolicy
+
+HOUSE = "house"
+
+
+@dataclass
+class Student:
+    """A conductor in training: its model in memory, how it is asked, and where what comes of it is kept."""
+
+    model: Any
+    tokenizer: Any
+    prompt: str
+    max_tokens: int
+    folder: Path
+
+    def policy(self, temperature: float = 0.0) -> CheckpointPolicy:
+        """It as a writer of plans."""
+        from models.conductor.policy import CheckpointPolicy
+
+        limits: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": temperature}
+        return CheckpointPolicy(self.model, self.tokenizer, name="in training", prompt=self.prompt, **limits)
+
+    def save(self, name: str) -> Path:
+        """Write it to a folder of its own; the rename comes last, so a folder that is there is complete."""
+        from models.conductor.policy import describe
+
+        folder, partial = self.folder / name, self.folder / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self.model.save_pretrained(partial)
+        self.tokenizer.save_pretrained(partial)
+        describe(partial, self.prompt)
+        shutil.rmtree(folder, ignore_errors=True)
+        return partial.rename(folder)
+
+
+@dataclass
+class Batch:
+    """Workflows that are carried out together, and what has come of each so far."""
+
+    trials: Sequence[Trial]
+    stage: Stage
+    outcomes: list[Outcome | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.outcomes = [None] * len(self.trials)
+
+
+BATCH: ContextVar[Batch] = ContextVar("batch")
+
+
+@task(task_run_name="carry out {count} workflows", cache_policy=NO_CACHE, **RETRIED)
+async def carry_out_batch(count: int) -> None:
+    """One try of those that have no outcome yet.
+
+    A batch is one task, not one a step: in training a task's 5 to 12 ms would be more than many a step takes, and the
+    ledger alone is what a run that was killed goes on from.
+    """
+    batch = BATCH.get()
+    open_ = [i for i, outcome in enumerate(batch.outcomes) if outcome is None]
+    results = await asyncio.gather(*(carry_out(batch.trials[i], batch.stage) for i in open_), return_exceptions=True)
+    failures: list[BaseException] = []
+    for i, result in zip(open_, results, strict=True):
+        if isinstance(result, Outcome):
+            batch.outcomes[i] = result
+        else:
+            failures.append(result)
+    for failure in sorted(failures, key=lambda error: isinstance(error, TransientError)):
+        raise failure
+
+
+async def carried_out(trials: Sequence[Trial], stage: Stage) -> list[Outcome | None]:
+    """What came of each; `None` where a worker's outage outlasted the task's tries: that is no sample."""
+    if not trials:
+        return []
+    batch = Batch(trials, stage)
+    token = BATCH.set(batch)
+    try:
+        await carry_out_batch(len(trials))
+    except TransientError as error:
+        lost = sum(outcome is None for outcome in batch.outcomes)
+        get_run_logger().warning("%d of %d workflows met an outage and are no samples: %s", lost, len(trials), error)
+    finally:
+        BATCH.reset(token)
+    return batch.outcomes
+
+
+class Bridge:
+    """`Execute` for a thread: the workflows are carried out in the flow's own event loop."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._loop = stage, asyncio.get_running_loop()
+        self._closed = False
+        self._under_way: Future[Any] | None = None
+
+    @property
+    def questions(self) -> Mapping[str, Question]:
+        """By id."""
+        return self._stage.questions
+
+    def __call__(self, trials: Sequence[Trial]) -> list[Outcome | None]:
+        return self.wait(carried_out(trials, self._stage))
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Its result. Raises FuguError once the flow has ended: nobody waits for the training any more."""
+        if self._closed:
+            work.close()
+            raise FuguError("the flow that wanted this training has ended")
+        self._under_way = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._under_way.result()
+
+    def close(self) -> None:
+        """End the training at its next call."""
+        self._closed = True
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+
+async def rehearsed(
+    student: Student, exercises: Sequence[Exercise], bridge: Bridge, *, times: int = 1, temperature: float = 0.0
+) -> list[Sample]:
+    """Plans of the student as it stands, carried out."""
+    write = student.policy(temperature).write_many
+    return await asyncio.to_thread(rehearse, write, exercises, bridge, times=times)
+
+
+@task(task_run_name="prepare conductor {start}", cache_policy=NO_CACHE)
+async def prepare_conductor(start: str) -> str:
+    """The folder of the conductor to start from: the house's, made on first use, a folder, or a hub's snapshot."""
+    return str(await asyncio.to_thread(_folder_of, start))
+
+
+def _folder_of(start: str) -> Path:
+    if start == HOUSE:
+        from models.house import conductor
+
+        return conductor.make(settings().home)
+    from models.fugu.hub import local_folder
+
+    return local_folder(start)
+
+
+def digest_of(folder: Path) -> str:
+    """sha256 (hex) of a checkpoint's weights and tokenizer, by which a training knows what it started from."""
+    content = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json")]):
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    return content.hexdigest()
+
+
+def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Student:
+    """Slow: call it in a thread."""
+    from models.conductor.checkpoint import load
+
+    model, tokenizer = load(folder)
+    return Student(model, tokenizer, prompt, max_tokens, home)
+
+
+@task(task_run_name="cold start on {count} examples", cache_policy=NO_CACHE, cache_result_in_memory=False)
+async def tune_student(count: int, student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: int) -> float:
+    """Stage 0: supervised, on plans that scored 1. Returns the last loss."""
+    from models.conductor.sft import Tuning, tune
+
+    tuning = Tuning(plan.epochs, plan.batch, learning_rate=plan.learning_rate, seed=seed)
+    return await asyncio.to_thread(tune, student.model, student.tokenizer, examples, tuning)
+
+
+async def train_student(
+    student: Student, exercises: Sequence[Exercise], bridge: Bridge, course: Course, name: str
+) -> list[dict[str, float]]:
+    """Stage 1, or the recursion finetune, in a thread that comes back to this loop for every batch of workflows."""
+    from models.conductor.grpo import train
+
+    progress = await Progress.start(name, course.iterations)
+    logger = get_run_logger()
+
+    def report(iteration: int, figures: Any) -> None:
+        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in ("reward", "parsed", "mixed") if key in figures)
+        logger.info("%s: iteration %d of %d, %s", name, iteration, course.iterations, shown)
+        bridge.wait(progress.add(iteration - progress.done))
+
+    student.model, history = await asyncio.to_thread(
+        train,
+        student.model,
+        student.tokenizer,
+        exercises,
+        bridge,
+        course,
+        student.folder / name,
+        prompt=student.prompt,
+        report=report,
+    )
+    return history

@@ -1,0 +1,42 @@
+"""A workflow in Prefect's eyes: its plan and each of its steps as a task that joins what the executor does."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
+
+from models.conductor.conducting import Conducting
+from models.conductor.execution import Execution
+from tasks.policies import PAID, key_of
+
+SHOWN: ContextVar[Conducting] = ContextVar("shown")
+"""The conducting that the enclosing flow run shows."""
+
+
+@task(task_run_name="plan of round {round}", cache_policy=NO_CACHE)
+async def plan_round(round: int) -> str | None:
+    """Wait until the round is planned; its workflow's id, or nothing where the answer came without it."""
+    execution = await SHOWN.get().round(round)
+    return None if execution is None else execution.id
+
+
+@task(task_run_name="{label}", cache_key_fn=key_of("meaning"), **PAID)
+async def run_step(meaning: str, label: str, round: int, index: int) -> str | State[Any]:
+    """One try of the step, joined; what it came to, and the id of its last call: texts live in the ledger only."""
+    execution = SHOWN.get().rounds[round]
+    record = await execution.attempt(index)
+    if record.state == "passed over":
+        return Cancelled(message="not asked: a limit was reached, or the request was cancelled", name="PassedOver")
+    return f"{record.state} {record.call_ids[-1] if record.call_ids else ''}".strip()
+
+
+def label_of(execution: Execution, index: int) -> str:
+    """How a step is called: "step 2: coder – Count the letters"."""
+    record = execution.records[index]
+    subtask = " ".join(record.subtask.split())
+    return f"step {index + 1}: {record.worker} – {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"

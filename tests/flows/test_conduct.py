@@ -1,0 +1,219 @@
+"""Conducted requests in Prefect: the run reads as the plan, joins the executor, and pays for nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
+
+from flows.conduct import conduct, show
+from models.conductor.executor import Executor
+from models.conductor.policy import FixedPolicy
+from models.conductor.request import ConductParts, ConductRequest
+from models.conductor.toolcalls import continue_with
+from models.errors import NotFound, UpstreamUnavailable, WorkflowFailed
+from models.ledger.requests import record_request
+from models.workers.ask import Reply, Sampling
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool, Price, Worker
+from models.workers.retry import RetryPolicy
+from tasks.plan import open_parts
+from tasks.session import open_session
+from tasks.settings import open_ledger
+from tasks.step import run_step
+
+PLAN = """
+model_id = [0, 3, 0]
+subtasks = ["What is 17 * 24 + 5?", "Count the letters of Prefect", "Answer the user's question"]
+access_list = [[], [], ["all"]]
+"""
+QUESTION = "What is 17 * 24 + 5?"
+
+
+@pytest.fixture
+def fixed(home: Path) -> str:
+    (home / "plan.txt").write_text(PLAN)
+    return f"fixed:{home / 'plan.txt'}"
+
+
+async def runs_of(title: str, tasks: int) -> list:
+    """The flow runs of that name, oldest first, each with so many task runs: the server records those in batches."""
+    async with get_client() as client:
+        wanted = FlowRunFilter(name=FlowRunFilterName(any_=[title]))
+        runs = sorted(await client.read_flow_runs(flow_run_filter=wanted), key=lambda run: run.created)
+        found = []
+        for run in runs:
+            mine, deadline = [], time.monotonic() + 20
+            while len(mine) < tasks or not all(task.state and task.state.is_final() for task in mine):
+                assert time.monotonic() < deadline, [task.name for task in mine]
+                await asyncio.sleep(0.1)
+                mine = await client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}))
+            found.append((run, mine))
+        return found
+
+
+async def conducted(fixed: str, request: ConductRequest) -> str | None:
+    """One request as the endpoint does it: answered, and shown beside."""
+    async with open_session("house", 0.0) as session:
+        executor = Executor(await open_parts(session.ledger, session.pool, session.dispatcher, fixed))
+        conducting = executor.open(request)
+        shown = asyncio.create_task(show(conducting))
+        try:
+            return (await conducting.answer()).text
+        finally:
+            await shown
+            await executor.close()
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_batch_is_answered_kept_and_not_paid_again(home, paid, fixed):
+    answers = await conduct([QUESTION, QUESTION], conductor=fixed)
+    assert len(answers) == 2 and "413" in answers[0]
+    asked = len(paid.asked())
+    assert asked == 6
+    assert await conduct([QUESTION, QUESTION], conductor=fixed) == answers
+    assert len(paid.asked()) == asked
+    assert await conduct([QUESTION], conductor=fixed, name="again") and len(paid.asked()) == asked + 3
+
+
+def request(id: str, question: str, **changes) -> ConductRequest:
+    given = {"messages": ({"role": "user", "content": question},), "allowed": ("calc", "coder", "sage")}
+    return ConductRequest.model_validate({"id": id, **given, **changes})
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_the_run_reads_as_the_plan_and_its_page_shows_graph_table_and_answer(home, paid, fixed):
+    question = "What is 17 * 24 + 5? Say it twice."
+    text = await conducted(fixed, request("shown", question))
+    [(run, tasks)] = await runs_of(question, 4)
+    by_name = {task.name: task for task in tasks}
+    assert run.state.is_completed()
+    assert set(by_name) == {
+        "plan of round 0",
+        "step 1: calc – What is 17 * 24 + 5?",
+        "step 2: coder – Count the letters of Prefect",
+        "step 3: calc – Answer the user's question",
+    }
+    last = by_name["step 3: calc – Answer the user's question"]
+    upstream = {str(each.id) for each in last.task_inputs["wait_for"]}
+    assert upstream == {str(task.id) for task in tasks if task is not last}
+    async with get_client() as client:
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["workflow-graph"]))
+        )
+    [page] = [artifact.data for artifact in found if artifact.flow_run_id == run.id]
+    assert "graph TD" in page and "data:image/svg+xml" in page and "> Answer: 413" in page and "413" in (text or "")
+    assert "| 2 | coder | Count the letters of Prefect | – | done |" in page
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_second_run_of_the_same_request_is_read_from_the_cache_and_pays_nothing(home, paid, fixed):
+    question = "What is 17 * 24 + 5? Say it once more."
+    again = request("cached", question)
+    assert await conducted(fixed, again) == await conducted(fixed, again)
+    assert len(paid.asked()) == 3
+    (_, first), (_, second) = await runs_of(question, 4)
+    assert {task.state.name for task in first if task.name.startswith("step")} == {"Completed"}
+    assert {task.state.name for task in second if task.name.startswith("step")} == {"Cached"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_workflow_that_fails_or_is_cut_off_says_so_in_its_run(home, paid, fixed, monkeypatch):
+    monkeypatch.setattr("models.house.handler.complete", _refuse)
+    question = "What is 17 * 24 + 5? Nobody can."
+    with pytest.raises(WorkflowFailed):
+        await conducted(fixed, request("failed", question))
+    [(run, tasks)] = await runs_of(question, 3)
+    assert run.state.is_failed()
+    assert "step 1" in run.state.message
+    assert not any(task.name.startswith("step 3") for task in tasks)
+
+
+def _refuse(*_):
+    raise NotFound("nobody")
+
+
+class Caller:
+    """A sender whose first reply calls the client's tool; `faults` are raised before."""
+
+    def __init__(self, *faults: Exception) -> None:
+        self.faults, self.sent = list(faults), 0
+
+    async def complete(self, ask) -> Reply:
+        self.sent += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        wants = ask.sampling.tools and ask.messages[-1]["role"] != "tool"
+        return Reply(
+            worker=ask.worker, revision="1", text=None if wants else "seen", tool_calls=(call,) if wants else ()
+        )
+
+
+@asynccontextmanager
+async def executing(sender: Caller):
+    """An executor over one worker, which that sender stands for."""
+    ledger = open_ledger()
+    pool = Pool(name="p", workers=(Worker(name="w", model="openai/w", price=Price()),))
+    retry = RetryPolicy(tries=4, base_s=0.01, cap_s=0.01)
+    dispatcher = Dispatcher(ledger, pool, sender, retry=retry)
+    plan = 'model_id = [0, 0]\nsubtasks = ["look around", "tell"]\naccess_list = [[], [0]]'
+
+    async def rank(messages, allowed):
+        return allowed
+
+    executor = Executor(ConductParts(ledger, pool, dispatcher, FixedPolicy(plan), rank, retry=retry))
+    yield executor
+    await executor.close()
+    await dispatcher.close()
+    ledger.close()
+
+
+async def shown_beside(executor: Executor, request: ConductRequest):
+    record_request(executor.ledger, {"id": request.id, "request": request.model_dump(mode="json")})
+    conducting = executor.open(request)
+    shown = asyncio.create_task(show(conducting))
+    answer = await conducting.answer()
+    await shown
+    return answer
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_run_that_waits_for_tools_is_completed_and_tagged_and_the_next_one_names_it(home):
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    question = "What do you see?"
+    async with executing(Caller()) as executor:
+        given = {"allowed": ("w",), "sampling": Sampling(tools=(tool,))}
+        first = await shown_beside(executor, request("looking", question, **given))
+        for number in range(2):  # each of the two steps looks once
+            results = {first.tool_calls[0]["id"]: "a tree"}
+            going_on = await asyncio.to_thread(continue_with, executor.ledger, f"looking-{number}", results)
+            first = await shown_beside(executor, going_on)
+    assert first.text == "seen"
+    found = await runs_of(question, 2)
+    assert [run.state.is_completed() for run, _ in found] == [True] * 3
+    assert [sorted(run.tags) for run, _ in found] == [
+        ["awaiting-tools"],
+        ["awaiting-tools", "continues:looking"],
+        ["continues:looking-0"],
+    ]
+    names = [sorted(task.name for task in tasks if task.name.startswith("step")) for _, tasks in found]
+    assert names == [["step 1: w – look around"], *[["step 1: w – look around", "step 2: w – tell"]] * 2]
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_transient_failure_is_a_retry_in_the_run_and_one_more_try_in_the_ledger(home, monkeypatch):
+    monkeypatch.setattr(run_step, "retry_delay_seconds", [0.01, 0.01, 0.01])
+    question = "Is it away?"
+    sender = Caller(*[UpstreamUnavailable("away")] * 2)
+    async with executing(sender) as executor:
+        answer = await shown_beside(executor, request("away", question, allowed=("w",)))
+    assert (answer.text, sender.sent) == ("seen", 4)
+    [(run, tasks)] = await runs_of(question, 3)
+    assert run.state.is_completed()
+    assert {task.state.name for task in tasks} == {"Completed"}
