@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +17,11 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
+from models.conductor.sft import Row, batched, fit
 from models.house import text
-
-log = logging.getLogger(__name__)
+from models.house.qwen import fresh, one_thread, train_tokenizer
 
 REVISION = 1
 """Part of every recipe's digest: change the procedure, change the number."""
@@ -107,102 +105,17 @@ def _fraction(path: Path) -> float:
 
 def _make(folder: Path, recipe: Recipe, report: Callable[[float], None]) -> None:
     lines = text.corpus(recipe.seed, recipe.lines)
-    tokenizer = _train_tokenizer(lines, recipe.vocabulary)
+    tokenizer = train_tokenizer(lines, recipe.vocabulary)
     # The caller's own random state stays as it was: a flow's other draws must not depend on the cache.
-    with torch.random.fork_rng(), _one_thread():
+    with torch.random.fork_rng(), one_thread():
         torch.manual_seed(recipe.seed)
-        model = Qwen3ForCausalLM(_config(recipe))
-        _pretrain(model, tokenizer, lines, recipe, report)
+        model = fresh(recipe)
+        fit(model, list(batched(_rows(tokenizer, lines, recipe.length), recipe.batch)), recipe.learning_rate, report)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """At this size a second thread gains nothing (measured), and labelling runs beside it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _config(recipe: Recipe) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=recipe.vocabulary,
-        hidden_size=recipe.width,
-        intermediate_size=recipe.inner,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.key_value_heads,
-        head_dim=recipe.width // recipe.heads,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-
-
-def _train_tokenizer(lines: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        # Single digits, as in Qwen: numbers of different length then look different.
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(lines, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
-
-
-def _pretrain(
-    model: Qwen3ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    lines: list[str],
-    recipe: Recipe,
-    report: Callable[[float], None],
-) -> None:
-    """Next-token prediction, AdamW with warm-up and a linear decay; one pass."""
-    steps = max(1, len(lines) // recipe.batch)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / (0.05 * steps + 1), 1.0 - step / (steps + 1))
-    )
-    model.train()
-    for step, (tokens, mask) in enumerate(_batches(tokenizer, lines, recipe)):
-        labels = tokens.masked_fill(mask == 0, -100)
-        loss = model(input_ids=tokens, attention_mask=mask, labels=labels).loss
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 20 == 0 or step == steps - 1:
-            log.info("house backbone: step %d of %d, loss %.2f", step + 1, steps, float(loss.detach()))
-            report((step + 1) / steps)
-    model.eval()
-
-
-def _batches(
-    tokenizer: PreTrainedTokenizerFast, lines: list[str], recipe: Recipe
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of similar length, in random order: little of a step is spent on padding."""
-    ids = [ids[: recipe.length] for ids in tokenizer(lines)["input_ids"]]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    batches = [order[i : i + recipe.batch] for i in range(0, len(order) - recipe.batch + 1, recipe.batch)]
-    for index in torch.randperm(len(batches)).tolist():
-        rows = [ids[i] for i in batches[index]]
-        longest = max(len(row) for row in rows)
-        tokens = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros_like(tokens)
-        for place, row in enumerate(rows):
-            tokens[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
-        yield tokens, mask
+def _rows(tokenizer: PreTrainedTokenizerFast, lines: list[str], length: int) -> list[Row]:
+    """Every token carries a loss."""
+    return [(ids[:length], 0) for ids in tokenizer(lines)["input_ids"]]

@@ -1,4 +1,8 @@
-"""What a worker is asked to do, read from OpenAI messages as an LLM would read them."""
+"""What a worker is asked to do, read from OpenAI messages as an LLM would read them.
+
+Besides plain conversations and the roles' prompts it knows a workflow's step: "Step 2, your subtask: ..." after the
+steps that it may see. Its question is the subtask where that poses a problem of its own, else the conversation's.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.house.workers.reading import read_alone
+
 Role = Literal["SOLVER", "THINKER", "VERIFIER"]
 
 _ROLE = re.compile(r"\b(SOLVER|THINKER|VERIFIER)\b")
@@ -14,13 +20,18 @@ _THOUGHT = re.compile(r"<reference_thought_\d+>(.*?)</reference_thought_\d+>", r
 _SUGGESTION = re.compile(r"<suggestion>(.*?)</suggestion>", re.DOTALL)
 _PROPOSED = re.compile(r"<proposed_reply>(.*?)</proposed_reply>", re.DOTALL)
 _ANSWER = re.compile(r"answer:\s*(.+)", re.IGNORECASE)
+_STEP = re.compile(r"Step \d+, (your )?subtask: (.*)", re.DOTALL)
+_MEMORY = ("Tool results known from earlier in this conversation:", "Earlier subtask of yours:")
 
 
 @dataclass(frozen=True)
 class Brief:
+    """`thoughts` are earlier replies; `asked` says of each which subtask it replies to ("" where it was none)."""
+
     role: Role
     question: str
     thoughts: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     proposed: str = ""
 
 
@@ -34,18 +45,37 @@ def text_of(content: Any) -> str:
 
 
 def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:
-    """The role and its material from the system messages, the question from the last user message."""
+    """The role and its material from the system messages, the question from the last user message or the subtask."""
     system = "\n".join(text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer"))
-    asked = [text_of(m.get("content")) for m in messages if m.get("role") == "user"]
     named = _ROLE.search(system)
     role: Role = named.group(1) if named else "SOLVER"  # type: ignore[assignment]
     proposed = _PROPOSED.search(system)
+    thoughts = tuple(found.strip() for found in _THOUGHT.findall(system))
+    question, steps = _conversation(messages)
     return Brief(
         role=role,
-        question=asked[-1] if asked else "",
-        thoughts=tuple(found.strip() for found in _THOUGHT.findall(system)),
+        question=question,
+        thoughts=thoughts + tuple(reply for _, reply in steps),
+        asked=("",) * len(thoughts) + tuple(subtask for subtask, _ in steps),
         proposed=proposed.group(1).strip() if proposed else "",
     )
+
+
+def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[str, str]]]:
+    """What is asked, and every visible step's subtask and reply."""
+    question, own, earlier = "", "", None
+    steps = []
+    for message in messages:
+        text, role = text_of(message.get("content")), message.get("role")
+        if role == "assistant" and earlier is not None:
+            steps.append((earlier, text.strip()))
+        elif role == "user" and (step := _STEP.match(text)):
+            own, earlier = (step.group(2), None) if step.group(1) else (own, step.group(2))
+            continue
+        elif role == "user" and not text.startswith(_MEMORY):
+            question = text
+        earlier = None
+    return own if read_alone(own) is not None else question, steps
 
 
 def final_answer(reply: str) -> str | None:

@@ -82,6 +82,11 @@ def _animals(text: str) -> Problem | None:
 _SHELVES: tuple[Callable[[str], Problem | None], ...] = (_geography, _chemistry, _books, _history, _planets, _animals)
 
 
+def names_something(text: str) -> bool:
+    """Whether the text mentions anything that the almanac knows by name."""
+    return any(names.search(text) for names in (_COUNTRY, _CAPITAL, _ELEMENT, _WORK, _EVENT, _YOUNG))
+
+
 def read(text: str) -> Problem | None:
     """The fact that the text asks for, or `None`."""
     return next((problem for shelf in _SHELVES if (problem := shelf(text)) is not None), None)

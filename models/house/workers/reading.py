@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from models.house.workers import algebra, arithmetic, dates, facts, lists, measures, snippets, two_hop, words
@@ -18,6 +19,8 @@ _READERS = (
     arithmetic.read,
 )
 _REMEMBERED = 8192
+_REFERENCE = re.compile(r"\b(?:steps? \d|results?\b|previous\b|earlier\b|question\b)", re.IGNORECASE)
+_CONCRETE = re.compile(r"\d|\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)|“[^”]+”|\w, \w+(?:,|,? and) \w")
 
 
 def read_single(text: str) -> Problem | None:
@@ -29,3 +32,15 @@ def read_single(text: str) -> Problem | None:
 def read(text: str) -> Problem | TwoHop | None:
     """What the text asks for, or `None` where nothing in it is recognised."""
     return two_hop.read(text, read_single) or read_single(text)
+
+
+def read_alone(text: str) -> Problem | TwoHop | None:
+    """What a subtask asks for by itself; `None` where it leans on the question or on another step's result.
+
+    "Find the capital of the country first." names no country: only the question does.
+    """
+    if _REFERENCE.search(text):
+        return None
+    if _CONCRETE.search(text) or facts.names_something(text):
+        return read(text)
+    return None

@@ -12,7 +12,7 @@ from models.house.workers.brief import Brief, final_answer, read_brief
 from models.house.workers.noise import Noise
 from models.house.workers.problem import Problem, TwoHop
 from models.house.workers.profiles import PROFILES, competence
-from models.house.workers.reading import read
+from models.house.workers.reading import read, read_alone
 
 
 def answer(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None = None) -> str:
@@ -57,7 +57,7 @@ def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> 
 
 def _solve_two(worker: str, problem: TwoHop, brief: Brief, noise: Noise) -> str:
     """One step a reply: the first result if no thought holds it yet, else the rest of the question."""
-    value = _found(problem.phrase, brief.thoughts)
+    value = _found(problem, brief)
     if value is not None:
         return _solve(worker, problem.then(value), brief, noise)
     if (result := _work_out(worker, problem.first, noise)) is not None:
@@ -67,10 +67,16 @@ def _solve_two(worker: str, problem: TwoHop, brief: Brief, noise: Noise) -> str:
     return _solve(worker, None, brief, noise)
 
 
-def _found(phrase: str, thoughts: Sequence[str]) -> str | None:
-    """The value that the latest thought that speaks of `phrase` gives it."""
-    stated = re.compile(re.escape(phrase) + r" is (.+?)\.(?=\s|$)", re.IGNORECASE)
-    return next((found.group(1) for thought in reversed(thoughts) if (found := stated.search(thought))), None)
+def _found(problem: TwoHop, brief: Brief) -> str | None:
+    """The first result in the latest thought that states it, or that answers a subtask which asks for just this."""
+    stated = re.compile(re.escape(problem.phrase) + r" is (.+?)\.(?=\s|$)", re.IGNORECASE)
+    for subtask, thought in zip(reversed(brief.asked), reversed(brief.thoughts), strict=True):
+        if found := stated.search(thought):
+            return found.group(1)
+        own = read_alone(subtask)
+        if isinstance(own, Problem) and own.kind == problem.first.kind:
+            return final_answer(thought)
+    return None
 
 
 def _verify(worker: str, problem: Problem | TwoHop | None, brief: Brief, noise: Noise) -> str:
@@ -92,7 +98,7 @@ def _agree(own: str, proposed: str) -> bool:
 
 def _advise(worker: str, problem: Problem | TwoHop | None, brief: Brief) -> str:
     if isinstance(problem, TwoHop):
-        known = _found(problem.phrase, brief.thoughts)
+        known = _found(problem, brief)
         step = problem.first.kind if known is None else problem.second_kind
         words = f"Find {problem.phrase} first" if known is None else f"Use that {problem.phrase} is {known}"
         return _suggest(f"{words}; this step is about: {step.replace('_', ' ')}.", "SOLVER")

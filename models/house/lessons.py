@@ -1,0 +1,102 @@
+"""Written workflows for exercises of the house: a cold start for any conductor, whoever is offered under what number.
+
+Plans of one and two steps by the workers that are offered are carried out; the best become examples. So what they
+teach of the workers, the workers' replies have shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from random import Random
+
+from models.conductor.policy import PROMPTS
+from models.conductor.practice import Execute, Exercise, Outcome, Trial
+from models.conductor.sft import Example
+from models.conductor.workflow import Workflow
+from models.grading.grade import grade
+from models.grading.question import Question
+from models.house.plans import one_step, two_steps, written
+from models.house.rehearsal import WORKERS, replies, score
+from models.workers.ask import seed_for
+
+DRAWS = 3
+"""How often a plan is carried out, each time with another chance of the workers: luck alone teaches nothing."""
+
+_GOOD = 0.6
+"""The least mean score of a plan that is taught."""
+
+_PAIRS = 16
+"""Random two-step plans an exercise, where no single step does."""
+
+
+def directly(questions: Sequence[Question]) -> Execute:
+    """Carries workflows out in this process: unpaid, unrecorded, and without outages."""
+    known = {question.id: question for question in questions}
+
+    def execute(trials: Sequence[Trial]) -> list[Outcome | None]:
+        return [_carried_out(trial, known[trial.exercise.question]) for trial in trials]
+
+    return execute
+
+
+def _carried_out(trial: Trial, question: Question) -> Outcome:
+    exercise = trial.exercise
+    previous = exercise.request.previous or ""
+    seed = seed_for(question.id, exercise.replicate)
+    answer = replies(trial.workflow, question, seed, exercise.workers)[-1] if trial.workflow.steps else previous
+    return Outcome(grade(question, answer).score, answer)
+
+
+def lessons(
+    exercises: Sequence[Exercise], questions: Mapping[str, Question], prompt: str, seed: int
+) -> Iterator[Example]:
+    """An example for each exercise for which a good plan was found; `prompt`: one of `PROMPTS`."""
+    for number, exercise in enumerate(exercises):
+        rng = Random(f"lessons/{seed}/{number}")
+        plans = _best(rng, exercise, questions[exercise.question])
+        if plans:
+            asked = PROMPTS[prompt](exercise.request)
+            yield Example(asked if isinstance(asked, str) else tuple(asked), written(rng.choice(plans)))
+
+
+def _best(rng: Random, exercise: Exercise, question: Question) -> list[Workflow]:
+    """The plans with the highest mean score; of two steps only where no single one is any good."""
+    kind = _kind(question)
+    offered = [ordinal for ordinal, allowed in enumerate(exercise.allowed) if allowed]
+    single = [one_step(kind, ordinal, rng) for ordinal in offered]
+    if found := _highest(single, lambda plan: mean_score(plan, question, exercise.workers)):
+        return found
+    pairs = list(product(offered, offered))
+    double = [two_steps(kind, *pair, rng) for pair in rng.sample(pairs, min(_PAIRS, len(pairs)))]
+    return _highest(double, lambda plan: mean_score(plan, question, exercise.workers))
+
+
+def _highest(plans: Sequence[Workflow], worth: Callable[[Workflow], float]) -> list[Workflow]:
+    scores = [worth(plan) for plan in plans]
+    best = max(scores, default=0.0)
+    return [plan for plan, score in zip(plans, scores, strict=True) if score == best >= _GOOD]
+
+
+def mean_score(plan: Workflow, question: Question, workers: Sequence[str] = WORKERS, draws: int = DRAWS) -> float:
+    """What the plan scores over so many draws of the workers' chance."""
+    return sum(score(plan, question, seed_for(question.id, draw), workers) for draw in range(draws)) / draws
+
+
+def best_workflow(question: Question, draws: int = DRAWS) -> float:
+    """The highest mean score of all plans of at most two steps, by trying each."""
+    kind, everyone = _kind(question), range(len(WORKERS))
+    plans = [one_step(kind, ordinal) for ordinal in everyone]
+    plans += [two_steps(kind, *pair) for pair in product(everyone, everyone)]
+    return max(mean_score(plan, question, draws=draws) for plan in plans)
+
+
+def single_scores(question: Question, draws: int = DRAWS) -> list[float]:
+    """What each worker scores by itself, in the pool's order."""
+    kind = _kind(question)
+    return [mean_score(one_step(kind, ordinal), question, draws=draws) for ordinal in range(len(WORKERS))]
+
+
+def _kind(question: Question) -> str:
+    """What names its wordings; a question from elsewhere has none, and gets the general ones."""
+    return question.tags[0] if question.tags else ""

@@ -1,0 +1,29 @@
+"""Workflows carried out by the house's workers in this process: unpaid, unrecorded, for training and examination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.conductor.context import Done, messages_for
+from models.conductor.workflow import Workflow
+from models.grading.grade import grade
+from models.grading.question import Question
+from models.house.workers import answer
+from models.house.workers.profiles import PROFILES
+
+WORKERS = tuple(PROFILES)
+"""By ordinal, as in the house's pool."""
+
+
+def replies(plan: Workflow, question: Question, seed: int | None, workers: Sequence[str] = WORKERS) -> list[str]:
+    """Every step's reply, in order; each step sees what its access list allows. `seed` is that of every ask."""
+    done: dict[int, Done] = {}
+    for index, step in enumerate(plan.steps):
+        messages = messages_for(question.messages, plan, index, done)
+        done[index] = Done(index=index, subtask=step.subtask, reply=answer(workers[step.model], messages, seed))
+    return [done[index].reply for index in sorted(done)]
+
+
+def score(plan: Workflow, question: Question, seed: int | None, workers: Sequence[str] = WORKERS) -> float:
+    """What the last step's reply is worth (0 to 1)."""
+    return grade(question, replies(plan, question, seed, workers)[-1]).score if plan.steps else 0.0

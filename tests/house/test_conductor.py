@@ -1,0 +1,170 @@
+"""The house conductor: the pipeline that makes it, at a tiny size, and the one that is shipped."""
+
+import json
+from random import Random
+
+import pytest
+
+from models.conductor.policy import PlanRequest
+from models.conductor.prompt import Card
+from models.conductor.workflow import Step, Workflow, lint, parse
+from models.house import conductor
+from models.house.examination import ALL, alone, best_of_two_steps, masks, sit
+from models.house.plans import SINGLE_HOP, TWO_HOP, two_steps, written
+from models.house.provider import COUNTER
+from models.house.questions import KINDS
+from models.house.rehearsal import WORKERS, replies, score
+from models.house.workers.reading import read_alone
+from tasks.settings import PROJECT
+
+SHIPPED = PROJECT / "data" / "conductor"
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+# Written workflows
+
+
+def test_every_kind_of_question_has_subtasks():
+    assert set(TWO_HOP) == {kind.name for kind in KINDS["two_hop"]}
+    assert set(SINGLE_HOP) == {kind.name for family, kinds in KINDS.items() if family != "two_hop" for kind in kinds}
+
+
+def test_no_written_subtask_poses_a_problem_of_its_own():
+    texts = {text for texts in SINGLE_HOP.values() for text in texts}
+    texts |= {text for both in TWO_HOP.values() for texts in both for text in texts}
+    texts |= {step.subtask for seed in range(20) for step in two_steps("sum", 0, 1, Random(seed)).steps}
+    assert [text for text in texts if read_alone(text) is not None] == []
+
+
+def test_a_written_plan_reads_back_as_itself_and_is_legal():
+    for seed in range(50):
+        plan = two_steps("capital_length", 4, 2, Random(seed))
+        assert parse(written(plan)) == plan and lint(plan, allowed=[True] * 6) == ()
+    assert parse(written(Workflow(steps=()))) == Workflow(steps=())
+
+
+# Rehearsals
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return conductor.questions(conductor.DEFAULT, test=330, unseen=100)
+
+
+@pytest.fixture(scope="module")
+def test_split(held_out):
+    return [question for question in held_out if question.split == "test"]
+
+
+def test_a_rehearsal_shows_a_step_what_its_access_list_allows_and_counts_no_call(monkeypatch, tmp_path, test_split):
+    monkeypatch.setenv(COUNTER, str(tmp_path / "asked"))
+    question = next(question for question in test_split if "capital_length" in question.tags)
+    plan = two_steps("capital_length", WORKERS.index("atlas"), WORKERS.index("lingua"))
+    blind = Workflow(steps=(plan.steps[0], Step(model=plan.steps[1].model, subtask=plan.steps[1].subtask, access=())))
+    assert score(plan, question, None) == 1.0
+    assert replies(blind, question, None)[0] == replies(plan, question, None)[0]
+    assert score(blind, question, None) == 0.0
+    assert not (tmp_path / "asked").exists()
+
+
+def test_some_plan_of_two_steps_solves_what_no_worker_solves_alone(test_split):
+    two_hop = [question for question in test_split if "two-hop" in question.tags][:40]
+    assert max(max(alone(question)) for question in two_hop) == 0.0
+    assert mean(best_of_two_steps(question) for question in two_hop) > 0.9
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return list(conductor.rehearsed(conductor.questions(conductor.TINY), conductor.TINY))
+
+
+def test_what_it_learns_from_is_seeded(examples):
+    first = list(conductor.rehearsed(conductor.questions(conductor.TINY)[:20], conductor.TINY))
+    assert first == examples[: len(first)]
+
+
+def test_what_it_learns_from_is_legal_for_what_is_offered(examples):
+    for example in examples:
+        models, steps = example.prompt.rsplit("models: ", 1)[1].split("\n")[:2]
+        offered = {int(ordinal) for ordinal in models.split()}
+        plan = parse(example.completion)
+        allowed = [ordinal in offered for ordinal in range(max(offered) + 1)]
+        assert lint(plan, allowed=allowed, accepting="previous: " in example.prompt) == ()
+        assert len(plan.steps) <= int(steps.removeprefix("steps: "))
+
+
+def test_it_learns_short_plans_for_single_hops_and_to_accept_right_answers(examples):
+    lengths = [len(parse(example.completion).steps) for example in examples]
+    assert lengths.count(1) > 2 * lengths.count(2) > 0
+    rounds = [parse(example.completion).steps == () for example in examples if "previous: " in example.prompt]
+    assert 0.3 < mean(rounds) < 0.9
+    assert mean(rounds) * len(rounds) == lengths.count(0)
+
+
+def test_no_worker_is_named_to_it(examples):
+    assert not any(f"{name} " in example.prompt for example in examples for name in ("lingua", "atlas", "coder"))
+
+
+# Made from nothing
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    told = []
+    folder = conductor.make(tmp_path_factory.mktemp("conductor"), conductor.TINY, told.append)
+    assert told[-1] == 1.0
+    return folder
+
+
+def test_a_tiny_one_is_made_in_seconds_and_writes_plans(tiny, test_split):
+    recipe = json.loads((tiny / "recipe.json").read_text())
+    assert recipe["digest"] == conductor.TINY.digest
+    sat = sit(conductor.load(tiny), test_split[:64])
+    assert mean(each.plan is not None for each in sat) > 0.5
+
+
+# The shipped one
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return conductor.load(SHIPPED)
+
+
+def test_the_shipped_one_is_what_its_recipe_says_and_small():
+    recipe = json.loads((SHIPPED / "recipe.json").read_text())
+    assert recipe["digest"] == conductor.DEFAULT.digest, "the procedure changed: make it again"
+    assert recipe["command"] == conductor.COMMAND
+    assert all(path.stat().st_size < 5_000_000 for path in SHIPPED.iterdir())
+    assert {path.suffix for path in SHIPPED.iterdir()} == {".json", ".safetensors"}
+
+
+def test_its_plans_are_legal_and_beat_every_worker_on_two_hops(shipped, held_out):
+    sat = sit(shipped, [question for question in held_out if question.split != "train"])
+    assert mean(each.plan is not None for each in sat) >= 0.99, [each.fault for each in sat if each.fault]
+    seen = [each for each in sat if each.question.split == "test"]
+    two = [each for each in seen if "two-hop" in each.question.tags]
+    one = [each for each in seen if "two-hop" not in each.question.tags]
+    assert len(two) >= 90 and mean(each.score for each in two) >= 0.75
+    assert mean(len(each.plan.steps) == 1 for each in one if each.plan) > 0.95
+    best_single = max(mean(scores) for scores in zip(*(alone(each.question) for each in one), strict=True))
+    assert mean(each.score for each in one) > best_single + 0.2
+
+
+def test_it_keeps_to_who_may_be_asked(shipped, test_split):
+    sat = sit(shipped, test_split[:200], masks(200, seed=1))
+    assert mean(each.plan is not None for each in sat) >= 0.97, [each.fault for each in sat if each.fault]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Hello!", "Write me a poem about autumn leaves.", "((((", "日本の首都はどこですか", "x" * 5000, "models: 9\n"],
+)
+async def test_any_text_gets_a_plan(shipped, text):
+    cards = tuple(Card(ordinal=ordinal, text="") for ordinal in ALL)
+    plan = parse(await shipped.write(PlanRequest(({"role": "user", "content": text},), cards)))
+    assert isinstance(plan, Workflow) and lint(plan, allowed=[True] * 6) == ()
