@@ -3,8 +3,8 @@
 Source: TRINITY (arXiv 2512.04695): the final-norm hidden state at token −2 feeds a linear head. The last
 token is therefore dropped before the forward, and the vocabulary matrix is never loaded. Encoders are a
 documented departure: the mean of their last states over all tokens. What does not depend on a candidate is
-computed once per text and kept, within a bound in bytes: the state of an unadapted text, and the states below
-a layer.
+computed once per text and kept, within a bound in bytes: the state of an unadapted text, the states below a
+layer, and (`resumed`) the keys and values of conversations that go on.
 """
 
 from __future__ import annotations
@@ -12,30 +12,36 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from cachetools import LRUCache
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.errors import BadInput
 from models.fugu import svf
-from models.fugu.decoder import Decoder, Map, runs_by_hand
+from models.fugu.batches import Memo, batches
+from models.fugu.decoder import Decoder, runs_by_hand
 from models.fugu.hub import local_folder
+from models.fugu.loading import kind_of, load_model
+from models.fugu.prefixes import Prefixes, past_of, prefix_of
+from models.fugu.scaling import Scaling
 
 Features = NDArray[np.float32]
 
 MEMO_BYTES = 1 << 28
 """Bound of the states that a backbone remembers: at width 256 and 50 tokens some 5,000 texts under `late`."""
 
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
-"""Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, width 256)."""
+PREFIX_BYTES = 1 << 29
+"""Bound of the conversations whose keys and values are kept: some 2,300 tokens of Qwen3-0.6B in float32."""
+
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
+"""Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, widths 256 and 1,024)."""
 
 
 def share_cores(parts: int) -> None:
@@ -60,10 +66,11 @@ class Backbone:
         revision: str | None = None,
         cache: Path | None = None,
         memo_bytes: int = MEMO_BYTES,
+        prefix_bytes: int = PREFIX_BYTES,
     ) -> None:
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
         self.source, self.revision = source, revision
-        self.kind: Literal["causal", "encoder"] = _kind(model.config)
+        self.kind: Literal["causal", "encoder"] = kind_of(model.config)
         by_hand = self.kind == "causal" and runs_by_hand(model.config)
         self.decoder = Decoder(model) if by_hand else None
         self.width: int = model.config.hidden_size
@@ -71,7 +78,8 @@ class Backbone:
         self._cache = cache
         self._factors: dict[str, svf.Factors] = {}
         self._factoring = threading.Lock()
-        self._memo = _Memo(memo_bytes)
+        self._memo = Memo(memo_bytes)
+        self._prefixes = Prefixes(prefix_bytes)
 
     @classmethod
     def load(
@@ -83,12 +91,14 @@ class Backbone:
         dtype: torch.dtype | None = None,
         cache: Path | None = None,
         memo_bytes: int = MEMO_BYTES,
+        prefix_bytes: int = PREFIX_BYTES,
     ) -> Backbone:
         """A folder, or a hub name at `revision`.
 
-        `cache`: where factorisations are kept; `memo_bytes`: bound of the states that are remembered. By default
-        float32 on the CPU, bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that
-        name, the weights are no safetensors, or the model is an encoder-decoder.
+        `cache`: where factorisations are kept; `memo_bytes`: bound of the states that are remembered,
+        `prefix_bytes`: of the keys and values that are kept of conversations. By default float32 on the CPU,
+        bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the weights
+        are no safetensors, or the model is an encoder-decoder.
         """
         from transformers import AutoConfig, AutoTokenizer
 
@@ -99,12 +109,12 @@ class Backbone:
             if AutoConfig.from_pretrained(folder).is_encoder_decoder:
                 raise BadInput(f"{path_or_name} is an encoder-decoder; a causal LM or an encoder is needed", "backbone")
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = _load_model(folder, dtype)
+            model = load_model(folder, dtype)
         except (OSError, ValueError) as error:
             raise BadInput(f"{path_or_name} cannot be loaded as a backbone: {error}", "backbone") from None
         model = model.to(device).eval().requires_grad_(False)
         source = str(folder.resolve() if Path(path_or_name).is_dir() else path_or_name)
-        return cls(model, tokenizer, folder, source, revision, cache, memo_bytes)
+        return cls(model, tokenizer, folder, source, revision, cache, memo_bytes, prefix_bytes)
 
     @cached_property
     def digest(self) -> str:
@@ -134,16 +144,53 @@ class Backbone:
             return np.zeros((0, self.width), np.float32)
         return np.stack([state.numpy() for state in self._remembered("feature", texts, self._states)])
 
-    def hidden(self, texts: Sequence[str], maps: Mapping[str, Map], first_layer: int) -> Tensor:
-        """The states of `texts` under adapted matrices, [B, width] float32, differentiable through `maps`.
+    def hidden(
+        self, texts: Sequence[str], scaling: Scaling | None = None, owners: Sequence[int] | None = None
+    ) -> Tensor:
+        """The states of `texts` under scaled matrices, [B, width] float32, differentiable in the gains.
 
-        `first_layer`: the lowest layer that `maps` touches (0 with the embedding). What lies below is shared,
-        and so is the work for equal texts.
+        `owners`: whose each text is, of the scaling's candidates (default: the first's). What lies below the
+        lowest scaled matrix is shared by all of them, and so is the work for equal texts of one candidate.
         """
-        if not maps:
+        if scaling is None or not len(texts):
             return torch.from_numpy(self.features(texts)).to(self.device)
-        place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        return self._adapted(list(place), maps, first_layer)[[place[text] for text in texts]]
+        first = {text: index for index, text in reversed(list(enumerate(texts)))}
+        wanted = list(zip(texts, owners if owners is not None else [0] * len(texts), strict=True))
+        # A text's candidates stand side by side: what is common to them is computed once a batch.
+        rows = sorted(dict.fromkeys(wanted), key=lambda row: (first[row[0]], row[1]))
+        place = {row: index for index, row in enumerate(rows)}
+        return self._scaled(rows, scaling)[[place[row] for row in wanted]]
+
+    @torch.no_grad()
+    def resumed(self, texts: Sequence[str], scaling: Scaling | None, owner: str) -> Tensor:
+        """`hidden` of one candidate, where only what follows the longest known prefix of tokens is computed.
+
+        `owner` names the candidate's offsets: what is computed under them is kept for the next turn.
+        """
+        if not self.resumes or not len(texts):
+            return self.hidden(texts, scaling)
+        decoder, maps, ids = self._by_hand(), {} if scaling is None else scaling.maps(), self._tokens(texts)
+        prefixes = [self._prefixes.longest(owner, row.numpy()) for row in ids]
+        known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
+
+        def run(chosen: list[int]) -> Tensor:
+            new, read = self._padded([ids[i][known[i] :] for i in chosen])
+            past = past_of([prefixes[i] for i in chosen], self.device)
+            states, seen = decoder.resume(decoder.embed(new, maps), read, maps, past)
+            before = max(known[i] for i in chosen)
+            for row, i in enumerate(chosen):
+                self._prefixes.keep(owner, prefix_of(ids[i].numpy(), seen, row, before - known[i]))
+            return states
+
+        return self._in_batches([len(row) - n for row, n in zip(ids, known, strict=True)], run)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a conversation's next turn is computed from the last one's keys and values.
+
+        In float32 alone: the two ways of computing differ by rounding, in bfloat16 by more than 1e-3.
+        """
+        return self.decoder is not None and self.model.dtype == torch.float32
 
     def factors(self, name: str) -> tuple[svf.Factors, Tensor | None]:
         """A matrix's factors and its bias; computed once a process, and once at all with a cache folder."""
@@ -153,13 +200,22 @@ class Backbone:
                 self._factors[name] = svf.factor(module.weight, self._cache)
         return self._factors[name], getattr(module, "bias", None)
 
-    def _adapted(self, texts: Sequence[str], maps: Mapping[str, Map], first: int) -> Tensor:
-        decoder = self._by_hand()
-        if first == 0:
-            ids = self._tokens(texts)
-            return self._in_batches(ids, lambda ids, read: decoder.upper(decoder.embed(ids, maps), read, maps, 0))
-        lower = self._remembered(f"layer {first}", texts, lambda missing: self._lower(missing, first))
-        return self._in_batches(lower, lambda states, read: decoder.upper(states, read, maps, first))
+    def _scaled(self, rows: Sequence[tuple[str, int]], scaling: Scaling) -> Tensor:
+        decoder, first, embeds = self._by_hand(), scaling.first_layer, scaling.embeds
+        texts = list(dict.fromkeys(text for text, _ in rows))
+        inputs = dict(zip(texts, self._tokens(texts) if first == 0 else self._below(first, texts), strict=True))
+
+        def run(chosen: list[int]) -> Tensor:
+            here = {text: index for index, text in enumerate(dict.fromkeys(rows[i][0] for i in chosen))}
+            given, last = self._padded([inputs[text] for text in here])
+            shared = len(here) < len(chosen)
+            which = torch.tensor([here[rows[i][0]] for i in chosen], device=self.device)
+            owners = torch.tensor([rows[i][1] for i in chosen], device=self.device)
+            maps = scaling.maps(owners if scaling.count > 1 else None, which if shared else None)
+            states = decoder.embed(given, maps) if first == 0 else given
+            return decoder.upper(states, last[which], maps, first, which if shared and not embeds else None)
+
+        return self._in_batches([len(inputs[text]) for text, _ in rows], run)
 
     def _by_hand(self) -> Decoder:
         if self.decoder is None:
@@ -182,8 +238,11 @@ class Backbone:
 
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> list[Tensor]:
-        states = self._in_batches(self._tokens(texts), self._plain).cpu()
-        return [state.clone() for state in states]
+        ids = self._tokens(texts)
+        states = self._in_batches(
+            [len(row) for row in ids], lambda some: self._plain(*self._padded([ids[i] for i in some]))
+        )
+        return [state.clone() for state in states.cpu()]
 
     def _plain(self, ids: Tensor, read: Tensor) -> Tensor:
         if self.decoder is not None:
@@ -194,29 +253,36 @@ class Backbone:
             return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return states[torch.arange(len(ids), device=ids.device), read]
 
+    def _below(self, layer: int, texts: Sequence[str]) -> list[Tensor]:
+        """The unadapted states [T, width] at the input of `layer`."""
+        return self._remembered(f"layer {layer}", texts, lambda missing: self._lower(missing, layer))
+
     @torch.no_grad()
     def _lower(self, texts: Sequence[str], end: int) -> list[Tensor]:
         decoder, ids = self._by_hand(), self._tokens(texts)
         lower: list[Tensor] = [torch.empty(0)] * len(ids)
-        for chosen in _batches([len(row) for row in ids], self._batch_tokens):
-            batch = pad_sequence([ids[i] for i in chosen], batch_first=True).to(self.device)
-            for i, states in zip(chosen, decoder.lower(decoder.embed(batch, {}), {}, 0, end), strict=True):
+        for chosen in batches([len(row) for row in ids], self._batch_tokens):
+            batch, _ = self._padded([ids[i] for i in chosen])
+            for i, states in zip(chosen, decoder.lower(decoder.embed(batch, {}), end), strict=True):
                 lower[i] = states[: len(ids[i])].clone()
         return lower
 
-    def _in_batches(self, rows: Sequence[Tensor], run: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """`run(padded [b, T, …], last positions [b]) -> [b, width]` over batches of like length, in order."""
+    def _in_batches(self, lengths: Sequence[int], run: Callable[[list[int]], Tensor]) -> Tensor:
+        """`run(indices [b]) -> [b, width]` over batches of like length, in order, float32."""
         order, results = [], []
-        for chosen in _batches([len(row) for row in rows], self._batch_tokens):
-            batch = pad_sequence([rows[i] for i in chosen], batch_first=True).to(self.device)
-            read = torch.tensor([len(rows[i]) - 1 for i in chosen], device=self.device)
-            results.append(run(batch, read).float())
+        for chosen in batches(lengths, self._batch_tokens):
+            results.append(run(chosen).float())
             order += chosen
         return torch.cat(results)[torch.tensor(order, device=self.device).argsort()]
 
+    def _padded(self, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Rows as one batch [b, T, …], and their last positions [b]."""
+        batch = pad_sequence(list(rows), batch_first=True).to(self.device)
+        return batch, torch.tensor([len(row) - 1 for row in rows], device=self.device)
+
     @property
     def _batch_tokens(self) -> int:
-        return _BATCH_TOKENS.get(self.device.type, 4096)
+        return _BATCH_TOKENS.get(self.device.type, 2048)
 
     def _remembered(
         self, what: str, texts: Sequence[str], compute: Callable[[Sequence[str]], list[Tensor]]
@@ -228,59 +294,3 @@ class Backbone:
             known[text] = state
             self._memo.put((what, text), state)
         return [state for state in (known[text] for text in texts) if state is not None]
-
-
-class _Memo:
-    """The most recently used tensors, at most `limit` bytes of them."""
-
-    def __init__(self, limit: int) -> None:
-        self._kept: LRUCache[tuple[str, str], Tensor] = LRUCache(limit, getsizeof=lambda tensor: tensor.nbytes)
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, str]) -> Tensor | None:
-        with self._lock:
-            return self._kept.get(key)
-
-    def put(self, key: tuple[str, str], tensor: Tensor) -> None:
-        with self._lock:
-            if tensor.nbytes <= self._kept.maxsize:
-                self._kept[key] = tensor
-
-
-def _batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices in batches: at most `tokens` with padding, the shortest at least 3/4 of the longest."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[batch[0]] if batch else 0
-        if batch and ((len(batch) + 1) * longest > tokens or 4 * lengths[index] < 3 * longest):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _load_model(folder: Path, dtype: torch.dtype) -> Any:
-    """The model without its output matrix. Raises ValueError where weights that are read are not in the files."""
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # the weights are there in a second, and every log would show the bar
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns of the output matrix, which is left out on purpose
-    try:
-        model, found = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True)
-    finally:
-        logging.set_verbosity(before)
-    missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))  # no pooler is read
-    if missing:
-        raise ValueError(f"the files hold no {', '.join(missing[:3])}")
-    return model
-
-
-def _kind(config: Any) -> Literal["causal", "encoder"]:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    architecture = (config.architectures or [""])[0]
-    causal = architecture.endswith(("ForCausalLM", "LMHeadModel"))
-    return "encoder" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not causal else "causal"

@@ -1,18 +1,22 @@
 """The layers of a Qwen- or Llama-style decoder, run by hand, so that nothing needless is computed.
 
-Three things the model's own forward does not offer: single matrices may be replaced by a function (`maps`)
-for one call alone, a run may start above the first layer, and in the last layer only the position that is
-read is computed. Texts are padded on the right: under causal attention no earlier position sees the padding.
+What the model's own forward does not offer: single matrices may be replaced by a function (`maps`) for one call
+alone, a run may start above the first layer or after tokens whose keys and values are known, and in the last
+layer only the position that is read is computed. Texts are padded on the right: under causal attention no earlier
+position sees the padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from models.fugu.products import Product
 
 Map = Callable[[Tensor], Tensor]
 """Stands in for a matrix: [..., n] -> [..., m] for a linear one, token ids -> [..., d] for the embedding."""
@@ -29,7 +33,14 @@ LAYER_MATRICES = (
 )
 """The seven matrices of a layer, in `state_dict` order."""
 
+INPUT_MATRICES = LAYER_MATRICES[:3]
+"""Those that read a layer's input."""
+
 _TYPES = ("llama", "qwen2", "qwen3")
+
+Seen = tuple[Tensor, Tensor]
+"""What later tokens need of earlier ones, in one layer: keys and values, [B, P, heads, head]. In the last layer the
+values are the layer's normed input [B, P, d]: only one position mixes them, which is cheaper than making values."""
 
 
 def runs_by_hand(config: Any) -> bool:
@@ -38,11 +49,36 @@ def runs_by_hand(config: Any) -> bool:
     return config.model_type in _TYPES and all(kind == "full_attention" for kind in layer_types)
 
 
+@dataclass(frozen=True)
+class Past:
+    """The earlier tokens of each text, by layer, padded on the left. `lengths` [B]: how many there are of each."""
+
+    seen: Sequence[Seen]
+    lengths: Tensor
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The tokens of a run: rotations [1 or B, T, 1, head], and what each may see ([B, T, P + T]; None: causal)."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+    seen: Sequence[Seen]
+
+    def join(self, index: int, keys: Tensor, values: Tensor) -> Seen:
+        """Keys and values of layer `index`, the earlier tokens' first."""
+        if not self.seen:
+            return keys, values
+        return torch.cat((self.seen[index][0], keys), 1), torch.cat((self.seen[index][1], values), 1)
+
+
 class Decoder:
     """Runs the layers of `model` (the base model, without its output matrix)."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._products: dict[str, Product] = {}
         self.layer_count: int = len(model.layers)
         self.tied = bool(model.config.tie_word_embeddings)
 
@@ -55,81 +91,128 @@ class Decoder:
         rows: Tensor = maps.get(EMBEDDING, self._model.embed_tokens)(ids)
         return rows
 
-    def lower(self, states: Tensor, maps: Mapping[str, Map], first: int, end: int) -> Tensor:
-        """States [B, T, d] at the input of layer `first` -> those at the input of layer `end`."""
-        rope = self._rope(states)
-        for index in range(first, end):
-            states = self._layer(index, states, rope, None, maps)
+    def lower(self, states: Tensor, end: int) -> Tensor:
+        """States [B, T, d] at the input of layer 0 -> those at the input of layer `end`, unadapted."""
+        span = self._span(states, None)
+        for index in range(end):
+            states, _ = self._layer(index, states, span, {})
         return states
 
-    def upper(self, states: Tensor, read: Tensor, maps: Mapping[str, Map], first: int) -> Tensor:
-        """States at the input of layer `first` -> final-norm states [B, d] at the positions `read` [B]."""
-        last = self.layer_count - 1
-        states = self.lower(states, maps, first, last)
-        state = self._layer(last, states, self._rope(states), read, maps)
-        normed: Tensor = self._model.norm(state[:, 0])
-        return normed
+    def upper(
+        self, states: Tensor, read: Tensor, maps: Mapping[str, Map], first: int, rows: Tensor | None = None
+    ) -> Tensor:
+        """States at the input of layer `first` -> final-norm states [B, d] at the positions `read` [B].
 
-    def _rope(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        positions = torch.arange(states.shape[1], device=states.device)[None]
+        `rows` [B]: which of the given states each result goes on from, where the maps of layer `first` make
+        several results of one (`Scaling.maps`).
+        """
+        return self._run(states, read, maps, self._span(states, None), first, rows)[0]
+
+    def resume(self, states: Tensor, read: Tensor, maps: Mapping[str, Map], past: Past) -> tuple[Tensor, list[Seen]]:
+        """`upper` from layer 0 for tokens that follow `past`; with it what their followers need of each layer."""
+        return self._run(states, read, maps, self._span(states, past), 0, None)
+
+    def _run(
+        self, states: Tensor, read: Tensor, maps: Mapping[str, Map], span: _Span, first: int, rows: Tensor | None
+    ) -> tuple[Tensor, list[Seen]]:
+        last, known = self.layer_count - 1, []
+        for index in range(first, last):
+            states, seen = self._layer(index, states, span, maps, rows if index == first else None)
+            known.append(seen)
+        state, seen = self._last_layer(states, read, span, maps)
+        normed: Tensor = self._model.norm(state)
+        return normed, [*known, seen]
+
+    def _span(self, states: Tensor, past: Past | None) -> _Span:
+        new = torch.arange(states.shape[1], device=states.device)
+        mask, positions = None, new[None]
+        if past is not None and past.seen:
+            before = past.seen[0][0].shape[1]
+            positions = past.lengths[:, None] + new
+            old = torch.arange(before, device=new.device) >= before - past.lengths[:, None]
+            causal = (new <= new[:, None]).expand(len(states), -1, -1)
+            mask = torch.cat((old[:, None].expand(-1, len(new), -1), causal), -1)
         cos, sin = self._model.rotary_emb(states, positions)
-        return cos[:, None], sin[:, None]
+        half = sin.shape[-1] // 2
+        sin = torch.cat((-sin[..., :half], sin[..., half:]), -1)  # the sign of the half that is rotated
+        return _Span(cos[:, :, None], sin[:, :, None], mask, past.seen if past is not None else ())
 
     def _layer(
-        self,
-        index: int,
-        states: Tensor,
-        rope: tuple[Tensor, Tensor],
-        read: Tensor | None,
-        maps: Mapping[str, Map],
-    ) -> Tensor:
-        """One layer at all positions, or with `read` [B] at that one alone (over the keys of all): [B, 1, d]."""
-        layer = self._model.layers[index]
-
-        def apply(name: str, x: Tensor) -> Tensor:
-            result: Tensor = (maps.get(f"layers.{index}.{name}") or layer.get_submodule(name))(x)
-            return result
-
+        self, index: int, states: Tensor, span: _Span, maps: Mapping[str, Map], rows: Tensor | None = None
+    ) -> tuple[Tensor, Seen]:
+        """One layer at all positions."""
+        layer, apply = self._model.layers[index], self._matrices(index, maps)
+        attention = layer.self_attn
         normed = layer.input_layernorm(states)
-        if read is None:
-            attended = self._attend(layer.self_attn, apply, normed, normed, rope, rope, None)
-        else:
-            rows = torch.arange(len(read), device=read.device)
-            states = states[rows, read][:, None]
-            mask = torch.arange(normed.shape[1], device=read.device)[None] <= read[:, None]
-            query_rope = (rope[0][0, 0, read][:, None, None], rope[1][0, 0, read][:, None, None])
-            query = normed[rows, read][:, None]
-            attended = self._attend(layer.self_attn, apply, query, normed, query_rope, rope, mask[:, None, None])
-        states = states + attended
-        normed = layer.post_attention_layernorm(states)
-        gated = layer.mlp.act_fn(apply("mlp.gate_proj", normed)) * apply("mlp.up_proj", normed)
-        return states + apply("mlp.down_proj", gated)
-
-    @staticmethod
-    def _attend(
-        attention: Any,
-        apply: Callable[[str, Tensor], Tensor],
-        query: Tensor,
-        normed: Tensor,
-        query_rope: tuple[Tensor, Tensor],
-        rope: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-    ) -> Tensor:
-        def heads(name: str, x: Tensor, norm: str | None = None) -> Tensor:
-            x = apply(f"self_attn.{name}", x).unflatten(-1, (-1, attention.head_dim))
-            if norm is not None and hasattr(attention, norm):
-                x = getattr(attention, norm)(x)
-            return x.transpose(1, 2)
-
-        q = _rotate(heads("q_proj", query, "q_norm"), *query_rope)
-        k = _rotate(heads("k_proj", normed, "k_norm"), *rope)
-        v = heads("v_proj", normed)
+        queries = _heads(attention, apply, "q_proj", "q_norm", normed, span.cos, span.sin)
+        keys = _heads(attention, apply, "k_proj", "k_norm", normed, span.cos, span.sin)
+        values = apply("self_attn.v_proj", normed).unflatten(-1, (-1, attention.head_dim))
+        keys, values = span.join(index, keys, values)
         mixed = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=attention.scaling, enable_gqa=True
+            queries.transpose(1, 2),
+            keys.transpose(1, 2),
+            values.transpose(1, 2),
+            attn_mask=None if span.mask is None else span.mask[:, None],
+            is_causal=span.mask is None,
+            scale=attention.scaling,
+            enable_gqa=True,
         )
-        return apply("self_attn.o_proj", mixed.transpose(1, 2).flatten(-2))
+        states = states if rows is None else states[rows]
+        states = states + apply("self_attn.o_proj", mixed.transpose(1, 2).flatten(-2))
+        return _feed_forward(layer, apply, states), (keys, values)
+
+    def _last_layer(self, states: Tensor, read: Tensor, span: _Span, maps: Mapping[str, Map]) -> tuple[Tensor, Seen]:
+        """The last layer at the position `read` [B] of each text alone, over the keys of all: [B, d].
+
+        Mixing is linear, so the normed inputs are mixed, and of the mixture alone values are made.
+        """
+        index = self.layer_count - 1
+        layer, apply = self._model.layers[index], self._matrices(index, maps)
+        attention, rows = layer.self_attn, torch.arange(len(read), device=read.device)
+        normed = layer.input_layernorm(states)
+        at = rows if len(span.cos) > 1 else torch.zeros_like(rows)
+        query = _heads(attention, apply, "q_proj", "q_norm", normed[rows, read], span.cos[at, read], span.sin[at, read])
+        keys = _heads(attention, apply, "k_proj", "k_norm", normed, span.cos, span.sin)
+        keys, inputs = span.join(index, keys, normed)
+        grouped = query.unflatten(1, (keys.shape[2], -1))  # [B, key heads, queries of each, head]
+        scores = grouped @ keys.permute(0, 2, 3, 1) * attention.scaling
+        if span.mask is None:
+            hidden = torch.arange(keys.shape[1], device=read.device) > read[:, None]
+        else:
+            hidden = ~span.mask[rows, read]
+        shares = scores.masked_fill(hidden[:, None, None], -torch.inf).float().softmax(-1).to(scores.dtype)
+        values = apply("self_attn.v_proj", shares.flatten(1, 2) @ inputs)
+        values = values.unflatten(1, grouped.shape[1:3]).unflatten(-1, (keys.shape[2], -1))
+        own = values.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)  # each query's own key head
+        state = states[rows, read] + apply("self_attn.o_proj", own.flatten(1))
+        return _feed_forward(layer, apply, state), (keys, inputs)
+
+    def _matrices(self, index: int, maps: Mapping[str, Map]) -> Callable[[str, Tensor], Tensor]:
+        def apply(name: str, x: Tensor) -> Tensor:
+            name = f"layers.{index}.{name}"
+            return (maps.get(name) or self._product(name))(x)
+
+        return apply
+
+    def _product(self, name: str) -> Product:
+        if name not in self._products:
+            module = self._model.get_submodule(name)
+            self._products[name] = Product(module.weight, module.bias)
+        return self._products[name]
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _heads(
+    attention: Any, apply: Callable[[str, Tensor], Tensor], name: str, norm: str, x: Tensor, cos: Tensor, sin: Tensor
+) -> Tensor:
+    """Queries or keys [..., heads, head], normed where the model norms them, rotated to their positions."""
+    x = apply(f"self_attn.{name}", x).unflatten(-1, (-1, attention.head_dim))
+    if hasattr(attention, norm):
+        x = getattr(attention, norm)(x)
     half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin
+    return torch.addcmul(x * cos, torch.cat((x[..., half:], x[..., :half]), dim=-1), sin)
+
+
+def _feed_forward(layer: Any, apply: Callable[[str, Tensor], Tensor], states: Tensor) -> Tensor:
+    normed = layer.post_attention_layernorm(states)
+    gated = layer.mlp.act_fn(apply("mlp.gate_proj", normed)) * apply("mlp.up_proj", normed)
+    return states + apply("mlp.down_proj", gated)

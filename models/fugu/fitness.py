@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from models.fugu.roles import Role
 
 
 @dataclass(frozen=True)
@@ -24,30 +28,74 @@ class Weights:
 
 @dataclass(frozen=True)
 class RolloutScore:
-    """One graded rollout: `reward` in [0, 1], the worker index of each turn, USD."""
+    """One graded rollout: `reward` in [0, 1], each turn's worker index, and its role's where there are roles, USD."""
 
     reward: float
     workers: tuple[int, ...]
     cost_usd: float = 0.0
+    roles: tuple[int, ...] = ()
 
 
-def fitness(scores: Sequence[RolloutScore], worker_count: int, turn_budget: int, weights: Weights) -> float:
-    """J of a candidate over its rollouts (at least one)."""
-    reward = float(np.mean([s.reward for s in scores]))
-    turns = float(np.mean([len(s.workers) for s in scores])) / turn_budget
-    cost = float(np.mean([s.cost_usd for s in scores]))
-    entropy = _entropy(worker_shares(scores, worker_count))
-    return reward + weights.diversity * entropy + weights.turns * turns - weights.cost * cost
+class Tally(BaseModel):
+    """What a candidate's rollouts came to, in sums: those of other slots can be added.
+
+    `workers` [L] and `roles` [3]: how many turns each took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rollouts: int
+    reward: float
+    workers: tuple[int, ...]
+    roles: tuple[int, ...]
+    cost_usd: float
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            rollouts=self.rollouts + other.rollouts,
+            reward=self.reward + other.reward,
+            workers=tuple(a + b for a, b in zip(self.workers, other.workers, strict=True)),
+            roles=tuple(a + b for a, b in zip(self.roles, other.roles, strict=True)),
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
+
+    @property
+    def mean_reward(self) -> float:
+        """R."""
+        return self.reward / self.rollouts
+
+    @property
+    def mean_turns(self) -> float:
+        """Turns of a rollout."""
+        return sum(self.workers) / self.rollouts
 
 
-def worker_shares(scores: Sequence[RolloutScore], worker_count: int) -> np.ndarray:
-    """The share of all turns that each worker took, [L]."""
-    counts = np.bincount([w for s in scores for w in s.workers], minlength=worker_count).astype(float)
-    return counts / max(counts.sum(), 1.0)
+def tally(scores: Sequence[RolloutScore], worker_count: int) -> Tally:
+    """The sums of at least one rollout."""
+    return Tally(
+        rollouts=len(scores),
+        reward=float(np.sum([s.reward for s in scores])),
+        workers=tuple(np.bincount([w for s in scores for w in s.workers], minlength=worker_count).tolist()),
+        roles=tuple(np.bincount([r for s in scores for r in s.roles], minlength=len(Role)).tolist()),
+        cost_usd=float(np.sum([s.cost_usd for s in scores])),
+    )
 
 
-def _entropy(shares: np.ndarray) -> float:
-    if len(shares) < 2:
+def fitness(total: Tally, turn_budget: int, weights: Weights) -> float:
+    """J of a candidate over its rollouts."""
+    turns, cost = total.mean_turns / turn_budget, total.cost_usd / total.rollouts
+    entropy = _entropy(shares(total.workers))
+    return total.mean_reward + weights.diversity * entropy + weights.turns * turns - weights.cost * cost
+
+
+def shares(counts: Sequence[float]) -> NDArray[np.float64]:
+    """Counts as parts of their sum."""
+    counted = np.asarray(counts, np.float64)
+    return counted / max(counted.sum(), 1.0)
+
+
+def _entropy(parts: NDArray[np.float64]) -> float:
+    if len(parts) < 2:
         return 0.0
-    positive = shares[shares > 0]
-    return float(-(positive * np.log(positive)).sum() / np.log(len(shares)))
+    positive = parts[parts > 0]
+    return float(-(positive * np.log(positive)).sum() / np.log(len(parts)))

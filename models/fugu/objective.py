@@ -1,7 +1,7 @@
 """What a router's vector is worth: `Objective.scores` rolls it out over fixed slots, a slot being a (question,
 repeat). Common random numbers reach everything: the worker's seed is a function of the slot, and so is the
-Gumbel noise by which the policy samples in training (argmax(logits + Gumbel) samples the softmax), so that two
-candidates differ by their vectors alone.
+Gumbel noise by which the policy samples in training (argmax(logits + T · Gumbel) samples softmax(logits / T)), so
+that two candidates differ by their vectors alone. Those that choose alike cost one rollout (models/fugu/tree.py).
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import FuguError, UpstreamRefused
 from models.fugu.fitness import RolloutScore
-from models.fugu.loop import LoopOptions, Outcome, Turn
-from models.fugu.rollout import Decide, first_transcript, run_loops
-from models.fugu.router import Decision, Router
+from models.fugu.loop import LoopOptions, Turn
+from models.fugu.rollout import first_transcript
+from models.fugu.router import Router
+from models.fugu.tree import Choices, Choose, End, Indices, Tree
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.workers.ask import Ask, Message, Reply, Sampling, seed_for
 from models.workers.pool import Pool
 
 Send = Callable[[Sequence[Ask]], Awaitable[Sequence[Reply | FuguError]]]
+
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,15 @@ class Slot:
 
     question: Question
     repeat: int
+
+
+@dataclass
+class Spent:
+    """`turns` that all rollouts took, and what they came to: `asks` sent (the rest was remembered), their USD."""
+
+    turns: int = 0
+    asks: int = 0
+    usd: float = 0.0
 
 
 def gumbel(slots: Sequence[Slot], turns: int, width: int, seed: int) -> NDArray[np.float32]:
@@ -60,55 +73,72 @@ class Objective:
         policy_seed: int = 42,
     ) -> None:
         self.router, self.pool, self.slots, self.options = router, pool, list(slots), options
+        self.spent = Spent()
         self._send, self._scope, self._policy_seed = send, scope, policy_seed
+        self._tree = Tree([slot.question.messages for slot in self.slots], pool.names, options)
+        self._replies: dict[str, Reply] = {}
         self._grades: dict[tuple[str, str], float] = {}
 
-    async def scores(self, vector: NDArray[np.floating], *, sample: bool) -> list[RolloutScore]:
-        """One score per slot. `sample`: the policy samples (training), else it takes the argmax (serving)."""
-        return await self.scores_of(self.policy(vector, sample=sample))
+    async def scores(
+        self, vector: NDArray[np.floating], *, temperature: float, part: slice = ALL
+    ) -> list[RolloutScore]:
+        """One score per slot of the part. `temperature`: of the policy's sampling; 0 is the argmax, as in serving."""
+        return await self.scores_of(self.policy(vector, temperature), part)
 
-    async def scores_of(self, decide: Decide) -> list[RolloutScore]:
-        """One score per slot, under any policy."""
-        outcomes, costs = await self.outcomes(decide)
-        grades = await asyncio.to_thread(self._grades_of, [outcome.text for outcome in outcomes])
+    async def scores_of(self, choose: Choose, part: slice = ALL) -> list[RolloutScore]:
+        """One score per slot of the part, under any policy."""
+        slots = np.arange(len(self.slots))[part]
+        ends = await self._tree.walk(slots, choose, self._replied)
+        reached = [self._tree.ends[end] for end in ends]
+        self.spent.turns += sum(len(end.workers) for end in reached)
+        rewards = await asyncio.to_thread(self._rewards, reached)
         return [
-            RolloutScore(score, tuple(turn.worker_index for turn in outcome.turns), cost)
-            for score, outcome, cost in zip(grades, outcomes, costs, strict=True)
+            RolloutScore(reward, end.workers, end.cost_usd, end.roles)
+            for reward, end in zip(rewards, reached, strict=True)
         ]
 
-    def policy(self, vector: NDArray[np.floating], *, sample: bool) -> Decide:
-        """The router's decisions under `vector`, with the slots' own noise where it samples."""
-        noise = gumbel(self.slots, self.options.turns, self.router.logit_count, self._policy_seed) if sample else None
-        # A THINKER's or VERIFIER's turn leaves the router's text as it was: its logits are those of the turn before.
-        memo: dict[str, NDArray[np.float32]] = {}
+    def policy(self, vector: NDArray[np.floating], temperature: float) -> Choose:
+        """The router's choices under `vector`, with the slots' own noise where it samples."""
+        workers, candidate = len(self.router.workers), self.router.candidate(vector)
+        known: dict[str, NDArray[np.float32]] = {}
 
-        def decide(transcripts: list[Sequence[Message]], which: NDArray[np.intp], turn: int) -> list[Decision]:
-            rows = None if noise is None else noise[which, turn]
-            return self.router.decide_many(transcripts, noise=rows, vector=vector, memo=memo)
+        def choose(states: Indices, slots: Indices, turn: int) -> Choices:
+            texts = self.texts(states)
+            new = [text for text in dict.fromkeys(texts) if text not in known]
+            known.update(zip(new, self.router.logits_of(new, [candidate] * len(new)), strict=True))
+            logits = np.stack([known[text] for text in texts])
+            if temperature:
+                logits = logits + temperature * self._noise[slots, turn]
+            roles = logits[:, workers:].argmax(axis=1) if self.router.roles else None
+            return Choices(logits[:, :workers].argmax(axis=1), roles)
 
-        return decide
+        return choose
 
-    async def outcomes(self, decide: Decide) -> tuple[list[Outcome], list[float]]:
-        """The loops' outcomes, and what each cost in USD."""
-        costs = [0.0] * len(self.slots)
-
-        async def send(asked: list[tuple[int, Turn]]) -> list[Reply]:
-            replies = []
-            for (i, _), reply in zip(asked, await self._send([self._ask(i, t) for i, t in asked]), strict=True):
-                if isinstance(reply, UpstreamRefused) and reply.of_the_request:
-                    reply = Reply(worker="", revision="", text="")  # as in use: this worker has no answer to it
-                if not isinstance(reply, Reply):
-                    raise reply  # a worker's outage is no sample: the whole score is tried again
-                costs[i] += reply.cost_usd
-                replies.append(reply)
-            return replies
-
-        conversations = [slot.question.messages for slot in self.slots]
-        return await run_loops(conversations, len(self.pool.workers), self.options, decide, send), costs
+    def texts(self, states: Indices) -> list[str]:
+        """What the router reads in each of the tree's states."""
+        return self._tree.texts(states)
 
     def first_transcript(self, slot: Slot) -> Sequence[Message]:
         """What the router reads of a slot before the first turn."""
         return first_transcript(slot.question.messages, len(self.pool.workers), self.options)
+
+    @cached_property
+    def _noise(self) -> NDArray[np.float32]:
+        return gumbel(self.slots, self.options.turns, self.router.logit_count, self._policy_seed)
+
+    async def _replied(self, asked: list[tuple[int, Turn]]) -> list[Reply]:
+        """The replies to the turns; an ask that went out once is not sent again."""
+        asks = [self._ask(slot, turn) for slot, turn in asked]
+        new = {ask.identity: ask for ask in asks if ask.identity not in self._replies}
+        for identity, reply in zip(new, await self._send(list(new.values())) if new else (), strict=True):
+            if isinstance(reply, UpstreamRefused) and reply.of_the_request:
+                reply = Reply(worker="", revision="", text="")  # as in use: this worker has no answer to it
+            if not isinstance(reply, Reply):
+                raise reply  # a worker's outage is no sample: the whole score is tried again
+            if identity not in self._replies:
+                self._replies[identity] = reply
+                self.spent.asks, self.spent.usd = self.spent.asks + 1, self.spent.usd + reply.cost_usd
+        return [self._replies[ask.identity] for ask in asks]
 
     def _ask(self, index: int, turn: Turn) -> Ask:
         slot, worker = self.slots[index], self.pool.workers[turn.worker_index]
@@ -121,12 +151,12 @@ class Objective:
             replicate=slot.repeat,
         )
 
-    def _grades_of(self, texts: Sequence[str]) -> list[float]:
-        """The slots' grades; in a thread, because a grader may run code in a sandbox."""
-        return [self._grade(slot, text) for slot, text in zip(self.slots, texts, strict=True)]
+    def _rewards(self, ends: Sequence[End]) -> list[float]:
+        """The rollouts' grades; in a thread, because a grader may run code in a sandbox."""
+        return [self._reward(self.slots[end.slot].question, end.text) for end in ends]
 
-    def _grade(self, slot: Slot, text: str) -> float:
-        key = (slot.question.id, text)
+    def _reward(self, question: Question, text: str) -> float:
+        key = (question.id, text)
         if key not in self._grades:
-            self._grades[key] = grade(slot.question, text).score
+            self._grades[key] = grade(question, text).score
         return self._grades[key]

@@ -1,7 +1,6 @@
-"""Conversations through the loop: the router decides in a thread, asks are sent in this event loop.
+"""One conversation through the loop, live: the router decides in a thread, asks are sent in this event loop.
 
-`answer` drives one, live. `run_loops` drives many in lockstep: a turn of all is one batched forward of the router
-and one batch of asks.
+Many at once, in lockstep and remembered, are models/fugu/tree.py.
 """
 
 from __future__ import annotations
@@ -10,17 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.fugu.loop import LoopOptions, Observe, Outcome, Turn, loop
 from models.workers.ask import Message, Reply
 
 if TYPE_CHECKING:
-    from models.fugu.router import Decision, Router
-
-Decide = Callable[[list[Sequence[Message]], NDArray[np.intp], int], "list[Decision]"]
-"""(transcripts, which loops they are of, turn from 0) -> decisions."""
+    from models.fugu.router import Router
 
 
 def first_transcript(conversation: Sequence[Message], worker_count: int, options: LoopOptions) -> Sequence[Message]:
@@ -51,36 +44,3 @@ async def answer(
                 event = steps.send((await ask(event)).text or "")
     except StopIteration as end:
         return end.value
-
-
-async def run_loops(
-    conversations: Sequence[Sequence[Message]],
-    worker_count: int,
-    options: LoopOptions,
-    decide: Decide,
-    send: Callable[[list[tuple[int, Turn]]], Awaitable[Sequence[Reply]]],
-) -> list[Outcome]:
-    """Drive one loop per conversation to its end. `decide` runs in a thread, `send` in this event loop."""
-    loops = [loop(conversation, worker_count, options) for conversation in conversations]
-    outcomes: list[Outcome | None] = [None] * len(loops)
-    waiting: dict[int, Observe | Turn] = {i: next(each) for i, each in enumerate(loops)}
-    turn = 0
-    while waiting:
-        observed = [(i, step) for i, step in waiting.items() if isinstance(step, Observe)]
-        asked = [(i, step) for i, step in waiting.items() if isinstance(step, Turn)]
-        answers: list[tuple[int, Decision | str]] = []
-        if observed:
-            which = np.array([i for i, _ in observed])
-            decisions = await asyncio.to_thread(decide, [step.messages for _, step in observed], which, turn)
-            answers += zip(which.tolist(), decisions, strict=True)
-        if asked:
-            replies = await send(asked)
-            answers += [(i, reply.text or "") for (i, _), reply in zip(asked, replies, strict=True)]
-            turn += 1
-        waiting = {}
-        for i, value in answers:
-            try:
-                waiting[i] = loops[i].send(value)
-            except StopIteration as end:
-                outcomes[i] = end.value
-    return [outcome for outcome in outcomes if outcome is not None]

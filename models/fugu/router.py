@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import BadFile, BadInput, NoWorkerAllowed
-from models.fugu import svf, transcript
+from models.fugu import transcript
 from models.fugu import vector as vectors
 from models.fugu.backbone import Backbone
-from models.fugu.decoder import Map
 from models.fugu.roles import Role
+from models.fugu.scaling import Scaling, scale_matrices, stacked
 from models.workers.ask import Message
 
 Allowed = Sequence[str] | NDArray[np.bool_] | None
@@ -49,12 +49,16 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class _Installed:
-    """A vector made ready. One object, so that a thread sees all of a candidate or nothing of it."""
+class Candidate:
+    """A vector made ready. One object, so that a thread sees all of a candidate or nothing of it.
+
+    `offsets`: names its offsets (a digest), which alone decide its states; `scaling`: None without offsets.
+    """
 
     vector: vectors.Vector
     head: Tensor
-    maps: Mapping[str, Map]
+    scaling: Scaling | None
+    offsets: str
 
 
 class Router:
@@ -78,7 +82,7 @@ class Router:
         self.backbone, self.workers, self.roles = backbone, tuple(workers), roles
         self.logit_count = len(self.workers) + (len(Role) if roles else 0)
         self.layout = vectors.layout_for(backbone, layout)
-        self._installed = self._prepare(vector)
+        self._installed = self.candidate(vector)
 
     @classmethod
     def from_vector(
@@ -144,42 +148,82 @@ class Router:
 
     def install(self, vector: NDArray[np.floating]) -> None:
         """Take another vector: gains and head only, no matrix is rebuilt. On an error the old one stays."""
-        self._installed = self._prepare(vector)
+        self._installed = self.candidate(vector)
 
-    @torch.no_grad()
+    def fold(self) -> None:
+        """Make the installed vector's matrices dense, once, for a router that serves it: one product each again."""
+        installed = self._installed
+        if installed.scaling is not None:
+            self._installed = replace(installed, scaling=installed.scaling.fold())
+
+    def candidate(self, vector: NDArray[np.floating]) -> Candidate:
+        """A vector made ready to be asked about; nothing is installed. Raises BadInput where it does not fit."""
+        whole = vectors.checked(vector, self.layout, self.logit_count, self.backbone.width)
+        offsets, head = vectors.split(whole, self.layout, self.logit_count, self.backbone.width)
+        scaling = scale_matrices(self.backbone, self.layout, torch.from_numpy(offsets.copy()))
+        head_there = torch.from_numpy(head.copy()).to(self.backbone.device)
+        return Candidate(whole, head_there, scaling, vectors.digest(offsets))
+
     def logits(self, texts: Sequence[str], vector: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
         """Logits of raw transcripts, [B, L] or [B, L + 3], under the installed vector or the one given.
 
         Candidates that are passed in share the backbone's remembered states, and nothing is installed.
         """
-        if not len(texts):
-            return np.zeros((0, self.logit_count), np.float32)
-        installed = self._installed if vector is None else self._prepare(vector)
-        hidden = self.backbone.hidden(texts, installed.maps, self.layout.first_layer)
-        logits: NDArray[np.float32] = (hidden @ installed.head.T).cpu().numpy()
+        candidate = self._installed if vector is None else self.candidate(vector)
+        return self.logits_of(texts, [candidate] * len(texts))
+
+    @torch.no_grad()
+    def logits_of(self, texts: Sequence[str], candidates: Sequence[Candidate]) -> NDArray[np.float32]:
+        """Logits [B, L] or [B, L + 3] of each text under its own candidate, all in shared forwards."""
+        logits = np.zeros((len(texts), self.logit_count), np.float32)
+        hidden = self._states_of(texts, candidates)
+        owners = np.array([id(candidate) for candidate in candidates])
+        for candidate in {id(candidate): candidate for candidate in candidates}.values():
+            rows = np.flatnonzero(owners == id(candidate))
+            logits[rows] = _numpy(hidden[torch.from_numpy(rows)] @ candidate.head.T)
         return logits
+
+    @torch.no_grad()
+    def resumed_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """`logits` for conversations that go on: what the last turn computed is not computed again."""
+        installed = self._installed
+        return _numpy(self.backbone.resumed(texts, installed.scaling, installed.offsets) @ installed.head.T)
 
     def hidden(self, texts: Sequence[str], offsets: Tensor | None = None) -> Tensor:
         """States [B, d] float32 under `offsets` [n] (`None`: unadapted), differentiable in them."""
-        if offsets is None or not self.layout.blocks:
-            return self.backbone.hidden(texts, {}, self.backbone.layer_count)
-        maps = svf.adapted_maps(self.backbone, self.layout, offsets)
-        return self.backbone.hidden(texts, maps, self.layout.first_layer)
+        scaling = None if offsets is None else scale_matrices(self.backbone, self.layout, offsets)
+        return self.backbone.hidden(texts, scaling)
 
     @torch.no_grad()
     def states(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Hidden states [B, d] under the installed vector's offsets: what its head reads."""
-        states: NDArray[np.float32] = (
-            self.backbone.hidden(texts, self._installed.maps, self.layout.first_layer).cpu().numpy()
-        )
-        return states
+        return _numpy(self.backbone.hidden(texts, self._installed.scaling))
+
+    @torch.no_grad()
+    def states_of_population(self, texts: Sequence[str], population: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Hidden states [C, B, d] of every text under every vector of `population` [C, N], in shared forwards."""
+        candidates = [self.candidate(vector) for vector in population]
+        rows = [candidate for candidate in candidates for _ in texts]
+        return _numpy(self._states_of([*texts] * len(candidates), rows)).reshape(len(candidates), len(texts), -1)
+
+    def _states_of(self, texts: Sequence[str], candidates: Sequence[Candidate]) -> Tensor:
+        """States [B, d] of each text under its own candidate. Candidates that differ in their heads share them."""
+        scalings = {candidate.offsets: candidate.scaling for candidate in candidates}
+        each = [scaling for scaling in scalings.values() if scaling is not None]
+        place = {offsets: index for index, offsets in enumerate(scalings)}
+        owners = [place[candidate.offsets] for candidate in candidates]
+        return self.backbone.hidden(texts, stacked(each) if each else None, owners)
 
     def decide(self, messages: Sequence[Message], allowed: Allowed = None) -> Decision:
         """The best allowed worker for a conversation, and its role. No message is added.
 
-        Raises NoWorkerAllowed for an empty mask, BadInput for an empty conversation or an unknown name.
+        Of a conversation that goes on, only what is new is computed. Raises NoWorkerAllowed for an empty mask,
+        BadInput for an empty conversation or an unknown name.
         """
-        return self.decide_many([messages], allowed)[0]
+        started = time.perf_counter()
+        mask = self.mask(allowed, 1)
+        logits = self.resumed_logits([transcript.text(messages)])
+        return self.decisions(logits, mask, started=started)[0]
 
     def decide_many(
         self,
@@ -194,16 +238,26 @@ class Router:
         `memo`: logits by text, of one vector, kept by the caller: a text that is in it is not computed again.
         """
         started = time.perf_counter()
-        mask = self._mask(allowed, len(transcripts))
+        mask = self.mask(allowed, len(transcripts))
         texts = [transcript.text(messages) for messages in transcripts]
         memo = {} if memo is None else memo
         new = [text for text in dict.fromkeys(texts) if text not in memo]
         memo.update(zip(new, self.logits(new, vector), strict=True))
         logits = np.stack([memo[text] for text in texts]) if texts else self.logits([], vector)
+        return self.decisions(logits, mask, noise, started)
+
+    def decisions(
+        self,
+        logits: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        noise: NDArray[np.floating] | None = None,
+        started: float | None = None,
+    ) -> list[Decision]:
+        """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: when, by `time.perf_counter`."""
         if noise is not None and noise.shape != logits.shape:
             raise BadInput(f"the noise has shape {noise.shape}, the logits {logits.shape}", "noise")
         noisy = logits if noise is None else logits + noise
-        seconds = time.perf_counter() - started
+        seconds = 0.0 if started is None else time.perf_counter() - started
         return [self._decision(*row, seconds) for row in zip(logits, noisy, mask, strict=True)]
 
     def _decision(
@@ -221,7 +275,8 @@ class Router:
         role_logits = logits[count:] if self.roles else None
         return Decision(self.workers[chosen], chosen, role, logits[:count], role_logits, margin, seconds)
 
-    def _mask(self, allowed: Allowed, batch: int) -> NDArray[np.bool_]:
+    def mask(self, allowed: Allowed, batch: int) -> NDArray[np.bool_]:
+        """Which workers each of `batch` decisions may choose, [batch, L]. Raises NoWorkerAllowed, BadInput."""
         count = len(self.workers)
         if allowed is None:
             return np.ones((batch, count), np.bool_)
@@ -237,8 +292,7 @@ class Router:
             raise NoWorkerAllowed("no worker is allowed", "allowed")
         return mask
 
-    def _prepare(self, vector: NDArray[np.floating]) -> _Installed:
-        whole = vectors.checked(vector, self.layout, self.logit_count, self.backbone.width)
-        offsets, head = vectors.split(whole, self.layout, self.logit_count, self.backbone.width)
-        maps = svf.adapted_maps(self.backbone, self.layout, torch.from_numpy(offsets.copy()))
-        return _Installed(whole, torch.from_numpy(head.copy()).to(self.backbone.device), maps)
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.cpu().numpy()
+    return array

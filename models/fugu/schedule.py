@@ -8,17 +8,15 @@ that learned roles have to beat. Under argmax a THINKER's or a VERIFIER's turn l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fugu import transcript
 from models.fugu.objective import Objective
 from models.fugu.roles import Role
-from models.fugu.router import Decision
+from models.fugu.tree import Choices, Indices
 from models.fugu.warm_start import HeadOptions, fit_head
-from models.workers.ask import Message
 
 Schedule = tuple[Role, ...]
 
@@ -46,15 +44,15 @@ class Measured:
 async def measure(objective: Objective, vector: NDArray[np.floating], schedule: Schedule) -> Measured:
     """Roll the schedule out with the workers that `vector` picks (argmax)."""
     by_turn = _by_turn(schedule, objective.options.turns)
-    choose = objective.policy(vector, sample=False)
+    policy = objective.policy(vector, temperature=0.0)
     states: dict[str, Role] = {}
 
-    def decide(transcripts: list[Sequence[Message]], which: NDArray[np.intp], turn: int) -> list[Decision]:
+    def choose(at: Indices, slots: Indices, turn: int) -> Choices:
         role = by_turn[turn]
-        states.update((transcript.text(messages), role) for messages in transcripts)
-        return [replace(decision, role=role) for decision in choose(transcripts, which, turn)]
+        states.update((text, role) for text in objective.texts(at))
+        return Choices(policy(at, slots, turn).workers, np.full(len(at), int(role)))
 
-    scores = await objective.scores_of(decide)
+    scores = await objective.scores_of(choose)
     reward = float(np.mean([score.reward for score in scores]))
     turns = float(np.mean([len(score.workers) for score in scores]))
     return Measured(schedule, reward, turns, tuple(states.items()))

@@ -9,7 +9,8 @@ right = Vᵀ for a tall W; left = U and right = ΣVᵀ = UᵀW for a wide one), 
 
     W̃x = left (g ∘ (right x)),    g = (1 + δ) · c
 
-and a candidate is nothing but its gains g, one vector of min(m, n) numbers a matrix.
+and a candidate is nothing but its gains g, one vector of min(m, n) numbers a matrix. Candidates that read the
+same input share `right x`, and each pays for `left` alone.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -30,11 +29,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.errors import BadInput
-from models.fugu.decoder import EMBEDDING, OUTPUT, Map
-
-if TYPE_CHECKING:
-    from models.fugu.backbone import Backbone
-    from models.fugu.vector import Layout
+from models.fugu.decoder import Map
+from models.fugu.products import Product
 
 _ROWS = 8192
 """Rows of a matrix that are held in float64 at once."""
@@ -62,17 +58,83 @@ class Factors:
         """[r, n]."""
         return (self.basis.T if self.tall else self.basis.T @ self.weight.float()).to(self.weight.dtype)
 
-    def linear(self, gain: Tensor, bias: Tensor | None) -> Map:
-        """x [..., n] -> W̃x + bias [..., m]. `gain`: [r], or broadcastable to [..., r] (one per text)."""
-        gain = gain.to(self.weight)
-        return lambda x: F.linear(F.linear(x, self.right) * gain, self.left, bias)
+    def linear(self, gain: Tensor, bias: Tensor | None, rows: Tensor | None = None) -> Map:
+        """x [..., n] -> W̃x + bias [..., m]. `gain`: [r], or broadcastable to [..., r] (one per text).
 
-    def rows(self, gain: Tensor) -> Map:
-        """ids -> those rows of W̃, [..., n]; the other rows, and UΣ as a whole, are never computed."""
+        `rows` [B]: which of the given texts each result is of, where several gains apply to one text.
+        """
         gain = gain.to(self.weight)
-        if self.tall:
-            return lambda ids: (F.embedding(ids, self.weight) @ self.right.T * gain) @ self.right
-        return lambda ids: (F.embedding(ids, self.left) * gain) @ self.right
+
+        def apply(x: Tensor) -> Tensor:
+            inner = self._inward(x)
+            result = self._outward((inner if rows is None else inner[rows]) * gain)
+            return result if bias is None else result + bias
+
+        return apply
+
+    def rows(self, gains: Tensor, owners: Tensor | None = None, rows: Tensor | None = None) -> Map:
+        """ids [B, T] -> those rows of W̃, [B, T, n]; the other rows, and UΣ as a whole, are never computed.
+
+        `gains` [C, r]; `owners` [B]: whose gains each result is under (default: the first's); `rows` as above.
+        A token is looked up once, and taken through `right` at most once a candidate.
+        """
+        gains = gains.to(self.weight)
+
+        def look_up(ids: Tensor) -> Tensor:
+            tokens, place = ids.unique(return_inverse=True)
+            place = place if rows is None else place[rows]
+            inner = self._inward(F.embedding(tokens, self.weight)) if self.tall else F.embedding(tokens, self.left)
+            if owners is None:
+                return F.embedding(place, self._backward(inner * gains[0]))
+            present, owner = owners.unique(return_inverse=True)
+            if len(present) * len(tokens) < place.numel():
+                each = self._backward(inner * gains[present, None])  # [candidates, tokens, n]
+                return each[owner[:, None], place]
+            return self._backward(inner[place] * gains[owners, None])
+
+        return look_up
+
+    @cached_property
+    def _inward(self) -> Product:
+        return Product(self.right)
+
+    @cached_property
+    def _outward(self) -> Product:
+        return Product(self.left)
+
+    @cached_property
+    def _backward(self) -> Product:
+        """x -> x · right, for rows of W."""
+        return Product(self.right.T.contiguous())
+
+    def folded(self, gain: Tensor, bias: Tensor | None) -> Map:
+        """`linear` with W̃ made dense, for a gain [r] that stays."""
+        return Product(self.left * gain @ self.right, bias)
+
+    def folded_rows(self, gain: Tensor) -> Map:
+        """`rows` for a gain [r] that stays: one product for each token, and still no adapted vocabulary."""
+        if not self.tall:
+            table = self.left * gain @ self.right
+            return lambda ids: F.embedding(ids, table)
+        product = Product(self.right.T * gain @ self.right)  # symmetric
+        return lambda ids: product(F.embedding(ids, self.weight))
+
+    @cached_property
+    def _inward(self) -> Product:
+        return Product(self.right)
+
+    @cached_property
+    def _outward(self) -> Product:
+        return Product(self.left)
+
+    @cached_property
+    def _backward(self) -> Product:
+        """x -> x · right, for rows of W."""
+        return Product(self.right.T.contiguous())
+
+    def dense(self, gain: Tensor) -> Tensor:
+        """W̃ itself, [m, n]."""
+        return self.left * gain @ self.right
 
 
 def factor(weight: Tensor, cache: Path | None = None) -> Factors:
@@ -93,9 +155,9 @@ def factor(weight: Tensor, cache: Path | None = None) -> Factors:
 
 
 def gains(sigma: Tensor, offsets: Tensor) -> Tensor:
-    """(1 + δ) · Σσ / Σ(1 + δ)σ, [r] float64, differentiable in δ. BadInput if the sum is not positive."""
+    """(1 + δ) · Σσ / Σ(1 + δ)σ, [..., r] float64, differentiable in δ. BadInput if the sum is not positive."""
     scale = 1 + offsets.double()
-    return scale * (sigma.sum() / _positive((scale * sigma).sum()))
+    return scale * (sigma.sum() / _positive((scale * sigma).sum(-1, keepdim=True)))
 
 
 def tied_gains(sigma: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -107,34 +169,13 @@ def tied_gains(sigma: Tensor, first: Tensor, second: Tensor) -> Tensor:
     once = gains(sigma, first)
     size = (once * sigma).abs()
     rank = torch.argsort(torch.argsort(size, descending=True, stable=True))
-    twice = 1 + second.double()[rank]
-    return once * twice * (size.sum() / _positive((twice * size).sum()))
-
-
-def adapted_maps(backbone: Backbone, layout: Layout, offsets: Tensor) -> Mapping[str, Map]:
-    """The functions that stand in for the layout's matrices under `offsets` [layout.offsets].
-
-    With tied embeddings the shared matrix is scaled twice, as the released code does; untied, the output
-    matrix's offsets reach nothing that is read.
-    """
-    parts = dict(zip((b.name for b in layout.blocks), offsets.split([b.size for b in layout.blocks]), strict=True))
-    output = parts.pop(OUTPUT, None)
-    tied = output is not None and backbone.decoder is not None and backbone.decoder.tied
-    maps: dict[str, Map] = {}
-    for name, part in parts.items():
-        factors, bias = backbone.factors(name)
-        if name != EMBEDDING:
-            maps[name] = factors.linear(gains(factors.sigma, part), bias)
-        elif tied and output is not None:
-            maps[name] = factors.rows(tied_gains(factors.sigma, part, output))
-        else:
-            maps[name] = factors.rows(gains(factors.sigma, part))
-    return maps
+    twice = 1 + torch.take_along_dim(second.double(), rank, -1)
+    return once * twice * (size.sum(-1, keepdim=True) / _positive((twice * size).sum(-1, keepdim=True)))
 
 
 def _positive(total: Tensor) -> Tensor:
-    if not total.item() > 0:
-        raise BadInput(f"the scaled singular values sum to {total.item():.4g}, which is not positive", "vector")
+    if not total.min().item() > 0:
+        raise BadInput(f"the scaled singular values sum to {total.min().item():.4g}, which is not positive", "vector")
     return total
 
 

@@ -47,7 +47,7 @@ def test_the_factored_map_applies_the_scaled_matrix(shape, seed, spread):
     gain = svf.gains(factors.sigma, offsets)
     expected = scaled(weight, offsets)
     torch.testing.assert_close(effective(factors, gain).double(), expected, atol=2e-4, rtol=1e-4)
-    rows = factors.rows(gain)(torch.tensor([[0, shape[0] - 1]]))
+    rows = factors.rows(gain[None])(torch.tensor([[0, shape[0] - 1]]))
     torch.testing.assert_close(rows[0].double(), expected[[0, -1]], atol=2e-4, rtol=1e-4)
 
 

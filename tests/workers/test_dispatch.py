@@ -126,6 +126,29 @@ async def test_joiners_of_a_later_time_do_not_send_before_it(dispatcher):
     assert len(client.sent) == 1
 
 
+async def test_an_attempt_is_one_try_for_all_who_join_and_the_next_one_waits_for_its_time(dispatcher, ledger):
+    client = Fake(RateLimited("slow down", retry_after=0.05), UpstreamUnavailable("away"))
+    one = dispatcher(client, retry=RetryPolicy(tries=1, base_s=0.02, poll_s=0.001, poll_cap_s=0.001))
+    for tries in (1, 2):
+        errors = await asyncio.gather(*(one.attempt(ask()) for _ in range(3)), return_exceptions=True)
+        assert {type(error) for error in errors} <= {RateLimited, UpstreamUnavailable}
+        assert len(client.sent) == tries
+    began = asyncio.get_running_loop().time()
+    replies = await asyncio.gather(*(one.attempt(ask()) for _ in range(3)))
+    assert {reply.text for reply in replies} == {"HI"} and len(client.sent) == 3
+    assert asyncio.get_running_loop().time() - began < 1.0
+    assert spend(ledger)["tries"] == 3
+
+
+async def test_who_asks_after_a_failed_attempt_in_another_process_waits_for_the_rows_time(dispatcher, ledger):
+    client = Fake(RateLimited("slow down", retry_after=0.1))
+    with pytest.raises(RateLimited):
+        await dispatcher(client, retry=RetryPolicy(tries=1)).attempt(ask())
+    began = asyncio.get_running_loop().time()
+    assert (await dispatcher(client).attempt(ask())).text == "HI"
+    assert asyncio.get_running_loop().time() - began > 0.05
+
+
 async def test_a_permanent_error_is_not_retried_and_costs_nothing(dispatcher, ledger):
     client = Fake(UpstreamRefused("no", 400))
     with pytest.raises(UpstreamRefused):

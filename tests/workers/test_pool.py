@@ -102,6 +102,19 @@ def test_a_mask_follows_the_pools_order_and_names_what_it_does_not_know(write):
         pool.worker("large")
 
 
+def test_conductors_can_be_asked_but_are_no_rows(write):
+    text = "workers: [{name: a, model: house/calc}]\nconductors: [{name: boss, model: openai/m, price: {}}]"
+    pool = Pool.load(write(text))
+    alone = Pool.load(write("workers: [{name: a, model: house/calc}]"))
+    assert pool.worker("boss").model == "openai/m"
+    assert (pool.names, pool.fingerprint) == (("a",), alone.fingerprint)
+    with pytest.raises(BadInput):
+        pool.mask(["boss"])
+    for text, says in [("{name: a, model: house/x}", "stands twice"), ("{name: b, model: openai/x}", "no price")]:
+        with pytest.raises(BadFile, match=says):
+            Pool.load(write("workers: [{name: a, model: house/calc}]\nconductors: [" + text + "]"))
+
+
 def test_the_fingerprint_holds_names_models_revisions_and_their_order():
     a, b = Worker(name="a", model="house/a"), Worker(name="b", model="house/b")
     pools = [

@@ -1,0 +1,174 @@
+"""Where the choices of rollouts led: what one candidate has met, no other asks for again.
+
+A slot's workers are seeded by the slot, so that a rollout is a function of its choices alone. States are nodes,
+choices lead on: to another state or to an end. A candidate that chooses as another one did walks known ground in
+lockstep, in arrays; only a choice that nobody took before is an ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fugu import transcript
+from models.fugu.loop import Loop, LoopOptions, Observe, Outcome, Turn, loop
+from models.fugu.roles import Role
+from models.workers.ask import Message, Reply
+
+Indices = NDArray[np.intp]
+
+_UNKNOWN = np.iinfo(np.intp).min
+"""In `_next`: a choice that nobody took. An end is ~index, all other numbers are states."""
+
+
+class Choices(NamedTuple):
+    """A worker's index for each state, and a role's where the router has roles."""
+
+    workers: Indices
+    roles: Indices | None
+
+
+Choose = Callable[[Indices, Indices, int], Choices]
+"""(states, which slots they are of, turn from 0) -> choices."""
+
+Send = Callable[[list[tuple[int, Turn]]], Awaitable[Sequence[Reply]]]
+"""[(slot, turn)] -> replies."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the loop reads of a decision."""
+
+    worker: str
+    worker_index: int
+    role: Role | None
+
+
+@dataclass(frozen=True)
+class State:
+    """Before a turn of a slot's rollout: the choice and the reply that led here from `parent` (-1: the start)."""
+
+    slot: int
+    parent: int
+    chosen: Chosen | None
+    reply: Reply | None
+
+
+@dataclass(frozen=True)
+class End:
+    """A whole rollout: the slot's question, the answer, who took each turn in which role, and what it cost."""
+
+    slot: int
+    text: str
+    workers: tuple[int, ...]
+    roles: tuple[int, ...]
+    cost_usd: float
+
+
+class Tree:
+    """The rollouts of fixed slots. Belongs to one event loop; candidates may walk it at the same time."""
+
+    def __init__(self, conversations: Sequence[Sequence[Message]], workers: Sequence[str], options: LoopOptions) -> None:
+        self._conversations, self._workers, self._options = list(conversations), tuple(workers), options
+        self._states: list[State] = []
+        self._texts: list[str] = []
+        self._next = np.zeros((0, len(self._workers), len(Role)), np.intp)
+        self._children: dict[tuple[int, int, Role | None], int] = {}
+        self.ends: list[End] = []
+        for slot in range(len(self._conversations)):
+            observed = next(self._loop(slot))
+            assert isinstance(observed, Observe)
+            self._add(State(slot, -1, None, None), observed)
+
+    def texts(self, states: Indices) -> list[str]:
+        """What the router reads in each of these states."""
+        return [self._texts[state] for state in states]
+
+    async def walk(self, slots: Indices, choose: Choose, send: Send) -> Indices:
+        """The ends [len(slots)] to which the choices lead. `choose` runs in a thread, `send` in this event loop."""
+        at = np.array(slots, np.intp)  # slot i starts in state i
+        going, turn = np.arange(len(at)), 0
+        while len(going):
+            workers, roles = await asyncio.to_thread(choose, at[going], slots[going], turn)
+            choice = workers, np.zeros_like(workers) if roles is None else roles
+            unknown = self._next[at[going], *choice] == _UNKNOWN
+            if unknown.any():
+                new = np.stack([at[going], *choice], axis=1)[unknown]
+                await self._explore(np.unique(new, axis=0), roles is not None, send)
+            at[going] = self._next[at[going], *choice]
+            going, turn = going[at[going] >= 0], turn + 1
+        return ~at
+
+    async def _explore(self, rows: Indices, with_roles: bool, send: Send) -> None:
+        """Learn where each (state, worker, role) leads. Choices that come to the same turn are asked once."""
+        turns: dict[tuple[int, int, Role | None], tuple[Loop, Turn, Chosen]] = {}
+        keys = []
+        for state, worker, role in rows.tolist():
+            chosen = Chosen(self._workers[worker], worker, Role(role) if with_roles else None)
+            steps = self._resumed(state)
+            turn = steps.send(chosen)
+            assert isinstance(turn, Turn)
+            keys.append((state, worker, turn.role))  # the loop may have put another role in the chosen one's place
+            turns[keys[-1]] = steps, turn, chosen
+        new = [key for key in turns if key not in self._children]
+        replies = await send([(self._states[key[0]].slot, turns[key][1]) for key in new])
+        for key, reply in zip(new, replies, strict=True):
+            if key not in self._children:  # another candidate may have come here in the meantime
+                steps, _, chosen = turns[key]
+                self._children[key] = self._arrive(key[0], steps, chosen, reply)
+        for (state, worker, role), key in zip(rows.tolist(), keys, strict=True):
+            self._next[state, worker, role] = self._children[key]
+
+    def _arrive(self, parent: int, steps: Loop, chosen: Chosen, reply: Reply) -> int:
+        before = self._states[parent]
+        try:
+            observed = steps.send(reply.text or "")
+        except StopIteration as stop:
+            self.ends.append(_end(before.slot, stop.value, self._paid(parent) + reply.cost_usd))
+            return ~(len(self.ends) - 1)
+        assert isinstance(observed, Observe)
+        return self._add(State(before.slot, parent, chosen, reply), observed)
+
+    def _add(self, state: State, observed: Observe) -> int:
+        number = len(self._states)
+        if number == len(self._next):
+            more = np.full((max(number, len(self._conversations)), *self._next.shape[1:]), _UNKNOWN)
+            self._next = np.concatenate([self._next, more])
+        self._states.append(state)
+        self._texts.append(sys.intern(transcript.text(observed.messages)))
+        return number
+
+    def _loop(self, slot: int) -> Loop:
+        return loop(self._conversations[slot], len(self._workers), self._options)
+
+    def _resumed(self, state: int) -> Loop:
+        """The loop of a state's slot, led there again: a generator cannot be copied, and few turns are quick."""
+        steps = self._loop(self._states[state].slot)
+        next(steps)
+        for earlier in self._path(state):
+            steps.send(earlier.chosen)
+            steps.send((earlier.reply.text or "") if earlier.reply else "")
+        return steps
+
+    def _paid(self, state: int) -> float:
+        return sum(earlier.reply.cost_usd for earlier in self._path(state) if earlier.reply)
+
+    def _path(self, state: int) -> list[State]:
+        """From the first state that a choice led to, to this one."""
+        path: list[State] = []
+        while (at := self._states[state]).parent >= 0:
+            path.append(at)
+            state = at.parent
+        return path[::-1]
+
+
+def _end(slot: int, outcome: Outcome, cost_usd: float) -> End:
+    workers = tuple(turn.worker_index for turn in outcome.turns)
+    roles = tuple(int(turn.role) for turn in outcome.turns if turn.role is not None)
+    return End(slot, outcome.text, workers, roles, cost_usd)

@@ -1,0 +1,106 @@
+"""How long does a decision take, beside transformers' own forward of the same backbone on the same tokens?
+
+First decisions at 64, 256 and 1,024 tokens (a fresh conversation, nothing remembered) and the next turn of a
+conversation (512 tokens, then 64 more) beside deciding it from scratch. The router carries a `released` vector;
+its logits are held against matrices rebuilt densely by the definition of SVF.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from qwen import WORKERS, backbone, interleaved, over, plain, transcript, vector
+from reporting import report
+
+from models.fugu.backbone import Backbone
+from models.fugu.router import Router
+from models.workers.ask import Message
+
+TIMES = {64: 11, 256: 7, 1024: 3}
+TURN_TIMES = 5
+
+
+def message(text: str) -> list[Message]:
+    return [{"role": "w1", "content": text}]
+
+
+def first_decision(router: Router, tokens: int, seed: int) -> None:
+    """On a conversation that was never seen; its role is one token."""
+    router.decide(message(transcript(tokens - 1, seed)))
+
+
+def dense_logits(backbone: Backbone, numbers: np.ndarray, text: str) -> np.ndarray:
+    """The definition, as the released code runs it: every matrix rebuilt, all tokens, the state at token −2."""
+    last = backbone.layer_count - 2
+    layer = backbone.model.layers[last]
+    matrices = [backbone.model.embed_tokens, *(m for m in layer.modules() if isinstance(m, torch.nn.Linear))]
+    matrices.append(backbone.model.embed_tokens)
+    before = [module.weight.data for module in matrices]
+    offsets = torch.from_numpy(numbers).double()
+    start = 0
+    for module in matrices:
+        size = min(module.weight.shape)
+        module.weight.data = rebuilt(module.weight.data, offsets[start : start + size])
+        start += size
+    ids = torch.tensor([backbone.tokenizer(text)["input_ids"]])
+    state = backbone.model(input_ids=ids, use_cache=False).last_hidden_state[0, -2]
+    for module, weight in zip(matrices, before, strict=True):
+        module.weight.data = weight
+    logits: np.ndarray = (torch.from_numpy(numbers[start:]).view(-1, backbone.width) @ state).numpy()
+    return logits
+
+
+def rebuilt(weight: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """U diag((1 + δ)σ) Vᵀ · Σσ / Σ(1 + δ)σ, from the eigenvectors of the shorter side."""
+    short = weight if weight.shape[0] >= weight.shape[1] else weight.T
+    gram = sum((rows.double().T @ rows.double() for rows in short.split(8192)), torch.zeros(()))
+    squares, basis = torch.linalg.eigh(gram)
+    sigma, basis = squares.clamp(min=0).sqrt().flip(0), basis.flip(1)
+    scale = (1 + offsets) * (sigma.sum() / ((1 + offsets) * sigma).sum())
+    result = short @ (basis * scale @ basis.T).float()
+    return result if short is weight else result.T.contiguous()
+
+
+@torch.inference_mode()
+def main() -> None:
+    model = backbone()
+    numbers = vector(model, "released")
+    router = Router(model, numbers, WORKERS)
+    fresh = iter(range(10_000))
+    lines, first = [], {}
+    for tokens, times in TIMES.items():
+        rival = plain(model, [transcript(tokens, 0)])
+        ours, theirs = interleaved([lambda n=tokens: first_decision(router, n, next(fresh)), rival], times)
+        first[tokens] = over(ours, theirs)
+        lines.append((f"first decision, {tokens} tokens", ours, theirs, first[tokens]))
+    turn, scratch = turns(model, router, fresh.__next__)
+    lines.append(("next turn, 512 + 64 tokens, beside scratch", turn, scratch, over(turn, scratch)))
+    for name, ours, theirs, ratio in lines:
+        print(f"{name}: {statistics.median(ours):.3f} s, rival {statistics.median(theirs):.3f} s, ratio {ratio:.3f}")
+    text = "w1: " + transcript(255, 1)
+    error = np.abs(router.logits([text])[0] - dense_logits(model, numbers, text)).max()
+    figures = {
+        "first_over_forward": max(first.values()),
+        "next_turn_over_scratch": over(turn, scratch),
+        "logit_error": float(error),
+    }
+    bounds = {"first_over_forward": 1.0, "next_turn_over_scratch": 0.2, "logit_error": 1e-3}
+    report("route", figures, {name: ("<=", bound) for name, bound in bounds.items()})
+
+
+def turns(model: Backbone, router: Router, fresh: Callable[[], int]) -> tuple[list[float], list[float]]:
+    """Seconds of the second decision of a conversation, and of the same text where nothing is remembered."""
+    conversations = [(transcript(511, fresh()), transcript(64, fresh())) for _ in range(2 * TURN_TIMES)]
+    for opening, _ in conversations[:TURN_TIMES]:
+        router.decide(message(opening))
+    known, unknown = iter(conversations[:TURN_TIMES]), iter(conversations[TURN_TIMES:])
+    both = [lambda texts=texts: router.decide(message(" ".join(next(texts)))) for texts in (known, unknown)]
+    ours, theirs = interleaved(both, TURN_TIMES)
+    return ours, theirs
+
+
+if __name__ == "__main__":
+    main()
