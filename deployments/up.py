@@ -214,7 +214,7 @@ class Start:
             text = aligned(comparison.read_text(encoding="utf-8"))
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.console.print(
-            f"endpoint  {endpoint}/v1  (models fugu and trinity)\n"
+            f"endpoint  {endpoint}/v1  (models fugu, trinity and fugu-ultra)\n"
             f"Prefect   {self._prefect}\nreports   {self.here.home / 'reports'}\nlogs      {self.here.home / 'logs'}",
             highlight=False,
             markup=False,

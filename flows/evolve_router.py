@@ -6,8 +6,10 @@ half, weighted by rank, makes the next parent. Every candidate is a task, a gene
 is its options and the log of told fitnesses: a run that was killed continues from the last told generation with
 the very same population, and every call that was settled is read from the ledger.
 
-Beyond the paper: the parent is kept only where a validation part says so (the search itself goes on from its own
-mean), and σ0 is found such that about 5 % of the decisions flip.
+Beyond the paper: the first generations move the head alone, in a few directions, the others every parameter; the
+steps' scales are found such that a share of the decisions flip; few rollouts first and more for the promising, if
+the preset says so; and the parent is kept only where a validation part says so (the search itself goes on from its
+own mean).
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import asyncio
 import hashlib
 import json
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -23,28 +28,30 @@ from prefect import flow, get_run_logger
 from pydantic import Field
 
 from models.fugu.backbone import share_cores
-from models.fugu.evolution import Evolution, EvolutionOptions, step_size_for_flips
-from models.fugu.fitness import Weights
+from models.fugu.fitness import Tally, Weights, shares
+from models.fugu.halving import promoted, rungs, told
 from models.fugu.loop import LoopOptions
 from models.fugu.objective import Objective, Slot
 from models.fugu.roles import PROMPTS_VERSION
 from models.fugu.router import Router
+from models.fugu.search import Search, Stage, States
+from models.fugu.subspace import Space
 from models.fugu.vector import Vector
 from models.grading.grade import version
 from models.ledger import epochs, registry, runs
-from tasks.candidate import SCORING, CandidateScore, Scoring, roll_out, score_candidate
+from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
 from tasks.checkpoint import find_checkpoint
+from tasks.evolution import EvolutionPage
 from tasks.preset import EvolutionPlan, PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
-from tasks.report import Progress, fitness_artifacts
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
 
 CONCURRENT_CANDIDATES = 2
 """A candidate is forwards (one core) and asks in turn: two keep both busy."""
 
-STEP_SIZE_SLOTS = 200
-"""Enough to tell a flip rate of 5 % from 2 % or 10 %; σ0 needs no more."""
+STEP_SIZE_TEXTS = 400
+"""Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
 
 POPULATION: ContextVar[np.ndarray] = ContextVar("population")
 """The candidates of the generation under way, [λ, N]: too large for a flow's parameters."""
@@ -59,107 +66,145 @@ async def evolve_router(
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
 ) -> str:
     """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better."""
-    plan = load_preset(preset)
+    plan = load_preset(preset).evolution
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation")
+        questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
         router = await asyncio.to_thread(load_router, origin)
         share_cores(CONCURRENT_CANDIDATES)
-        training = _scoring(session, router, questions_of, plan.evolution, "train")
-        validation = _scoring(session, router, questions_of, plan.evolution, "validation")
-        sigma = plan.evolution.sigma or await asyncio.to_thread(step_size, router, training.objective, plan.evolution)
-        run = (
-            f"{session.pool.name}-"
-            + _digest(
-                [
-                    origin.id,
-                    sigma,
-                    training.meaning,
-                    validation.meaning,
-                    plan.evolution.model_dump(exclude={"generations"}),
-                ]
-            )[:12]
-        )
-        vector = await _evolve(session, run, router.vector, sigma, training, validation, plan.evolution)
-        meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run, "preset": preset}
+        training = _scoring(session, router, questions_of, plan, "train")
+        validation = _scoring(session, router, questions_of, plan, "validation")
+        identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
+        run = Run(f"{session.pool.name}-{_digest(identity)[:12]}", session, router, plan, training, validation)
+        vector = await _evolve(run, origin.vector)
+        meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset}
         name = f"evolved on {session.pool.name}"
         return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
 
 
-async def _evolve(
-    session: Session,
-    run: str,
-    start: Vector,
-    sigma: float,
-    training: Scoring,
-    validation: Scoring,
-    plan: EvolutionPlan,
-) -> Vector:
+@dataclass(frozen=True)
+class Run:
+    """What one evolution works on. `name`: of its rows in the ledger."""
+
+    name: str
+    session: Session
+    router: Router
+    plan: EvolutionPlan
+    training: Scoring
+    validation: Scoring
+
+
+async def _evolve(run: Run, start: Vector) -> Vector:
     """Ask, score, tell, until the last generation; returns the best validated parent."""
-    told = runs.generations(session.ledger, run)
-    options = EvolutionOptions(sigma, plan.population, plan.seed)
-    search = await asyncio.to_thread(Evolution, start, options, [row["fitnesses"] for row in told])
+    if not run.plan.generations:
+        return start
+    log = runs.generations(run.session.ledger, run.name)
+    search = await _search(run, start, [row["fitnesses"] for row in log])
     get_run_logger().info(
-        "run %s: N %d, λ %d, σ0 %.3g, %d of %d generations told",
-        run, len(start), search.population_size, sigma, len(told), plan.generations,
+        "run %s: %s, N %d, λ %d, %d of %d generations told",
+        run.name, search.stage, search.dimension, search.population_size, len(log), search.generations,
     )  # fmt: skip
-    progress = await Progress.start("evolution", plan.generations * search.population_size)
-    await progress.add(len(told) * search.population_size)
-    best, best_reward = start, await _reward("the start on validation", validation, start)
-    history: list[dict[str, Any]] = [{"generation": 0, "parent": best_reward, "kept": True, "sigma": sigma}]
-    for row in told:
-        history.append(row)
+    best, best_reward = start, await _reward("the start on validation", run.validation, start)
+    objectives = run.training.objective, run.validation.objective
+    page = await EvolutionPage.open(run.name, run.session, objectives, search.generations, best_reward)
+    for row in log:
+        await page.add(row, show=False)
         if row["kept"]:
-            best, best_reward = (
-                registry.load_checkpoint(session.ledger, row["checkpoint"]).vector,
-                row["parent"],
-            )
-    SCORING.set(training)
-    while search.generation < plan.generations:
-        number = search.generation + 1
-        POPULATION.set(search.ask())
-        scores = await generation(run, number)
-        search.tell([s["fitness"] for s in scores])
-        parent = search.parent.astype(np.float32)
-        reward = await _reward(f"parent {number} on validation", validation, parent)
-        row = _row(number, scores, reward, reward > best_reward, search.sigma)
+            best = registry.load_checkpoint(run.session.ledger, row["checkpoint"]).vector
+            best_reward = row["parent"]
+    SCORING.set(run.training)
+    while search.generation < search.generations:
+        row = await _generation(run, search, best_reward)
         if row["kept"]:
-            best, best_reward = parent, reward
-            meta = {"kind": "parent", "run": run, "generation": number}
-            row["checkpoint"] = registry.save_checkpoint(
-                session.ledger, name=f"parent {number}", vector=parent, meta=meta
-            )
-        runs.tell_generation(session.ledger, run, number, row)
-        history.append(row)
-        await progress.add(search.population_size)
-        await fitness_artifacts(history, session.pool.names)
+            best, best_reward = search.parent, row["parent"]
+        runs.tell_generation(run.session.ledger, run.name, row["generation"], row)
+        await page.add(row)
     return best
+
+
+async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
+    """The two stages, led to where the log ends."""
+    plan = run.plan
+    texts = await meet("the start on train", run.training, start)
+    few = texts[:: max(1, len(texts) // STEP_SIZE_TEXTS)]
+    later = plan.generations - plan.subspace_generations
+    head, whole = partial(_around, run, texts, plan.rank), partial(_around, run, few, 0)
+    stages = [
+        Stage(f"the head in {plan.rank} directions", plan.subspace_generations, head),
+        Stage("every parameter", later, whole, plan.sigma or 1.0),
+    ]
+    return await asyncio.to_thread(Search, start, stages, plan.population, plan.seed, log)
+
+
+def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
+    """A stage's coordinates. They are kept: computed again they, and so the points, could differ by a rounding."""
+    plan, ledger, states = run.plan, run.session.ledger, States(run.router, texts)
+    space = states.space(centre, rank)
+    if plan.sigma and not rank:
+        return space
+    what = {"kind": "space", "run": run.name, "rank": str(rank)}
+    kept = registry.newest_checkpoint(ledger, **what)
+    if kept is None:
+        rates = {"offsets": plan.flip_rate, "workers": plan.flip_rate, "roles": plan.role_flip_rate}
+        packed = space.fitted(states.decide, rates, plan.seed).packed()
+        name = f"space of rank {rank}" if rank else "space of every parameter"
+        kept = registry.load_checkpoint(ledger, registry.save_checkpoint(ledger, name=name, vector=packed, meta=what))
+    return space.unpacked(kept.vector)
+
+
+async def _generation(run: Run, search: Search, best_reward: float) -> dict[str, Any]:
+    """One generation scored, told and validated; returns its row."""
+    number, stage, sigma = search.generation + 1, search.stage, search.sigma
+    POPULATION.set(search.ask())
+    scored = await generation(run.name, number)
+    await asyncio.to_thread(search.tell, scored.fitnesses)
+    reward = await _reward(f"parent {number} on validation", run.validation, search.parent)
+    row = {
+        "generation": number,
+        "stage": stage,
+        "sigma": sigma,
+        "fitnesses": scored.fitnesses,
+        "best": max(scored.fitnesses),
+        "mean": float(np.mean(scored.fitnesses)),
+        "parent": reward,
+        "kept": reward > best_reward,
+        "shares": shares(scored.total.workers).tolist(),
+        "roles": shares(scored.total.roles).tolist(),
+        "turns": scored.total.mean_turns,
+        "rollouts": scored.total.rollouts,
+    }
+    if row["kept"]:
+        meta = {"kind": "parent", "run": run.name, "generation": number}
+        name = f"parent {number}"
+        row["checkpoint"] = registry.save_checkpoint(run.session.ledger, name=name, vector=search.parent, meta=meta)
+    return row
 
 
 async def _reward(label: str, validation: Scoring, vector: Vector) -> float:
     return float(np.mean([score.reward for score in await roll_out(label, validation.objective, vector)]))
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A generation's fitnesses, in the order of its candidates, and the sums over all of its rollouts."""
+
+    fitnesses: list[float]
+    total: Tally
+
+
 @flow(name="generation", flow_run_name="generation {number} of {run}")
-async def generation(run: str, number: int) -> list[CandidateScore]:
-    """Score the population, each candidate a task."""
-    scoring = SCORING.get()
-    return await all_ended(*(score_candidate(x, scoring.meaning, number, i) for i, x in enumerate(POPULATION.get())))
-
-
-def _row(number: int, scores: list[CandidateScore], parent: float, kept: bool, sigma: float) -> dict[str, Any]:
-    fitnesses = [s["fitness"] for s in scores]
-    return {
-        "generation": number,
-        "fitnesses": fitnesses,
-        "best": max(fitnesses),
-        "mean": float(np.mean(fitnesses)),
-        "parent": parent,
-        "kept": kept,
-        "sigma": sigma,
-        "shares": np.mean([s["shares"] for s in scores], axis=0).tolist(),
-        "turns": float(np.mean([s["mean_turns"] for s in scores])),
-    }
+async def generation(run: str, number: int) -> Scored:
+    """Score the population, each candidate a task; with several rungs only the better half goes on to the next."""
+    scoring, population = SCORING.get(), POPULATION.get()
+    totals: dict[int, Tally] = {}
+    reached, going, first = [0] * len(population), list(range(len(population))), 0
+    for rung, last in enumerate(rungs(len(scoring.objective.slots), scoring.rungs)):
+        parts = (score_candidate(population[i], scoring.meaning, first, last, number, i) for i in going)
+        for i, part in zip(going, await all_ended(*parts), strict=True):
+            totals[i], reached[i] = totals[i] + part if i in totals else part, rung
+        fitnesses = [scoring.fitness(totals[i]) for i in range(len(population))]
+        going, first = promoted(fitnesses, going), last
+    return Scored(told(fitnesses, reached), reduce(add, totals.values()))
 
 
 def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: EvolutionPlan, split: str) -> Scoring:
@@ -169,6 +214,7 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
     chosen = questions_of.split(split)[:count]
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     options = LoopOptions()
+    temperature = plan.temperature if train else 0.0
     meaning = {
         "backbone": router.backbone.digest,
         "layout": router.layout.name,
@@ -177,8 +223,7 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
         "slots": [[q.id, version(q.grader)] for q in chosen],
         "repeats": repeats,
         "pool": session.pool.fingerprint,
-        "weights": [plan.diversity, plan.turns, plan.cost],
-        "policy": [train, plan.seed],
+        "policy": [temperature, plan.seed],
     }
     return Scoring(
         objective=Objective(
@@ -191,7 +236,8 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
             policy_seed=plan.seed,
         ),
         weights=Weights(plan.diversity, plan.turns, plan.cost) if train else Weights(),
-        sample=train,
+        temperature=temperature,
+        rungs=plan.rungs if train else 1,
         meaning=_digest(meaning),
         turn=asyncio.Semaphore(CONCURRENT_CANDIDATES),
     )
@@ -199,13 +245,3 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
 
 def _digest(meaning: Any) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
-
-
-def step_size(router: Router, objective: Objective, plan: EvolutionPlan) -> float:
-    """σ0 such that `flip_rate` of the first decisions on train differ from the start's."""
-    transcripts = [objective.first_transcript(slot) for slot in objective.slots[:STEP_SIZE_SLOTS]]
-
-    def choose(vector: Vector) -> np.ndarray:
-        return np.array([d.worker_index for d in router.decide_many(transcripts, vector=vector)])
-
-    return step_size_for_flips(choose, router.vector, rate=plan.flip_rate, seed=plan.seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,56 +12,58 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.fugu import schedule
-from models.fugu.fitness import RolloutScore, Weights, fitness, worker_shares
+from models.fugu.fitness import RolloutScore, Tally, Weights, fitness, tally
 from models.fugu.objective import Objective
 from tasks.policies import PAID, RETRIED, key_of
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What all candidates of a run share. `meaning` is the digest of all of it, for the cache key."""
+    """What all candidates of a run share. `meaning` is the digest of all of it, for the cache key.
+
+    `temperature`: at which the policy samples in rollouts; 0 is the argmax. `rungs`: of successive halving.
+    """
 
     objective: Objective
     weights: Weights
-    sample: bool
+    temperature: float
+    rungs: int
     meaning: str
     turn: asyncio.Semaphore
+
+    def fitness(self, total: Tally) -> float:
+        """J of what a candidate's rollouts came to."""
+        return fitness(total, self.objective.options.turns, self.weights)
 
 
 SCORING: ContextVar[Scoring] = ContextVar("scoring")
 
 
-class CandidateScore(TypedDict):
-    """`fitness` is J, `reward` its first term; `shares` of the workers, `mean_turns`, `cost_usd` per rollout."""
-
-    fitness: float
-    reward: float
-    shares: list[float]
-    mean_turns: float
-    cost_usd: float
-
-
-@task(task_run_name="candidate {index} of generation {generation}", cache_key_fn=key_of("vector", "meaning"), **PAID)
-async def score_candidate(vector: NDArray[np.floating], meaning: str, generation: int, index: int) -> CandidateScore:
-    """J of the vector. The calls are the ledger's: a rollout that was paid once is read, not paid again."""
+@task(
+    task_run_name="candidate {index} of generation {generation}, slots {first} to {last}",
+    cache_key_fn=key_of("vector", "meaning", "first", "last"),
+    **PAID,
+)
+async def score_candidate(
+    vector: NDArray[np.floating], meaning: str, first: int, last: int, generation: int, index: int
+) -> Tally:
+    """What the vector's rollouts on these slots come to. The calls are the ledger's: what was paid once is read."""
     scoring = SCORING.get()
-    objective = scoring.objective
     async with scoring.turn:
-        scores = await objective.scores(vector, sample=scoring.sample)
-    workers, budget = len(objective.pool.workers), objective.options.turns
-    return {
-        "fitness": fitness(scores, workers, budget, scoring.weights),
-        "reward": float(np.mean([s.reward for s in scores])),
-        "shares": worker_shares(scores, workers).tolist(),
-        "mean_turns": float(np.mean([len(s.workers) for s in scores])),
-        "cost_usd": float(np.mean([s.cost_usd for s in scores])),
-    }
+        scores = await scoring.objective.scores(vector, temperature=scoring.temperature, part=slice(first, last))
+    return tally(scores, len(scoring.objective.pool.workers))
 
 
 @task(task_run_name="roll out {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
 async def roll_out(label: str, objective: Objective, vector: NDArray[np.floating]) -> list[RolloutScore]:
     """Every slot once as in serving (argmax): what a parent, or a contender, is judged by."""
-    return await objective.scores(vector, sample=False)
+    return await objective.scores(vector, temperature=0.0)
+
+
+@task(task_run_name="meet {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
+async def meet(label: str, scoring: Scoring, vector: NDArray[np.floating]) -> list[str]:
+    """What the router reads in a vector's rollouts: the states from which the search's coordinates are made."""
+    return await scoring.objective.met(vector, temperature=scoring.temperature)
 
 
 @task(task_run_name="measure constant schedules", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)

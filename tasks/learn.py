@@ -20,15 +20,13 @@ from models.conductor.trials import Stage, carry_out
 from models.errors import FuguError, TransientError
 from models.grading.question import Question
 from tasks.course import ColdStartPlan
+from tasks.plan import HOUSE, house_folder
 from tasks.policies import RETRIED
 from tasks.report import Progress
-from tasks.settings import settings
 
 if TYPE_CHECKING:
     from models.conductor.grpo import Course
     from models.conductor.policy import CheckpointPolicy
-
-HOUSE = "house"
 
 
 @dataclass
@@ -160,9 +158,7 @@ async def prepare_conductor(start: str) -> str:
 
 def _folder_of(start: str) -> Path:
     if start == HOUSE:
-        from models.house import conductor
-
-        return conductor.make(settings().home)
+        return house_folder()
     from models.fugu.hub import local_folder
 
     return local_folder(start)

@@ -61,12 +61,18 @@ def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> Policy:
 
 
 def _house() -> Policy:
-    """The house's own: as it is shipped with the data; where it is not, made once for the home (minutes)."""
+    from models.house import conductor
+
+    return conductor.load(house_folder())
+
+
+def house_folder() -> Path:
+    """The house's own conductor: as it is shipped with the data; where it is not, made once for the home (minutes)."""
     from models.house import conductor
 
     for data in (settings().data, PROJECT / "data"):
         if (data / "conductor").is_dir():
-            return conductor.load(data / "conductor")
+            return data / "conductor"
     folder = settings().home / "conductors" / f"house-{conductor.DEFAULT.digest}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -74,7 +80,7 @@ def _house() -> Policy:
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
                 # A rename is the last thing that happens, so a folder that is there is complete.
                 conductor.make(Path(partial) / "conductor").rename(folder)
-    return conductor.load(folder)
+    return folder
 
 
 def cards(ledger: Ledger, pool: Pool) -> dict[str, str]:

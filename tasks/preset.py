@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import BadFile
 from tasks.settings import settings
@@ -29,19 +29,40 @@ class QuestionCounts(_Value):
 
 
 class EvolutionPlan(_Value):
-    """`questions` and `repeats`: the slots of a candidate. `sigma` 0: found by flip rate."""
+    """`questions` and `repeats`: the slots of a candidate. `temperature`: at which its policy samples; 0: the argmax.
+
+    The first `subspace_generations` of all `generations` move the head along `rank` directions, the others every
+    parameter. The blocks' scales are found by flip rate, of workers and (for the role rows) of roles; a `sigma` over 0
+    is σ0 of every parameter in its stead.
+    `rungs`: of successive halving, each with twice as many slots as the one before; 1: every candidate has all.
+    """
 
     population: int = Field(ge=0)
     generations: int = Field(ge=0)
     questions: int = Field(gt=0)
     validation: int = Field(gt=0)
     repeats: int = Field(1, gt=0)
+    temperature: float = Field(1.0, ge=0)
+    rank: int = Field(0, ge=0)
+    subspace_generations: int = Field(0, ge=0)
     sigma: float = Field(0.0, ge=0)
     flip_rate: float = Field(0.05, gt=0, lt=1)
+    role_flip_rate: float = Field(0.2, gt=0, lt=1)
+    rungs: int = Field(1, gt=0)
     diversity: float = 0.0
     turns: float = 0.0
     cost: float = 0.0
     seed: int = 42
+
+    @model_validator(mode="after")
+    def _stages(self) -> EvolutionPlan:
+        if self.subspace_generations and not self.rank:
+            raise ValueError("generations in a subspace need its rank")
+        if self.subspace_generations > self.generations:
+            raise ValueError("the subspace takes no more than all generations")
+        if self.questions * self.repeats < 2 ** (self.rungs - 1):
+            raise ValueError("the first rung would hold no slot")
+        return self
 
 
 class BackbonePlan(_Value):

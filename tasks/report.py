@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,56 +67,6 @@ async def coverage_artifact(frame: pd.DataFrame) -> None:
         [{str(k): v for k, v in row.items()} for row in frame.round(3).to_dict("records")],
         "Labels: wanted, measured, missing, mean score",
     )
-
-
-async def fitness_artifacts(history: Sequence[Mapping[str, Any]], workers: Sequence[str]) -> None:
-    """The evolution so far: a table, and a plot as a file and inside a page of markdown."""
-    rows = [
-        {
-            "generation": row["generation"],
-            "best": _rounded(row.get("best")),
-            "mean": _rounded(row.get("mean")),
-            "parent on validation": _rounded(row["parent"]),
-            "kept": "yes" if row["kept"] else "no",
-            "step size": f"{row['sigma']:.3g}",
-            "turns": _rounded(row.get("turns")),
-            "shares": _shares(workers, row.get("shares")),
-        }
-        for row in history
-    ]
-    await table("router-fitness", rows, "Evolution: fitness per generation")
-    picture = await asyncio.to_thread(fitness_plot, history)
-    await asyncio.to_thread(write_report, "fitness.svg", picture)
-    encoded = base64.b64encode(picture).decode()
-    await acreate_markdown_artifact(
-        f"![fitness](data:image/svg+xml;base64,{encoded})", key="router-fitness-plot", description="Evolution"
-    )
-
-
-def _rounded(value: float | None) -> float | str:
-    return "" if value is None else round(value, 4)
-
-
-def _shares(workers: Sequence[str], shares: Sequence[float] | None) -> str:
-    if shares is None:
-        return ""
-    return ", ".join(f"{name} {share:.0%}" for name, share in zip(workers, shares, strict=True) if share >= 0.005)
-
-
-def fitness_plot(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Best, mean and validated parent over the generations, as SVG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="generation", ylabel="mean reward")
-    told = [row for row in history if "best" in row]
-    for name in ("best", "mean"):
-        axes.plot([row["generation"] for row in told], [row[name] for row in told], label=f"{name} of the candidates")
-    axes.plot([r["generation"] for r in history], [r["parent"] for r in history], "k.-", label="parent on validation")
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 async def comparison_artifacts(

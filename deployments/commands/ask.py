@@ -12,8 +12,8 @@ from deployments.commands.options import Home
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
-    model: Annotated[Literal["fugu", "trinity"], typer.Option(help="Who answers.")] = "fugu",
-    trace: Annotated[bool, typer.Option("--trace", help="Say also which worker answered.")] = False,
+    model: Annotated[Literal["fugu", "trinity", "fugu-ultra"], typer.Option(help="Who answers.")] = "fugu",
+    trace: Annotated[bool, typer.Option("--trace", help="Say also who answered, and by which plan.")] = False,
     home: Home = None,
 ) -> None:
     """Ask the endpoint of the running `fugu up`."""
@@ -29,7 +29,7 @@ def ask(
     body = {"model": model, "messages": [{"role": "user", "content": question}]}
     headers = {"X-Fugu-Trace": "1"} if trace else {}
     try:
-        reply = httpx.post(f"{endpoint}/v1/chat/completions", json=body, headers=headers, timeout=600, trust_env=False)
+        reply = httpx.post(f"{endpoint}/v1/chat/completions", json=body, headers=headers, timeout=3600, trust_env=False)
         answer = reply.json()
     except (httpx.TransportError, ValueError) as error:
         raise PermanentError(f"the endpoint at {endpoint} did not answer: {error}") from None

@@ -27,7 +27,9 @@ from deployments.endpoint.problems import Problem, problem_of, problem_response,
 from deployments.endpoint.response import FUGU, TRINITY, ULTRA, encode, model_body
 from deployments.endpoint.ultra import Ultra
 from deployments.endpoint.works import Works
+from models.errors import NotFound
 from models.ledger import registry
+from models.ledger.requests import get_request
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Endpoint:
             parts.load_router,
         )
         self._conductor = Conductor(parts, options, self._champions)
-        self._observer = Observer(options.shown, named_server() if options.observe else None)
+        self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
         self._works = Works(parts.ledger, self._conductor.executor, self._observer.watch)
         self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works))
 
@@ -74,6 +76,12 @@ class Endpoint:
         await self._observer.close()
         await self.chat.close()
         await self._parts.dispatcher.close()
+
+    def _mark_of(self, id: str) -> str | None:
+        with suppress(NotFound):
+            mark: str | None = get_request(self._parts.ledger, id).get("process")
+            return mark
+        return None
 
     async def _follow(self) -> None:
         """Nobody is seated before the slow imports are there: a request would wait for them."""

@@ -43,8 +43,8 @@ class Parts:
 @dataclass(frozen=True)
 class Options:
     """Seconds, bytes and turns. `limits`: of a conducted request that says nothing itself; `tools_s`: how long it
-    waits for its client's tools. `observe`: whether Prefect shows conducted requests, `shown` of them at once, where
-    PREFECT_API_URL names a server.
+    waits for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a
+    server; `shown`: how many of their flow runs may begin at once.
     """
 
     poll_s: float = 1.0
@@ -56,7 +56,7 @@ class Options:
     limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value
     tools_s: float = 24 * 3600.0
     observe: bool = True
-    shown: int = 8
+    shown: int = 4
 
 
 DEFAULT = Options()

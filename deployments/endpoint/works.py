@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.endpoint.orphans import own_mark
 from deployments.endpoint.problems import Problem, not_ready, problem_of
 from deployments.endpoint.request import ChatRequest
 from deployments.endpoint.response import ULTRA, conducted_body
@@ -80,6 +81,7 @@ class Works:
     def __init__(self, ledger: Ledger, executor: Callable[[], Executor], watch: Callable[[Conducting], object]) -> None:
         self._ledger, self._executor, self._watch = ledger, executor, watch
         self._journal = Journal(ledger)
+        self._mark = own_mark()
         self._running: dict[str, Work] = {}
         self._closing = False
 
@@ -146,7 +148,7 @@ class Works:
     async def _begin(self, wanted: Wanted, known: Row | None) -> Row:
         """The row, committed before anything is paid for the request."""
         if known is not None:
-            return await self._journal.put(finish(wanted.id, {"status": "running"}))
+            return await self._journal.put(finish(wanted.id, {"status": "running", "process": self._mark}))
         request = await asyncio.to_thread(wanted.make)
         row = {
             "id": wanted.id,
@@ -159,6 +161,7 @@ class Works:
             "stream": wanted.chat.stream,
             "user": wanted.chat.user,
             "continues": request.continues,
+            "process": self._mark,
             "request": request.model_dump(mode="json"),
             "body": None,
         }

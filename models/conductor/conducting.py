@@ -112,9 +112,11 @@ class Conducting:
         if outermost:
             await self._shared.load()
         try:
-            async with asyncio.timeout(self.request.limits.max_seconds if outermost else None):
+            async with asyncio.timeout(self.request.limits.max_seconds if outermost else None) as clock:
                 await self._all_rounds()
         except TimeoutError:
+            if not clock.expired():
+                raise
             self._shared.meter.stop("max_seconds")
         except LimitReached:
             pass  # the plan itself did not fit: what an earlier round answered stands

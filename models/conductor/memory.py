@@ -5,10 +5,10 @@ Seed 000, section 5.2. Read once, when a workflow is planned, and kept with the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from models.ledger.memory import finished_steps, known_tools
+from models.ledger.memory import Finished, finished_steps, known_tools
 from models.ledger.store import Ledger
 from models.workers.ask import Message
 
@@ -30,22 +30,20 @@ def remembered(
     told = {message.get("tool_call_id") for message in messages}
     calls = [call for call in known_tools(ledger, conversation, without) if call.id not in told]
     lines = _newest([f"{call.name}({call.arguments}) gave: {call.result}" for call in calls])
-    own: dict[str, list[str]] = {}
-    pairs: dict[str, list[tuple[str, str]]] = {}
+    steps: dict[str, list[Finished]] = {}
     for step in finished_steps(ledger, conversation, without, workers):
-        pairs.setdefault(step.worker, []).append((step.subtask, step.reply))
-        own.setdefault(step.worker, []).append(step.subtask + step.reply)
-    kept = {worker: some[len(some) - len(_newest(own[worker])) :] for worker, some in pairs.items()}
+        steps.setdefault(step.worker, []).append(step)
     return {
         "tools": [{"role": "user", "content": "\n".join([TOOLS, *lines])}] if lines else [],
-        "own": {worker: list(_told(some)) for worker, some in kept.items() if some},
+        "own": {worker: list(_told(some)) for worker, some in steps.items()},
     }
 
 
-def _told(pairs: Iterable[tuple[str, str]]) -> Iterable[dict[str, str]]:
-    for subtask, reply in pairs:
-        yield {"role": "user", "content": f"Earlier subtask of yours: {subtask}"}
-        yield {"role": "assistant", "content": reply}
+def _told(steps: Sequence[Finished]) -> Iterator[dict[str, str]]:
+    kept = len(_newest([step.subtask + step.reply for step in steps]))
+    for step in steps[len(steps) - kept :]:
+        yield {"role": "user", "content": f"Earlier subtask of yours: {step.subtask}"}
+        yield {"role": "assistant", "content": step.reply}
 
 
 def _newest(texts: Sequence[str]) -> list[str]:

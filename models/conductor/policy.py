@@ -28,7 +28,7 @@ BATCH = 32
 """Requests that are written at once, so that memory stays bounded."""
 
 _REPAIR_TEMPERATURE = 0.7
-_QUESTION_CHARS, _PREVIOUS_CHARS = 1200, 300
+_QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format behind prompts longer than they learned
 _SKILL, _SKILLED = re.compile(r"([\w-]+) ([01]\.\d+)"), 0.3
 
 

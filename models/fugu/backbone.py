@@ -9,7 +9,6 @@ layer, and (`resumed`) the keys and values of conversations that go on.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from models.fugu import svf
 from models.fugu.batches import Memo, batches
 from models.fugu.decoder import Decoder, runs_by_hand
 from models.fugu.hub import local_folder
-from models.fugu.loading import kind_of, load_model
+from models.fugu.loading import digest_of, kind_of, load_model
 from models.fugu.prefixes import Prefixes, past_of, prefix_of
 from models.fugu.scaling import Scaling
 
@@ -119,12 +118,7 @@ class Backbone:
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over the names and bytes of the folder's configuration, weights and tokenizer."""
-        sha = hashlib.sha256()
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix in (".json", ".safetensors", ".txt", ".model") and path.name != "generation_config.json":
-                with path.open("rb") as file:
-                    sha.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-        return sha.hexdigest()
+        return digest_of(self.folder)
 
     @property
     def layouts(self) -> tuple[str, ...]:
@@ -169,6 +163,8 @@ class Backbone:
         """
         if not self.resumes or not len(texts):
             return self.hidden(texts, scaling)
+        if len(distinct := list(dict.fromkeys(texts))) < len(texts):
+            return self.resumed(distinct, scaling, owner)[[distinct.index(text) for text in texts]]
         decoder, maps, ids = self._by_hand(), {} if scaling is None else scaling.maps(), self._tokens(texts)
         prefixes = [self._prefixes.longest(owner, row.numpy()) for row in ids]
         known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
@@ -191,6 +187,11 @@ class Backbone:
         In float32 alone: the two ways of computing differ by rounding, in bfloat16 by more than 1e-3.
         """
         return self.decoder is not None and self.model.dtype == torch.float32
+
+    def forget(self) -> None:
+        """Drop what is remembered of texts and conversations."""
+        self._memo.clear()
+        self._prefixes.clear()
 
     def factors(self, name: str) -> tuple[svf.Factors, Tensor | None]:
         """A matrix's factors and its bias; computed once a process, and once at all with a cache folder."""

@@ -40,3 +40,7 @@ class Memo:
         with self._lock:
             if tensor.nbytes <= self._kept.maxsize:
                 self._kept[key] = tensor
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()

@@ -108,7 +108,9 @@ class Decoder:
         """
         return self._run(states, read, maps, self._span(states, None), first, rows)[0]
 
-    def resume(self, states: Tensor, read: Tensor, maps: Mapping[str, Map], past: Past) -> tuple[Tensor, list[Seen]]:
+    def resume(
+        self, states: Tensor, read: Tensor, maps: Mapping[str, Map], past: Past | None
+    ) -> tuple[Tensor, list[Seen]]:
         """`upper` from layer 0 for tokens that follow `past`; with it what their followers need of each layer."""
         return self._run(states, read, maps, self._span(states, past), 0, None)
 

@@ -1,7 +1,8 @@
-"""A backbone's model from its folder, and what kind of model it is."""
+"""A backbone's model from its folder, what kind of model it is, and the digest of the folder."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,3 +33,13 @@ def kind_of(config: Any) -> Literal["causal", "encoder"]:
     architecture = (config.architectures or [""])[0]
     causal = architecture.endswith(("ForCausalLM", "LMHeadModel"))
     return "encoder" if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not causal else "causal"
+
+
+def digest_of(folder: Path) -> str:
+    """sha256 (hex) over the names and bytes of the folder's configuration, weights and tokenizer."""
+    sha = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".txt", ".model") and path.name != "generation_config.json":
+            with path.open("rb") as file:
+                sha.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return sha.hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -34,11 +34,6 @@ class _Request:
     texts: Sequence[str]
     candidate: Candidate | None
     answer: Future[Logits] = field(default_factory=Future)
-
-    @property
-    def bucket(self) -> int:
-        """Requests within a factor of two of each other's longest text share a forward."""
-        return max((len(text) for text in self.texts), default=0).bit_length()
 
 
 class MicroBatcher:
@@ -84,10 +79,24 @@ class MicroBatcher:
 
     def _answer(self, requests: Sequence[_Request]) -> None:
         try:
-            if requests[0].candidate is None:
-                rows = _distinct((text, None) for request in requests for text in request.texts)
-                logits = self.router.resumed_logits([text for text, _ in rows])
-            ...
+            logits = self._together(requests)
         except Exception as error:
-            for request in requests:
-                request.answer.set_exception(error)
+            if len(requests) == 1:
+                requests[0].answer.set_exception(error)
+                return
+            for request in requests:  # one that cannot be computed fails alone
+                self._answer([request])
+            return
+        for request, rows in zip(requests, logits, strict=True):
+            request.answer.set_result(rows)
+
+    def _together(self, requests: Sequence[_Request]) -> list[Logits]:
+        texts = [text for request in requests for text in request.texts]
+        candidates = [request.candidate for request in requests for _ in request.texts if request.candidate is not None]
+        logits = self.router.logits_of(texts, candidates) if candidates else self.router.resumed_logits(texts)
+        return np.split(logits, np.cumsum([len(request.texts) for request in requests])[:-1])
+
+
+def _kind(request: _Request) -> tuple[bool, int]:
+    """Requests of one kind share a forward: they are within a factor of two of each other's longest text."""
+    return request.candidate is None, max((len(text) for text in request.texts), default=0).bit_length()

@@ -74,7 +74,7 @@ class Objective:
     ) -> None:
         self.router, self.pool, self.slots, self.options = router, pool, list(slots), options
         self.spent = Spent()
-        self._send, self._scope, self._policy_seed = send, scope, policy_seed
+        self.scope, self._send, self._policy_seed = scope, send, policy_seed
         self._tree = Tree([slot.question.messages for slot in self.slots], pool.names, options)
         self._replies: dict[str, Reply] = {}
         self._grades: dict[tuple[str, str], float] = {}
@@ -114,6 +114,17 @@ class Objective:
 
         return choose
 
+    async def met(self, vector: NDArray[np.floating], *, temperature: float, part: slice = ALL) -> list[str]:
+        """The texts that the router reads in the rollouts of the part, each once."""
+        policy, read = self.policy(vector, temperature), dict[str, None]()
+
+        def choose(states: Indices, slots: Indices, turn: int) -> Choices:
+            read.update(dict.fromkeys(self.texts(states)))
+            return policy(states, slots, turn)
+
+        await self.scores_of(choose, part)
+        return list(read)
+
     def texts(self, states: Indices) -> list[str]:
         """What the router reads in each of the tree's states."""
         return self._tree.texts(states)
@@ -143,7 +154,7 @@ class Objective:
     def _ask(self, index: int, turn: Turn) -> Ask:
         slot, worker = self.slots[index], self.pool.workers[turn.worker_index]
         return Ask(
-            scope=self._scope,
+            scope=self.scope,
             worker=worker.name,
             revision=worker.revision,
             messages=tuple(turn.messages),

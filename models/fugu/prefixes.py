@@ -67,6 +67,10 @@ class Prefixes:
             if size <= self._kept.maxsize:
                 self._kept[key] = prefix
 
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
 
 def past_of(prefixes: Sequence[Prefix | None], device: torch.device) -> Past | None:
     """The prefixes of a batch, padded on the left to one length; None where no text has one."""

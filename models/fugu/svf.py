@@ -94,19 +94,6 @@ class Factors:
 
         return look_up
 
-    @cached_property
-    def _inward(self) -> Product:
-        return Product(self.right)
-
-    @cached_property
-    def _outward(self) -> Product:
-        return Product(self.left)
-
-    @cached_property
-    def _backward(self) -> Product:
-        """x -> x · right, for rows of W."""
-        return Product(self.right.T.contiguous())
-
     def folded(self, gain: Tensor, bias: Tensor | None) -> Map:
         """`linear` with W̃ made dense, for a gain [r] that stays."""
         return Product(self.left * gain @ self.right, bias)
@@ -131,10 +118,6 @@ class Factors:
     def _backward(self) -> Product:
         """x -> x · right, for rows of W."""
         return Product(self.right.T.contiguous())
-
-    def dense(self, gain: Tensor) -> Tensor:
-        """W̃ itself, [m, n]."""
-        return self.left * gain @ self.right
 
 
 def factor(weight: Tensor, cache: Path | None = None) -> Factors:

@@ -74,7 +74,9 @@ class End:
 class Tree:
     """The rollouts of fixed slots. Belongs to one event loop; candidates may walk it at the same time."""
 
-    def __init__(self, conversations: Sequence[Sequence[Message]], workers: Sequence[str], options: LoopOptions) -> None:
+    def __init__(
+        self, conversations: Sequence[Sequence[Message]], workers: Sequence[str], options: LoopOptions
+    ) -> None:
         self._conversations, self._workers, self._options = list(conversations), tuple(workers), options
         self._states: list[State] = []
         self._texts: list[str] = []

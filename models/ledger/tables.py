@@ -232,8 +232,8 @@ tool_calls = Table(
     Column("step", Integer, nullable=False),
     Column("conversation", String(200), nullable=False, index=True),
     Column("request", String(200)),  # that handed it out; NULL before
-    Column("original", String(200), nullable=False),  # the worker's own id
-    Column("name", String(200), nullable=False),
+    Column("original", Text, nullable=False),  # the worker's own id; some providers hide a state in it
+    Column("name", Text, nullable=False),
     Column("arguments", Text, nullable=False),
     Column("result", Text),
     Column("created_at", Utc, nullable=False),

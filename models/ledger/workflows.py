@@ -111,7 +111,7 @@ def amend_workflow(id: str, key: str, name: str, value: Any) -> Change[None]:
     """Set `body[key][name]` of a plan: what is known only after it was made."""
 
     def change(connection: Connection, now: datetime) -> None:
-        body = connection.execute(select(workflows.c.body).where(workflows.c.id == id)).scalar_one()
+        body = connection.execute(select(workflows.c.body).where(workflows.c.id == id).with_for_update()).scalar_one()
         body = {**body, key: {**body.get(key, {}), name: value}}
         connection.execute(update(workflows).where(workflows.c.id == id).values(body=body))
 
@@ -134,7 +134,8 @@ def put_tool_calls(ledger: Ledger, rows: Sequence[ToolCall], ttl_s: float) -> Ch
     """Keep tool calls that a client is to run within `ttl_s` seconds; one that is there stays as it is."""
 
     def change(connection: Connection, now: datetime) -> None:
-        values = [{**vars(row), "created_at": now, "expires_at": now + timedelta(seconds=ttl_s)} for row in rows]
+        times = {"created_at": now, "expires_at": now + timedelta(seconds=ttl_s)}
+        values = [{name: _storable(value) for name, value in vars(row).items()} | times for row in rows]
         connection.execute(ledger.insert(tool_calls).on_conflict_do_nothing(), values)
 
     return change
@@ -158,6 +159,7 @@ def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
     """
     if not results:
         raise BadInput("no tool result is given", "messages")
+    results = {id: _storable(result) for id, result in results.items()}
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         rows = {row.id: row for row in connection.execute(select(tool_calls).where(tool_calls.c.id.in_(results)))}
@@ -194,6 +196,13 @@ def _complete(connection: Connection, request: str, results: Mapping[str, str]) 
             f"the answer asked for {len(together)} tool results together, and that of {lacking[0]!r} is missing",
             "messages",
         )
+
+
+def _storable(value: Any) -> Any:
+    """Text without what no database takes: NUL, and halves of surrogate pairs."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _step(row: Any) -> StepRow:

@@ -29,5 +29,5 @@ def test_the_drawing_puts_each_step_below_what_it_sees():
 def test_a_subtask_cannot_break_out_of_the_page():
     steps = records((), subtask='</svg>"]\n`<script>#quot;')
     assert "<script" not in svg(steps) + mermaid(steps)
-    assert '"]\n' not in mermaid(steps).split("\n    s0 -->")[0].removesuffix('"]')
+    assert mermaid(steps).count('"') == 2
     ElementTree.fromstring(svg(steps))

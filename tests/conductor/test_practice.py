@@ -34,7 +34,9 @@ def exercise(**changes) -> Exercise:
 
 
 def plan(*models, access="all"):
-    return written(Workflow(steps=tuple(Step(model=m, subtask=f"Do {i}.", access=access) for i, m in enumerate(models))))
+    return written(
+        Workflow(steps=tuple(Step(model=m, subtask=f"Do {i}.", access=access) for i, m in enumerate(models)))
+    )
 
 
 def rewarding(right):

@@ -51,6 +51,12 @@ PEOPLE = ("ada", "bob", "cy")
 """Workers that say who they are and what they were asked last. With tools, ada calls one, bob two at once, cy none."""
 
 
+@pytest.fixture(scope="session")
+def serving():
+    """`running`, for tests that serve an app of their own."""
+    return running
+
+
 class Upstream:
     """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `e429`, `cut`, `ada`, ...
 
@@ -267,8 +273,10 @@ class Scripted:
         if messages[-1]["content"] != "ready":  # the first forward, before anybody asks
             self.read.append((list(messages), allowed))
         name = name if allowed is None or name in allowed else allowed[0]
+        index = self.workers.index(name)
+        logits = np.where(np.arange(len(self.workers)) == index, 1.0, 0.0)
         # Not the router's own Decision: importing that brings torch.
-        return SimpleNamespace(worker=name, worker_index=self.workers.index(name), role=role, margin=0.5)
+        return SimpleNamespace(worker=name, worker_index=index, role=role, margin=0.5, worker_logits=logits)
 
 
 @pytest.fixture(scope="session")

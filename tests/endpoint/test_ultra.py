@@ -89,13 +89,24 @@ def test_the_plan_and_its_steps_are_told_only_on_demand(house, upstream, chain):
     assert last.fugu["rounds"][0]["steps"][1]["worker"] == "bob"
 
 
-def test_a_failing_worker_is_replaced_by_the_routers_next_best(house, upstream, plan):
-    text = plan(("e500", "first", []), ("cy", "second", "all"))
-    with house(fugu={"kind": "worker", "worker": "bob"}, plan=text) as here:
+@pytest.mark.parametrize("champion", ["worker", "router"])
+def test_a_failing_worker_is_replaced_by_the_champions_next_best(house, upstream, plan, router, champion):
+    served, best = {"fugu": {"kind": "worker", "worker": "bob"}}, "bob"
+    if champion == "router":
+        (served, _), best = router([("count", None)]), "count"
+    with house(**served, plan=plan(("e500", "first", []), ("cy", "second", "all"))) as here:
         answer = ask(here, extra_headers=TRACE)
     first, second = answer.fugu["rounds"][0]["steps"]
-    assert first["worker"] == "bob" and first["tried"] == ["e500"] and second["worker"] == "cy"
-    assert "bob: Step 1" in str(upstream.seen[-1]["messages"])
+    assert first["worker"] == best and first["tried"] == ["e500"] and second["worker"] == "cy"
+    assert "Step 1, subtask: first" in str(upstream.seen[-1]["messages"])
+
+
+def test_without_a_valid_plan_the_champions_best_answers_and_the_trace_says_so(house, upstream):
+    with house(fugu={"kind": "worker", "worker": "bob"}, plan="I would rather not plan.") as here:
+        answer = ask(here, extra_headers=TRACE)
+    [planned] = answer.fugu["rounds"]
+    assert answer.choices[0].message.content.startswith("bob: ") and planned["fallback"]
+    assert len(planned["texts"]) == len(planned["complaints"]) == 2
 
 
 def test_a_step_that_nobody_can_take_names_itself_and_no_worker(house, upstream, plan, ledger):

@@ -134,30 +134,49 @@ def start(home) -> tuple[subprocess.Popen[str], str]:
     return process, url
 
 
-def test_after_a_kill_the_key_goes_on_where_it_was_and_then_says_the_same_for_ever(home, upstream):
-    def send(url, timeout=30):
-        return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=timeout)
+def send(url):
+    return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=60)
 
+
+def fugu(home, *words) -> bytes:
+    """What a command of `fugu` prints."""
+    command = [sys.executable, "-c", "from deployments.cli import main; main()", *words]
+    done = subprocess.run(command, env=home, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.fixture
+def killed(home, upstream) -> str:
+    """The id of a request whose endpoint was killed while its second step was under way."""
+    process, url = start(home)
+    with ThreadPoolExecutor(1) as thread:
+        cut = thread.submit(send, url)
+        while len(upstream.seen) < 2:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        with pytest.raises(httpx.HTTPError):
+            cut.result()
+    process.communicate()
+    upstream.released.set()
+    ledger = Ledger(f"sqlite:///{home['FUGU_HOME']}/ledger.db")
+    [row] = recent_requests(ledger)
+    ledger.close()
+    assert row["status"] == "running"
+    return row["id"]
+
+
+@pytest.mark.parametrize("way", ["key", "resume"])
+def test_after_a_kill_a_request_goes_on_where_it_was_and_then_says_the_same_for_ever(home, upstream, killed, way):
+    resumed = fugu(home, "resume", killed) if way == "resume" else b""
     process, url = start(home)
     try:
-        with ThreadPoolExecutor(1) as thread:
-            cut = thread.submit(send, url)
-            while len(upstream.seen) < 2:
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            with pytest.raises(httpx.HTTPError):
-                cut.result()
-        process.communicate()
-        process, url = start(home)
-        upstream.released.set()
         answer = send(url)
-        assert answer.status_code == 200, answer.text
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        process, url = start(home)
-        assert send(url).content == answer.content
+        assert answer.status_code == 200 and answer.json()["id"] == killed
     finally:
         process.kill()
         process.communicate()
+    assert fugu(home, "replay", killed) == answer.content + b"\n"
+    assert resumed.decode().strip() in answer.json()["choices"][0]["message"]["content"]
     # ada's step was settled before the kill: she was asked once; the one in flight was asked again.
     assert [body["model"] for body in upstream.seen] == ["ada", "silent", "silent"]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -81,7 +82,9 @@ async def test_a_batch_is_answered_kept_and_not_paid_again(home, paid, fixed):
     assert await conduct([QUESTION], conductor=fixed, name="again") and len(paid.asked()) == asked + 3
 
 
-def request(id: str, question: str, **changes) -> ConductRequest:
+def request(name: str, question: str, **changes) -> ConductRequest:
+    """A request with an id of its own: Prefect's cache outlives a run of these tests."""
+    id = f"{name}-{uuid4().hex}"
     given = {"messages": ({"role": "user", "content": question},), "allowed": ("calc", "coder", "sage")}
     return ConductRequest.model_validate({"id": id, **given, **changes})
 
@@ -187,20 +190,20 @@ async def shown_beside(executor: Executor, request: ConductRequest):
 async def test_a_run_that_waits_for_tools_is_completed_and_tagged_and_the_next_one_names_it(home):
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     question = "What do you see?"
+    looking = request("looking", question, allowed=("w",), sampling=Sampling(tools=(tool,)))
     async with executing(Caller()) as executor:
-        given = {"allowed": ("w",), "sampling": Sampling(tools=(tool,))}
-        first = await shown_beside(executor, request("looking", question, **given))
+        answer = await shown_beside(executor, looking)
         for number in range(2):  # each of the two steps looks once
-            results = {first.tool_calls[0]["id"]: "a tree"}
-            going_on = await asyncio.to_thread(continue_with, executor.ledger, f"looking-{number}", results)
-            first = await shown_beside(executor, going_on)
-    assert first.text == "seen"
+            results = {answer.tool_calls[0]["id"]: "a tree"}
+            going_on = await asyncio.to_thread(continue_with, executor.ledger, f"{looking.id}-{number}", results)
+            answer = await shown_beside(executor, going_on)
+    assert answer.text == "seen"
     found = await runs_of(question, 2)
     assert [run.state.is_completed() for run, _ in found] == [True] * 3
     assert [sorted(run.tags) for run, _ in found] == [
         ["awaiting-tools"],
-        ["awaiting-tools", "continues:looking"],
-        ["continues:looking-0"],
+        ["awaiting-tools", f"continues:{looking.id}"],
+        [f"continues:{looking.id}-0"],
     ]
     names = [sorted(task.name for task in tasks if task.name.startswith("step")) for _, tasks in found]
     assert names == [["step 1: w – look around"], *[["step 1: w – look around", "step 2: w – tell"]] * 2]

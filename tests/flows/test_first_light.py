@@ -51,7 +51,7 @@ def test_the_report_holds_every_rival_and_says_who_serves(finished):
         assert f"| {name} |" in report
     for line in lines.values():
         assert line in report
-    assert (home / "reports" / "fitness.svg").stat().st_size > 1000
+    assert (home / "reports" / "evolution.svg").stat().st_size > 1000
 
 
 def test_a_second_run_asks_no_worker_and_changes_no_champion(finished):

@@ -25,19 +25,37 @@ def evolve(search, generations):
     return log
 
 
-def test_parent_equals_pycma_bit_for_bit_on_the_same_draws_and_fitnesses():
-    options = EvolutionOptions(sigma=0.3, seed=5)
-    ours = Evolution(np.zeros(N), options)
-    draws = np.random.Generator(np.random.PCG64(5))
+@pytest.mark.parametrize(
+    ("n", "seed", "population", "generations"), [(2, 0, 6, 40), (40, 5, 0, 25), (40, 6, 12, 25), (2304, 42, 16, 6)]
+)
+def test_parent_equals_pycma_bit_for_bit_on_the_same_draws_and_fitnesses(n, seed, population, generations):
+    target = np.random.default_rng(1).standard_normal(n)
+    ours = Evolution(np.zeros(n), EvolutionOptions(0.3, population, seed))
+    draws = np.random.Generator(np.random.PCG64(seed))
     settings = {"CMA_diagonal": True, "verbose": -9, "seed": np.nan, "randn": lambda *s: draws.standard_normal(s)}
-    theirs = cma.CMAEvolutionStrategy(np.zeros(N), 0.3, settings)
-    for _ in range(7):
-        population = theirs.ask()
-        assert np.array_equal(ours.ask(), population)
-        theirs.tell(population, [-reward(x) for x in population])
-        ours.tell([reward(x) for x in ours.ask()])
-    assert np.array_equal(ours.parent, theirs.mean)
-    assert ours.sigma == theirs.sigma
+    theirs = cma.CMAEvolutionStrategy(np.zeros(n), 0.3, settings | ({"popsize": population} if population else {}))
+    for _ in range(generations):
+        asked = theirs.ask()
+        assert np.array_equal(ours.ask(), asked)
+        losses = [float(((x - target) ** 2).sum()) for x in asked]
+        theirs.tell(asked, losses)
+        ours.tell([-loss for loss in losses])
+        assert np.array_equal(ours.parent, theirs.mean)
+        assert ours.sigma == theirs.sigma
+
+
+def test_parent_equals_that_of_pycma_drawing_from_numpys_global_state():
+    """As pycma runs by itself, seeded: the draws are the same, so all that follows is."""
+    options = {"CMA_diagonal": True, "verbose": -9, "seed": 11}
+    theirs = cma.CMAEvolutionStrategy(np.zeros(N), 0.3, options)
+    recorded = []
+    theirs.sm.randn = _recording(theirs.sm.randn, recorded)
+    told = []
+    for _ in range(5):
+        asked = theirs.ask()
+        told.append([reward(x) for x in asked])
+        theirs.tell(asked, [-f for f in told[-1]])
+    ...
 
 
 def test_default_population_is_pycmas_rule():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.errors import TransientError, UpstreamUnavailable
-from models.fugu import schedule
+from models.fugu import schedule, transcript
 from models.fugu.loop import LoopOptions
 from models.fugu.objective import Objective, Slot, gumbel
 from models.fugu.roles import Role
@@ -60,18 +60,56 @@ def objective(router, pool, send, slots=SLOTS):
 
 
 async def test_the_same_vector_has_the_same_score_and_asks_nobody_again(router, pool, send, counter):
-    first = await objective(router, pool, send).scores(router.vector, sample=True)
+    first = await objective(router, pool, send).scores(router.vector, temperature=1.0)
     asked = counter.read_bytes()
-    assert await objective(router, pool, send).scores(router.vector, sample=True) == first
+    assert await objective(router, pool, send).scores(router.vector, temperature=1.0) == first
     assert counter.read_bytes() == asked
     lines = [json.loads(line) for line in asked.splitlines()]
     assert len({(line["worker"], line["digest"]) for line in lines}) == len(lines)
 
 
+async def test_candidates_that_choose_alike_cost_one_rollout(router, pool, send):
+    asks = []
+
+    async def counted(asked):
+        asks.extend(asked)
+        return await send(asked)
+
+    part = objective(router, pool, counted)
+    first = await part.scores(router.vector, temperature=1.0)
+    sent, turns = part.spent.asks, part.spent.turns
+    assert turns == sum(len(score.workers) for score in first) >= sent == len(asks)
+    assert len({ask.identity for ask in asks}) == len(asks)
+    # Twice the head and twice the temperature are the same choices by another vector.
+    assert await part.scores(2 * router.vector, temperature=2.0) == first
+    assert (part.spent.asks, part.spent.turns) == (sent, 2 * turns)
+    await part.scores(-router.vector, temperature=1.0)
+    assert part.spent.asks > sent
+    assert len({ask.identity for ask in asks}) == len(asks) == part.spent.asks
+
+
+async def test_a_part_of_the_slots_scores_as_in_the_whole(router, pool, send):
+    whole = objective(router, pool, send)
+    scores = await whole.scores(router.vector, temperature=1.0)
+    for part in (slice(0, 7), slice(7, None)):
+        assert await whole.scores(router.vector, temperature=1.0, part=part) == scores[part]
+        alone = objective(router, pool, send)
+        assert await alone.scores(router.vector, temperature=1.0, part=part) == scores[part]
+
+
+async def test_texts_that_are_met_are_those_that_the_router_reads(router, pool, send):
+    part = objective(router, pool, send, SLOTS[:4])
+    texts = await part.met(router.vector, temperature=0.0)
+    scores = await part.scores(router.vector, temperature=0.0)
+    first = [transcript.text(part.first_transcript(slot)) for slot in SLOTS[:4]]
+    assert set(first) <= set(texts)
+    assert len(set(texts)) == len(texts) <= sum(len(score.workers) for score in scores)
+
+
 async def test_a_slots_score_does_not_depend_on_the_other_slots(router, pool, send):
-    whole = await objective(router, pool, send).scores(router.vector, sample=True)
+    whole = await objective(router, pool, send).scores(router.vector, temperature=1.0)
     some = [20, 3, 11]
-    alone = await objective(router, pool, send, [SLOTS[i] for i in some]).scores(router.vector, sample=True)
+    alone = await objective(router, pool, send, [SLOTS[i] for i in some]).scores(router.vector, temperature=1.0)
     assert alone == [whole[i] for i in some]
 
 
@@ -80,8 +118,8 @@ async def test_sampling_follows_the_softmax_and_serving_the_argmax(router, pool,
     logits = np.array([1.0, 0.0, -1.0])
     shares = np.bincount((logits + noise).argmax(axis=1), minlength=3) / 4000
     assert np.allclose(shares, np.exp(logits) / np.exp(logits).sum(), atol=0.03)
-    greedy = await objective(router, pool, send).scores(router.vector, sample=False)
-    again = await objective(router, pool, send, SLOTS[:2]).scores(router.vector, sample=False)
+    greedy = await objective(router, pool, send).scores(router.vector, temperature=0.0)
+    again = await objective(router, pool, send, SLOTS[:2]).scores(router.vector, temperature=0.0)
     assert again == greedy[:2]
 
 
@@ -90,7 +128,7 @@ async def test_an_outage_is_no_sample(router, pool):
         return [UpstreamUnavailable("down") for _ in asks]
 
     with pytest.raises(TransientError):
-        await objective(router, pool, broken).scores(router.vector, sample=False)
+        await objective(router, pool, broken).scores(router.vector, temperature=0.0)
 
 
 async def test_role_rows_take_up_the_best_schedule(router, pool, send):

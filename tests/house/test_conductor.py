@@ -124,7 +124,7 @@ def test_a_tiny_one_is_made_in_seconds_and_writes_plans(tiny, test_split):
     recipe = json.loads((tiny / "recipe.json").read_text())
     assert recipe["digest"] == conductor.TINY.digest
     sat = sit(conductor.load(tiny), test_split[:64])
-    assert mean(each.plan is not None for each in sat) > 0.5
+    assert mean(each.plan is not None for each in sat) > 0.8
 
 
 # The shipped one
@@ -162,7 +162,15 @@ def test_it_keeps_to_who_may_be_asked(shipped, test_split):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Hello!", "Write me a poem about autumn leaves.", "((((", "日本の首都はどこですか", "x" * 5000, "models: 9\n"],
+    [
+        "",
+        "Hello!",
+        "Write me a poem about autumn leaves.",
+        "((((",
+        "日本の首都はどこですか",
+        "I like my garden. " * 99,
+        "models: 9\n",
+    ],
 )
 async def test_any_text_gets_a_plan(shipped, text):
     cards = tuple(Card(ordinal=ordinal, text="") for ordinal in ALL)

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from models.errors import BadInput, NotFound
-from models.ledger.requests import get_request, recent_requests, record_request
+from models.ledger.requests import begin, finish, get_request, recent_requests, record_request
 from models.ledger.runs import generations, tell_generation
 
 
@@ -33,3 +35,25 @@ def test_an_unknown_request_and_a_row_without_an_id_are_errors(ledger):
         get_request(ledger, "none")
     with pytest.raises(BadInput):
         record_request(ledger, {"model": "fugu"})
+
+
+def change(ledger, change):
+    with ledger.transaction() as connection:
+        return change(connection, ledger.now(connection))
+
+
+def test_a_request_that_is_begun_twice_keeps_its_first_row(ledger):
+    assert change(ledger, begin(ledger, {"id": "a", "digest": "x", "body": None}))["digest"] == "x"
+    assert change(ledger, begin(ledger, {"id": "a", "digest": "y", "body": None}))["digest"] == "x"
+
+
+def test_the_first_answer_to_a_request_stands_and_keeps_its_bytes(ledger):
+    body = {"z": 0.1, "a": "\ud800 \u0000", "m": [None, 1e-9]}
+    change(ledger, begin(ledger, {"id": "a", "body": None}))
+    change(ledger, finish("a", {"status": "failed"}))
+    assert change(ledger, finish("a", {"status": "answered", "body": body}))["status"] == "answered"
+    change(ledger, finish("a", {"status": "failed", "body": {}}))
+    row = get_request(ledger, "a")
+    assert row["status"] == "answered" and json.dumps(row["body"]) == json.dumps(body)
+    with pytest.raises(NotFound):
+        change(ledger, finish("none", {}))

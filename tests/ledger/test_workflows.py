@@ -97,6 +97,15 @@ def test_unknown_foreign_and_expired_tool_calls_are_refused(ledger):
         take_results(ledger, {"a": ""})
 
 
+def test_whatever_a_worker_or_a_client_says_can_be_kept(ledger):
+    odd = ToolCall("a", "r/0", 0, "c", "o" * 3000, "name", "{\0\ud800}")
+    apply(ledger, put_workflow(ledger, "r/0", "r", "c", BODY), put_tool_calls(ledger, [odd], 60), hand_out(["a"], "r"))
+    for _ in range(2):
+        assert take_results(ledger, {"a": "sun\0\udfff"}) == "r"
+    [kept] = past(ledger, "r").tools.values()
+    assert (kept.original, kept.arguments, kept.result) == ("o" * 3000, "{\ufffd?}", "sun\ufffd?")
+
+
 def test_a_tool_call_is_handed_out_once_and_names_its_conversation(ledger):
     apply(ledger, put_tool_calls(ledger, [tool("a")], 60), hand_out(["a"], "r"), hand_out(["a"], "s"))
     assert take_results(ledger, {"a": "sun"}) == "r"

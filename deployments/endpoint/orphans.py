@@ -1,0 +1,56 @@
+"""Flow runs that a dead endpoint left behind: Prefect would call them running for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+FLOW = "workflow"
+
+
+def own_mark() -> str:
+    """What names this process among all, also after a restart under the same number."""
+    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+
+
+def is_dead(mark: str) -> bool:
+    """Whether the process of this mark has ended. Of another machine's nobody can tell from here: then not."""
+    host, pid, started = mark.rsplit(" ", 2)
+    return host == socket.gethostname() and _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks since the machine did: no clock that is set changes it. Empty for none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+async def end_orphans(mark_of: Callable[[str], str | None], began: datetime) -> int:
+    """Set to Crashed what has not ended of processes that have; how many.
+
+    `mark_of`: a request's process, by its id. `began`: when this process did.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.states import Crashed
+
+    states = {"type": {"any_": ["PENDING", "RUNNING"]}}
+    ended = 0
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [FLOW]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": states}),
+        )
+        for run in runs:
+            mark = mark_of(str(run.parameters.get("request")))
+            # A request of a dead process that goes on in this one is marked as this one's.
+            if mark is None or run.created is None or run.created > began or not (mark == own_mark() or is_dead(mark)):
+                continue
+            await client.set_flow_run_state(run.id, Crashed(message="Its endpoint has ended."), force=True)
+            ended += 1
+    return ended
