@@ -44,20 +44,6 @@ def test_parent_equals_pycma_bit_for_bit_on_the_same_draws_and_fitnesses(n, seed
         assert ours.sigma == theirs.sigma
 
 
-def test_parent_equals_that_of_pycma_drawing_from_numpys_global_state():
-    """As pycma runs by itself, seeded: the draws are the same, so all that follows is."""
-    options = {"CMA_diagonal": True, "verbose": -9, "seed": 11}
-    theirs = cma.CMAEvolutionStrategy(np.zeros(N), 0.3, options)
-    recorded = []
-    theirs.sm.randn = _recording(theirs.sm.randn, recorded)
-    told = []
-    for _ in range(5):
-        asked = theirs.ask()
-        told.append([reward(x) for x in asked])
-        theirs.tell(asked, [-f for f in told[-1]])
-    ...
-
-
 def test_default_population_is_pycmas_rule():
     assert Evolution(np.zeros(19_456), EvolutionOptions(0.03)).population_size == 33
 
