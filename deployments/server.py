@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -38,7 +39,7 @@ TUNED = {
 
 
 BUSY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
-"""Before the next try where the server answers 503: its SQLite is busy, and nothing was done."""
+"""Before the next try where the server answers 503, its SQLite being busy, or not in time."""
 
 ELSEWHERE = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
 """Variables of a caller who also works with another Prefect server; this one has no use for them."""
@@ -124,7 +125,8 @@ class Server:
         found = self._request("GET", f"/deployments/name/{deployment}")
         if found.status_code == 404:
             raise NotFound(f"the Prefect server at {self.url} has no deployment {deployment!r}")
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        # The key makes a try whose answer was lost the same run as the next one.
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": str(uuid4())}
         return _run(self._post(f"/deployments/{found.json()['id']}/create_flow_run", body))
 
     def run(self, run_id: str) -> Run:
@@ -169,14 +171,21 @@ class Server:
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """Raises UpstreamUnavailable where nobody answers in time, UpstreamRefused where the request is refused."""
+        unanswered: httpx.TimeoutException | None = None
         for pause in BUSY_PAUSES_S:
             try:
                 reply = self._http.request(method, path, json=body)
+            except httpx.TimeoutException as error:
+                unanswered = error
             except httpx.TransportError as error:
                 raise UpstreamUnavailable(f"the Prefect server at {self.url} does not answer: {error}") from None
-            if reply.status_code != 503:
-                break
+            else:
+                unanswered = None
+                if reply.status_code != 503:
+                    break
             time.sleep(pause)
+        if unanswered is not None:
+            raise UpstreamUnavailable(f"the Prefect server at {self.url} does not answer: {unanswered}")
         if reply.status_code >= 500:
             raise UpstreamUnavailable(f"the Prefect server at {self.url} answers {reply.status_code}")
         if reply.is_error and reply.status_code != 404:
