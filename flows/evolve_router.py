@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -29,7 +30,7 @@ from pydantic import Field
 
 from models.fugu.backbone import share_cores
 from models.fugu.fitness import Tally, Weights, shares
-from models.fugu.halving import promoted, rungs, told
+from models.fugu.halving import race
 from models.fugu.loop import LoopOptions
 from models.fugu.objective import Objective, Slot
 from models.fugu.roles import PROMPTS_VERSION
@@ -196,15 +197,14 @@ class Scored:
 async def generation(run: str, number: int) -> Scored:
     """Score the population, each candidate a task; with several rungs only the better half goes on to the next."""
     scoring, population = SCORING.get(), POPULATION.get()
-    totals: dict[int, Tally] = {}
-    reached, going, first = [0] * len(population), list(range(len(population))), 0
-    for rung, last in enumerate(rungs(len(scoring.objective.slots), scoring.rungs)):
-        parts = (score_candidate(population[i], scoring.meaning, first, last, number, i) for i in going)
-        for i, part in zip(going, await all_ended(*parts), strict=True):
-            totals[i], reached[i] = totals[i] + part if i in totals else part, rung
-        fitnesses = [scoring.fitness(totals[i]) for i in range(len(population))]
-        going, first = promoted(fitnesses, going), last
-    return Scored(told(fitnesses, reached), reduce(add, totals.values()))
+
+    async def score(going: Sequence[int], part: slice) -> list[Tally]:
+        asked = (score_candidate(population[i], scoring.meaning, part.start, part.stop, number, i) for i in going)
+        return await all_ended(*asked)
+
+    slots = len(scoring.objective.slots)
+    fitnesses, totals = await race(len(population), slots, scoring.rungs, score, scoring.fitness)
+    return Scored(fitnesses, reduce(add, totals))
 
 
 def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: EvolutionPlan, split: str) -> Scoring:

@@ -6,14 +6,33 @@ unlucky on the first rollouts never has the others (data/EXPERIMENTS.md, section
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
 from models.errors import BadInput
+from models.fugu.fitness import Tally
 
 
-def rungs(slots: int, count: int) -> list[int]:
+async def race(
+    candidates: int,
+    slots: int,
+    rungs: int,
+    score: Callable[[Sequence[int], slice], Awaitable[Sequence[Tally]]],
+    fitness: Callable[[Tally], float],
+) -> tuple[list[float], list[Tally]]:
+    """What to tell of each candidate, and all that its rollouts came to. `score` rolls some out on some slots."""
+    totals: dict[int, Tally] = {}
+    reached, going, first = [0] * candidates, list(range(candidates)), 0
+    for rung, last in enumerate(ladder(slots, rungs)):
+        for i, part in zip(going, await score(going, slice(first, last)), strict=True):
+            totals[i], reached[i] = totals[i] + part if i in totals else part, rung
+        fitnesses = [fitness(totals[i]) for i in range(candidates)]
+        going, first = promoted(fitnesses, going), last
+    return told(fitnesses, reached), [totals[i] for i in range(candidates)]
+
+
+def ladder(slots: int, count: int) -> list[int]:
     """How many slots a candidate has had after each of `count` rungs: twice as many as before, all of them at last.
 
     Raises BadInput where there is no slot for the first rung.

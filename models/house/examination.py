@@ -23,8 +23,8 @@ from models.conductor.workflow import Malformed, Workflow, lint, parse
 from models.evaluation.metrics import bootstrap, interval
 from models.grading.question import Question
 from models.house.conductor import DEFAULT, load, questions
-from models.house.plans import one_step, two_steps
-from models.house.rehearsal import WORKERS, score
+from models.house.plans import ACCEPT, one_step, two_steps
+from models.house.rehearsal import WORKERS, replies, score
 from models.workers.ask import seed_for
 
 ALL = tuple(range(len(WORKERS)))
@@ -110,7 +110,7 @@ def figures(sittings: Sequence[Sitting], rivals: Rivals, tried: int = 100) -> di
     best = [best_of_two_steps(each.question) for each in sittings[:tried]]
     return {
         "n": len(sittings),
-        "legal": len(steps) / len(sittings),
+        "legal": _legal(sittings),
         "steps": float(np.mean(steps)),
         "score": float(ours.mean()),
         "best_single": float(single.mean()),
@@ -120,18 +120,42 @@ def figures(sittings: Sequence[Sitting], rivals: Rivals, tried: int = 100) -> di
     }
 
 
+def second_round(policy: CheckpointPolicy, first: Sequence[Sitting]) -> dict[str, float]:
+    """Shown its own plans' answers: which it accepts, and what is scored before and after."""
+    sat = [each for each in first if each.plan is not None]
+    cards = tuple(Card(ordinal=ordinal, text="") for ordinal in ALL)
+    answers = [replies(s.plan, s.question, seed_for(s.question.id, 0))[-1] for s in sat if s.plan is not None]
+    asked = [PlanRequest(s.question.messages, cards, previous=text) for s, text in zip(sat, answers, strict=True)]
+    texts = policy.write_many(asked)
+    accepted = np.array([parse(text) == ACCEPT for text in texts])
+    before = np.array([each.score for each in sat])
+    after = np.array([_judged(s.question, text, ALL).score for s, text in zip(sat, texts, strict=True)])
+    return {
+        "accepts_right": float(accepted[before == 1.0].mean()),
+        "accepts_wrong": float(accepted[before < 1.0].mean()),
+        "before": float(before.mean()),
+        "after": float(np.where(accepted, before, after).mean()),
+    }
+
+
 def main(folder: Path) -> None:
-    policy, asked = load(folder), questions(DEFAULT, test=1000, unseen=300)
+    policy, hot = load(folder), load(folder, temperature=1.0)
+    asked = questions(DEFAULT, test=1000, unseen=300)
     rivals = Rivals.seen_on([question for question in asked if question.split == "train"])
     for split in ("test", "unseen"):
-        part = [question for question in asked if question.split == split]
-        whole = sit(policy, part)
-        masked = sit(policy, part, masks(len(part), DEFAULT.seed))
-        legal, under_masks = (sum(each.plan is not None for each in some) / len(part) for some in (whole, masked))
-        print(json.dumps({"part": split, "n": len(part), "legal": legal, "legal_under_masks": under_masks}))
+        whole = []
         for two in (False, True):
-            some = [each for each in whole if ("two-hop" in each.question.tags) is two]
-            print(json.dumps({"part": f"{split}, {'two-hop' if two else 'single-hop'}"} | figures(some, rivals)))
+            part = [each for each in asked if each.split == split and ("two-hop" in each.tags) is two]
+            sat, masked, sampled = sit(policy, part), sit(policy, part, masks(len(part), DEFAULT.seed)), sit(hot, part)
+            told = figures(sat, rivals) | {"legal_under_masks": _legal(masked)}
+            told |= {"sampled": {"legal": _legal(sampled), "score": float(np.mean([each.score for each in sampled]))}}
+            print(json.dumps({"part": f"{split}, {'two-hop' if two else 'single-hop'}"} | told))
+            whole += sat
+        print(json.dumps({"part": split, "n": len(whole), "legal": _legal(whole)} | second_round(policy, whole)))
+
+
+def _legal(sittings: Sequence[Sitting]) -> float:
+    return sum(each.plan is not None for each in sittings) / len(sittings)
 
 
 if __name__ == "__main__":

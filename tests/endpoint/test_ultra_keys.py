@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from deployments.migrations import upgrade
 from models.ledger import registry
 from models.ledger.requests import recent_requests
 from models.ledger.store import Ledger
@@ -112,8 +113,8 @@ def home(tmp_path, upstream_url) -> dict[str, str]:
     people = [f"{{name: {name}, model: openai/{name}, {base}}}" for name in ("ada", "silent")]
     (tmp_path / "pool.yaml").write_text(f"workers: [{', '.join(people)}]")
     (tmp_path / "plan.txt").write_text('model_id = [0, 1]\nsubtasks = ["a", "b"]\naccess_list = [[], ["all"]]')
+    upgrade(f"sqlite:///{tmp_path / 'ledger.db'}")
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
     for model in ("fugu", "trinity"):
         registry.promote(ledger, model, {"kind": "worker", "worker": "ada"}, "test")
     ledger.close()

@@ -17,7 +17,15 @@ SMALL = {
     "repeats": 1,
     "backbone": {"size": "tiny", "lines": 640},
     "layout": "late",
-    "evolution": {"population": 4, "generations": 2, "questions": 40, "validation": 30},
+    "evolution": {
+        "population": 4,
+        "generations": 2,
+        "questions": 40,
+        "validation": 30,
+        "rank": 8,
+        "subspace_generations": 1,
+        "rungs": 2,
+    },
 }
 
 

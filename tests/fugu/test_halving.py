@@ -8,18 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import BadInput
-from models.fugu.halving import promoted, rungs, told
+from models.fugu.fitness import RolloutScore, Weights, fitness, tally
+from models.fugu.halving import ladder, promoted, race, told
 
 
 def test_rungs_double_and_end_with_all():
-    assert rungs(512, 1) == [512]
-    assert rungs(512, 4) == [64, 128, 256, 512]
-    assert rungs(7, 3) == [1, 3, 7]
+    assert ladder(512, 1) == [512]
+    assert ladder(512, 4) == [64, 128, 256, 512]
+    assert ladder(7, 3) == [1, 3, 7]
 
 
 def test_a_rung_without_a_rollout_is_refused():
     with pytest.raises(BadInput, match="rungs"):
-        rungs(3, 3)
+        ladder(3, 3)
 
 
 def test_the_better_half_goes_on_in_order_and_the_earlier_of_equals():
@@ -43,3 +44,37 @@ def test_who_went_further_ranks_higher_and_the_order_inside_a_rung_stays(candida
             if r == s and f - g > 1e-6:
                 assert lowered[i] > lowered[j]
     assert (lowered <= np.array(fitnesses)).all()
+
+
+REWARDS = np.random.default_rng(0).random((8, 16))
+
+
+async def run(rungs):
+    """The race over fixed rewards: what is told, the totals, and which (candidate, slot) were rolled out."""
+    rolled = []
+
+    async def score(going, part):
+        rolled.extend((i, slot) for i in going for slot in range(part.start, part.stop))
+        return [tally([RolloutScore(r, (0,)) for r in REWARDS[i, part]], 2) for i in going]
+
+    fitnesses, totals = await race(8, 16, rungs, score, lambda total: fitness(total, 5, Weights()))
+    assert len(set(rolled)) == len(rolled)
+    return fitnesses, totals, rolled
+
+
+async def test_a_race_of_one_rung_is_the_full_evaluation():
+    fitnesses, totals, rolled = await run(1)
+    assert np.allclose(fitnesses, REWARDS.mean(axis=1))
+    assert len(rolled) == 8 * 16 and all(total.rollouts == 16 for total in totals)
+
+
+async def test_a_race_rolls_out_half_and_its_winner_has_every_rollout():
+    fitnesses, totals, rolled = await run(3)
+    assert len(rolled) == 8 * 4 + 4 * 4 + 2 * 8
+    assert sorted(total.rollouts for total in totals) == [4] * 4 + [8] * 2 + [16] * 2
+    winner = int(np.argmax(fitnesses))
+    assert totals[winner].rollouts == 16
+    assert fitnesses[winner] == pytest.approx(REWARDS[winner].mean())
+    assert min(f for f, t in zip(fitnesses, totals, strict=True) if t.rollouts == 16) > max(
+        f for f, t in zip(fitnesses, totals, strict=True) if t.rollouts < 16
+    )
