@@ -51,7 +51,7 @@ from tasks.session import Session, all_ended, open_session
 CONCURRENT_CANDIDATES = 2
 """A candidate is forwards (one core) and asks in turn: two keep both busy."""
 
-STEP_SIZE_TEXTS = 400
+STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
 
 POPULATION: ContextVar[np.ndarray] = ContextVar("population")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +11,9 @@ from models.errors import BadFile
 from tasks.settings import settings
 
 PresetName = Literal["first-light", "evidence", "released"]
+
+
+P = TypeVar("P", bound="Preset")
 
 
 class _Value(BaseModel):
@@ -82,9 +85,24 @@ class Preset(_Value):
     evolution: EvolutionPlan
 
 
+class Study(Preset):
+    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with so many seeds."""
+
+    seeds: int = Field(gt=0)
+
+
 def load_preset(name: str) -> Preset:
     """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
-    path = settings().data / "presets.yaml"
+    return _load("presets.yaml", name, Preset)
+
+
+def load_study(name: str) -> Study:
+    """The study of that name. Raises BadFile as `load_preset` does."""
+    return _load("studies.yaml", name, Study)
+
+
+def _load(file: str, name: str, kind: type[P]) -> P:
+    path = settings().data / file
     try:
         presets = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -92,7 +110,7 @@ def load_preset(name: str) -> Preset:
     if name not in presets:
         raise BadFile(path, f"no preset {name!r}; there are {', '.join(presets)}")
     try:
-        return Preset.model_validate(presets[name])
+        return kind.model_validate(presets[name])
     except ValidationError as error:
         first = error.errors()[0]
         raise BadFile(path, f"{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -11,40 +11,33 @@ Workers are asked in this process. Minutes a seed and part on two cores.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from reporting import report
 
 from models.conductor.checkpoint import load
 from models.conductor.gate import readiness
 from models.conductor.grpo import Course, train
-from models.conductor.offers import Offers, exercise_for, exercises, never_together
+from models.conductor.offers import Offers, exercise_for, exercises
 from models.conductor.policy import CheckpointPolicy
-from models.conductor.practice import Exercise, Sample, attempted, in_groups, rehearse
-from models.conductor.prompt import cards
-from models.conductor.sft import Tuning, tune
+from models.conductor.practice import Exercise, Sample, attempted, rehearse
 from models.conductor.watch import modes
 from models.evaluation.metrics import bootstrap, interval
-from models.grading.grade import grade
 from models.grading.question import Question
 from models.house import conductor
-from models.house.lessons import best_workflow, directly, lessons, single_scores
+from models.house.lessons import best_workflow, directly
 from models.house.questions import generate
 from models.house.rehearsal import WORKERS
-from models.house.workers import answer
-from models.workers.ask import seed_for
 
-HOUSE = Course(iterations=60, questions=8, group=8, learning_rate=3e-4, max_tokens=conductor.MAX_TOKENS, save_every=1000)
+HOUSE = Course(
+    iterations=60, questions=8, group=8, learning_rate=3e-4, max_tokens=conductor.MAX_TOKENS, save_every=1000
+)
 TWO_HOP = 0.7
 """Share of the train questions; the rest keeps single-hop plans in mind."""
 
@@ -139,7 +132,7 @@ def gap(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
     known = {q.id: q for q in unseen}
     two = np.array([q.task == "two_hop" for q in unseen])
     frozen = Pupil.of(folder)
-    print('started',flush=True)
+    print("started", flush=True)
     started = scores(frozen.greedy(everyone(unseen), unseen), known)
     best = np.array([best_workflow(q, DRAWS) for q in unseen])
     print(f"held out: {two.sum()} two-hop, {(~two).sum()} single-hop; {DRAWS} draws each")
@@ -181,4 +174,5 @@ def gap(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     import sys
+
     print(gap(Path(sys.argv[1]), [int(x) for x in sys.argv[2:]]))

@@ -1,0 +1,138 @@
+"""What evolution is worth: the same search from several seeds, against a control, on questions that are used once.
+
+A seed draws its own train and validation questions (and, of the simulated pool, its workers' skills), learns a warm
+start from one label per cell, and evolves it in several ways, all with the same number of rollouts. The control is
+told its fitnesses in a random order, and keeps a parent by the same gate. At the end every kept parent, and the warm
+start, answers the held-out questions, which are the same for all seeds. Workers answer in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from prefect import flow, get_run_logger, task
+
+from models.evaluation.metrics import Interval, over_seeds
+from models.grading.question import Question
+from models.house.climbing import Ascent, Bench
+from models.house.direct import DirectPool, HousePool, SimulatedPool
+from models.house.questions import generate
+from tasks.policies import PAID, key_of
+from tasks.preset import EvolutionPlan, Study, load_study
+from tasks.report import Progress, markdown
+from tasks.route import HOUSE, load_backbone
+from tasks.settings import settings
+from tasks.train import prepare_backbone
+
+WARM = "warm start"
+TRAIN_SEED = 1000
+"""Of the first seed's questions. The held-out ones are another draw; a question that is in both is held out."""
+
+RUNGS = 3
+"""Of the arm with successive halving: half of all rollouts, so that it has twice the generations."""
+
+
+def arms(plan: EvolutionPlan) -> dict[str, Ascent]:
+    """The ways to evolve, all of as many rollouts."""
+    names = "population", "generations", "subspace_generations", "rank", "flip_rate", "role_flip_rate", "temperature"
+    both = Ascent(**{name: getattr(plan, name) for name in names})
+    generations, first = both.generations, both.subspace_generations
+    return {
+        "two stages": both,
+        "head in a subspace": replace(both, subspace_generations=generations),
+        "every parameter": replace(both, subspace_generations=0),
+        "halving": replace(both, generations=2 * generations, subspace_generations=2 * first, rungs=RUNGS),
+        "control": replace(both, shuffled=True),
+    }
+
+
+@flow(name="study-evolution", flow_run_name="study evolution on {pool}")
+async def study_evolution(pool: Literal["house", "simulated"] = "house") -> str:
+    """Returns the report, which is also a page of markdown."""
+    study = load_study(pool)
+    path = await prepare_backbone(HOUSE, study.backbone)
+    generations = sum(ascent.generations for ascent in arms(study.evolution).values())
+    progress = await Progress.start("study", study.seeds * generations)
+    runs = [await run_seed(pool, seed, path, study.model_dump(), progress) for seed in range(study.seeds)]
+    text = report(pool, runs, _held_out(study))
+    get_run_logger().info(text)
+    await markdown(f"study-evolution-{pool}", text, f"What evolution is worth on the {pool} pool")
+    return text
+
+
+@task(task_run_name="seed {seed} on {pool}", cache_key_fn=key_of("pool", "seed", "path", "study"), **PAID)
+async def run_seed(pool: str, seed: int, path: str, study: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """What the arms found from one seed. The held-out questions are asked last, of all of them."""
+    plan = Study.model_validate(study)
+    bench = await _bench(pool, seed, path, plan)
+    climbs = {}
+    for name, ascent in arms(plan.evolution).items():
+        climbs[name] = await bench.climb(ascent, plan.evolution.seed + seed, progress.add)
+        get_run_logger().info("seed %d, %s: validation %+.4f", seed, name, climbs[name].gain)
+    return {
+        "held out": {WARM: await bench.held_out(bench.start)}
+        | {name: await bench.held_out(climb.vector) for name, climb in climbs.items()},
+        "validation": {name: climb.gain for name, climb in climbs.items()},
+        "rollouts": {name: climb.rollouts for name, climb in climbs.items()},
+        "turns": bench.training.spent.turns,
+        "asks": bench.training.spent.asks,
+        "missed": np.mean(climbs["two stages"].missed, axis=0).tolist(),
+    }
+
+
+async def _bench(pool: str, seed: int, path: str, study: Study) -> Bench:
+    direct: DirectPool = HousePool() if pool == "house" else SimulatedPool(seed)
+    held_out = direct.pose(_held_out(study))
+    counts = {"train": study.questions.train, "validation": study.questions.validation}
+    known = {question.id for question in held_out}
+    drawn = [q for q in direct.pose(generate(TRAIN_SEED + seed, counts)) if q.id not in known]
+    train, validation = ([q for q in drawn if q.split == split] for split in counts)
+    backbone = await asyncio.to_thread(load_backbone, path, settings().home)
+    repeats = study.evolution.repeats
+    return await Bench.open(direct, backbone, train, validation, held_out, repeats, study.evolution.seed + seed)
+
+
+def _held_out(study: Study) -> list[Question]:
+    return generate(study.questions.seed, {"test": study.questions.test})
+
+
+def report(pool: str, runs: Sequence[dict[str, Any]], questions: Sequence[Question]) -> str:
+    """The gains over the warm start as tables of markdown, and what it took."""
+    rewards = {name: np.array([run["held out"][name] for run in runs]) for name in runs[0]["held out"]}
+    two_hop = np.array(["two-hop" in question.tags for question in questions])
+    groups = {"all": np.full(len(questions), True)}
+    if pool == "house":  # the simulated workers know nothing of steps
+        groups |= {"single-hop": ~two_hop, "two-hop": two_hop}
+    heads = [f"{name} (n = {rows.sum()})" for name, rows in groups.items()]
+    table = [["", "rollouts", "validation", *heads, "each seed"]]
+    table.append([WARM, "", "", *(f"{rewards[WARM][:, rows].mean():.4f}" for rows in groups.values()), ""])
+    gaps = {name: rewards[name] - rewards[WARM] for name in runs[0]["validation"]}
+    for name, gap in gaps.items():
+        gains = [_shown(over_seeds(gap[:, rows])) for rows in groups.values()]
+        each = ", ".join(f"{gain:+.4f}" for gain in gap.mean(axis=1))
+        validation = f"{np.mean([run['validation'][name] for run in runs]):+.4f}"
+        table.append([name, f"{runs[0]['rollouts'][name]:,}", validation, *gains, each])
+    left_out, lost = np.mean([run["missed"] for run in runs], axis=0)
+    turns, asks = (sum(run[key] for run in runs) for key in ("turns", "asks"))
+    return "\n\n".join(
+        [
+            f"## {pool}: {len(runs)} seeds, {len(questions)} held-out questions",
+            _table(table),
+            f"Two stages less the control: {_shown(over_seeds(gaps['two stages'] - gaps['control']))}.",
+            f"Halving leaves out {left_out:.1%} of a generation's better half, whose mean fitness falls by {lost:.4f}.",
+            f"{turns:,} turns of rollouts took {asks:,} asks ({1 - asks / turns:.2%} saved).",
+        ]
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def _shown(gain: Interval) -> str:
+    return f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
