@@ -76,7 +76,8 @@ def _learning_usd(preset: Preset, questions: QuestionSet, pool: Pool) -> float:
     evolution = preset.evolution
     schedules = SCHEDULES * min(SCHEDULE_QUESTIONS, evolution.questions)
     population = evolution.population or POPULATION
-    candidates = evolution.generations * population * evolution.questions * evolution.repeats
+    vectors = evolution.generations * population + 1  # the start too: its states are the search's coordinates
+    candidates = vectors * evolution.questions * evolution.repeats
     parents = (evolution.generations + 1) * evolution.validation
     compared = ROUTERS * preset.repeats * sum(group_of(q) is not None for q in questions.questions)
     mean_bytes = sum(len(q.model_dump_json().encode()) for q in questions.questions) / len(questions.questions)

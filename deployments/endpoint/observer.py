@@ -32,14 +32,14 @@ QUIET = {
 """Settings of Prefect that are this process's own."""
 
 BUSY_S = "0.2"
-"""After which a request is sent again that a Prefect server on SQLite answers with 503: a third of the requests that
-begin a run are. Prefect's own pauses (2, 4, 8 ... s) made 40 runs take 6 to 36 s instead of 4 to 5.
+"""After which a request is sent again that a busy Prefect server on SQLite answers with 503; Prefect's own pauses are
+2, 4, 8 ... s.
 """
 
 WAITING, LIVE = 500, 100
 """Requests that wait to be shown, and those that are; what comes beyond is answered without a flow run."""
 
-HELD_S = 5.0
+HELD_S = 2.0
 """A run that lasts longer waits for slow workers: it costs nothing, and another one may begin."""
 
 PAUSE_S = 2.0

@@ -24,20 +24,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.errors import BadInput
 from models.fugu import svf
-from models.fugu.batches import Memo, batches
+from models.fugu.batches import MEMO_BYTES, Memo, batches
 from models.fugu.decoder import Decoder, runs_by_hand
 from models.fugu.hub import local_folder
 from models.fugu.loading import digest_of, kind_of, load_model
-from models.fugu.prefixes import Prefixes, past_of, prefix_of
+from models.fugu.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
 from models.fugu.scaling import Scaling
 
 Features = NDArray[np.float32]
-
-MEMO_BYTES = 1 << 28
-"""Bound of the states that a backbone remembers: at width 256 and 50 tokens some 5,000 texts under `late`."""
-
-PREFIX_BYTES = 1 << 29
-"""Bound of the conversations whose keys and values are kept: some 2,300 tokens of Qwen3-0.6B in float32."""
 
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 """Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, widths 256 and 1,024)."""
@@ -66,6 +60,7 @@ class Backbone:
         cache: Path | None = None,
         memo_bytes: int = MEMO_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
+        memo_dtype: torch.dtype | None = None,
     ) -> None:
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
         self.source, self.revision = source, revision
@@ -77,7 +72,7 @@ class Backbone:
         self._cache = cache
         self._factors: dict[str, svf.Factors] = {}
         self._factoring = threading.Lock()
-        self._memo = Memo(memo_bytes)
+        self._memo, self._memo_dtype = Memo(memo_bytes), memo_dtype or model.dtype
         self._prefixes = Prefixes(prefix_bytes)
 
     @classmethod
@@ -91,11 +86,13 @@ class Backbone:
         cache: Path | None = None,
         memo_bytes: int = MEMO_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
+        memo_dtype: torch.dtype | None = None,
     ) -> Backbone:
         """A folder, or a hub name at `revision`.
 
         `cache`: where factorisations are kept; `memo_bytes`: bound of the states that are remembered,
-        `prefix_bytes`: of the keys and values that are kept of conversations. By default float32 on the CPU,
+        `prefix_bytes`: of the keys and values that are kept of conversations, `memo_dtype`: a lower precision for
+        the remembered states below a layer. By default float32 on the CPU,
         bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the weights
         are no safetensors, or the model is an encoder-decoder.
         """
@@ -113,7 +110,7 @@ class Backbone:
             raise BadInput(f"{path_or_name} cannot be loaded as a backbone: {error}", "backbone") from None
         model = model.to(device).eval().requires_grad_(False)
         source = str(folder.resolve() if Path(path_or_name).is_dir() else path_or_name)
-        return cls(model, tokenizer, folder, source, revision, cache, memo_bytes, prefix_bytes)
+        return cls(model, tokenizer, folder, source, revision, cache, memo_bytes, prefix_bytes, memo_dtype)
 
     @cached_property
     def digest(self) -> str:
@@ -213,7 +210,7 @@ class Backbone:
             which = torch.tensor([here[rows[i][0]] for i in chosen], device=self.device)
             owners = torch.tensor([rows[i][1] for i in chosen], device=self.device)
             maps = scaling.maps(owners if scaling.count > 1 else None, which if shared else None)
-            states = decoder.embed(given, maps) if first == 0 else given
+            states = decoder.embed(given, maps) if first == 0 else given.to(self.model.dtype)
             return decoder.upper(states, last[which], maps, first, which if shared and not embeds else None)
 
         return self._in_batches([len(inputs[text]) for text, _ in rows], run)
@@ -265,7 +262,7 @@ class Backbone:
         for chosen in batches([len(row) for row in ids], self._batch_tokens):
             batch, _ = self._padded([ids[i] for i in chosen])
             for i, states in zip(chosen, decoder.lower(decoder.embed(batch, {}), end), strict=True):
-                lower[i] = states[: len(ids[i])].clone()
+                lower[i] = states[: len(ids[i])].to(self._memo_dtype, copy=True)
         return lower
 
     def _in_batches(self, lengths: Sequence[int], run: Callable[[list[int]], Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,6 +59,23 @@ def gumbel(slots: Sequence[Slot], turns: int, width: int, seed: int) -> NDArray[
     return np.asarray(rows, dtype=np.float32).reshape(len(rows), turns, width)
 
 
+class Rows:
+    """Rows of an array by number, each computed when it is first asked for."""
+
+    def __init__(self, width: int, compute: Callable[[Indices], NDArray[np.float32]]) -> None:
+        self._compute = compute
+        self._rows, self._known = np.zeros((0, width), np.float32), np.zeros(0, np.bool_)
+
+    def of(self, ids: Indices) -> NDArray[np.float32]:
+        """The rows [len(ids), width]."""
+        if (size := int(ids.max(initial=-1)) + 1) > len(self._known):
+            more = max(size, 2 * len(self._known)) - len(self._known)
+            self._rows, self._known = np.pad(self._rows, ((0, more), (0, 0))), np.pad(self._known, (0, more))
+        if len(new := np.unique(ids[~self._known[ids]])):
+            self._rows[new], self._known[new] = self._compute(new), True
+        return self._rows[ids]
+
+
 class Objective:
     """The end-to-end reward of a router's vector over fixed slots, through real (memoised) worker calls."""
 
@@ -78,6 +96,8 @@ class Objective:
         self._tree = Tree([slot.question.messages for slot in self.slots], pool.names, options)
         self._replies: dict[str, Reply] = {}
         self._grades: dict[tuple[str, str], float] = {}
+        self._states = Rows(router.backbone.width, lambda ids: router.backbone.features(self._texts_of(ids)))
+        self._reading = threading.Lock()
 
     async def scores(
         self, vector: NDArray[np.floating], *, temperature: float, part: slice = ALL
@@ -99,20 +119,34 @@ class Objective:
 
     def policy(self, vector: NDArray[np.floating], temperature: float) -> Choose:
         """The router's choices under `vector`, with the slots' own noise where it samples."""
-        workers, candidate = len(self.router.workers), self.router.candidate(vector)
-        known: dict[str, NDArray[np.float32]] = {}
+        workers, logits_of = len(self.router.workers), self._logits_of(vector)
+        known = Rows(self.router.logit_count, logits_of)
 
         def choose(states: Indices, slots: Indices, turn: int) -> Choices:
-            texts = self.texts(states)
-            new = [text for text in dict.fromkeys(texts) if text not in known]
-            known.update(zip(new, self.router.logits_of(new, [candidate] * len(new)), strict=True))
-            logits = np.stack([known[text] for text in texts])
+            logits = known.of(self._tree.text_ids(states))
             if temperature:
                 logits = logits + temperature * self._noise[slots, turn]
             roles = logits[:, workers:].argmax(axis=1) if self.router.roles else None
             return Choices(logits[:, :workers].argmax(axis=1), roles)
 
         return choose
+
+    def _logits_of(self, vector: NDArray[np.floating]) -> Callable[[Indices], NDArray[np.float32]]:
+        """Numbers of texts -> their logits under `vector`. States that no candidate changes are kept for all."""
+        candidate = self.router.candidate(vector)
+        if self.router.layout.offsets:
+            return lambda ids: self.router.logits_of(self._texts_of(ids), [candidate] * len(ids))
+        head = candidate.head.cpu().numpy()
+
+        def logits(ids: Indices) -> NDArray[np.float32]:
+            with self._reading:
+                states = self._states.of(ids)
+            return states @ head.T
+
+        return logits
+
+    def _texts_of(self, ids: Indices) -> list[str]:
+        return [self._tree.texts[i] for i in ids]
 
     async def met(self, vector: NDArray[np.floating], *, temperature: float, part: slice = ALL) -> list[str]:
         """The texts that the router reads in the rollouts of the part, each once."""
@@ -127,7 +161,7 @@ class Objective:
 
     def texts(self, states: Indices) -> list[str]:
         """What the router reads in each of the tree's states."""
-        return self._tree.texts(states)
+        return self._texts_of(self._tree.text_ids(states))
 
     def first_transcript(self, slot: Slot) -> Sequence[Message]:
         """What the router reads of a slot before the first turn."""

@@ -8,7 +8,6 @@ lockstep, in arrays; only a choice that nobody took before is an ask.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,14 +71,19 @@ class End:
 
 
 class Tree:
-    """The rollouts of fixed slots. Belongs to one event loop; candidates may walk it at the same time."""
+    """The rollouts of fixed slots. Belongs to one event loop; candidates may walk it at the same time.
+
+    `texts`: all that the router reads in any state, each once. `ends`: by number, as `walk` returns them.
+    """
 
     def __init__(
         self, conversations: Sequence[Sequence[Message]], workers: Sequence[str], options: LoopOptions
     ) -> None:
         self._conversations, self._workers, self._options = list(conversations), tuple(workers), options
         self._states: list[State] = []
-        self._texts: list[str] = []
+        self._text_of: list[int] = []
+        self._places: dict[str, int] = {}
+        self.texts: list[str] = []
         self._next = np.zeros((0, len(self._workers), len(Role)), np.intp)
         self._children: dict[tuple[int, int, Role | None], int] = {}
         self.ends: list[End] = []
@@ -88,9 +92,9 @@ class Tree:
             assert isinstance(observed, Observe)
             self._add(State(slot, -1, None, None), observed)
 
-    def texts(self, states: Indices) -> list[str]:
-        """What the router reads in each of these states."""
-        return [self._texts[state] for state in states]
+    def text_ids(self, states: Indices) -> Indices:
+        """Which of `texts` the router reads in each of these states."""
+        return np.fromiter((self._text_of[state] for state in states), np.intp, len(states))
 
     async def walk(self, slots: Indices, choose: Choose, send: Send) -> Indices:
         """The ends [len(slots)] to which the choices lead. `choose` runs in a thread, `send` in this event loop."""
@@ -143,7 +147,10 @@ class Tree:
             more = np.full((max(number, len(self._conversations)), *self._next.shape[1:]), _UNKNOWN)
             self._next = np.concatenate([self._next, more])
         self._states.append(state)
-        self._texts.append(sys.intern(transcript.text(observed.messages)))
+        text = transcript.text(observed.messages)
+        self._text_of.append(self._places.setdefault(text, len(self.texts)))
+        if self._text_of[number] == len(self.texts):
+            self.texts.append(text)
         return number
 
     def _loop(self, slot: int) -> Loop:

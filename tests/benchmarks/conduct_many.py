@@ -33,7 +33,7 @@ from models.ledger import registry
 from models.ledger.store import Ledger
 from tasks.settings import settings
 
-AT_ONCE, STEPS, STEP_S, ROUNDS = 40, 3, 1.0, 3
+AT_ONCE, STEPS, STEP_S, ROUNDS = 40, 3, 1.0, 5
 FINAL_S = 30.0
 """Within which every flow run has to be Completed once the last answer is there."""
 

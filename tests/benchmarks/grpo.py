@@ -1,178 +1,228 @@
-"""What does GRPO add to the shipped house conductor? Three experiments, each from the conductor as it was shipped.
+"""What does GRPO add to the house conductor? Three experiments, each from the conductor as it is shipped.
 
-`gap`: greedy accuracy on held-out questions, before and after, against the best workflow of at most two steps.
+`gap`: greedy accuracy on held-out questions against the best workflow of at most two steps, found by trying all.
 `pools`: shuffled ordinals with cards, on workers that were never offered together, against the best allowed single.
-`recursion`: what a forced second round adds, before and after the recursion finetune.
+`recursion`: what a second round adds to the first, before and after the recursion finetune.
 
-    python tests/benchmarks/grpo.py [--part gap pools recursion] [--seeds 0 1 2] [--folder data/conductor]
+    python tests/benchmarks/grpo.py [--part gap] [--part pools] [--part recursion] [--seeds 3]
 
-Workers are asked in this process. Minutes a seed and part on two cores.
+The workers are asked in this process. A seed and part takes minutes on two cores.
 """
 
 from __future__ import annotations
 
-import tempfile
+import argparse
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 import torch
+from pupil import DRAWS, Pupil, everyone, held_out, hierarchical, paired, scores, training_questions
+from reporting import report
 
-from models.conductor.checkpoint import load
 from models.conductor.gate import readiness
-from models.conductor.grpo import Course, train
-from models.conductor.offers import Offers, exercise_for, exercises
-from models.conductor.policy import CheckpointPolicy
-from models.conductor.practice import Exercise, Sample, attempted, rehearse
+from models.conductor.grpo import Course
+from models.conductor.offers import Offers, exercise_for, exercises, never_together
+from models.conductor.practice import Exercise, Sample
+from models.conductor.prompt import cards
+from models.conductor.sft import Tuning, tune
 from models.conductor.watch import modes
-from models.evaluation.metrics import bootstrap, interval
 from models.grading.question import Question
-from models.house import conductor
-from models.house.lessons import best_workflow, directly
-from models.house.questions import generate
+from models.house.conductor import MAX_TOKENS
+from models.house.lessons import best_workflow, lessons, single_scores
 from models.house.rehearsal import WORKERS
+from tasks.settings import PROJECT
 
-HOUSE = Course(
-    iterations=60, questions=8, group=8, learning_rate=3e-4, max_tokens=conductor.MAX_TOKENS, save_every=1000
-)
-TWO_HOP = 0.7
-"""Share of the train questions; the rest keeps single-hop plans in mind."""
-
-DRAWS = 4
-"""Of the workers' chance, over which scores are means."""
-
-HELD_OUT = {"two_hop": 600, "single": 300}
+START = PROJECT / "data" / "conductor"
+BOUNDS = {
+    "gap_closed": [">=", 0.3],
+    "gain_low": [">", 0.0],
+    "minutes": ["<=", 20.0],
+    "pools_low": [">", 0.0],
+}
 
 
-def held_out() -> list[Question]:
-    """Questions that neither the shipped conductor nor this training has seen."""
-    tests = [q for q in conductor.questions(conductor.DEFAULT, test=2200) if q.split == "test"]
-    two = [q for q in tests if q.task == "two_hop"][: HELD_OUT["two_hop"]]
-    return two + [q for q in tests if q.task != "two_hop"][: HELD_OUT["single"]]
+def course(iterations: int, seed: int) -> Course:
+    """The preset `house` of data/conductors.yaml, but for its length."""
+    return Course(iterations, 8, 8, learning_rate=3e-4, max_tokens=MAX_TOKENS, save_every=1000, seed=seed)
 
 
-def training_questions(seed: int, count: int, share: float, unseen: Sequence[Question]) -> list[Question]:
-    taken = {q.id for q in unseen}  # an id is a digest of the text
-    return [q for q in generate(9_000 + seed, {"train": count + count // 5}, share) if q.id not in taken][:count]
+class Clock:
+    """Minutes that have passed, and minutes of a core that this process took."""
+
+    def __init__(self) -> None:
+        self._wall, self._cores = time.monotonic(), time.process_time()
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self._wall) / 60
+
+    def __str__(self) -> str:
+        return f"{self.minutes:.1f} minutes, {(time.process_time() - self._cores) / 60:.1f} of a core"
 
 
-def everyone(questions: Sequence[Question]) -> list[Exercise]:
-    return [exercise_for(q, WORKERS, WORKERS, {}) for q in questions]
+def tell(before: Sequence[Sample], after: Sequence[Sample]) -> None:
+    """Sampled plans before and after: the gate's figures and the failure modes."""
+    for name, samples in (("before", before), ("after", after)):
+        print(f"  sampled {name}: reward {readiness(samples).reward:.3f}; {readiness(samples).line}")
+    for mode in modes(before, after):
+        print(f"  {'SEEN' if mode.seen else 'not seen'}: {mode.line}")
 
 
-def scores(samples: Sequence[Sample], questions: Mapping[str, Question]) -> np.ndarray:
-    """Each plan's mean score over the draws."""
-    found = np.zeros((DRAWS, len(samples)))
-    for draw in range(DRAWS):
-        again = [replace(sample.exercise, replicate=draw) for sample in samples]
-        done = attempted([sample.text for sample in samples], again, directly(list(questions.values())))
-        found[draw] = [sample.score for sample in done]
-    return found.mean(axis=0)
+def two_hop(questions: Sequence[Question]) -> np.ndarray:
+    return np.array([question.task == "two_hop" for question in questions])
 
 
-@dataclass
-class Pupil:
-    """A conductor, and who writes with it."""
-
-    model: Any
-    tokenizer: Any
-    prompt: str = "compact"
-
-    @classmethod
-    def of(cls, folder: Path) -> Pupil:
-        return cls(*load(folder))
-
-    def policy(self, temperature: float = 0.0) -> CheckpointPolicy:
-        limits: dict[str, Any] = {"max_tokens": conductor.MAX_TOKENS, "temperature": temperature}
-        return CheckpointPolicy(self.model, self.tokenizer, name="pupil", prompt=self.prompt, **limits)
-
-    def greedy(self, given: Sequence[Exercise], questions: Sequence[Question]) -> list[Sample]:
-        return rehearse(self.policy().write_many, given, directly(questions))
-
-    def sampled(self, given: Sequence[Exercise], questions: Sequence[Question], times: int = 8) -> list[Sample]:
-        return rehearse(self.policy(1.0).write_many, given, directly(questions), times=times)
-
-    def train(self, given: Sequence[Exercise], questions: Sequence[Question], course: Course) -> list[dict[str, float]]:
-        def told(iteration: int, figures: Mapping[str, float]) -> None:
-            if iteration % 10 == 0:
-                shown = {name: round(figures[name], 3) for name in ("reward", "parsed", "legal", "mixed", "steps")}
-                print(f"  iteration {iteration}: {shown}", flush=True)
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.model, history = train(
-                self.model, self.tokenizer, given, directly(questions), course, Path(folder),
-                prompt=self.prompt, report=told,
-            )  # fmt: skip
-        return history
+def summed_up(name: str, gains: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The mean gain over seeds and questions, and the lower end of its interval."""
+    table = np.array(gains)
+    low, high = hierarchical(table)
+    print(f"{name}, mean of {len(table)} seeds: {table.mean():+.4f} [{low:+.4f}, {high:+.4f}]", flush=True)
+    return float(table.mean()), low
 
 
-def hierarchical(gains: np.ndarray, resamples: int = 4000) -> tuple[float, float]:
-    """The 95 % interval of the mean of [seeds, questions], both resampled."""
-    draws = np.random.default_rng(0)
-    seeds, n = gains.shape
-    means = np.empty(resamples)
-    for i in range(resamples):
-        picked = gains[draws.integers(seeds, size=seeds)].mean(axis=0)
-        means[i] = picked[draws.integers(n, size=n)].mean()
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+# The gap
 
 
-def paired(gains: np.ndarray) -> str:
-    found = interval(float(gains.mean()), bootstrap(gains[:, None])[:, 0])
-    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-
-
-def gap(folder: Path, seeds: Sequence[int]) -> dict[str, float]:
-    """Greedy accuracy on held-out two-hop questions; single-hop ones beside it."""
-    unseen = held_out()
-    known = {q.id: q for q in unseen}
-    two = np.array([q.task == "two_hop" for q in unseen])
-    frozen = Pupil.of(folder)
-    print("started", flush=True)
-    started = scores(frozen.greedy(everyone(unseen), unseen), known)
-    best = np.array([best_workflow(q, DRAWS) for q in unseen])
-    print(f"held out: {two.sum()} two-hop, {(~two).sum()} single-hop; {DRAWS} draws each")
+def gap(seeds: Sequence[int]) -> dict[str, float]:
+    unseen = held_out(600, 300)
+    two, given = two_hop(unseen), everyone(unseen)
+    frozen = scores(Pupil.of(START).greedy(given, unseen), unseen)
+    best = np.array([best_workflow(question, DRAWS) for question in unseen])
     for name, rows in (("two-hop", two), ("single-hop", ~two)):
-        print(f"{name}: frozen {started[rows].mean():.4f}, best workflow {best[rows].mean():.4f}", flush=True)
+        print(f"{name} (n = {rows.sum()}): frozen {frozen[rows].mean():.4f}, best {best[rows].mean():.4f}", flush=True)
     gains, minutes = [], []
     for seed in seeds:
-        clock, cpu = time.monotonic(), time.process_time()
-        course = replace(HOUSE, seed=seed)
-        asked = training_questions(seed, course.exercises, TWO_HOP, unseen)
-        pupil = Pupil.of(folder)
-        watched = everyone([q for q in asked if q.task == "two_hop"][:32])
+        clock, plan = Clock(), course(120, seed)
+        asked = training_questions(seed, plan.exercises, 0.85, unseen)
+        watched = everyone([question for question in asked if question.task == "two_hop"][:32])
+        pupil = Pupil.of(START)
         before = pupil.sampled(watched, asked)
-        print(f"seed {seed}: {readiness(before).line}", flush=True)
-        offers = Offers(whole=0.6)
-        given = exercises(asked, WORKERS, {}, offers, count=course.exercises, seed=seed)
-        pupil.train(given, asked, course)
-        minutes.append((time.monotonic() - clock) / 60)
-        samples = pupil.greedy(everyone(unseen), unseen)
-        after = pupil.sampled(watched, asked)
-        gains.append(scores(samples, known) - started)
-        closed = gains[-1][two].mean() / (best - started)[two].mean()
-        print(
-            f"seed {seed}: two-hop {(started + gains[-1])[two].mean():.4f}, gain {paired(gains[-1][two])}, gap closed "
-            f"{closed:.1%}; single-hop gain {paired(gains[-1][~two])}; {minutes[-1]:.1f} minutes, "
-            f"{(time.process_time() - cpu) / 60:.1f} of a core; greedy plans legal "
-            f"{np.mean([not s.fault for s in samples]):.4f}; sampled: {readiness(before).reward:.3f} → "
-            f"{readiness(after).reward:.3f}, {readiness(after).line}"
+        pupil.train(exercises(asked, WORKERS, {}, Offers(whole=0.9), count=plan.exercises, seed=seed), asked, plan)
+        minutes.append(clock.minutes)
+        print(f"gap, seed {seed}: {clock}")
+        samples = pupil.greedy(given, unseen)
+        gains.append(scores(samples, unseen) - frozen)
+        for name, rows in (("two-hop", two), ("single-hop", ~two)):
+            closed = gains[-1][rows].mean() / (best - frozen)[rows].mean()
+            print(f"  {name}: {(frozen + gains[-1])[rows].mean():.4f}, {paired(gains[-1][rows])}, {closed:.1%} closed")
+        print(f"  greedy plans that can be run: {np.mean([not sample.fault for sample in samples]):.4f}")
+        tell(before, pupil.sampled(watched, asked))
+    mean, low = summed_up("two-hop gain", [gain[two] for gain in gains])
+    return {"gap_closed": mean / float((best - frozen)[two].mean()), "gain_low": low, "minutes": max(minutes)}
+
+
+# Random pools
+
+APART = (frozenset({"atlas", "coder"}), frozenset({"calc", "lingua"}))
+"""Never offered together in training; a held-out subset holds one of these pairs."""
+
+
+def measured(questions: Sequence[Question]) -> dict[str, dict[str, float]]:
+    """worker -> task -> mean score: what labels would hold."""
+    found: dict[str, dict[str, list[float]]] = {worker: defaultdict(list) for worker in WORKERS}
+    for question in questions:
+        for worker, score in zip(WORKERS, single_scores(question, 1), strict=True):
+            found[worker][question.task].append(score)
+    return {worker: {task: float(np.mean(s)) for task, s in tasks.items()} for worker, tasks in found.items()}
+
+
+def pools(seeds: Sequence[int]) -> dict[str, float]:
+    unseen = held_out(150, 600)
+    two, subsets = two_hop(unseen), never_together(WORKERS, APART, 3)
+    alone = np.array([single_scores(question, DRAWS) for question in unseen])
+    gains: list[np.ndarray] = []
+    for seed in seeds:
+        clock, plan = Clock(), course(100, seed)
+        asked = training_questions(seed, 4000, 0.3, unseen)
+        labels = measured(asked[:1200])
+        known, overall = cards(labels), {worker: float(np.mean(list(labels[worker].values()))) for worker in WORKERS}
+        shuffle = Random(seed)
+        given = [
+            exercise_for(question, subsets[i % len(subsets)], WORKERS, known, shuffle=shuffle)
+            for i, question in enumerate(unseen)
+        ]
+        rival = np.array(
+            [alone[i][WORKERS.index(max(each.offered, key=lambda name: overall[name]))] for i, each in enumerate(given)]
         )
-        for mode in modes(before, after):
-            print(f"  {'SEEN' if mode.seen else 'not seen'}: {mode.line}", flush=True)
-    table = np.array(gains)[:, two]
-    low, high = hierarchical(table)
-    closed = float(table.mean() / (best - started)[two].mean())
-    print(f"mean of {len(seeds)} seeds: gain {table.mean():+.4f} [{low:+.4f}, {high:+.4f}], gap closed {closed:.1%}")
-    return {"gap_closed": closed, "gain_low": low, "minutes": max(minutes)}
+        offers = Offers(least=2, most=4, shuffled=True, apart=APART)
+        pupil = Pupil.of(START, "carded")
+        drawn = exercises(asked, WORKERS, known, offers, count=len(asked), seed=seed)
+        examples = list(lessons(drawn, {question.id: question for question in asked}, pupil.prompt, seed))
+        tune(pupil.model, pupil.tokenizer, examples, Tuning(1, 16, 512, 5e-4, seed))
+        print(f"pools, seed {seed}: cold start on {len(examples)} examples, {clock}")
+        cold = scores(pupil.greedy(given, unseen), unseen)
+        before = pupil.sampled(given[::24], unseen)
+        drawn = exercises(asked, WORKERS, known, offers, count=plan.exercises, seed=seed + 100)
+        pupil.train(drawn, asked, plan)
+        samples = pupil.greedy(given, unseen)
+        trained = scores(samples, unseen)
+        print(f"pools, seed {seed}: {clock}")
+        for name, rows in (("all", two | ~two), ("single-hop", ~two), ("two-hop", two)):
+            told = f"cold start {cold[rows].mean():.4f}, trained {trained[rows].mean():.4f}"
+            print(f"  {name}: best allowed single {rival[rows].mean():.4f}, {told}, {paired((trained - rival)[rows])}")
+        print(f"  greedy plans that can be run: {np.mean([not sample.fault for sample in samples]):.4f}")
+        tell(before, pupil.sampled(given[::24], unseen))
+        gains.append(trained - rival)
+    _, low = summed_up("over best allowed single", gains)
+    return {"pools_low": low}
+
+
+# Recursion
+
+
+def second_rounds(pupil: Pupil, given: Sequence[Exercise], questions: Sequence[Question]) -> tuple[np.ndarray, ...]:
+    """Scores [Q] of greedy first rounds, and of greedy second ones that are shown their answers; who accepted."""
+    first = pupil.greedy(given, questions)
+    answers = [sample.outcome.answer if sample.outcome else "" for sample in first]
+    again = [
+        replace(each, second=True, request=replace(each.request, previous=answer))
+        for each, answer in zip(given, answers, strict=True)
+    ]
+    second = pupil.greedy(again, questions)
+    accepted = np.array([sample.workflow is not None and not sample.workflow.steps for sample in second])
+    return np.array([s.score for s in first]), np.array([s.score for s in second]), accepted
+
+
+def recursion(seeds: Sequence[int]) -> dict[str, float]:
+    unseen = held_out(400, 200)
+    given = everyone(unseen)
+    gains: dict[str, list[np.ndarray]] = defaultdict(list)
+    for seed in seeds:
+        clock, plan = Clock(), course(40, seed)
+        asked = training_questions(seed, plan.exercises, 0.7, unseen)
+        rounds = exercises(asked, WORKERS, {}, Offers(whole=0.9), count=plan.exercises, seed=seed)
+        pupil = Pupil.of(START)
+        for when in ("before", "after"):
+            if when == "after":
+                pupil.train([replace(each, second=i % 2 == 1) for i, each in enumerate(rounds)], asked, plan)
+            first, second, accepted = second_rounds(pupil, given, unseen)
+            gains[when].append(second - first)
+            shown = f"first round {first.mean():.4f}, second {second.mean():.4f}, {paired(second - first)}"
+            right = f"{accepted[first == 1].mean():.1%} of right and {accepted[first < 1].mean():.1%} of wrong answers"
+            print(f"recursion, seed {seed}, {when}: {shown}; accepts {right}; {clock}", flush=True)
+    _, before = summed_up("second round over first, before the finetune", gains["before"])
+    _, after = summed_up("second round over first, after it", gains["after"])
+    return {"recursion_before_low": before, "recursion_after_low": after}
+
+
+PARTS: dict[str, Callable[[Sequence[int]], dict[str, float]]] = {"gap": gap, "pools": pools, "recursion": recursion}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", action="append", choices=PARTS)
+    parser.add_argument("--seeds", type=int, default=3)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)  # at this size a second thread gains nothing
+    figures: dict[str, float] = {}
+    for part in chosen.part or PARTS:
+        figures |= PARTS[part](range(chosen.seeds))
+    report("grpo", figures, {name: bound for name, bound in BOUNDS.items() if name in figures})
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    import sys
-
-    print(gap(Path(sys.argv[1]), [int(x) for x in sys.argv[2:]]))
+    main()

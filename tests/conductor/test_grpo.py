@@ -138,10 +138,30 @@ def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, 
         shown.extend(trial.exercise for trial in trials)
         return execute(trials)
 
-    trained, history = train(model, started[1], rounds, noting, course, tmp_path, prompt="compact")
+    _, history = train(model, started[1], rounds, noting, course, tmp_path, prompt="compact")
     assert any(exercise.second and exercise.request.previous in WORKERS for exercise in shown)
     assert all(exercise.second == (exercise.request.previous is not None) for exercise in shown)
     assert all("rewards/first/mean" in row and "rewards/second/mean" in row for row in history)
     config = _config(course, tmp_path, recursive=True)
     # Each round is normalised within its groups, then weighed: a discounted reward would be normalised away.
     assert (config.multi_objective_aggregation, config.reward_weights) == ("normalize_then_sum", [DISCOUNT, 1.0])
+
+
+def test_adapters_end_merged_into_plain_weights(model, started, tmp_path):
+    pytest.importorskip("peft")
+    before = weights(model).clone()
+    course = replace(COURSE, iterations=3, lora=4)
+    trained, _ = train(model, started[1], given(course), execute, course, tmp_path, prompt="compact")
+    assert type(trained) is type(fresh(SIZE))
+    assert weights(trained).shape == before.shape
+    assert not torch.equal(weights(trained), before)
+
+
+def test_the_papers_settings_reach_trl(tmp_path):
+    config = _config(Course(), tmp_path, recursive=False)
+    assert (config.loss_type, config.scale_rewards, config.epsilon, config.beta) == ("grpo", "group", 0.2, 0.0)
+    assert (config.num_generations, config.generation_batch_size, config.max_steps) == (64, 256, 200)
+    assert (config.learning_rate, config.temperature, config.max_completion_length) == (1e-6, 1.0, 1024)
+    assert (config.adam_beta1, config.adam_beta2, config.lr_scheduler_type, config.warmup_steps) == (
+        0.9, 0.999, "cosine", 0.03,
+    )  # fmt: skip

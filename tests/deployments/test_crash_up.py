@@ -46,6 +46,7 @@ def home(tmp_path: Path, data_with, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.mark.whole_house
 def test_killed_pool_worker_and_killed_prefect_server_pay_nothing_settled_again(home: Path, paid) -> None:
     with fugu_up() as up:
         wait_until(lambda: len(paid.asked()) > ATTEMPTS // 5, up)

@@ -126,6 +126,15 @@ def test_lower_states_are_shared_by_candidates(load, texts, random_vector, monke
     assert len(runs) == 1
 
 
+def test_lower_states_may_be_remembered_in_half_precision(load, texts, random_vector):
+    whole, half = load("untied"), load("untied", memo_dtype=torch.bfloat16)
+    vector = random_vector(whole, "late", 2)
+    logits = [Router(each, vector, ["a", "b"], roles=False, layout="late").logits(texts) for each in (whole, half)]
+    assert half._memo._kept.currsize == whole._memo._kept.currsize / 2
+    np.testing.assert_allclose(logits[1], logits[0], atol=0.5)
+    assert not np.allclose(logits[1], logits[0], atol=1e-5)
+
+
 def test_equal_texts_are_computed_once(load, texts, random_vector, monkeypatch):
     backbone = load("untied")
     router = Router(backbone, random_vector(backbone, "released", 2), ["a", "b"], roles=False)

@@ -1,0 +1,103 @@
+"""Concurrent requests share forwards, and each gets what it would have got alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from models.errors import BadInput, NoWorkerAllowed
+from models.fugu.microbatch import MicroBatcher
+from models.fugu.router import Router
+
+WORKERS = ("ant", "bee", "cat")
+ROWS = len(WORKERS) + 3
+EASY = [f"user: question {i}" for i in range(9)]
+
+
+@pytest.fixture
+def router(load, random_vector) -> Router:
+    backbone = load("tied")
+    return Router(backbone, random_vector(backbone, "late", ROWS), WORKERS, layout="late")
+
+
+@pytest.fixture
+def batcher(router):
+    batcher = MicroBatcher(router, wait_s=0.05)
+    yield batcher
+    batcher.close()
+
+
+@pytest.fixture
+def forwards(router, monkeypatch):
+    """The texts of each forward."""
+    seen: list[list[str]] = []
+    for name in ("resumed_logits", "logits_of"):
+        run = getattr(router, name)
+        monkeypatch.setattr(router, name, lambda texts, *rest, run=run: seen.append(list(texts)) or run(texts, *rest))
+    return seen
+
+
+async def test_concurrent_decisions_share_a_forward(router, batcher, forwards):
+    conversations = [[{"role": "user", "content": text}] for text in EASY]
+    found = await asyncio.gather(*(batcher.decide(messages) for messages in conversations))
+    assert [len(texts) for texts in forwards] == [len(EASY)]
+    for decision, messages in zip(found, conversations, strict=True):
+        expected = router.decide(messages)
+        assert (decision.worker, decision.role) == (expected.worker, expected.role)
+        np.testing.assert_allclose(decision.worker_logits, expected.worker_logits, atol=1e-4)
+        assert 0.05 <= decision.seconds < 10
+
+
+async def test_candidates_share_a_forward(router, batcher, forwards, random_vector):
+    vectors = [random_vector(router.backbone, "late", ROWS, seed=seed) for seed in range(4)]
+    candidates = [router.candidate(vector) for vector in vectors]
+    found = await asyncio.gather(*(batcher.logits(EASY, candidate) for candidate in candidates))
+    assert len(forwards) == 1
+    for vector, logits in zip(vectors, found, strict=True):
+        np.testing.assert_allclose(logits, router.logits(EASY, vector), atol=1e-4)
+
+
+def test_threads_may_wait_for_their_answers(router, batcher, forwards):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: batcher.submit([text]).result(timeout=30)[0], EASY))
+    assert len(forwards) < len(EASY)
+    np.testing.assert_allclose(np.stack(found), router.logits(EASY), atol=1e-4)
+
+
+async def test_short_requests_do_not_wait_for_the_forward_of_long_ones(batcher, forwards, texts):
+    await asyncio.gather(batcher.logits([texts[3]]), batcher.logits(EASY[:1]), batcher.logits(EASY[1:2]))
+    assert sorted(map(len, forwards)) == [1, 2] and forwards[-1] == [texts[3]]
+
+
+async def test_a_request_that_cannot_be_computed_fails_alone(router, batcher):
+    bad, good = batcher.logits([""]), batcher.logits(["u"])
+    results = await asyncio.gather(bad, good, return_exceptions=True)
+    assert isinstance(results[0], BadInput)
+    np.testing.assert_allclose(results[1], router.logits(["u"]), atol=1e-4)
+    with pytest.raises(NoWorkerAllowed):
+        await batcher.decide([{"role": "user", "content": "Hi"}], [])
+
+
+async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
+    given_up = asyncio.ensure_future(batcher.logits(EASY[:1]))
+    kept = asyncio.ensure_future(batcher.logits(EASY[1:2]))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert (await kept).shape == (1, ROWS)
+    assert forwards == [EASY[1:2]]
+
+
+async def test_the_wait_is_bounded_and_what_is_waiting_is_answered_at_the_end(router):
+    batcher = MicroBatcher(router, wait_s=0.2)
+    await batcher.logits(EASY[:1])
+    started = time.perf_counter()
+    await batcher.logits(EASY[:1])
+    assert 0.2 <= time.perf_counter() - started < 5
+    last = batcher.submit(EASY[:2])
+    batcher.close()
+    assert last.result(timeout=0).shape == (2, ROWS)
+    assert (await MicroBatcher(router).logits([])).shape == (0, ROWS)

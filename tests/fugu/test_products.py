@@ -1,0 +1,33 @@
+"""A product with a laid-out matrix is the product; where that is of no use, it is PyTorch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.fugu.products import Product
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 5, 1), (0, 4)])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(512, 256), (300, 1000), (8, 5)])
+def test_a_product_is_the_linear_map(shape, bias, rows, columns):
+    weight, x = torch.randn(rows, columns), torch.randn(*shape, columns)
+    offset = torch.randn(rows) if bias else None
+    product = Product(weight, offset)
+    torch.testing.assert_close(product(x), F.linear(x, weight, offset), atol=1e-4, rtol=1e-4)
+    strided = torch.randn(columns, 6).T
+    torch.testing.assert_close(product(strided), F.linear(strided, weight, offset), atol=1e-4, rtol=1e-4)
+
+
+def test_a_product_is_differentiable_in_what_it_is_given():
+    weight, x = torch.randn(512, 256), torch.randn(3, 256, requires_grad=True)
+    product = Product(weight)
+    product(x.detach())  # laid out by now
+    product(x).sum().backward()
+    torch.testing.assert_close(x.grad, weight.sum(0).expand(3, -1), atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision_stays_half_precision():
+    assert Product(torch.randn(512, 256).bfloat16())(torch.randn(2, 256).bfloat16()).dtype == torch.bfloat16
