@@ -126,7 +126,8 @@ async def _evolve(run: Run, start: Vector) -> Vector:
 async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
     """The two stages, led to where the log ends."""
     plan = run.plan
-    texts = await meet("the start on train", run.training, start)
+    # In an order of their own: that in which replies came is another in every run.
+    texts = sorted(await meet("the start on train", run.training, start))
     few = texts[:: max(1, len(texts) // STEP_SIZE_TEXTS)]
     later = plan.generations - plan.subspace_generations
     head, whole = partial(_around, run, texts, plan.rank), partial(_around, run, few, 0)
@@ -140,6 +141,8 @@ async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
 def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
     """A stage's coordinates. They are kept: computed again they, and so the points, could differ by a rounding."""
     plan, ledger, states = run.plan, run.session.ledger, States(run.router, texts)
+    # Computed afresh, so that they hang on the texts alone and not on what was in one batch with them before.
+    run.router.backbone.forget()
     space = states.space(centre, rank)
     if plan.sigma and not rank:
         return space

@@ -133,7 +133,7 @@ async def test_a_workflow_that_fails_or_is_cut_off_says_so_in_its_run(home, paid
         await conducted(fixed, request("failed", question))
     [(run, tasks)] = await runs_of(question, 3)
     assert run.state.is_failed()
-    assert "step 1" in run.state.message
+    assert "step 1" in run.state.message or "step 2" in run.state.message  # they run, and fail, side by side
     assert not any(task.name.startswith("step 3") for task in tasks)
 
 
