@@ -16,6 +16,14 @@ from models.house.provider import COUNTER, call_digest
 from models.ledger.tables import calls
 from tasks.settings import PROJECT, open_ledger
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a fixture that is dear to make stays in one process: a file, and of the flows all files."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(str(folder if folder.name == "flows" else item.path)))
+
+
 Call = tuple[str, str]
 """Worker and digest, as the workers' counter names a call."""
 
