@@ -50,7 +50,7 @@ class Worker(BaseModel):
     price: Price | None = None
     limits: Limits = Limits()
     tags: tuple[str, ...] = ()
-    key_env: str | None = None
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # a name: the key itself is refused
     api_base: str | None = None
 
     @property
@@ -120,6 +120,22 @@ class Pool(BaseModel):
                     message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
                     raise BadFile(path, message, _line(node, (place, index)))
         return pool
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether some of its workers cannot be asked: such a pool can be learned from and compared, no more."""
+        return any(worker.is_recorded for worker in self.workers)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether asking it can cost money."""
+        return any(worker.worst_usd(1) > 0 for worker in self.workers)
+
+    def check_keys(self) -> None:
+        """Raises MissingKey for the first worker that would be asked without its key."""
+        for worker in self.workers:
+            if not worker.is_recorded:
+                worker.key()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ def test_the_lock_is_free_again_after_its_holder(home: Path) -> None:
         (["up", "--once", "--questions", "torn.jsonl"], "torn.jsonl:1: not JSON"),
         (["measure", "--estimate", "--questions", "torn.jsonl"], "torn.jsonl:1: not JSON"),
         (["pool", "check", "nowhere"], "no pool 'nowhere'"),
+        (["pool", "check", "ghost.yaml"], "the house has no worker 'nobody'"),
+        (["up", "--once", "--pool", "ghost.yaml"], "the house has no worker 'nobody'"),
         (["ask", "What is 1 + 1?"], "nothing runs on"),
         (["import-scores", "absent.jsonl"], "absent.jsonl: cannot be read"),
         (["import-scores", "torn.jsonl"], "torn.jsonl:1: not JSON"),
@@ -111,6 +113,7 @@ def test_bad_input_is_one_line(
     (tmp_path / "twice.jsonl").write_text(question * 2)
     (tmp_path / "torn.jsonl").write_text('{"id": "a", \n')
     (tmp_path / "broken.yaml").write_text("workers:\n  - {name: a, model: house/a, colour: red}\n")
+    (tmp_path / "ghost.yaml").write_text("workers:\n  - {name: a, model: house/nobody}\n")
     monkeypatch.chdir(tmp_path)
     if words[0] == "up":
         words = [*words, "--port", "0", "--prefect-port", "0"]
@@ -188,6 +191,8 @@ def test_recorded_scores_become_labels_of_a_pool_and_again_change_nothing(capsys
         ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "stands already on line 1"),
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"b": 1}}', "not the same workers"),
         ('{"id": "q1", "task": "t", "question": "Q?"}', "scores: Field required"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"": 1}}', "at least 1 character"),
+        ('{"id": "q1", "task": "%s", "question": "Q?", "scores": {"a": 1}}' % ("t" * 201), "at most 200 characters"),
     ],
 )
 def test_a_bad_line_of_scores_is_named_and_nothing_is_written(
@@ -201,7 +206,7 @@ def test_a_bad_line_of_scores_is_named_and_nothing_is_written(
     assert not (home / "pools").exists() and not (home / "questions").exists()
 
 
-@pytest.mark.parametrize("name", ["house", "../outside", ""])
+@pytest.mark.parametrize("name", ["house", "../outside", "", "n" * 300])
 def test_recorded_scores_take_no_name_that_is_taken_or_no_name(capsys, tmp_path: Path, name: str) -> None:
     file = tmp_path / "scores.jsonl"
     file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}')
@@ -250,3 +255,42 @@ def test_a_lock_that_nobody_living_holds_is_waited_for_only_so_long(home: Path, 
         lock.truncate()
         with pytest.raises(PermanentError, match="unknown"), locked(home):
             pass
+
+
+def test_an_agreed_start_without_its_key_is_one_line_and_nothing_starts(capsys, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "priced.yaml").write_text(PRICED)
+    words = ["up", "--once", "--yes", "--pool", str(tmp_path / "priced.yaml"), "--port", "0", "--prefect-port", "0"]
+    with mock.patch.dict(os.environ):
+        os.environ.pop("DEAR_KEY", None)
+        status, _, err = run(capsys, *words)
+    assert status == 2
+    assert "DEAR_KEY" in one_line(err)
+    assert not (home / "logs").exists()
+
+
+@pytest.mark.parametrize(("words", "asked"), [([], False), (["--yes"], True)])
+def test_a_priced_pool_is_asked_no_question_unbidden(tmp_path: Path, words: list[str], asked: bool) -> None:
+    from rich.console import Console
+
+    from deployments.up import Options, bring_up
+
+    (tmp_path / "priced.yaml").write_text(PRICED)
+    free = {"FUGU_POOL": str(tmp_path / "priced.yaml"), "FUGU_PORT": "0", "FUGU_PREFECT_PORT": "0"}
+    seen: list[bool] = []
+    with (
+        mock.patch.dict(os.environ, free),
+        mock.patch("deployments.up._agree", lambda options, here: None),  # a second start: nothing is missing
+        mock.patch("deployments.up.Start.run", lambda start, services, max_usd: seen.append(start.may_ask)),
+    ):
+        assert bring_up(Options(once=True, yes=bool(words)), settings(), Console(file=io.StringIO())) == 0
+    assert seen == [asked]
+
+
+def test_recorded_scores_overwrite_no_pool_of_ones_own(capsys, home: Path, tmp_path: Path) -> None:
+    (home / "pools").mkdir(parents=True)
+    (home / "pools" / "mine.yaml").write_text(PRICED)
+    file = tmp_path / "scores.jsonl"
+    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}')
+    status, _, err = run(capsys, "import-scores", str(file), "--name", "mine")
+    assert status == 2 and "'mine'" in one_line(err)
+    assert (home / "pools" / "mine.yaml").read_text() == PRICED

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from models.errors import (
+    BadInput,
     MissingKey,
     RateLimited,
     RecordedWorker,
@@ -11,7 +12,7 @@ from models.errors import (
     UpstreamUnavailable,
 )
 from models.workers.ask import Ask, Sampling, Usage
-from models.workers.client import Client
+from models.workers.client import Client, check_models
 from models.workers.pool import Pool, Price, Worker
 
 COST = (5 * 1.0 + 2 * 10.0) / 1e6
@@ -134,3 +135,21 @@ async def test_closing_a_stream_disconnects_from_the_upstream(upstream, pool):
     assert (await anext(stream)).text == "he"
     await stream.aclose()
     await asyncio.wait_for(upstream.gone.wait(), 10)
+
+
+@pytest.mark.parametrize("model", ["calcc", "opnai/gpt-5"])
+async def test_a_model_that_no_provider_knows_is_refused_by_nobody_who_answered(model):
+    pool = Pool(name="p", workers=(Worker(name="live", model=model, price=Price()),))
+    with pytest.raises(BadInput, match=f"'live'.*'{model}'"):
+        check_models(pool)
+    with pytest.raises(UpstreamRefused) as refused:
+        await Client(pool).complete(ask())
+    assert not refused.value.answered and not refused.value.of_the_request
+
+
+async def test_models_that_can_be_asked_pass_and_a_providers_own_400_is_of_the_request(upstream, pool):
+    check_models(pool)
+    upstream.script = ["400"]
+    with pytest.raises(UpstreamRefused) as refused:
+        await Client(pool).complete(ask())
+    assert refused.value.of_the_request

@@ -57,6 +57,7 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         ("name: p\nworkers: 3", 2, "valid tuple"),
         ("name: p\ncolour: red\nworkers: [{name: a, model: house/a}]", 2, "colour"),
         (GOOD.replace("tags: [cheap]", "api_key: sk-123"), 9, "api_key"),
+        (GOOD.replace("tags: [cheap]", "key_env: sk-123"), 9, "key_env"),
         (GOOD.replace("concurrency: 2", "concurrency: 0"), 8, "greater than 0"),
         (GOOD.replace("0.05", "-0.05"), 7, "greater than or equal to 0"),
         (GOOD.replace("0.05", ".inf"), 7, "finite number"),
