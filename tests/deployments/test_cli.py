@@ -188,6 +188,7 @@ def test_recorded_scores_become_labels_of_a_pool_and_again_change_nothing(capsys
         ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "stands already on line 1"),
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"b": 1}}', "not the same workers"),
         ('{"id": "q1", "task": "t", "question": "Q?"}', "scores: Field required"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a,b": 1}}', "without a comma"),
     ],
 )
 def test_a_bad_line_of_scores_is_named_and_nothing_is_written(
