@@ -44,13 +44,8 @@ MAX_NAME = 200
 
 def name_problem(name: str) -> str | None:
     """What a worker's name has to be, where it is not: it stands in headers (X-Fugu-Worker, X-Fugu-Workers)."""
-    if (
-        1 <= len(name) <= MAX_NAME
-        and name.isascii()
-        and name.isprintable()
-        and "," not in name
-        and name == name.strip()
-    ):
+    printable = name.isascii() and name.isprintable()
+    if 1 <= len(name) <= MAX_NAME and printable and "," not in name and name == name.strip():
         return None
     return f"a worker's name is 1 to {MAX_NAME} printable ASCII characters without a comma and without outer spaces"
 

@@ -120,6 +120,63 @@ def test_bad_input_is_one_line(
     assert not (home / "logs").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ask", "--model", "nope", "hi"], ["'--model'", "'nope'", "fugu-ultra", "`fugu ask --help`"]),
+        (["ask"], ["Missing argument"]),
+        (["fetch", "nope"], ["'nope'", "trinity", "`fugu fetch --help`"]),
+        (["rollback", "nope"], ["'nope'", "fugu"]),
+        (["up", "--port", "abc"], ["'--port'", "integer"]),
+        (["up", "--port", "99999"], ["'--port'", "65535"]),
+        (["up", "--prefect-port", "-1"], ["'--prefect-port'", "0"]),
+        (["up", "--nope"], ["--nope"]),
+        (["nope"], ["'nope'", "`fugu --help`"]),
+        (["pool", "nope"], ["'nope'", "`fugu pool --help`"]),
+    ],
+)
+def test_a_wrong_word_is_one_line(capsys, home: Path, words: list[str], expected: list[str]) -> None:
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert all(part in one_line(err) for part in expected), err
+    assert "FUGU_PORT" not in err and not home.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["pool"]])
+def test_no_word_at_all_shows_the_help(capsys, words: list[str]) -> None:
+    status, out, err = run(capsys, *words)
+    assert status == 2 and "Usage: fugu" in out + err and not err.endswith("fugu: \n")
+
+
+def test_a_database_that_does_not_answer_is_one_line(capsys, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:  # bound, but nobody listens
+        held.bind(("127.0.0.1", 0))
+        url = f"postgresql+psycopg://me:secret@127.0.0.1:{held.getsockname()[1]}/ledger"
+        monkeypatch.setenv("FUGU_LEDGER_URL", url)
+        status, _, err = run(capsys, "status")
+    assert status == 2 and "FUGU_LEDGER_URL cannot be used" in one_line(err) and "secret" not in err
+
+
+def test_a_home_that_cannot_be_one_is_one_line(capsys, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home in ("file", "file/below"):
+        for words in (["status"], ["up", "--once", "--port", "0", "--prefect-port", "0"]):
+            status, _, err = run(capsys, *words, "--home", str(tmp_path / home))
+            assert status == 2 and str(tmp_path / home) in one_line(err)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "ledger.db").write_text("no database " * 100)
+    status, _, err = run(capsys, "status", "--home", str(tmp_path / "home"))
+    assert status == 2 and f"the ledger in {tmp_path / 'home'} cannot be used" in one_line(err)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8"])
+def test_an_address_of_others_is_refused_before_anything_starts(capsys, home: Path, monkeypatch, host: str) -> None:
+    monkeypatch.setenv("FUGU_HOST", host)
+    status, _, err = run(capsys, "up", "--once", "--port", "0", "--prefect-port", "0")
+    assert status == 2 and f"FUGU_HOST={host}" in one_line(err)
+    assert not (home / "logs").exists()
+
+
 def test_a_setting_that_does_not_fit_names_its_variable(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUGU_PORT", "many")
     status, _, err = run(capsys, "status")
