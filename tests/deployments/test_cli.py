@@ -14,9 +14,8 @@ from unittest import mock
 import pytest
 
 from deployments.cli import main
-from deployments.home import Note, find_note, leave_note, locked
+from deployments.home import locked
 from deployments.migrations import upgrade
-from models.errors import NotFound, PermanentError
 from models.ledger import registry
 from tasks.settings import open_ledger, pool_path, settings
 
@@ -77,16 +76,6 @@ def test_a_second_up_on_the_same_home_is_told_of_the_first(capsys, home: Path) -
         status, _, err = run(capsys, "up", "--once", "--port", "0", "--prefect-port", "0")
     assert status == 2
     assert f"`fugu up` runs already on {home} (process {os.getpid()})" in one_line(err)
-
-
-def test_the_lock_is_free_again_after_its_holder(home: Path) -> None:
-    with locked(home):
-        leave_note(home, Note("http://prefect", "http://endpoint"))
-        assert find_note(home).endpoint == "http://endpoint"
-    with pytest.raises(NotFound), locked(home):
-        find_note(home.parent / "another")
-    with pytest.raises(NotFound):
-        find_note(home)
 
 
 @pytest.mark.parametrize(
@@ -299,12 +288,3 @@ def test_paths_in_settings_are_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert found.database == f"sqlite:///{tmp_path}/here/ledger.db"
     assert found.environment()["FUGU_POOL"] == str(tmp_path / "mine.yaml")
     assert found.questions == str(tmp_path / "q.jsonl")
-
-
-def test_a_lock_that_nobody_living_holds_is_waited_for_only_so_long(home: Path, monkeypatch) -> None:
-    monkeypatch.setattr("deployments.home.LINGER_S", 0.2)
-    with locked(home) as lock:
-        lock.seek(0)
-        lock.truncate()
-        with pytest.raises(PermanentError, match="unknown"), locked(home):
-            pass
