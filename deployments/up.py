@@ -13,7 +13,7 @@ from types import FrameType
 import httpx
 from rich.console import Console
 
-from deployments import provision, server
+from deployments import loopback, provision, server
 from deployments.home import Note, leave_note, locked
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
@@ -106,7 +106,8 @@ class Start:
         time.sleep(seconds)
 
     def check_ports(self) -> None:
-        """Raises PermanentError for a port that is taken, before anything is started."""
+        """Raises PermanentError for a port that is taken, or an address of others, before anything is started."""
+        loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
         server.free_port(self.here.host, self.here.port, "--port")
         port = server.free_port("127.0.0.1", self.here.prefect_port, "--prefect-port")
         self._prefect = f"http://127.0.0.1:{port}"

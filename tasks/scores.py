@@ -18,7 +18,7 @@ from models.ledger.epochs import open_epoch
 from models.ledger.labels import Attempt, put_attempts
 from models.ledger.questions import put_workers
 from models.ledger.store import Ledger
-from models.workers.pool import Pool
+from models.workers.pool import Pool, name_problem
 from tasks.preset import load_preset
 from tasks.questions import load_set
 from tasks.settings import settings
@@ -87,6 +87,9 @@ def read_scores(path: Path) -> list[ScoredQuestion]:
     """The lines of a score file; all score the same workers. Raises BadFile, naming the line."""
     rows: list[ScoredQuestion] = []
     for number, row in read_lines(path, ScoredQuestion):
+        for worker in row.scores:
+            if (problem := name_problem(worker)) is not None:
+                raise BadFile(path, f"{problem}, not {worker!r}", number)
         if rows and row.scores.keys() != rows[0].scores.keys():
             odd = sorted(row.scores.keys() ^ rows[0].scores.keys())
             raise BadFile(path, f"not the same workers as on the first line: {', '.join(odd)}", number)

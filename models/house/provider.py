@@ -76,7 +76,8 @@ def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
 
 def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:
     for ending in (stop,) if isinstance(stop, str) else stop or ():
-        text = text.split(ending, 1)[0]
+        if ending:  # an empty one stands everywhere, and so ends nothing
+            text = text.split(ending, 1)[0]
     return text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import BadFile, BadInput, MissingKey, NotFound, NoWorkerAllowed
 
@@ -39,12 +39,23 @@ class Limits(BaseModel):
     total_timeout_s: float = Field(default=120.0, gt=0)
 
 
+MAX_NAME = 200
+
+
+def name_problem(name: str) -> str | None:
+    """What a worker's name has to be, where it is not: it stands in headers (X-Fugu-Worker, X-Fugu-Workers)."""
+    printable = name.isascii() and name.isprintable()
+    if 1 <= len(name) <= MAX_NAME and printable and "," not in name and name == name.strip():
+        return None
+    return f"a worker's name is 1 to {MAX_NAME} printable ASCII characters without a comma and without outer spaces"
+
+
 class Worker(BaseModel):
     """A model that can be asked. `model`: litellm's name for it; `key_env`: the variable that holds its key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: str
     model: str = Field(min_length=1)
     revision: str = "1"
     price: Price | None = None
@@ -52,6 +63,13 @@ class Worker(BaseModel):
     tags: tuple[str, ...] = ()
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # a name: the key itself is refused
     api_base: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_header(cls, name: str) -> str:
+        if (problem := name_problem(name)) is not None:
+            raise ValueError(f"{problem}, not {name!r}")
+        return name
 
     @property
     def is_house(self) -> bool:
