@@ -85,7 +85,7 @@ def _agree(options: Options, here: Settings) -> float | None:
 class Start:
     """The steps of one start, each told with the seconds since the first."""
 
-    def __init__(self, here: Settings, console: Console, *, may_ask: bool) -> None:
+    def __init__(self, here: Settings, console: Console, *, may_ask: bool = True) -> None:
         self.here, self.console, self.ready = here, console, False
         self.may_ask = may_ask
         self._began, self._stopped = time.monotonic(), False
