@@ -48,6 +48,7 @@ class ConductRequest(BaseModel):
     `sampling` shapes the last step whole; of it, every step gets what does not shape the answer's form. `allowed`:
     who may be asked, in the pool's order. `shuffle`: the seed by which the workers' ordinals are permuted; `None`:
     they are the pool's, masked. `chain`: the requests that this one continues with tool results, the first one first.
+    `wanted`: the caller's own list of whom to ask, of which `allowed` are those that can (`None`: there was none).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +62,7 @@ class ConductRequest(BaseModel):
     shuffle: int | None = None
     recursive: bool = False
     chain: tuple[str, ...] = ()
+    wanted: tuple[str, ...] | None = None
 
     @property
     def root(self) -> str:

@@ -78,7 +78,7 @@ class StepRun:
                 return await self._conducted(messages)
             reply = await self._reply(number, messages)
             self._replies.append(reply)
-            if not reply.tool_calls or not self._request.sampling.tools:
+            if not self._calls_tools(number, reply):
                 return self.end(state="done")
             tools = await self._keep_tools(number, reply)
             results = self._shared.results([tool.id for tool in tools])
@@ -149,6 +149,10 @@ class StepRun:
             sampling=self.sampling,
             replicate=self.record.index,
         )
+
+    def _calls_tools(self, number: int, reply: Reply) -> bool:
+        """Whether a turn is the client's to go on with; one that was recorded as such stays so, whatever is sent later."""
+        return bool(reply.tool_calls) and bool(self._turns[number]["tools"] or self._request.sampling.tools)
 
     async def _keep_tools(self, number: int, reply: Reply) -> list[ToolCall]:
         """The client's tool calls in a reply, under ids that name this step; on disk before anybody sees them."""
