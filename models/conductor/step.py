@@ -151,7 +151,7 @@ class StepRun:
         )
 
     def _calls_tools(self, number: int, reply: Reply) -> bool:
-        """Whether a turn is the client's to go on with; one that was recorded as such stays so, whatever is sent later."""
+        """Whether the client has to go on. A turn recorded as such stays so, whatever fields are sent later."""
         return bool(reply.tool_calls) and bool(self._turns[number]["tools"] or self._request.sampling.tools)
 
     async def _keep_tools(self, number: int, reply: Reply) -> list[ToolCall]:

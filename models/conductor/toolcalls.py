@@ -25,10 +25,10 @@ def continue_with(
     """Keep the tool results (call id -> text) and return the request, by the name `id`, that goes on with them.
 
     It has the first request's messages and limits; `sampling` is what its calls get from now on (default: as
-    before), with the earlier tools where it has none: a client need not send them again. Keeping the same results again changes nothing. The request that handed the calls out has its row, with
-    its `ConductRequest` under `request`. Synchronous: call it in a thread. Raises BadInput for an unknown or expired
-    id, calls of several requests, results that lack calls handed out together, and a second result that differs
-    from the first.
+    before), with the earlier tools where it has none: a client need not send them again. Keeping the same results
+    again changes nothing. The request that handed the calls out has its row, with its `ConductRequest` under
+    `request`. Synchronous: call it in a thread. Raises BadInput for an unknown or expired id, calls of several
+    requests, results that lack calls handed out together, and a second result that differs from the first.
     """
     before = ConductRequest.model_validate(get_request(ledger, workflows.take_results(ledger, results))["request"])
     shaped = before.sampling if sampling is None else _with_tools(sampling, before.sampling)

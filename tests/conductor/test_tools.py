@@ -137,7 +137,7 @@ async def test_what_the_client_asks_for_anew_shapes_the_calls_from_then_on(house
 
 @pytest.mark.parametrize("later", [Sampling(), Sampling(temperature=0.5, seed=3), Sampling(tool_choice="auto")])
 async def test_a_continuation_without_tools_goes_on_at_the_turn_that_called_them(house, workers, plan, request_, later):
-    """Whatever else it asks for: the recorded turn is a tool turn, and what has no tools of its own keeps the first's."""
+    """Whatever else it asks for."""
     workers.replies["a", 0] = [(house.tool_call("1"),), (house.tool_call("2"),), "fine"]
     first = await house.conduct(plan, request_)
     second = await goes_on(house, plan, {first.tool_calls[0]["id"]: "sun"}, sampling=later)
