@@ -102,7 +102,11 @@ class Planner:
     itself: bool
 
     async def plan(self) -> Plan:
-        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced."""
+        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced.
+
+        Raises BadInput where the ordinals are to be shuffled and cannot be.
+        """
+        self.shared.parts.refuse_shuffle(self.request)
         texts: list[str] = []
         complaints: list[str] = []
         findings: tuple[Finding, ...] = ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.conductor.workflow import PlanLimits
+from models.errors import BadInput
 from models.ledger.store import Ledger
 from models.workers.ask import Message, Sampling, Usage
 from models.workers.dispatch import Dispatcher
@@ -97,6 +98,19 @@ class ConductParts:
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009
     tools_s: float = 24 * 3600.0
+
+    def refuse_shuffle(self, request: ConductRequest) -> None:
+        """Raises BadInput for shuffled ordinals where nothing would tell the conductor who is who."""
+        if request.shuffle is None:
+            return
+        unknown = [name for name in request.allowed if not self.cards.get(name)]
+        reason = None
+        if not self.policy.reads_cards:
+            reason = f"the conductor {self.policy.name!r} reads no cards, so it knows the workers by their order"
+        elif unknown:
+            reason = f"nothing has been measured of the worker {unknown[0]!r}, so its card is empty"
+        if reason:
+            raise BadInput(f"the workers cannot be shuffled: {reason}", "shuffle")
 
 
 @dataclass(frozen=True)
