@@ -20,8 +20,8 @@ MAX_CHARS = 1 << 18
 """Of a completion; of a longer one only its end is read."""
 
 Access = tuple[int, ...] | Literal["all"]
-Cost = Callable[[int, int], float]
-"""(worker's ordinal, bytes that the plan adds to its prompt) -> the most that the call can cost, USD."""
+Cost = Callable[["Workflow", int], float]
+"""(the plan, a step's index) -> the most that its call can cost, USD."""
 
 
 class Step(BaseModel):
@@ -178,14 +178,12 @@ def lint(
     limits: PlanLimits = PlanLimits(),
     worst_usd: Cost | None = None,
     max_usd: float | None = None,
-    reply_bytes: int = 0,
     accepting: bool = False,
 ) -> tuple[Finding, ...]:
     """What speaks against a plan, fatal or not.
 
     `allowed`: by ordinal, who may be asked. `accepting`: a plan without steps is legal. With `worst_usd` and
-    `max_usd` the plan's worst case is held against the cap: each step that is read, with its subtask and, of every
-    step that it sees, the subtask and `reply_bytes`. What the conversation adds is for `worst_usd` to know.
+    `max_usd` the plan's worst case, that of every step that is read, is held against the cap.
     """
     findings = [] if workflow.steps or accepting else [Finding("no-steps", None, "the plan has no step")]
     if len(workflow.steps) > limits.max_steps:
@@ -195,7 +193,7 @@ def lint(
         faults = _faults(index, step, allowed, limits)
         findings += (Finding(code, index, f"step {index}: {message}") for code, message in faults)
     if not findings and worst_usd is not None and max_usd is not None:
-        cost = _worst(workflow, worst_usd, reply_bytes)
+        cost = sum(worst_usd(workflow, index) for index in sorted(_read(workflow)))
         if cost > max_usd:
             findings.append(Finding("too-expensive", None, f"may cost ${cost:.4f}, of which ${max_usd:.4f} is allowed"))
     read = _read(workflow)
@@ -233,12 +231,6 @@ def _faults(index: int, step: Step, allowed: Sequence[bool], limits: PlanLimits)
         yield "empty-subtask", "its subtask is empty"
     elif len(step.subtask) > limits.max_subtask_chars:
         yield "long-subtask", f"its subtask is longer than {limits.max_subtask_chars} characters"
-
-
-def _worst(workflow: Workflow, worst_usd: Cost, reply_bytes: int) -> float:
-    size = [len(step.subtask.encode()) for step in workflow.steps]
-    seen = {index: sum(size[i] + reply_bytes for i in workflow.sees(index)) for index in _read(workflow)}
-    return sum(worst_usd(workflow.steps[index].model, size[index] + added) for index, added in seen.items())
 
 
 def _read(workflow: Workflow) -> set[int]:
