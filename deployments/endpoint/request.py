@@ -41,7 +41,8 @@ class StreamOptions(BaseModel):
 class Extension(BaseModel):
     """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
 
-    `shuffle` is the seed by which the workers' ordinals are permuted. `conversation` names whose memory is shared.
+    `shuffle` is the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`
+    names whose memory is shared.
     """
 
     model_config = ConfigDict(extra="forbid")
