@@ -21,6 +21,7 @@ from models.conductor.execution import Execution
 from models.conductor.executor import Executor
 from models.conductor.request import ConductRequest, Limits, StepRecord
 from models.errors import FuguError
+from models.ledger.accounts import in_doubt
 from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.page import tag_run, workflow_page
 from tasks.plan import open_parts
@@ -82,7 +83,8 @@ async def _answered(executor: Executor, request: ConductRequest) -> str:
         raise
     finally:
         await shown
-    await asyncio.to_thread(end_request, ledger, request.id, answered(conducted))
+    lost = await asyncio.to_thread(in_doubt, ledger, request.root)
+    await asyncio.to_thread(end_request, ledger, request.id, answered(conducted, lost))
     return conducted.text or ""
 
 
