@@ -42,7 +42,7 @@ class Conducting:
         """Drive everything to the answer. Single flight: whoever calls joins.
 
         When the last who waits here is cancelled, all that is under way is cancelled too. Raises WorkflowFailed,
-        LimitReached (nothing was finished when a limit was met), BudgetExceeded, NoWorkerAllowed.
+        LimitReached (nothing was finished when a limit was met), NoWorkerAllowed.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._drive())
