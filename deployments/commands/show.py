@@ -36,6 +36,8 @@ def show(id: Id, home: Home = None) -> None:
 
 
 def _workflow(name: str, found: Past) -> Iterator[str]:
+    from models.conductor.planning import Plan
+
     plan = found.workflows.get(name)
     told = "no plan was kept" if plan is None else f"planned by {plan['policy']}, {_clock(found.planned[name])}"
     yield f"\nworkflow  {name}, {told}"
@@ -51,9 +53,11 @@ def _workflow(name: str, found: Past) -> Iterator[str]:
     yield from (f"  {finding['code']}: {finding['message']}" for finding in plan["findings"])
     if not plan["steps"]:
         yield "  the answer of the round before is accepted"
+    workflow, numbers = Plan(plan).workflow, [number + 1 for number in Plan(plan).numbers]
     for index, step in enumerate(plan["steps"]):
         row = found.steps.get((name, index))
-        yield f"\n  step {index + 1}: {step['worker']}, sees {step['planned']['access'] or 'nothing'}"
+        sees = ", ".join(str(numbers[seen]) for seen in workflow.sees(index)) or "nothing"
+        yield f"\n  step {numbers[index]}: {step['worker']}, sees {sees}"
         yield f"    subtask: {step['subtask']}"
         yield f"    {row.state if row is not None else 'not begun'}{_tried(row)}"
         yield from _calls(name, index, found)

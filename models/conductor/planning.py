@@ -133,13 +133,13 @@ class Planner:
             complaints.append(f"the conductor could not be asked: {error}")
         finally:
             _WRITING.reset(token)
-        made = {"texts": texts, "complaints": complaints, "calls": [reply.call_id for reply in writing.replies]}
+        made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
+        made |= {"findings": [_told(finding) for finding in findings]}
         if workflow is None:
             return await self._fallen_back(made, complaints[-1])
         kept, remaining = pruned(workflow)
         left_out = [self._told(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
-        found = {"findings": [_told(finding) for finding in findings], "pruned": left_out}
-        return self._recorded(kept, made | found, remaining)
+        return self._recorded(kept, made | {"pruned": left_out}, remaining)
 
     @property
     def names(self) -> list[str]:
@@ -179,7 +179,7 @@ class Planner:
         """The workflow, if it may be carried out; what was found; what to complain about."""
         found = parse(text)
         if isinstance(found, Malformed):
-            return None, (), found.reason
+            return None, (Finding(found.code, found.step, found.reason),), found.reason
         findings = lint(
             found,
             allowed=[self._may(name) for name in self.names],
@@ -188,7 +188,7 @@ class Planner:
             max_usd=self.shared.meter.usd_left,
             accepting=self.previous is not None,
         )
-        fatal = [finding.message for finding in findings if finding.fatal]
+        fatal = [finding.complaint for finding in findings if finding.fatal]
         return (None if fatal else found), findings, "; ".join(fatal) or None
 
     def _worst_usd(self, workflow: Workflow, index: int) -> float:
@@ -235,7 +235,6 @@ class Planner:
             "prompt": VERSION,
             "request": self.shared.request.id,
             "ordinals": self.names,
-            "findings": [],
             "pruned": [],
             "fallback": None,
             **made,
@@ -253,4 +252,5 @@ class Planner:
 
 
 def _told(finding: Finding) -> dict[str, Any]:
-    return {"code": finding.code, "step": finding.step, "message": finding.message, "fatal": finding.fatal}
+    number = None if finding.step is None else finding.step + 1
+    return {"code": finding.code, "step": number, "message": finding.told, "fatal": finding.fatal}

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from models.conductor.drawing import mermaid, svg
 from models.conductor.executor import replay
 from models.conductor.planning import CONDUCTOR, asker
 from models.conductor.policy import PromptedPolicy
 from models.errors import BadInput, NotFound, UpstreamRefused, WorkflowFailed
 from models.ledger.accounts import spend
 from models.ledger.workflows import past
+from tasks.step import label_of
 
 BAD = "I would rather not."
 
@@ -51,9 +53,42 @@ async def test_a_step_that_nobody_reads_is_pruned_before_it_is_paid_with_a_warni
     answer = await house.conduct(house.plan((0, "idle", []), (1, "used", []), (2, "end", [1])))
     assert sorted(ask.worker for ask in workers.asked) == ["b", "c"]
     [told] = answer.trace["rounds"]
-    assert [finding["code"] for finding in told["findings"]] == ["unread-step"]
-    assert [step["subtask"] for step in told["pruned"]] == ["idle"]
-    assert "Step 2, subtask: used" in texts(workers.asked[-1])  # numbered as it was written
+    assert [(finding["code"], finding["step"]) for finding in told["findings"]] == [("unread-step", 1)]
+    assert [(step["number"], step["subtask"]) for step in told["pruned"]] == [(1, "idle")]
+
+
+async def test_a_step_goes_by_the_number_that_it_was_written_with_wherever_it_is_told(house, workers):
+    workers.replies["c"] = UpstreamRefused("no", 400)
+    plan = house.plan((0, "idle", []), (1, "used", []), (0, "also idle", [0]), (2, "end", [1]))
+    conducting = house.open(plan).open(house.ask(allowed=("a", "b", "c")))
+    answer = await conducting.answer()
+    [told] = answer.trace["rounds"]
+    assert [(step["number"], step["sees"]) for step in told["steps"]] == [(2, []), (4, [2])]
+    assert answer.trace["answering"]["step"] == 4
+    assert "Step 2, subtask: used" in texts(workers.asked[-1]) and "Step 4, your subtask: end" in texts(
+        workers.asked[-1]
+    )
+    [execution] = conducting.rounds
+    assert [label_of(execution, index).split(":")[0] for index in range(2)] == ["step 2", "step 4"]
+    assert "2. b" in mermaid(execution.records) and "4. " in svg(execution.records)
+    workers.replies |= dict.fromkeys("abc", UpstreamRefused("no", 400))
+    with pytest.raises(WorkflowFailed, match="step 2 .'used'") as failed:
+        await house.conduct(plan, house.ask("again"))
+    assert failed.value.step == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "step"),
+    [
+        ("model_id = [0, 0]\nsubtasks = ['x']\naccess_list = [[]]", "unequal-lengths", 2),
+        ("model_id = [7]\nsubtasks = ['x']\naccess_list = [[]]", "unknown-model", 1),
+        (BAD, "missing-list", None),
+    ],
+)
+async def test_what_speaks_against_a_plan_that_is_replaced_has_a_code_and_a_step(house, workers, written, code, step):
+    [told] = (await house.conduct(written)).trace["rounds"]
+    assert [(finding["code"], finding["step"]) for finding in told["findings"]] == [(code, step)]
+    assert told["fallback"]
 
 
 async def test_a_plan_that_cannot_be_used_is_repaired_once_and_the_complaint_says_why(house, workers):
