@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.conductor.context import Done, messages_for, sampling_for, shown_bytes
-from models.conductor.memory import Memory
+from models.conductor.memory import NOTHING, Memory
 from models.conductor.policy import PlanRequest
 from models.conductor.prompt import VERSION, Card
 from models.conductor.request import ConductRequest
@@ -33,9 +33,10 @@ def place_of(request: ConductRequest, workflow: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recorded plan. `body` is JSON and holds all of it."""
+    """A recorded plan. `body` is JSON and holds all of it but the texts of its `memory`, which it names."""
 
     body: dict[str, Any]
+    memory: Memory = NOTHING
 
     @property
     def workflow(self) -> Workflow:
@@ -54,10 +55,6 @@ class Plan:
     def accepts(self) -> bool:
         """Whether the answer of the round before stands."""
         return not self.body["steps"]
-
-    @property
-    def memory(self) -> Memory:
-        return self.body["memory"]
 
     @property
     def calls(self) -> list[str]:
@@ -207,8 +204,8 @@ class Planner:
             workflow,
             index,
             {i: Done(i, workflow.steps[i].subtask, reply) for i, reply in longest.items()},
-            own=self.memory["own"].get(name, []),
-            memory=self.memory["tools"],
+            own=self.memory.own.get(name, ()),
+            memory=self.memory.tools,
             previous=self.previous,
         )
         sampling = sampling_for(request.sampling, workflow, index, place_of(request, self.workflow, index))
@@ -240,11 +237,11 @@ class Planner:
             **made,
             "steps": [self._told(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
             "previous": self.previous,
-            "memory": self.memory,
+            "memory": list(self.memory.kept),
             # Tool calls are told to the client by ids that only this ledger can make, and makes again after a kill.
             "salt": secrets.token_hex(16),
         }
-        return Plan(body)
+        return Plan(body, self.memory)
 
     def _told(self, index: int, step: Step) -> dict[str, Any]:
         planned = step.model_dump(mode="json")

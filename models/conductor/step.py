@@ -113,14 +113,14 @@ class StepRun:
 
     def _messages(self, done: Mapping[int, Done], turns: Sequence[Message]) -> list[dict[str, Any]]:
         if self._plan.body["fallback"] is not None:  # what the router would send: the conversation as it stands
-            return [dict(message) for message in (*self._request.messages, *self._plan.memory["tools"], *turns)]
+            return [dict(message) for message in (*self._request.messages, *self._plan.memory.tools, *turns)]
         return messages_for(
             self._request.messages,
             self._steps,
             self.record.index,
             done,
-            own=self._plan.memory["own"].get(self.record.worker, []),
-            memory=self._plan.memory["tools"],
+            own=self._plan.memory.own.get(self.record.worker, ()),
+            memory=self._plan.memory.tools,
             turns=turns,
             previous=self._plan.body["previous"],
             numbers=self._plan.numbers,
