@@ -19,8 +19,9 @@ from pydantic import Field
 from models.conductor.conducting import Conducting
 from models.conductor.execution import Execution
 from models.conductor.executor import Executor
-from models.conductor.request import ConductRequest, Limits, StepRecord
+from models.conductor.request import Conducted, ConductRequest, Limits, StepRecord
 from models.errors import FuguError
+from models.ledger.accounts import in_doubt
 from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.page import tag_run, workflow_page
 from tasks.plan import open_parts
@@ -40,35 +41,50 @@ async def conduct(
     name: str = Field("", description="a new name asks again what was answered before"),
     recursive: bool = Field(False, description="whether the conductor sees its answers and may plan again"),
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd_each: float | None = Field(None, ge=0, description="the most that one question may spend"),
+    max_calls_each: int | None = Field(None, ge=1, description="the most calls that one question may make"),
+    max_seconds_each: float | None = Field(None, gt=0, description="the time that one question may take"),
 ) -> list[str]:
-    """The answers, in the order of the questions. A run that was killed pays only for what is missing."""
+    """The answers, in the order of the questions. A run that was killed pays only for what is missing.
+
+    Over a limit, the run's or a question's own, the best finished answer counts; where there is none, LimitReached is
+    raised once every question has ended.
+    """
+    limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
         parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
         executor = Executor(parts)
         content = {"pool": session.pool.fingerprint, "conductor": conductor, "name": name, "recursive": recursive}
+        content |= limits.model_dump(exclude_none=True, exclude={"depth"})  # a question that may take more is another
         allowed = tuple(worker.name for worker in session.pool.workers if not worker.is_recorded)
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def answer(number: int, question: str) -> str:
+        async def answer(number: int, question: str) -> Conducted:
             request = ConductRequest(
                 id=request_id(question, number, content),
                 messages=({"role": "user", "content": question},),
                 allowed=allowed,
-                limits=Limits(depth=1),  # type: ignore[call-arg]
+                limits=limits,
                 recursive=recursive,
             )
             async with gate:
                 return await _answered(executor, request)
 
         try:
-            texts = await all_ended(*(answer(number, question) for number, question in enumerate(questions)))
+            found = await all_ended(*(answer(number, question) for number, question in enumerate(questions)))
         finally:
             await executor.close()
-        await table("answers", [{"question": q, "answer": a} for q, a in zip(questions, texts, strict=True)], "conduct")
-    return list(texts)
+        rows = [_row(question, conducted) for question, conducted in zip(questions, found, strict=True)]
+        await table("answers", rows, "conduct")
+    return [conducted.text or "" for conducted in found]
 
 
-async def _answered(executor: Executor, request: ConductRequest) -> str:
+def _row(question: str, conducted: Conducted) -> dict[str, Any]:
+    ended = conducted.trace["ended"]
+    return {"question": question, "answer": conducted.text or "", "cut off by": ended or "", "USD": conducted.cost_usd}
+
+
+async def _answered(executor: Executor, request: ConductRequest) -> Conducted:
     """One question to its answer, shown beside it."""
     ledger = executor.ledger
     await asyncio.to_thread(begin_request, ledger, request)
@@ -82,8 +98,9 @@ async def _answered(executor: Executor, request: ConductRequest) -> str:
         raise
     finally:
         await shown
-    await asyncio.to_thread(end_request, ledger, request.id, answered(conducted))
-    return conducted.text or ""
+    lost = await asyncio.to_thread(in_doubt, ledger, request.root)
+    await asyncio.to_thread(end_request, ledger, request.id, answered(conducted, lost))
+    return conducted
 
 
 async def show(conducting: Conducting) -> None:

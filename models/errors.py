@@ -118,7 +118,7 @@ class LimitReached(PermanentError):
 
 
 class WorkflowFailed(PermanentError):
-    """A step of a workflow failed on every worker that may be asked. `step` counts from 0."""
+    """A step of a workflow failed on every worker that may be asked. `step` counts from 0, as the plan was written."""
 
     def __init__(self, message: str, workflow: str, step: int) -> None:
         super().__init__(message)

@@ -41,14 +41,14 @@ def end_request(ledger: Ledger, id: str, changes: Row) -> Row:
         return finish(id, changes)(connection, ledger.now(connection))
 
 
-def answered(conducted: Conducted) -> Row:
-    """What is kept of an answer to a batch's request."""
+def answered(conducted: Conducted, maybe_paid: list[dict[str, Any]]) -> Row:
+    """What is kept of an answer to a batch's request, with the calls that died in flight on the way to it."""
     waits = conducted.finish_reason == "tool_calls"
     return {
         "status": "awaiting-tools" if waits else "answered",
         "error": None,
         "body": body_of(conducted),
-        "trace": conducted.trace,
+        "trace": {**conducted.trace, "maybe_paid": maybe_paid},
         "worker": conducted.worker,
         "calls": conducted.calls,
         "cost_usd": conducted.cost_usd,

@@ -45,9 +45,9 @@ async def tag_run(tag: str) -> None:
 def _table(records: Sequence[StepRecord]) -> str:
     lines = ["| step | worker | subtask | sees | state | s | tokens | USD |", "|---|---|---|---|---|---|---|---|"]
     for record in records:
-        sees = ", ".join(str(seen + 1) for seen in record.sees) or "–"
+        sees = ", ".join(str(records[seen].number) for seen in record.sees) or "–"
         worker = record.worker + "".join(f" (after {name})" for name in record.tried)
-        cells = [str(record.index + 1), worker, record.subtask, sees, record.state, f"{record.seconds:.2f}"]
+        cells = [str(record.number), worker, record.subtask, sees, record.state, f"{record.seconds:.2f}"]
         cells += [str(record.usage.total_tokens), f"{record.cost_usd:.6f}"]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(lines)

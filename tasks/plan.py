@@ -14,6 +14,7 @@ from filelock import FileLock
 from models.conductor import planning
 from models.conductor.policy import CheckpointPolicy, FixedPolicy, Policy, PromptedPolicy
 from models.conductor.request import ConductParts, Rank
+from models.conductor.workflow import PlanLimits
 from models.errors import BadFile, BadInput
 from models.ledger import registry
 from models.ledger.store import Ledger
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from models.fugu.router import Router
 
 HOUSE = "house"
-NOBODY = FixedPolicy("", name="nobody")
+NOBODY: Policy = FixedPolicy("", name="nobody")
 """For requests whose plans are recorded: no checkpoint has to be loaded, or made, for them."""
 
 TRIES = RetryPolicy(tries=4)
@@ -95,6 +96,12 @@ def cards(ledger: Ledger, pool: Pool) -> dict[str, str]:
     return written(means)
 
 
+def plan_limits() -> PlanLimits:
+    """What a plan may have, from the settings."""
+    here = settings()
+    return PlanLimits(here.max_steps, here.max_subtask_chars)
+
+
 def champion_rank(ledger: Ledger, pool: Pool) -> Rank:
     """The workers in the order of the `fugu` champion, best first; without a champion in the pool's.
 
@@ -131,8 +138,9 @@ def _router(ledger: Ledger, checkpoint: str) -> Router:
 
 async def open_parts(ledger: Ledger, pool: Pool, dispatcher: Dispatcher, conductor: str | None) -> ConductParts:
     """What conductings outside an endpoint share; without a `conductor` none plans. Raises as `open_policy` does."""
-    if conductor is None:
-        return ConductParts(ledger, pool, dispatcher, NOBODY, champion_rank(ledger, pool), retry=TRIES)
-    policy = await asyncio.to_thread(open_policy, conductor, dispatcher, pool)
-    known = await asyncio.to_thread(cards, ledger, pool)
-    return ConductParts(ledger, pool, dispatcher, policy, champion_rank(ledger, pool), known, retry=TRIES)
+    policy, known = NOBODY, dict[str, str]()
+    if conductor is not None:
+        policy = await asyncio.to_thread(open_policy, conductor, dispatcher, pool)
+        known = await asyncio.to_thread(cards, ledger, pool)
+    rank = champion_rank(ledger, pool)
+    return ConductParts(ledger, pool, dispatcher, policy, rank, known, plan_limits(), TRIES)

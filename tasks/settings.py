@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     conductor: str = Field(
         "house", description="who writes plans: `house`, a checkpoint's folder, `worker:NAME`, or `fixed:` and a file"
     )
+    max_steps: int = Field(5, ge=1, le=64, description="steps of a plan, at most")
+    max_subtask_chars: int = Field(4000, ge=1, description="characters of a step's subtask, at most")
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
@@ -84,6 +86,8 @@ class Settings(BaseSettings):
             "FUGU_LEASE_S": str(self.lease_s),
             "FUGU_BACKBONE": self.backbone,
             "FUGU_CONDUCTOR": self.conductor,
+            "FUGU_MAX_STEPS": str(self.max_steps),
+            "FUGU_MAX_SUBTASK_CHARS": str(self.max_subtask_chars),
         }
 
 

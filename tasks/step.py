@@ -39,4 +39,4 @@ def label_of(execution: Execution, index: int) -> str:
     """How a step is called: "step 2: coder – Count the letters"."""
     record = execution.records[index]
     subtask = " ".join(record.subtask.split())
-    return f"step {index + 1}: {record.worker} – {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"
+    return f"step {record.number}: {record.worker} – {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"

@@ -48,13 +48,12 @@ def text_of(body: Mapping[str, Any]) -> str:
     return str(message["content"] or "")
 
 
-def tell_maybe_paid(ledger: Ledger, scopes: list[str]) -> None:
-    """One line for each call that died in flight, on standard error."""
+def tell_maybe_paid(ledger: Ledger, root: str) -> None:
+    """One line for each call of the request that died in flight, on standard error."""
     from models.ledger.accounts import maybe_paid
+    from models.ledger.workflows import scopes_of
 
-    for scope in scopes:
-        for row in maybe_paid(ledger, scope):
-            worker, worst = row["worker"], row["worst_usd"]
-            started = f"{row['started_at']:%Y-%m-%d %H:%M:%S}"
-            line = f"maybe paid: {row['call_id'][:12]} try {row['attempt']} of {worker} in {scope}, {started} UTC"
-            typer.echo(f"{line}, at most ${worst:.6f}", err=True)
+    for row in maybe_paid(ledger, scopes_of(ledger, root)):
+        started = f"{row['started_at']:%Y-%m-%d %H:%M:%S}"
+        what = f"{row['call_id'][:12]} try {row['attempt']} of {row['worker']} in {row['scope']}"
+        typer.echo(f"maybe paid: {what}, {started} UTC, at most ${row['worst_usd']:.6f}", err=True)

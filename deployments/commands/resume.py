@@ -20,6 +20,7 @@ def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
     """Go on with a request whose process died: what is settled is not paid again. With or without an endpoint."""
     from deployments.commands.conducted import body_of, open_request, tell_maybe_paid, text_of
     from models.errors import FuguError
+    from models.ledger.accounts import in_doubt
     from models.ledger.workflows import past
     from tasks.batch import answered, end_request
 
@@ -32,8 +33,12 @@ def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
             end_request(ledger, id, {"status": "failed", "error": type(error).__name__})
             raise
         finally:
-            tell_maybe_paid(ledger, sorted({f"{request.root}/0", *past(ledger, request.root).workflows}))
-        changes: dict[str, Any] = {**answered(conducted), "http": 200, "body": body_of(row, conducted)}
+            tell_maybe_paid(ledger, request.root)
+        changes: dict[str, Any] = {
+            **answered(conducted, in_doubt(ledger, request.root)),
+            "http": 200,
+            "body": body_of(row, conducted),
+        }
         changes["trace"] = {"request_id": id, **changes["trace"]}
         row = end_request(ledger, id, changes)
     typer.echo(text_of(row["body"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,7 +12,7 @@ from deployments.commands.options import Home
 from deployments.commands.resume import Id
 
 if TYPE_CHECKING:
-    from models.ledger.workflows import Past, StepRow
+    from models.ledger.workflows import Past, Settled, StepRow
 
 
 def show(id: Id, home: Home = None) -> None:
@@ -21,30 +22,42 @@ def show(id: Id, home: Home = None) -> None:
 
     ledger, row, request = open_request(id)
     found = past(ledger, request.root)
-    typer.echo(f"request   {id} ({row['status']})")
+    typer.echo(f"request   {id} ({row['status']}), {_clock(datetime.fromtimestamp(row['created'], UTC))} UTC")
     if request.continues:
         typer.echo(f"continues {request.continues}")
-    for name in sorted(found.workflows):
+    written = {call.payload["scope"] for call in found.calls.values()}
+    for name in sorted({*found.workflows, *written}):
         for line in _workflow(name, found):
             typer.echo(line)
     typer.echo(f"\ncost      ${found.usd:.6f} for {found.tries} tries")
     if row.get("body") is not None:
         typer.echo(f"answer    {text_of(row['body'])}")
-    tell_maybe_paid(ledger, sorted({f"{request.root}/0", *found.workflows}))
+    tell_maybe_paid(ledger, request.root)
 
 
 def _workflow(name: str, found: Past) -> Iterator[str]:
-    plan = found.workflows[name]
-    yield f"\nworkflow  {name}, planned by {plan['policy']}"
+    from models.conductor.planning import Plan
+
+    plan = found.workflows.get(name)
+    told = "no plan was kept" if plan is None else f"planned by {plan['policy']}, {_clock(found.planned[name])}"
+    yield f"\nworkflow  {name}, {told}"
+    for id, call in sorted(found.calls.items(), key=lambda item: item[1].began):
+        if call.payload["scope"] == name and call.payload["replicate"] < 0:  # steps count from 0
+            yield "  written by the conductor:"
+            yield from _call(id, call)
+    if plan is None:
+        return
     yield from (f"  refused: {complaint}" for complaint in plan["complaints"])
     if plan["fallback"] is not None:
         yield "  no valid plan: one step on the router's best worker"
     yield from (f"  {finding['code']}: {finding['message']}" for finding in plan["findings"])
     if not plan["steps"]:
         yield "  the answer of the round before is accepted"
+    workflow, numbers = Plan(plan).workflow, [number + 1 for number in Plan(plan).numbers]
     for index, step in enumerate(plan["steps"]):
         row = found.steps.get((name, index))
-        yield f"\n  step {index + 1}: {step['worker']}, sees {step['planned']['access'] or 'nothing'}"
+        sees = ", ".join(str(numbers[seen]) for seen in workflow.sees(index)) or "nothing"
+        yield f"\n  step {numbers[index]}: {step['worker']}, sees {sees}"
         yield f"    subtask: {step['subtask']}"
         yield f"    {row.state if row is not None else 'not begun'}{_tried(row)}"
         yield from _calls(name, index, found)
@@ -66,16 +79,22 @@ def _calls(name: str, index: int, found: Past) -> Iterator[str]:
     for id in [*known, *mine]:
         call = found.calls.get(id)
         if call is not None:
-            yield from _call(id, call.payload, call.reply)
+            yield from _call(id, call)
 
 
-def _call(id: str, payload: dict[str, Any], reply: dict[str, Any]) -> Iterator[str]:
+def _call(id: str, call: Settled) -> Iterator[str]:
+    payload, reply = call.payload, call.reply
     tokens = reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
     took = f"{reply['seconds']:.2f} s, {tokens} tokens, ${reply['cost_usd']:.6f}"
-    yield f"    call {id[:12]} to {payload['worker']}: {took}"
+    yield f"    call {id[:12]} to {payload['worker']}, {_clock(call.began)} to {_clock(call.ended)}: {took}"
     for message in payload["messages"]:
         yield from _indented(f"{message['role']}: {_content(message)}")
     yield from _indented(f"-> {_content({**reply, 'content': reply['text']})}")
+
+
+def _clock(time: datetime) -> str:
+    """In UTC, to the millisecond."""
+    return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03d}"
 
 
 def _content(message: dict[str, Any]) -> str:

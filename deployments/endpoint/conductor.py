@@ -63,6 +63,7 @@ class Conductor:
                     policy,
                     self.rank,
                     cards,
+                    self._parts.plan,
                     retry=CONDUCTING,
                     tools_s=self._options.tools_s,
                 )

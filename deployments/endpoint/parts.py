@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.conductor.request import Limits
+from models.conductor.workflow import PlanLimits
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.store import Ledger
@@ -30,6 +31,7 @@ class Parts:
     """`load_router`: a checkpoint's id -> its router, in a thread. `warm`: slow imports, run before ready.
 
     `open_conductor`: who writes the plans of `fugu-ultra`, and what is known of each worker; in a thread, too.
+    `plan`: what a plan may have.
     """
 
     ledger: Ledger
@@ -38,6 +40,7 @@ class Parts:
     load_router: Callable[[str], Router]
     warm: Callable[[], object] = load_litellm
     open_conductor: Callable[[], tuple[Policy, Mapping[str, str]]] = no_conductor
+    plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
 
 def open_parts() -> Parts:
     """The ledger, the pool, the routers and the conductor of this process's settings."""
-    from tasks.plan import cards, open_policy
+    from tasks.plan import cards, open_policy, plan_limits
     from tasks.route import load_router
     from tasks.settings import open_ledger, open_pool, settings
 
@@ -85,4 +88,4 @@ def open_parts() -> Parts:
     def open_conductor() -> tuple[Policy, Mapping[str, str]]:
         return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)
 
-    return Parts(ledger, pool, dispatcher, load, open_conductor=open_conductor)
+    return Parts(ledger, pool, dispatcher, load, open_conductor=open_conductor, plan=plan_limits())

@@ -20,6 +20,7 @@ from models.conductor.conducting import Conducting
 from models.conductor.executor import Executor
 from models.conductor.request import Conducted, ConductRequest
 from models.errors import BadInput, NotFound
+from models.ledger.accounts import in_doubt
 from models.ledger.journal import Journal
 from models.ledger.requests import Row, begin, finish, get_request
 from models.ledger.store import Ledger
@@ -131,11 +132,12 @@ class Works:
             conducting = executor.open(ConductRequest.model_validate(row["request"]))
             self._watch(conducting)
             conducted = await conducting.answer()
+            lost = await asyncio.to_thread(in_doubt, self._ledger, conducting.request.root)
         except (Exception, asyncio.CancelledError) as error:
             if work.begun.done() and not self._closing:
                 await self._finish(wanted.id, started, _failed(error))
             raise
-        return await self._finish(wanted.id, started, _answered(row, conducted))
+        return await self._finish(wanted.id, started, _answered(row, conducted, lost))
 
     def _known(self, wanted: Wanted) -> Row | None:
         """The row that an earlier request with this key began. Raises Problem where it asked for something else."""
@@ -188,7 +190,8 @@ def _failed(error: BaseException) -> Row:
     return {"status": "failed", "http": status, "error": type(error).__name__}
 
 
-def _answered(row: Row, conducted: Conducted) -> Row:
+def _answered(row: Row, conducted: Conducted, lost: list[dict[str, Any]]) -> Row:
+    """`lost`: calls that died in flight on the way to it, and may have been paid."""
     usages = (conducted.usage, conducted.orchestration)
     done = {
         "worker": conducted.worker,
@@ -200,7 +203,7 @@ def _answered(row: Row, conducted: Conducted) -> Row:
         "http": 200,
         "error": None,
         "body": conducted_body(row["id"], row["created"], conducted),
-        "trace": {"request_id": row["id"], **done, **conducted.trace},
+        "trace": {"request_id": row["id"], **done, **conducted.trace, "maybe_paid": lost},
         "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
         **done,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from models.conductor.execution import Execution
-from models.conductor.memory import NOTHING, Memory, remembered
+from models.conductor.memory import NOTHING, Memory, recalled, remembered
 from models.conductor.outcome import concluded
 from models.conductor.planning import Plan, Planner
 from models.conductor.request import Conducted, ConductRequest
@@ -42,7 +42,7 @@ class Conducting:
         """Drive everything to the answer. Single flight: whoever calls joins.
 
         When the last who waits here is cancelled, all that is under way is cancelled too. Raises WorkflowFailed,
-        LimitReached (nothing was finished when a limit was met), BudgetExceeded, NoWorkerAllowed.
+        LimitReached (nothing was finished when a limit was met), NoWorkerAllowed.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._drive())
@@ -157,13 +157,19 @@ class Conducting:
         workflow = f"{self._path}/{number}"
         known = self._shared.plan(workflow)
         if known is not None:
-            return Plan(known)
+            return await self._recalled(known)
         memory = await self._memory(workflow, number)
         itself = self.request.recursive and number < self.request.limits.depth
         plan = await Planner(self._shared, self.request, workflow, previous, memory, itself).plan()
         root, key = self._shared.request.root, self._key
-        change = put_workflow(self._shared.parts.ledger, workflow, root, key, plan.body)
-        return Plan(await self._shared.write(change))
+        stands = await self._shared.write(put_workflow(self._shared.parts.ledger, workflow, root, key, plan.body))
+        return plan if stands == plan.body else await self._recalled(stands)
+
+    async def _recalled(self, body: dict[str, Any]) -> Plan:
+        """A plan that is kept, with what it remembers."""
+        kept = body["memory"]
+        memory = await asyncio.to_thread(recalled, self._shared.parts.ledger, kept) if kept else NOTHING
+        return Plan(body, memory)
 
     @property
     def _key(self) -> str:
@@ -175,8 +181,9 @@ class Conducting:
             return self._inherited or NOTHING
         await self._shared.flush()  # the round before is part of what is remembered
         ledger, request = self._shared.parts.ledger, self.request
-        found = await asyncio.to_thread(remembered, ledger, self._key, workflow, request.allowed, request.messages)
-        return _joined(self._inherited, found)
+        path = None if self._inherited is None else self._path
+        given = request.key, workflow, request.allowed, request.messages, path
+        return (self._inherited or NOTHING) + await asyncio.to_thread(remembered, ledger, *given)
 
     async def _nest(self, execution: Execution, index: int, messages: Sequence[Message]) -> Conducted:
         """A step that the conductor itself takes: a conducting of what the step sees, one level deeper."""
@@ -186,13 +193,3 @@ class Conducting:
         changes = {"messages": seen, "limits": deeper, "sampling": execution.sampling(index)}
         inner = self.request.model_copy(update=changes)
         return await Conducting(inner, self._shared, f"{execution.id}/s{index}", execution.plan.memory).answer()
-
-
-def _joined(inherited: Memory | None, found: Memory) -> Memory:
-    if inherited is None:
-        return found
-    own: dict[str, Any] = {
-        worker: [*inherited["own"].get(worker, []), *found["own"].get(worker, [])]
-        for worker in {*inherited["own"], *found["own"]}
-    }
-    return {"tools": [*inherited["tools"], *found["tools"]], "own": dict(sorted(own.items()))}

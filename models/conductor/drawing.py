@@ -16,7 +16,7 @@ def mermaid(records: Sequence[StepRecord]) -> str:
     """The graph, each step with its worker; the last one answers."""
     lines = ["graph TD"]
     for record in records:
-        lines.append(f'    s{record.index}["{record.index + 1}. {_plain(record.worker)}<br/>{_plain(_short(record))}"]')
+        lines.append(f'    s{record.index}["{record.number}. {_plain(record.worker)}<br/>{_plain(_short(record))}"]')
     for record in records:
         lines += [f"    s{seen} --> s{record.index}" for seen in _edges(records, record)]
     return "\n".join([*lines, f"    s{len(records) - 1} --> answer([answer])"])
@@ -62,7 +62,7 @@ def _box(record: StepRecord, place: tuple[int, int]) -> str:
     x, y = _corner(place)
     colour = COLOURS.get(record.state, "#ffffff")
     rect = f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{colour}" stroke="#5f6368"/>'
-    who = f'<text x="{x + 10}" y="{y + 22}" font-size="14">{record.index + 1}. {escape(record.worker)}</text>'
+    who = f'<text x="{x + 10}" y="{y + 22}" font-size="14">{record.number}. {escape(record.worker)}</text>'
     what = f'<text x="{x + 10}" y="{y + 42}" font-size="11" fill="#5f6368">{escape(_short(record))}</text>'
     return rect + who + what
 

@@ -12,7 +12,6 @@ from models.conductor.shared import Shared
 from models.conductor.step import StepRun
 from models.errors import (
     BadInput,
-    BudgetExceeded,
     FuguError,
     LimitReached,
     MaybePaid,
@@ -125,7 +124,7 @@ class Execution:
                 return await self._go(slot.run)
             except LimitReached:
                 return slot.run.end(state="passed over")
-            except (BadInput, BudgetExceeded, MaybePaid) as error:
+            except (BadInput, MaybePaid) as error:
                 self._fail(slot, error)  # no other worker would change it
                 raise
             except (TransientError, PermanentError) as error:

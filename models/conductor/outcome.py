@@ -52,7 +52,7 @@ def _answered(
     reason: Literal["stop", "length"] = "length" if length else "stop"
     nested = execution.nested(record.index)
     worker = nested.worker if nested is not None else record.worker
-    answering = {"workflow": execution.id, "step": record.index}
+    answering = {"workflow": execution.id, "step": record.number}
     return Conducted(record.text, reason, worker, (), **vars(spent), trace=trace | {"answering": answering})
 
 
@@ -98,29 +98,35 @@ def _rounds(plans: Sequence[Plan], rounds: Sequence[Execution], shared: Shared) 
     told = []
     for number, plan in enumerate(plans):
         body = plan.body
-        names = ("policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback", "pruned")
+        names = ("policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback")
         execution = rounds[number] if number < len(rounds) else None
         records = execution.records if execution is not None else []
         told.append(
             {
                 "workflow": execution.id if execution is not None else None,
                 **{name: body[name] for name in names},
+                "pruned": [_pruned(step) for step in body["pruned"]],
                 "accepted": plan.accepts,
                 "plan_usd": sum(shared.reply(call).cost_usd for call in plan.calls),
                 "plan_seconds": sum(shared.reply(call).seconds for call in plan.calls),
-                "steps": [_step(execution, record) for record in records if execution is not None],
+                "steps": [_step(execution, records, record) for record in records if execution is not None],
             }
         )
     return told
 
 
-def _step(execution: Execution, record: StepRecord) -> dict[str, Any]:
+def _pruned(step: dict[str, Any]) -> dict[str, Any]:
+    return {"number": step["index"] + 1, "worker": step["worker"], "subtask": step["subtask"]}
+
+
+def _step(execution: Execution, records: Sequence[StepRecord], record: StepRecord) -> dict[str, Any]:
+    """Steps go by the numbers that their workers are told."""
     nested = execution.nested(record.index)
     return {
-        "index": record.index,
+        "number": record.number,
         "worker": record.worker,
         "subtask": record.subtask,
-        "sees": list(record.sees),
+        "sees": [records[seen].number for seen in record.sees],
         "state": record.state,
         "tried": list(record.tried),
         "error": record.error,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.conductor.context import Done, messages_for, sampling_for, shown_bytes
-from models.conductor.memory import Memory
+from models.conductor.memory import NOTHING, Memory
 from models.conductor.policy import PlanRequest
 from models.conductor.prompt import VERSION, Card
 from models.conductor.request import ConductRequest
@@ -33,9 +33,10 @@ def place_of(request: ConductRequest, workflow: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recorded plan. `body` is JSON and holds all of it."""
+    """A recorded plan. `body` is JSON and holds all of it but the texts of its `memory`, which it names."""
 
     body: dict[str, Any]
+    memory: Memory = NOTHING
 
     @property
     def workflow(self) -> Workflow:
@@ -54,10 +55,6 @@ class Plan:
     def accepts(self) -> bool:
         """Whether the answer of the round before stands."""
         return not self.body["steps"]
-
-    @property
-    def memory(self) -> Memory:
-        return self.body["memory"]
 
     @property
     def calls(self) -> list[str]:
@@ -133,13 +130,13 @@ class Planner:
             complaints.append(f"the conductor could not be asked: {error}")
         finally:
             _WRITING.reset(token)
-        made = {"texts": texts, "complaints": complaints, "calls": [reply.call_id for reply in writing.replies]}
+        made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
+        made |= {"findings": [_told(finding) for finding in findings]}
         if workflow is None:
             return await self._fallen_back(made, complaints[-1])
         kept, remaining = pruned(workflow)
         left_out = [self._told(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
-        found = {"findings": [_told(finding) for finding in findings], "pruned": left_out}
-        return self._recorded(kept, made | found, remaining)
+        return self._recorded(kept, made | {"pruned": left_out}, remaining)
 
     @property
     def names(self) -> list[str]:
@@ -179,7 +176,7 @@ class Planner:
         """The workflow, if it may be carried out; what was found; what to complain about."""
         found = parse(text)
         if isinstance(found, Malformed):
-            return None, (), found.reason
+            return None, (Finding(found.code, found.step, found.reason),), found.reason
         findings = lint(
             found,
             allowed=[self._may(name) for name in self.names],
@@ -188,7 +185,7 @@ class Planner:
             max_usd=self.shared.meter.usd_left,
             accepting=self.previous is not None,
         )
-        fatal = [finding.message for finding in findings if finding.fatal]
+        fatal = [finding.complaint for finding in findings if finding.fatal]
         return (None if fatal else found), findings, "; ".join(fatal) or None
 
     def _worst_usd(self, workflow: Workflow, index: int) -> float:
@@ -207,8 +204,8 @@ class Planner:
             workflow,
             index,
             {i: Done(i, workflow.steps[i].subtask, reply) for i, reply in longest.items()},
-            own=self.memory["own"].get(name, []),
-            memory=self.memory["tools"],
+            own=self.memory.own.get(name, ()),
+            memory=self.memory.tools,
             previous=self.previous,
         )
         sampling = sampling_for(request.sampling, workflow, index, place_of(request, self.workflow, index))
@@ -235,17 +232,16 @@ class Planner:
             "prompt": VERSION,
             "request": self.shared.request.id,
             "ordinals": self.names,
-            "findings": [],
             "pruned": [],
             "fallback": None,
             **made,
             "steps": [self._told(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
             "previous": self.previous,
-            "memory": self.memory,
+            "memory": list(self.memory.kept),
             # Tool calls are told to the client by ids that only this ledger can make, and makes again after a kill.
             "salt": secrets.token_hex(16),
         }
-        return Plan(body)
+        return Plan(body, self.memory)
 
     def _told(self, index: int, step: Step) -> dict[str, Any]:
         planned = step.model_dump(mode="json")
@@ -253,4 +249,5 @@ class Planner:
 
 
 def _told(finding: Finding) -> dict[str, Any]:
-    return {"code": finding.code, "step": finding.step, "message": finding.message, "fatal": finding.fatal}
+    number = None if finding.step is None else finding.step + 1
+    return {"code": finding.code, "step": number, "message": finding.told, "fatal": finding.fatal}

@@ -113,7 +113,7 @@ def judged(text: str, exercise: Exercise) -> Sample:
         limits=PlanLimits(max_steps=exercise.request.max_steps),
         accepting=exercise.request.previous is not None,
     )
-    return Sample(exercise, text, workflow, "; ".join(finding.message for finding in findings if finding.fatal))
+    return Sample(exercise, text, workflow, "; ".join(finding.complaint for finding in findings if finding.fatal))
 
 
 def trial(sample: Sample) -> Trial:

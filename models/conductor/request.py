@@ -115,7 +115,8 @@ class ConductParts:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step as it stands. `index` counts from 0; `worker`: who was asked last; `tried`: who failed before.
+    """One step as it stands. `index` counts from 0, `written` does so before unread steps were pruned, and `number` is
+    what everybody is told it by. `worker`: who was asked last; `tried`: who failed before.
 
     `messages`: its last context, for those who show it. `cost_usd`, `seconds` and `usage` are of all its calls.
     """
@@ -136,6 +137,12 @@ class StepRecord:
     seconds: float = 0.0
     messages: tuple[dict[str, Any], ...] = ()
     error: str | None = None
+    written: int | None = None
+
+    @property
+    def number(self) -> int:
+        """Counted from 1: what workers, the trace, the run's page and `fugu show` call it."""
+        return 1 + (self.index if self.written is None else self.written)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from models.conductor.limits import Meter
 from models.conductor.request import ConductParts, ConductRequest
-from models.errors import NotFound, TransientError
+from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
 from models.ledger.journal import Change, Journal
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
@@ -84,7 +84,10 @@ class Shared:
         return complete if len(complete) == len(ids) else None
 
     async def attempt(self, ask: Ask) -> Reply:
-        """The settled reply, or one try within the limits. Raises LimitReached and what the try raises."""
+        """The settled reply, or one try within the limits. Raises LimitReached and what the try raises.
+
+        A budget of many requests that has no room for it is a limit of money like the request's own.
+        """
         identity = ask.identity
         if identity in self._known:
             return self._known[identity]
@@ -99,6 +102,10 @@ class Shared:
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise
+        except BudgetExceeded as error:  # of all that this process may spend: nothing was sent
+            cost = 0.0
+            self.meter.stop("max_usd")
+            raise LimitReached(str(error), "max_usd") from error
         except Exception as error:
             cost = worst if getattr(error, "maybe_paid", False) else 0.0
             raise

@@ -34,7 +34,8 @@ class StepRun:
         self._replies: list[Reply] = []
         step, row = self._steps.steps[index], shared.step(workflow, index)
         self._turns = [dict(turn) for turn in row.turns] if row is not None else []
-        self.record = StepRecord(workflow, index, step.subtask, plan.workers[index], self._steps.sees(index))
+        sees, written = self._steps.sees(index), plan.numbers[index]
+        self.record = StepRecord(workflow, index, step.subtask, plan.workers[index], sees, written=written)
         # Whoever resumes a failed step gives every worker another chance.
         if row is not None and (row.state != "failed" or shared.replaying):
             self.record = replace(self.record, worker=row.worker, tried=row.tried, error=row.error)
@@ -95,7 +96,7 @@ class StepRun:
             self.record = replace(self.record, state="failed", tried=tried, error=reason)
             await self._shared.write(self._row())
             told = f"{self._name} failed on {', '.join(tried)}: {reason}"
-            raise WorkflowFailed(told, self.record.workflow, self.record.index) from error
+            raise WorkflowFailed(told, self.record.workflow, self.record.number - 1) from error
         best, *_ = await self._shared.parts.rank(self.record.messages, left)
         self.record = replace(self.record, worker=best, tried=tried, error=str(error))
         await self._shared.write(self._row())
@@ -112,14 +113,14 @@ class StepRun:
 
     def _messages(self, done: Mapping[int, Done], turns: Sequence[Message]) -> list[dict[str, Any]]:
         if self._plan.body["fallback"] is not None:  # what the router would send: the conversation as it stands
-            return [dict(message) for message in (*self._request.messages, *self._plan.memory["tools"], *turns)]
+            return [dict(message) for message in (*self._request.messages, *self._plan.memory.tools, *turns)]
         return messages_for(
             self._request.messages,
             self._steps,
             self.record.index,
             done,
-            own=self._plan.memory["own"].get(self.record.worker, []),
-            memory=self._plan.memory["tools"],
+            own=self._plan.memory.own.get(self.record.worker, ()),
+            memory=self._plan.memory.tools,
             turns=turns,
             previous=self._plan.body["previous"],
             numbers=self._plan.numbers,
@@ -223,7 +224,7 @@ class StepRun:
     def _name(self) -> str:
         subtask = self.record.subtask
         shown = subtask if len(subtask) <= 80 else subtask[:79] + "…"
-        return f"step {self.record.index + 1} ({shown!r}) of workflow {self.record.workflow}"
+        return f"step {self.record.number} ({shown!r}) of workflow {self.record.workflow}"
 
 
 def _turn(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:

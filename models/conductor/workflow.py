@@ -73,13 +73,23 @@ class Finding:
     """What is wrong with a plan. `step` counts from 0, `None` where no single one is to blame.
 
     Codes: too-many-steps, no-steps, unknown-model, masked-model, forward-reference, empty-subtask, long-subtask,
-    too-expensive, and the only one that is not fatal, unread-step.
+    too-expensive, those of `Malformed`, and the only one that is not fatal, unread-step.
     """
 
     code: str
     step: int | None
     message: str
     fatal: bool = True
+
+    @property
+    def complaint(self) -> str:
+        """For whoever wrote the plan, whose lists count steps from 0."""
+        return self.message if self.step is None else f"step {self.step} (counted from 0): {self.message}"
+
+    @property
+    def told(self) -> str:
+        """For everybody else, who count them from 1."""
+        return self.message if self.step is None else f"step {self.step + 1}: {self.message}"
 
 
 def parse(text: str, *, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
@@ -187,11 +197,11 @@ def lint(
     """
     findings = [] if workflow.steps or accepting else [Finding("no-steps", None, "the plan has no step")]
     if len(workflow.steps) > limits.max_steps:
-        message = f"{len(workflow.steps)} steps, of which at most {limits.max_steps} may be planned"
+        message = f"the plan has {len(workflow.steps)} steps, and at most {limits.max_steps} may be planned"
         findings.append(Finding("too-many-steps", limits.max_steps, message))
     for index, step in enumerate(workflow.steps):
         faults = _faults(index, step, allowed, limits)
-        findings += (Finding(code, index, f"step {index}: {message}") for code, message in faults)
+        findings += (Finding(code, index, message) for code, message in faults)
     if not findings and worst_usd is not None and max_usd is not None:
         cost = sum(worst_usd(workflow, index) for index in sorted(_read(workflow)))
         if cost > max_usd:
@@ -199,7 +209,7 @@ def lint(
     read = _read(workflow)
     for index in range(len(workflow.steps)):
         if index not in read:
-            message = f"step {index}: nothing that leads to the answer reads it"
+            message = "nothing that leads to the answer reads it"
             findings.append(Finding("unread-step", index, message, fatal=False))
     return tuple(findings)
 

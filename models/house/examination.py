@@ -56,7 +56,7 @@ def _judged(question: Question, text: str, ordinals: Sequence[int]) -> Sitting:
     plan = parse(text)
     if isinstance(plan, Malformed):
         return Sitting(question, None, plan.reason, 0.0)
-    faults = [finding.message for finding in lint(plan, allowed=[ordinal in ordinals for ordinal in ALL])]
+    faults = [finding.complaint for finding in lint(plan, allowed=[ordinal in ordinals for ordinal in ALL])]
     if faults:  # also a step that nobody reads: rehearsed plans have none
         return Sitting(question, None, "; ".join(faults), 0.0)
     return Sitting(question, plan, "", score(plan, question, seed_for(question.id, 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +11,11 @@ from sqlalchemy.sql import ColumnElement
 
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
+from models.ledger.workflows import scopes_of
 
 
-def maybe_paid(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]:
-    """Tries that died in flight, oldest first: whose lease has run out, or that were marked so.
+def maybe_paid(ledger: Ledger, scope: str | Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Tries that died in flight, oldest first: whose lease has run out, or that were marked so; of one or more scopes.
 
     Each: `call_id`, `attempt`, `scope`, `worker`, `worst_usd`, `started_at`, `error`.
     """
@@ -24,6 +26,12 @@ def maybe_paid(ledger: Ledger, scope: str | None = None) -> list[dict[str, Any]]
         statement = _scoped(select(*columns, *more).join(calls, calls.c.id == tries.c.call_id), scope)
         rows = connection.execute(statement.where(doubtful).order_by(tries.c.started_at, tries.c.call_id))
         return [dict(row._mapping) for row in rows]
+
+
+def in_doubt(ledger: Ledger, root: str) -> list[dict[str, Any]]:
+    """`maybe_paid` of all calls of the request `root` and its continuations, as JSON."""
+    rows = maybe_paid(ledger, scopes_of(ledger, root))
+    return [{**row, "started_at": row["started_at"].isoformat()} for row in rows]
 
 
 def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
@@ -53,5 +61,7 @@ def _doubtful(now: datetime) -> ColumnElement[bool]:
     return and_(tries.c.cost_usd.is_(None), or_(tries.c.status == "maybe_paid", orphan))
 
 
-def _scoped(statement: Any, scope: str | None) -> Any:
-    return statement if scope is None else statement.where(calls.c.scope == scope)
+def _scoped(statement: Any, scope: str | Collection[str] | None) -> Any:
+    if scope is None:
+        return statement
+    return statement.where(calls.c.scope.in_([scope] if isinstance(scope, str) else scope))

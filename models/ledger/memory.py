@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, steps, tool_calls, workflows
 from models.ledger.workflows import ToolCall, tool_call_of
 
 NEWEST = 50
+
+Place = tuple[str, int, str]
+"""A finished step: its workflow, its index there, the id of its last call."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,17 @@ class Finished:
     worker: str
     subtask: str
     reply: str
+    place: Place
 
 
-def known_tools(ledger: Ledger, conversation: str, without: str) -> list[ToolCall]:
-    """The newest tool calls that have a result, oldest first; `without` those of one workflow."""
-    wanted = tool_calls.c.conversation == conversation, tool_calls.c.result.is_not(None)
+def known_tools(ledger: Ledger, conversation: str, without: str, path: str | None = None) -> list[ToolCall]:
+    """The newest tool calls that have a result, oldest first; `without` those of one workflow.
+
+    `path`: only of the workflows below it.
+    """
+    wanted = [tool_calls.c.conversation == conversation, tool_calls.c.result.is_not(None)]
+    if path is not None:
+        wanted.append(tool_calls.c.workflow.startswith(f"{path}/", autoescape=True))
     statement = select(tool_calls).where(*wanted, tool_calls.c.workflow != without)
     with ledger.reading() as connection:
         newest = statement.order_by(tool_calls.c.created_at.desc(), tool_calls.c.id.desc()).limit(NEWEST)
@@ -34,30 +43,53 @@ def known_tools(ledger: Ledger, conversation: str, without: str) -> list[ToolCal
     return [tool_call_of(row) for row in reversed(rows)]
 
 
+def tools_by(ledger: Ledger, ids: Sequence[str]) -> list[ToolCall]:
+    """These tool calls, in this order."""
+    if not ids:
+        return []
+    with ledger.reading() as connection:
+        rows = connection.execute(select(tool_calls).where(tool_calls.c.id.in_(ids))).all()
+    found = {row.id: tool_call_of(row) for row in rows}
+    return [found[id] for id in ids if id in found]
+
+
 def finished_steps(ledger: Ledger, conversation: str, without: str, workers: Collection[str]) -> list[Finished]:
     """The newest finished steps of these workers, at most 50 of each, oldest first; `without` one workflow's."""
-    plans = select(workflows).where(workflows.c.conversation == conversation, workflows.c.id != without)
+    mine = workflows.c.conversation == conversation, workflows.c.id != without
+    done = steps.c.state == "done", steps.c.worker.in_(sorted(workers))
+    age = steps.c.updated_at.desc(), steps.c.workflow, steps.c.step
+    rank = func.row_number().over(partition_by=steps.c.worker, order_by=age).label("rank")
+    ranked = select(steps, rank).join(workflows, workflows.c.id == steps.c.workflow).where(*mine, *done).subquery()
+    newest = select(ranked).where(ranked.c.rank <= NEWEST)
+    ordered = newest.order_by(ranked.c.updated_at.desc(), ranked.c.workflow, ranked.c.step)
     with ledger.reading() as connection:
-        found = {row.id: row.body for row in connection.execute(plans)}
-        if not found:
-            return []
-        done = steps.c.workflow.in_(sorted(found)), steps.c.state == "done", steps.c.worker.in_(sorted(workers))
-        newest = select(steps).where(*done).order_by(steps.c.updated_at.desc(), steps.c.workflow, steps.c.step)
-        rows = _newest(connection.execute(newest).all())
-        ids = [row.body["turns"][-1]["call"] for row in rows]
-        replies = dict(connection.execute(select(calls.c.id, calls.c.reply).where(calls.c.id.in_(ids))).tuples().all())
+        rows = [row for row in connection.execute(ordered).all() if row.body["turns"]]
+        places = [(row.workflow, row.step, row.body["turns"][-1]["call"]) for row in reversed(rows)]
+        return _finished(connection, places)
+
+
+def steps_by(ledger: Ledger, places: Sequence[Place]) -> list[Finished]:
+    """These finished steps, in this order."""
+    if not places:
+        return []
+    with ledger.reading() as connection:
+        return _finished(connection, places)
+
+
+def _finished(connection: Connection, places: Sequence[Place]) -> list[Finished]:
+    names = sorted({workflow for workflow, _, _ in places})
+    plans: dict[str, Any] = dict(
+        connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.id.in_(names))).tuples().all()
+    )
+    asked = select(calls.c.id, calls.c.worker, calls.c.reply).where(calls.c.id.in_([call for _, _, call in places]))
+    replies = {row.id: row for row in connection.execute(asked).all()}
     return [
-        Finished(row.worker, found[row.workflow]["steps"][row.step]["subtask"], replies[call].get("text") or "")
-        for row, call in zip(reversed(rows), reversed(ids), strict=True)
-        if call in replies
+        Finished(
+            replies[call].worker,
+            plans[workflow]["steps"][step]["subtask"],
+            replies[call].reply.get("text") or "",
+            (workflow, step, call),
+        )
+        for workflow, step, call in places
+        if call in replies and workflow in plans
     ]
-
-
-def _newest(rows: Collection[Any]) -> list[Any]:
-    counts: dict[str, int] = {}
-    kept = []
-    for row in rows:
-        counts[row.worker] = counts.get(row.worker, 0) + 1
-        if counts[row.worker] <= NEWEST and row.body["turns"]:
-            kept.append(row)
-    return kept

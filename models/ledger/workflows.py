@@ -50,19 +50,24 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Settled:
-    """A call that has its reply: `payload` is what was asked, `reply` what came."""
+    """A call that has its reply: `payload` is what was asked, `reply` what came. `began` and `ended`: of that try."""
 
     payload: dict[str, Any]
     reply: dict[str, Any]
+    began: datetime
+    ended: datetime
 
 
 @dataclass(frozen=True)
 class Past:
     """All that the ledger holds of a request and those that it continues; `calls` are the settled ones, by id.
 
-    `usd`: what its tries have cost, at the worst where that is not known; `tries`: how many there were.
+    `usd`: what its tries have cost, at the worst where that is not known; `tries`: how many there were. `scopes`: of
+    all calls that it can have. `planned`: when each plan was kept.
     """
 
+    scopes: tuple[str, ...] = ()
+    planned: dict[str, datetime] = field(default_factory=dict)
     workflows: dict[str, Plan] = field(default_factory=dict)
     steps: dict[tuple[str, int], StepRow] = field(default_factory=dict)
     tools: dict[str, ToolCall] = field(default_factory=dict)
@@ -74,24 +79,49 @@ class Past:
 def past(ledger: Ledger, root: str) -> Past:
     """What is known of the request `root` and its continuations."""
     with ledger.reading() as connection:
-        found = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.request == root))
+        columns = workflows.c.id, workflows.c.body, workflows.c.created_at
+        found = connection.execute(select(*columns).where(workflows.c.request == root)).all()
         plans = {row.id: dict(row.body) for row in found}
-        # The first plan's own call is paid before there is a plan.
-        scopes = sorted({f"{root}/0", *plans})
+        scopes = _scopes(root, plans)
         of_steps = connection.execute(select(steps).where(steps.c.workflow.in_(scopes))).all()
         of_tools = connection.execute(select(tool_calls).where(tool_calls.c.workflow.in_(scopes))).all()
-        settled = select(calls.c.id, calls.c.payload, calls.c.reply).where(calls.c.status == "settled")
-        replies = connection.execute(settled.where(calls.c.scope.in_(scopes))).all()
+        last = (tries.c.call_id == calls.c.id) & (tries.c.attempt == calls.c.attempt)
+        asked = select(calls.c.id, calls.c.payload, calls.c.reply, tries.c.started_at, tries.c.ended_at)
+        settled = asked.join(tries, last).where(calls.c.status == "settled", calls.c.scope.in_(scopes))
+        replies = connection.execute(settled).all()
         paid = select(tries.c.cost_usd, tries.c.worst_usd, tries.c.status).join(calls, calls.c.id == tries.c.call_id)
         costs = connection.execute(paid.where(calls.c.scope.in_(scopes), tries.c.status != "failed")).all()
     return Past(
+        tuple(scopes),
+        {row.id: row.created_at for row in found},
         plans,
         {(row.workflow, row.step): _step(row) for row in of_steps},
         {row.id: tool_call_of(row) for row in of_tools},
-        {row.id: Settled(row.payload, row.reply) for row in replies},
+        {row.id: Settled(row.payload, row.reply, row.started_at, row.ended_at) for row in replies},
         sum(row.cost_usd if row.cost_usd is not None else row.worst_usd for row in costs),
         len(costs),
     )
+
+
+def scopes_of(ledger: Ledger, root: str) -> list[str]:
+    """The scopes of all calls that the request `root` and its continuations can have."""
+    with ledger.reading() as connection:
+        found = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.request == root))
+        return _scopes(root, {row.id: row.body for row in found})
+
+
+def _scopes(root: str, plans: Mapping[str, Plan]) -> list[str]:
+    """The workflows, and those that could be next: a plan's own call is paid before there is a plan.
+
+    Next are a round after each, and the first round of each step, which the conductor may have taken itself. Named one
+    by one, since an index finds them so on both databases.
+    """
+    scopes = {f"{root}/0", *plans}
+    for id, plan in plans.items():
+        path, _, number = id.rpartition("/")
+        scopes.add(f"{path}/{int(number) + 1}")
+        scopes.update(f"{id}/s{index}/0" for index in range(len(plan["steps"])))
+    return sorted(scopes)
 
 
 def put_workflow(

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from models.conductor.drawing import mermaid, svg
 from models.conductor.executor import replay
 from models.conductor.planning import CONDUCTOR, asker
 from models.conductor.policy import PromptedPolicy
 from models.errors import BadInput, NotFound, UpstreamRefused, WorkflowFailed
 from models.ledger.accounts import spend
 from models.ledger.workflows import past
+from tasks.step import label_of
 
 BAD = "I would rather not."
 
@@ -51,9 +53,42 @@ async def test_a_step_that_nobody_reads_is_pruned_before_it_is_paid_with_a_warni
     answer = await house.conduct(house.plan((0, "idle", []), (1, "used", []), (2, "end", [1])))
     assert sorted(ask.worker for ask in workers.asked) == ["b", "c"]
     [told] = answer.trace["rounds"]
-    assert [finding["code"] for finding in told["findings"]] == ["unread-step"]
-    assert [step["subtask"] for step in told["pruned"]] == ["idle"]
-    assert "Step 2, subtask: used" in texts(workers.asked[-1])  # numbered as it was written
+    assert [(finding["code"], finding["step"]) for finding in told["findings"]] == [("unread-step", 1)]
+    assert [(step["number"], step["subtask"]) for step in told["pruned"]] == [(1, "idle")]
+
+
+async def test_a_step_goes_by_the_number_that_it_was_written_with_wherever_it_is_told(house, workers):
+    workers.replies["c"] = UpstreamRefused("no", 400)
+    plan = house.plan((0, "idle", []), (1, "used", []), (0, "also idle", [0]), (2, "end", [1]))
+    conducting = house.open(plan).open(house.ask(allowed=("a", "b", "c")))
+    answer = await conducting.answer()
+    [told] = answer.trace["rounds"]
+    assert [(step["number"], step["sees"]) for step in told["steps"]] == [(2, []), (4, [2])]
+    assert answer.trace["answering"]["step"] == 4
+    assert "Step 2, subtask: used" in texts(workers.asked[-1]) and "Step 4, your subtask: end" in texts(
+        workers.asked[-1]
+    )
+    [execution] = conducting.rounds
+    assert [label_of(execution, index).split(":")[0] for index in range(2)] == ["step 2", "step 4"]
+    assert "2. b" in mermaid(execution.records) and "4. " in svg(execution.records)
+    workers.replies |= dict.fromkeys("abc", UpstreamRefused("no", 400))
+    with pytest.raises(WorkflowFailed, match=r"step 2 .'used'") as failed:
+        await house.conduct(plan, house.ask("again"))
+    assert failed.value.step == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "step"),
+    [
+        ("model_id = [0, 0]\nsubtasks = ['x']\naccess_list = [[]]", "unequal-lengths", 2),
+        ("model_id = [7]\nsubtasks = ['x']\naccess_list = [[]]", "unknown-model", 1),
+        (BAD, "missing-list", None),
+    ],
+)
+async def test_what_speaks_against_a_plan_that_is_replaced_has_a_code_and_a_step(house, workers, written, code, step):
+    [told] = (await house.conduct(written)).trace["rounds"]
+    assert [(finding["code"], finding["step"]) for finding in told["findings"]] == [(code, step)]
+    assert told["fallback"]
 
 
 async def test_a_plan_that_cannot_be_used_is_repaired_once_and_the_complaint_says_why(house, workers):
@@ -239,29 +274,4 @@ async def test_the_conductor_may_take_a_step_itself_one_level_deeper_and_its_ste
     assert (answer.calls, answer.cost_usd) == (3, 3.0)
     parts = house.parts(Script([]))
     assert await replay(parts, request) == answer
-    await parts.dispatcher.close()
-
-
-async def test_a_later_workflow_of_the_conversation_knows_its_own_workers_steps_and_no_others(house, workers):
-    workers.replies |= {name: f"canary of {name}" for name in "ab"}
-    await house.conduct(house.plan((0, "x", []), (1, "y", [0])), house.ask("first", conversation="c"))
-    workers.asked.clear()
-    workers.replies.clear()
-    await house.conduct(house.plan((0, "p", []), (2, "q", [])), house.ask("second", conversation="c"))
-    await house.conduct(house.plan((1, "p", [])), house.ask("third", conversation="other"))
-    by_worker = {ask.worker: texts(ask) for ask in workers.asked}
-    assert "canary of b" not in by_worker["c"] + by_worker["b"]
-    assert "canary of a" not in by_worker["c"]
-
-
-async def test_own_history_reaches_the_same_worker_and_a_resumed_step_sees_what_it_saw(house, workers):
-    workers.replies["a"] = "canary"
-    first = house.ask("first", conversation="c")
-    await house.conduct(house.plan((0, "x", [])), first)
-    second = house.ask("second", conversation="c")
-    answer = await house.conduct(house.plan((0, "p", [])), second)
-    assert texts(workers.asked[1]).count("canary") == 1
-    await house.conduct(house.plan((0, "later", [])), house.ask("third", conversation="c"))
-    parts = house.parts(Script([]))
-    assert await replay(parts, second) == answer
     await parts.dispatcher.close()

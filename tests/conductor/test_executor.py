@@ -178,9 +178,10 @@ async def test_no_context_holds_the_reply_of_a_step_that_is_not_listed(house, wo
     workers.asked.clear()
     request = house.ask(f"r-{number}")
     answer = await house.conduct(house.plan(*steps), request)
-    told = {step["index"]: step for step in answer.trace["rounds"][0]["steps"]}
+    told = answer.trace["rounds"][0]["steps"]
     assert len(workers.asked) == len(told)
     for asked in workers.asked:
         index = asked.replicate
-        seen = {other for other in range(5) if f"canary-{other}-{number}" in texts(asked)}
-        assert seen == set(told[index]["sees"]) <= set(range(index))
+        seen = {told[other]["number"] for other in range(len(told)) if f"canary-{other}-{number}" in texts(asked)}
+        assert seen == set(told[index]["sees"]) <= set(range(1, told[index]["number"]))
+        assert f"Step {told[index]['number']}, your subtask: {told[index]['subtask']}" in texts(asked)

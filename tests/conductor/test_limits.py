@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from models.conductor.executor import replay
+from models.conductor.executor import Executor, replay
 from models.conductor.limits import Meter
 from models.conductor.planning import asker
 from models.conductor.policy import PromptedPolicy
 from models.conductor.request import Limits
 from models.errors import LimitReached, UpstreamUnavailable
+from models.ledger.budgets import open_budget
+from models.workers.dispatch import Dispatcher
 
 ONE = 1.01
 """USD: more than the worst case of a call in these tests, which cost 1."""
@@ -113,6 +116,27 @@ async def test_the_plans_own_call_counts(house, workers):
     with pytest.raises(LimitReached):
         await house.conduct(PromptedPolicy(asker("boss")), house.ask(**limits(max_calls=1)))
     assert [ask.worker for ask in workers.asked] == ["boss"]
+
+
+@pytest.mark.parametrize("most", [0.5, 2.1])
+async def test_a_spent_budget_of_many_requests_is_a_limit_of_money_like_their_own(house, workers, most):
+    """The best finished answer stands, and a replay says the same; where nothing is finished, the limit is raised."""
+    open_budget(house.ledger, "all", most)
+    plan = house.plan((0, "x", []), (1, "y", [0]), (2, "z", [1]))
+    request = house.ask()
+    parts = house.parts(plan)
+    dispatcher = Dispatcher(house.ledger, house.pool, workers, budget="all", retry=parts.retry)
+    executor = Executor(replace(parts, dispatcher=dispatcher))
+    try:
+        answer = await executor.open(request).answer()
+        assert most > 1 and (answer.text, answer.finish_reason) == ("b to step 1", "length")
+        assert answer.trace["ended"] == "max_usd" and len(workers.asked) == 2
+        assert await replay(parts, request) == answer
+    except LimitReached as reached:
+        assert most < 1 and reached.limit == "max_usd" and workers.asked == []
+    finally:
+        for each in (executor, dispatcher, parts.dispatcher):
+            await each.close()
 
 
 async def test_a_reservation_waits_while_a_running_call_may_leave_something_over():

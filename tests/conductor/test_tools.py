@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from models.conductor.executor import replay
-from models.conductor.memory import MAX_BYTES, TOOLS, remembered
-from models.conductor.toolcalls import continue_with, conversation_of, is_ours
+from models.conductor.toolcalls import continue_with, is_ours
 from models.errors import BadInput
 from models.ledger.requests import record_request
 from models.workers.ask import Sampling
@@ -163,35 +162,6 @@ async def test_tools_inside_a_step_of_the_conductors_own_come_back_to_it(house, 
     assert second.text == "c to step 1"
     assert [ask.scope for ask in workers.asked] == ["r/0/s0/0", "r/0/s0/0", "r/0"]
     assert "deep reply" in texts(workers.asked[-1])
-
-
-async def test_a_later_workflow_knows_the_results_but_not_the_steps(house, workers, plan, request_):
-    workers.replies["b", 1] = [(house.tool_call("1", '{"city": "Kyoto"}'),), "canary"]
-    first = await house.conduct(plan, request_)
-    [call] = first.tool_calls
-    await goes_on(house, plan, {call["id"]: "rain in Kyoto"})
-    assert await asyncio.to_thread(conversation_of, house.ledger, [call["id"]]) == "r"
-    await house.conduct(house.plan((0, "later", [])), house.ask("r9", conversation="r"))
-    seen = texts(workers.asked[-1])
-    assert TOOLS in seen and 'weather({"city": "Kyoto"}) gave: rain in Kyoto' in seen
-    assert "canary" not in seen
-    told = ({"role": "user", "content": "?"}, {"role": "tool", "tool_call_id": call["id"], "content": "rain in Kyoto"})
-    await house.conduct(house.plan((0, "later", [])), house.ask("r10", conversation="r", messages=told))
-    assert TOOLS not in texts(workers.asked[-1])  # the conversation holds them already
-
-
-async def test_the_memory_is_bounded_and_the_newest_stays(house, workers, plan):
-    for number in range(4):
-        workers.replies["a"] = [(house.tool_call("1", str(number)),), "x" * (MAX_BYTES // 3)]
-        request = house.ask(f"q{number}", conversation="c", sampling=WITH_TOOLS)
-        first = await house.conduct(house.plan((0, f"s{number}", [])), request)
-        results = {first.tool_calls[0]["id"]: "y" * (MAX_BYTES // 3)}
-        await goes_on(house, plan, results, id=f"a{number}")
-    memory = await asyncio.to_thread(remembered, house.ledger, "c", "none", ["a"], ())
-    [tools] = memory["tools"]
-    assert "weather(3)" in tools["content"] and "weather(0)" not in tools["content"]
-    assert len(tools["content"].encode()) <= MAX_BYTES + len(TOOLS) + 4
-    assert [m["content"][-2:] for m in memory["own"]["a"] if m["role"] == "user"] == ["s2", "s3"]
 
 
 async def test_who_asks_without_tools_gets_no_tool_calls(house, workers):

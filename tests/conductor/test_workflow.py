@@ -240,7 +240,11 @@ def found_in(workflow, **options):
 def test_each_fault_is_found_and_its_step_named(workflow, finding):
     assert found_in(workflow) == [finding]
     found = lint(workflow, allowed=[True, False, True], limits=PlanLimits(3, 20))[0]
-    assert found.step is None or f"step {found.step}" in found.message or found.code == "too-many-steps"
+    if found.step is not None:
+        assert (
+            found.complaint.startswith(f"step {found.step} (counted from 0): ")
+            and f"step {found.step + 1}: " in found.told
+        )
 
 
 def test_a_sound_plan_has_no_findings_and_an_empty_one_may_accept():

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import yaml
 
 from deployments.cli import main
 from deployments.endpoint.response import ULTRA, encode
 from deployments.migrations import upgrade
 from models.conductor.request import ConductRequest
 from models.house.provider import COUNTER
-from models.ledger.calls import CallSpec, claim
+from models.ledger.calls import CallSpec, Settlement, claim, settle
 from models.ledger.requests import get_request
 from models.ledger.store import Ledger
 from tasks.batch import begin_request, end_request
-from tasks.settings import open_ledger, settings
+from tasks.settings import PROJECT, open_ledger, settings
 
 PLAN = """
 model_id = [0, 3, 0]
@@ -85,6 +87,29 @@ def test_resume_answers_once_replay_gives_the_same_bytes_and_show_tells_it_all(h
         assert told in out.decode()
     assert "user: What is 17 * 24 + 5?" in out.decode() and "maybe paid" in err
     assert (home / "asked.jsonl").read_text() == asked
+
+
+def test_show_tells_the_conductors_own_calls_and_when_each_was_made(home, ledger, capfdbinary, monkeypatch) -> None:
+    """Also those that were paid for before their plan was kept, and those that may have been."""
+    pool = yaml.safe_load((PROJECT / "data/pools/house.yaml").read_text())
+    pool["conductors"] = [{"name": "boss", "model": "house/sage"}]
+    (home / "pool.yaml").write_text(yaml.safe_dump(pool))
+    monkeypatch.setenv("FUGU_POOL", str(home / "pool.yaml"))
+    monkeypatch.setenv("FUGU_CONDUCTOR", "worker:boss")
+    claim(ledger, [CallSpec("dead", "r/1", "boss", "1", {}, 0.5)], "a dead process", lease_s=0)
+    reply = {"text": "hm", "usage": {"prompt_tokens": 1, "completion_tokens": 1}, "seconds": 0.1, "cost_usd": 0.25}
+    payload = {"scope": "r/0/s0/0", "worker": "boss", "replicate": -1, "messages": []}
+    assert run(capfdbinary, "resume", "r")[0] == 0
+    [mine] = claim(ledger, [CallSpec("paid", "r/0/s0/0", "boss", "1", payload, 0.5)], "me")
+    settle(ledger, [Settlement("paid", mine.attempt, "me", reply, 0.25, 0.1)])
+    status, out, err = run(capfdbinary, "show", "r")
+    told = out.decode()
+    assert status == 0 and "maybe paid: dead try 1 of boss in r/1" in err
+    assert told.count("written by the conductor:") == 3  # two for a plan that never was one, and the one without a plan
+    assert "workflow  r/0/s0/0, no plan was kept" in told and "to boss, 20" in told and "$0.250000" in told
+    assert "no valid plan" in told and re.search(
+        r"planned by worker:boss, 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", told
+    )
 
 
 def test_a_replay_of_an_endpoints_request_is_its_final_body_and_a_changed_one_is_told(ledger, capfdbinary) -> None:

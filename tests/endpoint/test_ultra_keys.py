@@ -174,6 +174,9 @@ def test_after_a_kill_a_request_goes_on_where_it_was_and_then_says_the_same_for_
     try:
         answer = send(url)
         assert answer.status_code == 200 and answer.json()["id"] == killed
+        told = httpx.post(f"{url}/v1/chat/completions", json=BODY, headers={**KEY, "X-Fugu-Trace": "1"}).json()["fugu"]
+        [lost] = told["maybe_paid"]
+        assert (lost["worker"], lost["scope"], lost["attempt"]) == ("silent", f"{killed}/0", 1)
     finally:
         process.kill()
         process.communicate()

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
 
@@ -17,15 +18,15 @@ from models.conductor.executor import Executor
 from models.conductor.policy import FixedPolicy
 from models.conductor.request import ConductParts, ConductRequest
 from models.conductor.toolcalls import continue_with
-from models.errors import NotFound, UpstreamUnavailable, WorkflowFailed
-from models.ledger.requests import record_request
+from models.errors import LimitReached, NotFound, UpstreamUnavailable, WorkflowFailed
+from models.ledger.requests import recent_requests, record_request
 from models.workers.ask import Reply, Sampling
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker
 from models.workers.retry import RetryPolicy
 from tasks.plan import open_parts
 from tasks.session import open_session
-from tasks.settings import open_ledger
+from tasks.settings import PROJECT, open_ledger
 from tasks.step import run_step
 
 PLAN = """
@@ -80,6 +81,39 @@ async def test_a_batch_is_answered_kept_and_not_paid_again(home, paid, fixed):
     assert await conduct([QUESTION, QUESTION], conductor=fixed) == answers
     assert len(paid.asked()) == asked
     assert await conduct([QUESTION], conductor=fixed, name="again") and len(paid.asked()) == asked + 3
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_questions_own_limits_reach_it_and_one_that_may_take_more_is_another_question(home, paid, fixed):
+    limits = {"max_usd_each": 1.5, "max_calls_each": 2, "max_seconds_each": 60.0}
+    await conduct([QUESTION], conductor=fixed, **limits)
+    assert len(paid.asked()) == 1  # the plan has three steps, so the best worker answers in its place
+    ledger = open_ledger()
+    [row] = recent_requests(ledger)
+    ledger.close()
+    assert row["request"]["limits"] == {"max_usd": 1.5, "max_calls": 2, "max_seconds": 60.0, "depth": 1}
+    assert "413" in (await conduct([QUESTION], conductor=fixed, max_calls_each=3))[0] and len(paid.asked()) == 4
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_over_the_runs_own_limit_of_money_the_best_finished_answer_counts(home, paid, fixed):
+    pool = yaml.safe_load((PROJECT / "data/pools/house.yaml").read_text())
+    # A call's worst case is a little over a dollar, and it costs a few cents.
+    costly = {"price": {"input_per_million": 1e3, "output_per_million": 1e3}, "limits": {"max_output_tokens": 1000}}
+    for worker in pool["workers"]:
+        worker |= costly
+    (home / "dear.yaml").write_text(yaml.safe_dump(pool))
+    chain = {"model_id": [0, 0, 0], "subtasks": [QUESTION, QUESTION, QUESTION], "access_list": [[], [0], [1]]}
+    (home / "plan.txt").write_text("\n".join(f"{name} = {value}" for name, value in chain.items()))
+    dear = {"pool": str(home / "dear.yaml"), "conductor": fixed}
+    answers = await conduct([QUESTION], max_usd=1.28, **dear)
+    assert "413" in answers[0] and 1 <= len(paid.asked()) <= 2
+    ledger = open_ledger()
+    [row] = recent_requests(ledger)
+    ledger.close()
+    assert row["body"]["finish_reason"] == "length" and row["trace"]["ended"] == "max_usd"
+    with pytest.raises(LimitReached, match="max_usd"):
+        await conduct(["What is 2 + 2?"], max_usd=0.01, **dear)
 
 
 def request(name: str, question: str, **changes) -> ConductRequest:

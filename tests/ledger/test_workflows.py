@@ -1,12 +1,14 @@
 """Plans, steps and tool calls: what a resumed, a continued and a replayed request find."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
 from models.errors import BadInput
+from models.ledger.accounts import in_doubt
 from models.ledger.calls import CallSpec, Settlement, claim, settle
 from models.ledger.journal import Journal
 from models.ledger.memory import finished_steps, known_tools
@@ -60,8 +62,21 @@ def test_the_past_holds_plans_steps_tools_replies_and_what_they_cost(ledger):
     assert found.steps == {("r/0", 1): row}
     assert found.tools == {"a": tool("a")}
     assert found.calls[call].reply == {"text": "three"}
+    assert found.calls[call].began <= found.calls[call].ended and set(found.planned) == {"r/0"}
     assert (found.usd, found.tries) == (0.75, 2)  # what is in doubt counts at its worst
     assert past(ledger, "other").workflows == {}
+
+
+def test_calls_in_flight_are_in_doubt_wherever_they_belong_to_the_request_also_before_there_is_a_plan(ledger):
+    rounds = {"steps": [{"subtask": "x"}, {"subtask": "y"}]}
+    apply(ledger, put_workflow(ledger, "r/0", "r", "c", rounds), put_workflow(ledger, "r/0/s1/0", "r", "p", rounds))
+    mine = {"r/0", "r/1", "r/0/s0/0", "r/0/s1/0", "r/0/s1/1", "r/0/s1/0/s0/0"}
+    for scope in mine | {"r2/0", "r/2", "R/0", "rr/0", "q/r/0", "r"}:
+        claim(ledger, [CallSpec(f"lost {scope}", scope, "w", "1", {}, 0.5)], "dead", lease_s=0)
+    assert {row["scope"] for row in in_doubt(ledger, "r")} == mine
+    assert set(past(ledger, "r").scopes) >= mine and past(ledger, "r").tries == len(mine)
+    assert json.loads(json.dumps(in_doubt(ledger, "r")))[0]["worst_usd"] == 0.5
+    assert [row["scope"] for row in in_doubt(ledger, "other")] == []
 
 
 def test_the_newest_row_of_a_step_stands(ledger):

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployments.endpoint.parts import open_parts as endpoint_parts
 from models.conductor.policy import CheckpointPolicy, FixedPolicy, PromptedPolicy
+from models.conductor.workflow import PlanLimits
 from models.errors import BadFile, BadInput, NotFound
 from models.ledger import registry
 from models.ledger.epochs import open_epoch
@@ -16,7 +18,7 @@ from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker
-from tasks.plan import cards, champion_rank, open_policy
+from tasks.plan import cards, champion_rank, open_parts, open_policy
 from tasks.settings import PROJECT, settings
 
 
@@ -62,6 +64,21 @@ def test_the_setting_is_absolute_and_travels(tmp_path, monkeypatch):
     ]:
         monkeypatch.setenv("FUGU_CONDUCTOR", given)
         assert settings().conductor == expected == settings().environment()["FUGU_CONDUCTOR"]
+
+
+async def test_how_long_a_plan_may_be_is_a_setting_that_reaches_whoever_conducts(tmp_path, ledger, pool, monkeypatch):
+    assert (settings().max_steps, settings().max_subtask_chars) == (5, 4000)
+    monkeypatch.setenv("FUGU_MAX_STEPS", "7")
+    monkeypatch.setenv("FUGU_MAX_SUBTASK_CHARS", "90")
+    monkeypatch.setenv("FUGU_HOME", str(tmp_path))
+    assert settings().environment()["FUGU_MAX_STEPS"] == "7"
+    dispatcher = Dispatcher(ledger, pool)
+    assert (await open_parts(ledger, pool, dispatcher, None)).plan == PlanLimits(7, 90)
+    await dispatcher.close()
+    assert endpoint_parts().plan == PlanLimits(7, 90)
+    monkeypatch.setenv("FUGU_MAX_STEPS", "0")
+    with pytest.raises(BadInput, match="FUGU_MAX_STEPS"):
+        settings()
 
 
 def test_cards_are_the_means_of_todays_labels(ledger, pool):
