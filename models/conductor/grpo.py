@@ -11,6 +11,7 @@ purpose: several devices; trl's trainer takes them from `accelerate launch`.
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,6 @@ def train(
     recursion are discounted by γ.
     """
     from transformers import PrinterCallback, TrainerCallback
-    from transformers.trainer_utils import get_last_checkpoint
     from trl import GRPOTrainer
 
     class Told(TrainerCallback):
@@ -111,11 +111,29 @@ def train(
             callbacks=[Told()],
         )
         trainer.remove_callback(PrinterCallback)
-        last = get_last_checkpoint(folder) if folder.is_dir() else None
-        trainer.train(resume_from_checkpoint=last)
+        last = newest_checkpoint(folder)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     history = [row for row in trainer.state.log_history if "reward" in row]
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return (trained.merge_and_unload() if course.lora else trained).eval(), history
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in `folder`, if any. One that a kill tore while it was written is passed over.
+
+    The trainer writes `trainer_state.json` last, and not in one piece: where it can be read, all the rest is there.
+    """
+    found = [(int(path.name.partition("-")[2]), path) for path in folder.glob("checkpoint-[0-9]*") if path.is_dir()]
+    return next((path for _, path in sorted(found, reverse=True) if _complete(path)), None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        log.warning("%s was not written to its end and is passed over", checkpoint)
+        return False
+    return "global_step" in state
 
 
 def _shown(tokenizer: Any, prompt: str, request: PlanRequest) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.conductor.grpo import Course, _config, train
+from models.conductor.grpo import Course, _config, newest_checkpoint, train
 from models.conductor.offers import Offers, exercises
 from models.conductor.policy import CheckpointPolicy, compact_prompt
 from models.conductor.practice import Outcome, rehearse, rewards_of
@@ -117,6 +117,24 @@ def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happene
     assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
 
 
+def test_a_checkpoint_that_a_kill_tore_is_passed_over(model, started, tmp_path):
+    course = replace(COURSE, iterations=4, save_every=2)
+    whole, figures = train(model, started[1], given(course), execute, course, tmp_path, prompt="compact")
+    whole = weights(whole).clone()
+    good, torn = tmp_path / "checkpoint-2", tmp_path / "checkpoint-4"
+    assert newest_checkpoint(tmp_path) == torn
+    (torn / "optimizer.pt").unlink()
+    for left in ("", '{"global_step": 4, "log_hi', None):  # what the trainer writes last
+        (torn / "trainer_state.json").unlink()
+        if left is not None:
+            (torn / "trainer_state.json").write_text(left)
+        assert newest_checkpoint(tmp_path) == good
+    resumed, again = train(fresh(SIZE), started[1], given(course), execute, course, tmp_path, prompt="compact")
+    assert torch.allclose(whole, weights(resumed), atol=1e-6)
+    assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
+    assert newest_checkpoint(tmp_path) == torn and newest_checkpoint(tmp_path / "nothing is here") is None
+
+
 def test_an_outage_is_no_sample(model, started, tmp_path):
     before = weights(model).clone()
     course = replace(COURSE, iterations=2)
@@ -145,6 +163,21 @@ def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, 
     config = _config(course, tmp_path, recursive=True)
     # Each round is normalised within its groups, then weighed: a discounted reward would be normalised away.
     assert (config.multi_objective_aggregation, config.reward_weights) == ("normalize_then_sum", [DISCOUNT, 1.0])
+
+
+def test_first_rounds_are_carried_out_once_however_small_the_parts_of_a_batch(model, started, tmp_path):
+    course = replace(COURSE, iterations=3, questions=4, micro_batch=8)
+    rounds = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given(course))]
+    batches = []
+
+    def counting(trials):
+        batches.append([trial.exercise.second for trial in trials])
+        return execute(trials)
+
+    train(model, started[1], rounds, counting, course, tmp_path, prompt="compact")
+    # Each iteration: the first rounds of its two second ones, then its own plans.
+    assert len(batches) == 2 * course.iterations
+    assert sum(len(batch) <= 2 and not any(batch) for batch in batches) == course.iterations
 
 
 def test_adapters_end_merged_into_plain_weights(model, started, tmp_path):
