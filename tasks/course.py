@@ -61,10 +61,11 @@ class CoursePlan(_Value):
     vllm: bool = False
     save_every: int = Field(10, gt=0)
 
-    def course(self, seed: int, *, adapters: bool) -> Course:
+    def course(self, seed: int, *, lora: int) -> Course:
+        """`lora`: what `models.conductor.grpo.fitting_rank` makes of this preset's rank."""
         from models.conductor.grpo import Course
 
-        return Course(**self.model_dump() | {"seed": seed, "lora": self.lora if adapters else 0})
+        return Course(**self.model_dump() | {"seed": seed, "lora": lora})
 
 
 class ConductorPreset(_Value):

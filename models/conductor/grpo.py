@@ -18,14 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from models.conductor.policy import PROMPTS, CheckpointPolicy, PlanRequest, text_of
 from models.conductor.practice import Execute, Exercise
 from models.conductor.reward import DISCOUNT
 from models.conductor.rounds import Rounds
+from models.errors import BadInput
 
 log = logging.getLogger(__name__)
+
+_TRAINED = 16
+"""Bytes of a parameter that is trained: weight, gradient and AdamW's two moments, in single precision."""
+
+_SHARE = 0.6
+"""The part of a memory that they may take: the rollouts' keys, values and activations need the rest."""
 
 Report = Callable[[int, Mapping[str, float]], None]
 """(finished iterations, the last one's figures)"""
@@ -84,6 +92,7 @@ def train(
             if report is not None and logs and "reward" in logs:
                 report(state.global_step, logs)
 
+    _tell(course)
     if not course.lora:
         model.float()  # a step of 1e-6 is lost on a weight in bf16
 
@@ -179,7 +188,7 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
         use_cpu=not cuda,
         bf16=cuda,
         gradient_checkpointing=cuda,
-        use_vllm=course.vllm and cuda and importlib.util.find_spec("vllm") is not None,
+        use_vllm=_vllm(course),
         vllm_mode="colocate",
         save_strategy="steps",
         save_steps=course.save_every,
@@ -196,9 +205,40 @@ def _adapters(rank: int) -> Any:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def needs_adapters(model: Any) -> bool:
-    """Whether weights, gradients and AdamW's state (16 bytes a parameter) leave a GPU no room for the rollouts."""
-    if not torch.cuda.is_available():
-        return False
-    _, total = torch.cuda.mem_get_info()
-    return 16 * sum(parameter.numel() for parameter in model.parameters()) > 0.6 * total
+def fitting_rank(model: Any, rank: int) -> int:
+    """The rank of the adapters that this memory asks for: 0 where it holds the training of all weights, else `rank`.
+
+    Raises BadInput, naming the memory, where it holds neither, or where the course has no adapters (`rank` 0).
+    """
+    where, total = _memory()
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if _TRAINED * count <= _SHARE * total:
+        return 0
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    wanted, way = (_TRAINED * count, "a `lora` rank in the preset") if not rank else (held, "a smaller conductor")
+    if rank and held <= _SHARE * total:
+        return rank
+    raise BadInput(
+        f"{count / 1e9:.2f} billion parameters take {wanted / 2**30:.0f} GiB beside what the rollouts need, and "
+        f"{where} has {total / 2**30:.0f} GiB: it takes {way}, or a larger one",
+        "preset",
+    )
+
+
+def _memory() -> tuple[str, int]:
+    """What this training's memory is called, and all of its bytes."""
+    if torch.cuda.is_available():
+        return f"this {torch.cuda.get_device_name()}", torch.cuda.mem_get_info()[1]
+    return "this machine", psutil.virtual_memory().total
+
+
+def _vllm(course: Course) -> bool:
+    return course.vllm and torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
+
+
+def _tell(course: Course) -> None:
+    if course.lora:
+        log.info("adapters of rank %d are trained, since %s does not hold more", course.lora, _memory()[0])
+    if course.vllm and not _vllm(course):
+        why = "it is not installed" if torch.cuda.is_available() else "there is no GPU"
+        log.warning("plans are written by transformers and not by vLLM, since %s", why)

@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.conductor.grpo import Course, _config, newest_checkpoint, train
+from models.conductor import grpo
+from models.conductor.grpo import Course, _config, fitting_rank, newest_checkpoint, train
 from models.conductor.offers import Offers, exercises
 from models.conductor.policy import CheckpointPolicy, compact_prompt
 from models.conductor.practice import Outcome, rehearse, rewards_of
 from models.conductor.reward import DISCOUNT
 from models.conductor.sft import Example, Tuning, tune
 from models.conductor.workflow import Step, Workflow
+from models.errors import BadInput
 from models.grading.question import Question
 from models.house.conductor import TINY
 from models.house.plans import ACCEPT, written
@@ -188,6 +190,35 @@ def test_adapters_end_merged_into_plain_weights(model, started, tmp_path):
     assert type(trained) is type(fresh(SIZE))
     assert weights(trained).shape == before.shape
     assert not torch.equal(weights(trained), before)
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(("memory", "wished", "trained"), [(200, 64, 0), (80, 64, 64), (200, 0, 0)])
+def test_adapters_are_trained_where_the_memory_asks_for_them(monkeypatch, memory, wished, trained):
+    monkeypatch.setattr(grpo, "_memory", lambda: ("this card", memory * GIB))
+    assert fitting_rank(sized(7_615_616_512), wished) == trained
+
+
+@pytest.mark.parametrize(("memory", "wished", "named"), [(80, 0, "113 GiB.* this card has 80 GiB"), (20, 64, "14 GiB")])
+def test_a_training_that_does_not_fit_is_refused_by_its_memory(monkeypatch, memory, wished, named):
+    monkeypatch.setattr(grpo, "_memory", lambda: ("this card", memory * GIB))
+    with pytest.raises(BadInput, match=named):
+        fitting_rank(sized(7_615_616_512), wished)
+
+
+def sized(count):
+    """A model of so many parameters in half precision that takes no memory."""
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.empty(count, dtype=torch.bfloat16, device="meta"))
+    return model
+
+
+def test_a_course_says_once_that_it_goes_without_vllm(model, started, tmp_path, caplog):
+    course = replace(COURSE, iterations=1, vllm=True)
+    train(model, started[1], given(course), execute, course, tmp_path, prompt="compact")
+    assert [record.message.count("vLLM") for record in caplog.records if "vLLM" in record.message] == [1]
 
 
 def test_the_papers_settings_reach_trl(tmp_path):
