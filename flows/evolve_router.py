@@ -28,7 +28,6 @@ import numpy as np
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from models.fugu.backbone import share_cores
 from models.fugu.fitness import Tally, Weights, shares
 from models.fugu.halving import race
 from models.fugu.loop import LoopOptions
@@ -48,8 +47,8 @@ from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
 
-CONCURRENT_CANDIDATES = 2
-"""A candidate is forwards (one core) and asks in turn: two keep both busy."""
+CONCURRENT_CANDIDATES = 64
+"""As many as may wait for shared forwards (models/fugu/tree.py); the pass that computes them bounds its own memory."""
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
@@ -72,7 +71,6 @@ async def evolve_router(
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
         router = await asyncio.to_thread(load_router, origin)
-        share_cores(CONCURRENT_CANDIDATES)
         training = _scoring(session, router, questions_of, plan, "train")
         validation = _scoring(session, router, questions_of, plan, "validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]

@@ -17,7 +17,7 @@ from models.workers.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from models.conductor.policy import Policy
-    from models.fugu.router import Router
+    from models.fugu.rollout import Decider
 
 
 def no_conductor() -> tuple[Policy, Mapping[str, str]]:
@@ -27,7 +27,7 @@ def no_conductor() -> tuple[Policy, Mapping[str, str]]:
 
 @dataclass(frozen=True)
 class Parts:
-    """`load_router`: a checkpoint's id -> its router, in a thread. `warm`: slow imports, run before ready.
+    """`load_router`: a checkpoint's id -> who decides by it; in a thread. `warm`: slow imports, run before ready.
 
     `open_conductor`: who writes the plans of `fugu-ultra`, and what is known of each worker; in a thread, too.
     """
@@ -35,7 +35,7 @@ class Parts:
     ledger: Ledger
     pool: Pool
     dispatcher: Dispatcher
-    load_router: Callable[[str], Router]
+    load_router: Callable[[str], Decider]
     warm: Callable[[], object] = load_litellm
     open_conductor: Callable[[], tuple[Policy, Mapping[str, str]]] = no_conductor
 
@@ -79,8 +79,12 @@ def open_parts() -> Parts:
     ledger, pool = open_ledger(), open_pool()
     dispatcher = Dispatcher(ledger, pool, retry=SERVING, lease_s=settings().lease_s)
 
-    def load(checkpoint: str) -> Router:
-        return load_router(registry.load_checkpoint(ledger, checkpoint))
+    def load(checkpoint: str) -> Decider:
+        from models.fugu.microbatch import MicroBatcher
+
+        router = load_router(registry.load_checkpoint(ledger, checkpoint))
+        router.fold()  # it serves this one vector
+        return MicroBatcher(router)
 
     def open_conductor() -> tuple[Policy, Mapping[str, str]]:
         return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)

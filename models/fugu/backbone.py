@@ -37,9 +37,9 @@ _BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 """Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, widths 256 and 1,024)."""
 
 
-def share_cores(parts: int) -> None:
-    """Give each of so many forwards at once its part of the cores: more threads would wait for each other."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // parts))
+def use_all_cores() -> None:
+    """Let the forwards of this thread use all cores that the process may use: no other computes beside it."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 class Backbone:
