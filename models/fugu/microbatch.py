@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
-from models.fugu.backbone import use_all_cores
+from models.fugu.batches import use_all_cores
 from models.fugu.router import Allowed, Candidate, Decision, Router
 from models.workers.ask import Message
 
