@@ -73,7 +73,7 @@ CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
 def open_parts() -> Parts:
     """The ledger, the pool, the routers and the conductor of this process's settings."""
     from tasks.plan import cards, open_policy
-    from tasks.route import load_router
+    from tasks.route import serving_router
     from tasks.settings import open_ledger, open_pool, settings
 
     ledger, pool = open_ledger(), open_pool()
@@ -82,9 +82,7 @@ def open_parts() -> Parts:
     def load(checkpoint: str) -> Decider:
         from models.fugu.microbatch import MicroBatcher
 
-        router = load_router(registry.load_checkpoint(ledger, checkpoint))
-        router.fold()  # it serves this one vector
-        return MicroBatcher(router)
+        return MicroBatcher(serving_router(registry.load_checkpoint(ledger, checkpoint), ledger))
 
     def open_conductor() -> tuple[Policy, Mapping[str, str]]:
         return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)
