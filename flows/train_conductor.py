@@ -121,7 +121,7 @@ async def _lesson(
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
     home = settings().home / "conductors" / f"{session.pool.name}-{name}"
-    return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage))
+    return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage, step_tasks=plan.step_tasks))
 
 
 async def _learn(lesson: Lesson, folder: Path) -> str:

@@ -69,7 +69,7 @@ class CoursePlan(_Value):
 
 
 class ConductorPreset(_Value):
-    """One entry of `data/conductors.yaml`."""
+    """One entry of `data/conductors.yaml`. `step_tasks`: whether every step of a workflow is a task of its own."""
 
     start: str
     prompt: Literal["full", "compact", "carded"] = "full"
@@ -79,6 +79,7 @@ class ConductorPreset(_Value):
     cold_start: ColdStartPlan = ColdStartPlan(plans_by="", examples=0, epochs=1, batch=8, learning_rate=1e-5)
     course: CoursePlan
     recursion: CoursePlan | None = None
+    step_tasks: bool = True
     worker_max_tokens: int | None = Field(None, gt=0)
     worker_temperature: float | None = Field(None, ge=0)
 
