@@ -16,8 +16,9 @@ from pydantic import Field
 
 from models.errors import NotFound
 from models.fugu.loop import LoopOptions, Turn
+from models.fugu.microbatch import MicroBatcher
+from models.fugu.rollout import Decider
 from models.fugu.rollout import answer as drive
-from models.fugu.router import Router
 from models.ledger import registry
 from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
@@ -51,7 +52,8 @@ async def answer(
             checkpoint = registry.load_checkpoint(session.ledger, champion.target["checkpoint"])
             router = await asyncio.to_thread(load_router, checkpoint)
             options = LoopOptions(roles=model == "trinity", dispatcher=router.roles)
-            texts = await all_ended(*(_of_loop(session, scope, n, q, router, options) for n, q in enumerate(questions)))
+            shared = MicroBatcher(router)
+            texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(questions)))
         await table("answers", [{"question": q, "answer": a} for q, a in zip(questions, texts, strict=True)], model)
     return list(texts)
 
@@ -62,14 +64,14 @@ async def _of_worker(session: Session, scope: str, number: int, question: str, w
 
 
 async def _of_loop(
-    session: Session, scope: str, number: int, question: str, router: Router, options: LoopOptions
+    session: Session, scope: str, number: int, question: str, decider: Decider, options: LoopOptions
 ) -> str:
     async def send(turn: Turn) -> Reply:
         role = "" if turn.role is None else f" as {turn.role.name}"
         label = f"question {number + 1}, turn {turn.turn}: {turn.worker}{role}"
         return await _ask(session, scope, number, turn.worker, tuple(turn.messages), label)
 
-    outcome = await drive([_user(question)], router, send, options)
+    outcome = await drive([_user(question)], decider, send, options)
     return outcome.text
 
 

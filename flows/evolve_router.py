@@ -29,7 +29,6 @@ from prefect import flow, get_run_logger
 from pydantic import Field
 
 from models.errors import RecordedWorker
-from models.fugu.backbone import share_cores
 from models.fugu.fitness import Tally, Weights, shares
 from models.fugu.halving import race
 from models.fugu.loop import LoopOptions
@@ -43,14 +42,14 @@ from models.grading.grade import version
 from models.ledger import epochs, registry, runs
 from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
 from tasks.checkpoint import find_checkpoint
-from tasks.evolution import EvolutionPage
+from tasks.evolution import EvolutionPage, paid
 from tasks.preset import EvolutionPlan, PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
 
-CONCURRENT_CANDIDATES = 2
-"""A candidate is forwards (one core) and asks in turn: two keep both busy."""
+CONCURRENT_CANDIDATES = 64
+"""As many as may wait for shared forwards (models/fugu/tree.py); the pass that computes them bounds its own memory."""
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
@@ -74,8 +73,7 @@ async def evolve_router(
             raise RecordedWorker(f"pool {session.pool.name!r} is known from recorded scores: it cannot be rolled out")
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
-        router = await asyncio.to_thread(load_router, origin)
-        share_cores(CONCURRENT_CANDIDATES)
+        router = await asyncio.to_thread(load_router, origin, load_preset(preset).backbone)
         training = _scoring(session, router, questions_of, plan, "train")
         validation = _scoring(session, router, questions_of, plan, "validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
@@ -103,14 +101,15 @@ async def _evolve(run: Run, start: Vector) -> Vector:
     if not run.plan.generations:
         return start
     log = runs.generations(run.session.ledger, run.name)
+    objectives = run.training.objective, run.validation.objective
+    before = await paid(run.session, objectives)
     search = await _search(run, start, [row["fitnesses"] for row in log])
     get_run_logger().info(
         "run %s: %s, N %d, λ %d, %d of %d generations told",
         run.name, search.stage, search.dimension, search.population_size, len(log), search.generations,
     )  # fmt: skip
     best, best_reward = start, await _reward("the start on validation", run.validation, start)
-    objectives = run.training.objective, run.validation.objective
-    page = await EvolutionPage.open(run.name, run.session, objectives, search.generations, best_reward)
+    page = await EvolutionPage.open(run.name, run.session, objectives, search.generations, best_reward, before)
     for row in log:
         await page.add(row, show=False)
         if row["kept"]:
@@ -222,7 +221,7 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
     options = LoopOptions()
     temperature = plan.temperature if train else 0.0
     meaning = {
-        "backbone": router.backbone.digest,
+        "backbone": [router.backbone.digest, str(router.backbone.memo_dtype)],
         "layout": router.layout.name,
         "loop": [options.turns, options.roles, PROMPTS_VERSION],
         "epoch": epochs.identity(session.ledger, epoch),

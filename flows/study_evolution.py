@@ -25,7 +25,6 @@ from tasks.policies import PAID, key_of
 from tasks.preset import EvolutionPlan, Study, load_study
 from tasks.report import Progress, markdown
 from tasks.route import HOUSE, load_backbone
-from tasks.settings import settings
 from tasks.train import prepare_backbone
 
 WARM = "warm start"
@@ -91,7 +90,7 @@ async def _bench(pool: str, seed: int, path: str, study: Study) -> Bench:
     known = {question.id for question in held_out}
     drawn = [q for q in direct.pose(generate(TRAIN_SEED + seed, counts)) if q.id not in known]
     train, validation = ([q for q in drawn if q.split == split] for split in counts)
-    backbone = await asyncio.to_thread(load_backbone, path, settings().home)
+    backbone = await asyncio.to_thread(load_backbone, path, study.backbone)
     repeats = study.evolution.repeats
     return await Bench.open(direct, backbone, train, validation, held_out, repeats, study.evolution.seed + seed)
 

@@ -121,13 +121,14 @@ async def _lesson(
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
     home = settings().home / "conductors" / f"{session.pool.name}-{name}"
-    return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage))
+    return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage, step_tasks=plan.step_tasks))
 
 
 async def _learn(lesson: Lesson, folder: Path) -> str:
     plan = lesson.plan
     student = await asyncio.to_thread(load_student, folder, plan.prompt, plan.course.max_tokens, lesson.home)
     _tell_where(student)
+    _check_memory(student, plan)
     test = lesson.exercises("test", len(lesson.questions.split("test")), seed=0)
     frozen = await rehearsed(student, test, lesson.bridge)
     await _cold_start(lesson, student)
@@ -149,6 +150,15 @@ def _tell_where(student: Student) -> None:
     device = student.model.device.type
     where = "on the CPU, since there is no GPU here" if device == "cpu" else f"on {device}"
     get_run_logger().info("the conductor is trained %s", where)
+
+
+def _check_memory(student: Student, plan: ConductorPreset) -> None:
+    """Before anything is paid. Raises BadInput where a stage does not fit."""
+    from models.conductor.grpo import fitting_rank
+
+    for stage in (plan.course, plan.recursion):
+        if stage is not None and stage.iterations:
+            fitting_rank(student.model, stage.lora)
 
 
 async def _cold_start(lesson: Lesson, student: Student) -> None:
@@ -184,9 +194,9 @@ async def _gate(samples: Sequence[Sample]) -> None:
 
 async def _practise(lesson: Lesson, student: Student, plan: CoursePlan, name: str) -> list[dict[str, float]]:
     """GRPO. In the recursion finetune every other exercise is a forced second round."""
-    from models.conductor.grpo import needs_adapters
+    from models.conductor.grpo import fitting_rank
 
-    course = plan.course(lesson.seed, adapters=needs_adapters(student.model))
+    course = plan.course(lesson.seed, lora=fitting_rank(student.model, plan.lora))
     given = lesson.exercises("train", course.exercises, seed=lesson.seed)
     if name == "recursion":
         given = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given)]

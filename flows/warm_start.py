@@ -29,12 +29,11 @@ from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from models.workers.pool import Pool
 from tasks.candidate import measure_schedules
-from tasks.preset import PresetName, load_preset
+from tasks.preset import BackbonePlan, PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.report import table
 from tasks.route import first_texts, load_backbone
 from tasks.session import Session, open_session
-from tasks.settings import settings
 from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
 
 SCHEDULE_SLOTS = 200
@@ -55,7 +54,10 @@ async def warm_start(
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation")
         path = await prepare_backbone(backbone, plan.backbone)
-        router = await asyncio.to_thread(blank_router, path, session.pool, layout or plan.layout, or_head=not layout)
+        wanted = layout or plan.layout
+        router = await asyncio.to_thread(
+            blank_router, path, session.pool, wanted, or_head=not layout, plan=plan.backbone
+        )
         vector = await learn(session, router, questions_of, plan.evolution.questions)
         meta = router.meta | {
             "kind": "warm",
@@ -68,12 +70,21 @@ async def warm_start(
         return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
 
 
-def blank_router(path: str, pool: Pool, layout: LayoutName, *, or_head: bool = False, roles: bool = True) -> Router:
-    """A router of zeros. `or_head`: a backbone that cannot take the layout gets `head`, else that is an error.
+def blank_router(
+    path: str,
+    pool: Pool,
+    layout: LayoutName,
+    *,
+    or_head: bool = False,
+    roles: bool = True,
+    plan: BackbonePlan | None = None,
+) -> Router:
+    """A router of zeros. `or_head`: a backbone that cannot take the layout gets `head`, else that is an error. `plan`:
+    what its backbone remembers.
 
     A pool that is known from recorded scores alone cannot be rolled out: its router has no role rows.
     """
-    backbone = load_backbone(path, settings().home)
+    backbone = load_backbone(path, plan)
     if or_head and backbone.decoder is None:
         layout = "head"
     roles = roles and not pool.is_recorded

@@ -61,14 +61,15 @@ class CoursePlan(_Value):
     vllm: bool = False
     save_every: int = Field(10, gt=0)
 
-    def course(self, seed: int, *, adapters: bool) -> Course:
+    def course(self, seed: int, *, lora: int) -> Course:
+        """`lora`: what `models.conductor.grpo.fitting_rank` makes of this preset's rank."""
         from models.conductor.grpo import Course
 
-        return Course(**self.model_dump() | {"seed": seed, "lora": self.lora if adapters else 0})
+        return Course(**self.model_dump() | {"seed": seed, "lora": lora})
 
 
 class ConductorPreset(_Value):
-    """One entry of `data/conductors.yaml`."""
+    """One entry of `data/conductors.yaml`. `step_tasks`: whether every step of a workflow is a task of its own."""
 
     start: str
     prompt: Literal["full", "compact", "carded"] = "full"
@@ -78,6 +79,7 @@ class ConductorPreset(_Value):
     cold_start: ColdStartPlan = ColdStartPlan(plans_by="", examples=0, epochs=1, batch=8, learning_rate=1e-5)
     course: CoursePlan
     recursion: CoursePlan | None = None
+    step_tasks: bool = True
     worker_max_tokens: int | None = Field(None, gt=0)
     worker_temperature: float | None = Field(None, ge=0)
 

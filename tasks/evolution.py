@@ -23,7 +23,8 @@ KEY = "evolution"
 class EvolutionPage:
     """One page of markdown with a plot, made anew for every generation under one key, so that the old ones stay.
 
-    `before`: what the ledger had paid in the scope when this flow run started; `rows`: those of the generations.
+    `before`: what the ledger had paid in the scope (`paid`) before this flow run asked anybody; `rows`: those of the
+    generations.
     """
 
     run: str
@@ -39,10 +40,15 @@ class EvolutionPage:
 
     @classmethod
     async def open(
-        cls, run: str, session: Session, objectives: Sequence[Objective], generations: int, start_reward: float
+        cls,
+        run: str,
+        session: Session,
+        objectives: Sequence[Objective],
+        generations: int,
+        start_reward: float,
+        before: Mapping[str, Any],
     ) -> EvolutionPage:
         """The page of a run, with the generations that were told before still to be added."""
-        before = await asyncio.to_thread(spend, session.ledger, objectives[0].scope)
         progress = await Progress.start("evolution", generations)
         return cls(run, session, objectives, generations, start_reward, progress, before)
 
@@ -55,7 +61,7 @@ class EvolutionPage:
         self.shown += 1
         picture = await asyncio.to_thread(plot, self.rows, self.start_reward, self.session.pool.names)
         await asyncio.to_thread(write_report, "evolution.svg", picture)
-        now = await asyncio.to_thread(spend, self.session.ledger, self.objectives[0].scope)
+        now = await paid(self.session, self.objectives)
         await markdown(KEY, self.text(picture, now, time.monotonic() - self.started), f"Evolution {self.run}")
 
     def text(self, picture: bytes, now: Mapping[str, Any], seconds: float) -> str:
@@ -82,6 +88,11 @@ class EvolutionPage:
             f"Since this flow run started: {turns:,} turns of rollouts, {paid:,} calls paid, {usd:.4f} USD; "
             f"{saved:,} calls saved{share}, because a candidate had chosen so before or the ledger had the reply."
         )
+
+
+async def paid(session: Session, objectives: Sequence[Objective]) -> Mapping[str, Any]:
+    """What the ledger has paid in the objectives' scope by now."""
+    return await asyncio.to_thread(spend, session.ledger, objectives[0].scope)
 
 
 def table(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequence[str]) -> str:

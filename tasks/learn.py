@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from models.conductor.practice import Exercise, Outcome, Sample, Trial, rehearse
 from models.conductor.trials import Stage, carry_out
 from models.errors import FuguError, TransientError
 from models.grading.question import Question
+from models.workers.ask import Ask, Reply
+from tasks.ask import ask
 from tasks.course import ColdStartPlan
 from tasks.plan import HOUSE, house_folder
 from tasks.policies import RETRIED
@@ -77,11 +79,7 @@ BATCH: ContextVar[Batch] = ContextVar("batch")
 
 @task(task_run_name="carry out {count} workflows", cache_policy=NO_CACHE, **RETRIED)
 async def carry_out_batch(count: int) -> None:
-    """One try of those that have no outcome yet.
-
-    A batch is one task, not one a step: in training a task's 5 to 12 ms would be more than many a step takes, and the
-    ledger alone is what a run that was killed goes on from.
-    """
+    """One try of those that have no outcome yet, all in one task: for workers as fast as a task (`step_tasks`)."""
     batch = BATCH.get()
     open_ = [i for i, outcome in enumerate(batch.outcomes) if outcome is None]
     results = await asyncio.gather(*(carry_out(batch.trials[i], batch.stage) for i in open_), return_exceptions=True)
@@ -95,10 +93,15 @@ async def carry_out_batch(count: int) -> None:
         raise failure
 
 
-async def carried_out(trials: Sequence[Trial], stage: Stage) -> list[Outcome | None]:
-    """What came of each; `None` where a worker's outage outlasted the task's tries: that is no sample."""
+async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool = False) -> list[Outcome | None]:
+    """What came of each; `None` where a worker's outage outlasted the task's tries: that is no sample.
+
+    `step_tasks`: every step is a task of its own, tried again and cached by its meaning, in place of one for all.
+    """
     if not trials:
         return []
+    if step_tasks:
+        return await _by_steps(trials, stage)
     batch = Batch(trials, stage)
     token = BATCH.set(batch)
     try:
@@ -111,11 +114,39 @@ async def carried_out(trials: Sequence[Trial], stage: Stage) -> list[Outcome | N
     return batch.outcomes
 
 
+async def _by_steps(trials: Sequence[Trial], stage: Stage) -> list[Outcome | None]:
+    steps = replace(stage, ask=_once_each())
+    results = await asyncio.gather(*(carry_out(trial, steps) for trial in trials), return_exceptions=True)
+    outages = [result for result in results if isinstance(result, TransientError)]
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, TransientError):
+            raise result
+    if outages:
+        get_run_logger().warning(
+            "%d of %d workflows met an outage and are no samples: %s", len(outages), len(trials), outages[0]
+        )
+    return [result if isinstance(result, Outcome) else None for result in results]
+
+
+def _once_each() -> Callable[[Ask], Awaitable[Reply]]:
+    """Asks as tasks. Equal steps of a batch's workflows are one call, and so one task."""
+    asked: dict[str, asyncio.Task[Reply]] = {}
+
+    async def send(wanted: Ask) -> Reply:
+        if wanted.identity not in asked:
+            label = f"step {wanted.replicate + 1}: {wanted.worker}"
+            asked[wanted.identity] = asyncio.create_task(ask(wanted, label))
+        return await asyncio.shield(asked[wanted.identity])
+
+    return send
+
+
 class Bridge:
     """`Execute` for a thread: the workflows are carried out in the flow's own event loop."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, step_tasks: bool = False) -> None:
         self._stage, self._loop = stage, asyncio.get_running_loop()
+        self._step_tasks = step_tasks
         self._closed = False
         self._under_way: Future[Any] | None = None
 
@@ -125,7 +156,7 @@ class Bridge:
         return self._stage.questions
 
     def __call__(self, trials: Sequence[Trial]) -> list[Outcome | None]:
-        return self.wait(carried_out(trials, self._stage))
+        return self.wait(carried_out(trials, self._stage, step_tasks=self._step_tasks))
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Its result. Raises FuguError once the flow has ended: nobody waits for the training any more."""

@@ -69,10 +69,16 @@ class EvolutionPlan(_Value):
 
 
 class BackbonePlan(_Value):
-    """Lines of text that the house backbone is pretrained on, and its size (`default` or `tiny`)."""
+    """Lines of text that the house backbone is pretrained on, and its size (`default` or `tiny`).
+
+    `memo_bytes`, `memo_half`, `prefix_bytes`: of this preset's runs, in place of the settings of the same names.
+    """
 
     size: Literal["default", "tiny"] = "default"
     lines: int = Field(gt=0)
+    memo_bytes: int | None = Field(None, ge=0)
+    memo_half: bool | None = None
+    prefix_bytes: int | None = Field(None, ge=0)
 
 
 class Preset(_Value):

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 from models.errors import BadInput
 from models.grading.question import Question
 from models.ledger.registry import Checkpoint
-from tasks.preset import BackbonePlan
+from tasks.preset import BackbonePlan, load_preset
 from tasks.settings import settings
 
 if TYPE_CHECKING:
     from models.fugu.backbone import Backbone
     from models.fugu.router import Router
+    from models.ledger.store import Ledger
 
 HOUSE = "house"
+
+HELD_OUT = 400
+"""Questions on which int8 is held against float32: of them two may be decided otherwise."""
+
 log = logging.getLogger(__name__)
 
 
@@ -38,33 +43,71 @@ def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]
     return str(folder.relative_to(settings().home))
 
 
-@lru_cache(maxsize=1)
-def load_backbone(path: str, home: Path) -> Backbone:
+def load_backbone(path: str, plan: BackbonePlan | None = None) -> Backbone:
     """The backbone of `backbone_path`: below the home where such a folder is, else as it stands.
 
-    The last one is kept, so that all routers of a run share it, and with it the states that it remembers.
+    The last one is kept, so that all routers of a run share it, and with it the states that it remembers: as many
+    bytes of them as `plan` says, or else the settings.
     """
+    here, own = settings(), plan.model_dump(exclude_none=True) if plan is not None else {}
+    memory = {name: own.get(name, getattr(here, name)) for name in ("memo_bytes", "memo_half", "prefix_bytes")}
+    return _loaded(path, here.home, **memory)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: str, home: Path, memo_bytes: int, memo_half: bool, prefix_bytes: int) -> Backbone:
+    import torch
+
     from models.fugu.backbone import Backbone
 
     below = home / path
-    backbone = Backbone.load(below if below.is_dir() else path, cache=home / "factors")
+    backbone = Backbone.load(
+        below if below.is_dir() else path,
+        cache=home / "factors",
+        memo_bytes=memo_bytes,
+        prefix_bytes=prefix_bytes,
+        # As many bits as half precision, and no state is too large for it.
+        memo_dtype=torch.bfloat16 if memo_half else None,
+    )
     where = "on the CPU, since there is no GPU here" if backbone.device.type == "cpu" else f"on {backbone.device}"
     log.info("backbone %s computes %s", path, where)
     return backbone
 
 
-def load_router(checkpoint: Checkpoint) -> Router:
+def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Router:
     """The router of a checkpoint. Raises BadInput where its backbone is no longer the one it was trained on."""
     from models.fugu.router import Router
 
     meta = checkpoint.meta
-    backbone = load_backbone(meta["backbone"], settings().home)
+    backbone = load_backbone(meta["backbone"], plan)
     if backbone.digest != meta["backbone_digest"]:
         raise BadInput(
             f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",
             "backbone",
         )
     return Router.from_vector(backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"])
+
+
+def serving_router(checkpoint: Checkpoint, ledger: Ledger) -> Router:
+    """The router of a checkpoint, made ready to serve its one vector, in int8 where the settings ask for it and it
+    decides alike on validation questions (a minute with Qwen3-0.6B)."""
+    router = load_router(checkpoint)
+    if settings().precision == "int8":
+        router = _in_int8(router, ledger)
+    router.fold()
+    return router
+
+
+def _in_int8(router: Router, ledger: Ledger) -> Router:
+    from models.fugu.reduced import reduced
+    from tasks.questions import load_set
+
+    try:
+        questions = load_set(settings().questions, load_preset(settings().preset).questions, ledger)
+        return reduced(router, first_texts(questions.split("validation")[:HELD_OUT], router))
+    except BadInput as error:
+        log.warning("decisions are not made in int8: %s", error)
+        return router
 
 
 def first_texts(questions: Sequence[Question], router: Router) -> list[str]:

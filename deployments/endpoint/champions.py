@@ -14,7 +14,7 @@ from models.ledger.registry import Champion
 from models.workers.pool import Pool
 
 if TYPE_CHECKING:
-    from models.fugu.router import Router
+    from models.fugu.rollout import Decider
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Seat:
     """The promoted answerer of one model name: a router, or the worker that answers everything."""
 
     champion: Champion
-    router: Router | None = None
+    router: Decider | None = None
     worker: str | None = None
 
 
@@ -39,7 +39,7 @@ class Champions:
         names: tuple[str, ...],
         pool: Pool,
         read: Callable[[str], Champion | None],
-        load_router: Callable[[str], Router],
+        load_router: Callable[[str], Decider],
     ) -> None:
         self.names, self._pool, self._read, self._load_router = names, pool, read, load_router
         self._seats: dict[str, Seat] = {}
@@ -104,5 +104,5 @@ class Champions:
         if not set(router.workers) & set(self._pool.names):
             raise NotFound("the router knows none of the pool's workers")
         # The first forward pays for lazy set-up; no request should.
-        await asyncio.to_thread(router.decide, [{"role": "user", "content": "ready"}])
+        await router.decide([{"role": "user", "content": "ready"}])
         return Seat(champion, router=router)

@@ -81,7 +81,7 @@ class Conductor:
         options = LoopOptions(roles=False, dispatcher=router.roles)
         read = first_transcript(messages, len(router.workers), options)
         try:
-            decision = await asyncio.to_thread(router.decide, read)
+            decision = await router.decide(read)
         except Exception as error:
             log.error("the router ranks nobody: %s", type(error).__name__)
             return allowed

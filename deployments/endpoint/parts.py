@@ -18,7 +18,7 @@ from models.workers.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from models.conductor.policy import Policy
-    from models.fugu.router import Router
+    from models.fugu.rollout import Decider
 
 
 def no_conductor() -> tuple[Policy, Mapping[str, str]]:
@@ -28,7 +28,7 @@ def no_conductor() -> tuple[Policy, Mapping[str, str]]:
 
 @dataclass(frozen=True)
 class Parts:
-    """`load_router`: a checkpoint's id -> its router, in a thread. `warm`: slow imports, run before ready.
+    """`load_router`: a checkpoint's id -> who decides by it; in a thread. `warm`: slow imports, run before ready.
 
     `open_conductor`: who writes the plans of `fugu-ultra`, and what is known of each worker; in a thread, too.
     `plan`: what a plan may have.
@@ -37,7 +37,7 @@ class Parts:
     ledger: Ledger
     pool: Pool
     dispatcher: Dispatcher
-    load_router: Callable[[str], Router]
+    load_router: Callable[[str], Decider]
     warm: Callable[[], object] = load_litellm
     open_conductor: Callable[[], tuple[Policy, Mapping[str, str]]] = no_conductor
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
@@ -76,14 +76,16 @@ CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
 def open_parts() -> Parts:
     """The ledger, the pool, the routers and the conductor of this process's settings."""
     from tasks.plan import cards, open_policy, plan_limits
-    from tasks.route import load_router
+    from tasks.route import serving_router
     from tasks.settings import open_ledger, open_pool, settings
 
     ledger, pool = open_ledger(), open_pool()
     dispatcher = Dispatcher(ledger, pool, retry=SERVING, lease_s=settings().lease_s)
 
-    def load(checkpoint: str) -> Router:
-        return load_router(registry.load_checkpoint(ledger, checkpoint))
+    def load(checkpoint: str) -> Decider:
+        from models.fugu.microbatch import MicroBatcher
+
+        return MicroBatcher(serving_router(registry.load_checkpoint(ledger, checkpoint), ledger))
 
     def open_conductor() -> tuple[Policy, Mapping[str, str]]:
         return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)

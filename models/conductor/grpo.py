@@ -11,20 +11,29 @@ purpose: several devices; trl's trainer takes them from `accelerate launch`.
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from models.conductor.policy import PROMPTS, CheckpointPolicy, PlanRequest, text_of
 from models.conductor.practice import Execute, Exercise
 from models.conductor.reward import DISCOUNT
 from models.conductor.rounds import Rounds
+from models.errors import BadInput
 
 log = logging.getLogger(__name__)
+
+_TRAINED = 16
+"""Bytes of a parameter that is trained: weight, gradient and AdamW's two moments, in single precision."""
+
+_SHARE = 0.6
+"""The part of a memory that they may take: the rollouts' keys, values and activations need the rest."""
 
 Report = Callable[[int, Mapping[str, float]], None]
 """(finished iterations, the last one's figures)"""
@@ -76,7 +85,6 @@ def train(
     recursion are discounted by γ.
     """
     from transformers import PrinterCallback, TrainerCallback
-    from transformers.trainer_utils import get_last_checkpoint
     from trl import GRPOTrainer
 
     class Told(TrainerCallback):
@@ -84,6 +92,7 @@ def train(
             if report is not None and logs and "reward" in logs:
                 report(state.global_step, logs)
 
+    _tell(course)
     if not course.lora:
         model.float()  # a step of 1e-6 is lost on a weight in bf16
 
@@ -111,11 +120,29 @@ def train(
             callbacks=[Told()],
         )
         trainer.remove_callback(PrinterCallback)
-        last = get_last_checkpoint(folder) if folder.is_dir() else None
-        trainer.train(resume_from_checkpoint=last)
+        last = newest_checkpoint(folder)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     history = [row for row in trainer.state.log_history if "reward" in row]
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return (trained.merge_and_unload() if course.lora else trained).eval(), history
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in `folder`, if any. One that a kill tore while it was written is passed over.
+
+    The trainer writes `trainer_state.json` last, and not in one piece: where it can be read, all the rest is there.
+    """
+    found = [(int(path.name.partition("-")[2]), path) for path in folder.glob("checkpoint-[0-9]*") if path.is_dir()]
+    return next((path for _, path in sorted(found, reverse=True) if _complete(path)), None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        log.warning("%s was not written to its end and is passed over", checkpoint)
+        return False
+    return "global_step" in state
 
 
 def _shown(tokenizer: Any, prompt: str, request: PlanRequest) -> Any:
@@ -161,7 +188,7 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
         use_cpu=not cuda,
         bf16=cuda,
         gradient_checkpointing=cuda,
-        use_vllm=course.vllm and cuda and importlib.util.find_spec("vllm") is not None,
+        use_vllm=_vllm(course),
         vllm_mode="colocate",
         save_strategy="steps",
         save_steps=course.save_every,
@@ -178,9 +205,40 @@ def _adapters(rank: int) -> Any:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def needs_adapters(model: Any) -> bool:
-    """Whether weights, gradients and AdamW's state (16 bytes a parameter) leave a GPU no room for the rollouts."""
-    if not torch.cuda.is_available():
-        return False
-    _, total = torch.cuda.mem_get_info()
-    return 16 * sum(parameter.numel() for parameter in model.parameters()) > 0.6 * total
+def fitting_rank(model: Any, rank: int) -> int:
+    """The rank of the adapters that this memory asks for: 0 where it holds the training of all weights, else `rank`.
+
+    Raises BadInput, naming the memory, where it holds neither, or where the course has no adapters (`rank` 0).
+    """
+    where, total = _memory()
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if _TRAINED * count <= _SHARE * total:
+        return 0
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    wanted, way = (_TRAINED * count, "a `lora` rank in the preset") if not rank else (held, "a smaller conductor")
+    if rank and held <= _SHARE * total:
+        return rank
+    raise BadInput(
+        f"{count / 1e9:.2f} billion parameters take {wanted / 2**30:.0f} GiB beside what the rollouts need, and "
+        f"{where} has {total / 2**30:.0f} GiB: it takes {way}, or a larger one",
+        "preset",
+    )
+
+
+def _memory() -> tuple[str, int]:
+    """What this training's memory is called, and all of its bytes."""
+    if torch.cuda.is_available():
+        return f"this {torch.cuda.get_device_name()}", torch.cuda.mem_get_info()[1]
+    return "this machine", psutil.virtual_memory().total
+
+
+def _vllm(course: Course) -> bool:
+    return course.vllm and torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
+
+
+def _tell(course: Course) -> None:
+    if course.lora:
+        log.info("adapters of rank %d are trained, since %s does not hold more", course.lora, _memory()[0])
+    if course.vllm and not _vllm(course):
+        why = "it is not installed" if torch.cuda.is_available() else "there is no GPU"
+        log.warning("plans are written by transformers and not by vLLM, since %s", why)

@@ -35,6 +35,7 @@ class Rounds:
         self._exercises, self._execute, self._write, self._shown = exercises, execute, write, shown
         self._seed = seed
         self._samples: list[Sample] = []
+        self._answered: tuple[list[int], dict[int, str]] = [], {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # datasets names a dataset by pickling what transforms it: a model must be no part of that.
@@ -62,8 +63,14 @@ class Rounds:
         return [sample.reward if sample.exercise.second else None for sample in self._samples]
 
     def _read(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
-        """The rows of a batch; a group's are equal."""
-        answers = self._first_answers(sorted(set(batch["number"])))
+        """The rows of a batch; a group's are equal.
+
+        With gradients in several parts the trainer reads a batch once for each: its first rounds are carried out once.
+        """
+        numbers = sorted(set(batch["number"]))
+        if self._answered[0] != numbers:
+            self._answered = numbers, self._first_answers(numbers)
+        answers = self._answered[1]
         read: dict[str, list[Any]] = {"number": [], "previous": [], "prompt": []}
         for number in batch["number"]:
             request = replace(self._exercises[number].request, previous=answers.get(number))

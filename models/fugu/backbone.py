@@ -9,7 +9,6 @@ layer, and (`resumed`) the keys and values of conversations that go on.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -24,22 +23,16 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.errors import BadInput
 from models.fugu import svf
-from models.fugu.batches import MEMO_BYTES, Memo, batches
+from models.fugu.batches import BATCH_TOKENS, MEMO_BYTES, Memo, batches
 from models.fugu.decoder import KNOWN, Decoder, runs_by_hand
+from models.fugu.graphs import Graphs
 from models.fugu.hub import local_folder
 from models.fugu.loading import digest_of, kind_of, load_model, text_config, width_of
 from models.fugu.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
+from models.fugu.products import Int8Product, Product
 from models.fugu.scaling import Scaling
 
 Features = NDArray[np.float32]
-
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
-"""Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, widths 256 and 1,024)."""
-
-
-def share_cores(parts: int) -> None:
-    """Give each of so many forwards at once its part of the cores: more threads would wait for each other."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // parts))
 
 
 class Backbone:
@@ -61,19 +54,21 @@ class Backbone:
         memo_bytes: int = MEMO_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
         memo_dtype: torch.dtype | None = None,
+        product: type[Product] = Product,
     ) -> None:
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
         self.source, self.revision = source, revision
         self.kind: Literal["causal", "encoder"] = kind_of(model.config)
         by_hand = self.kind == "causal" and runs_by_hand(model.config)
-        self.decoder = Decoder(model) if by_hand else None
+        self.decoder = Decoder(model, product) if by_hand else None
+        self.graphs = Graphs(self.decoder) if self.decoder is not None and model.device.type == "cuda" else None
         self._text = text_config(model.config)
         self.width = self._text.hidden_size if by_hand else width_of(model)
         self.layer_count: int = getattr(self._text, "num_hidden_layers", 0)
         self._cache = cache
         self._factors: dict[str, svf.Factors] = {}
         self._factoring = threading.Lock()
-        self._memo, self._memo_dtype = Memo(memo_bytes), memo_dtype or model.dtype
+        self._memo, self.memo_dtype = Memo(memo_bytes), memo_dtype or model.dtype
         self._prefixes = Prefixes(prefix_bytes)
 
     @classmethod
@@ -134,7 +129,7 @@ class Backbone:
         """The unadapted states of `texts`, [B, width] float32; a remembered text is not computed again."""
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
-        return np.stack([state.numpy() for state in self._remembered("feature", texts, self._states)])
+        return np.stack([state.numpy() for state in self._memo.each("feature", texts, self._states)])
 
     def hidden(
         self, texts: Sequence[str], scaling: Scaling | None = None, owners: Sequence[int] | None = None
@@ -159,11 +154,14 @@ class Backbone:
 
         `owner` names the candidate's offsets: what is computed under them is kept for the next turn.
         """
-        if not self.resumes or not len(texts):
+        if not (self.resumes or self.graphs) or not len(texts):
             return self.hidden(texts, scaling)
         if len(distinct := list(dict.fromkeys(texts))) < len(texts):
             return self.resumed(distinct, scaling, owner)[[distinct.index(text) for text in texts]]
         decoder, maps, ids = self._by_hand(), {} if scaling is None else scaling.maps(), self._tokens(texts)
+        if (graphs := self.graphs) is not None and not self.resumes:
+            lengths = [len(row) for row in ids]
+            return self._in_batches(lengths, lambda some: graphs.run([ids[i] for i in some], maps, owner))
         prefixes = [self._prefixes.longest(owner, row.numpy()) for row in ids]
         known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
 
@@ -185,6 +183,21 @@ class Backbone:
         In float32 alone: the two ways of computing differ by rounding, in bfloat16 by more than 1e-3.
         """
         return self.decoder is not None and self.model.dtype == torch.float32
+
+    @cached_property
+    def in_int8(self) -> Backbone:
+        """The same model with int8 products in its unadapted matrices; factors are shared, states are not.
+
+        Who uses it checks first what it decides (models/fugu/reduced.py). Raises BadInput where there is none: on
+        CUDA, in half precision, and for layers that are not known by name.
+        """
+        self._by_hand()
+        if self.device.type != "cpu" or self.model.dtype != torch.float32:
+            raise BadInput("int8 is for a CPU and weights in float32", "precision")
+        of = self.model, self.tokenizer, self.folder, self.source, self.revision, self._cache
+        made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product)
+        made._factors, made._factoring = self._factors, self._factoring
+        return made
 
     def forget(self) -> None:
         """Drop what is remembered of texts and conversations."""
@@ -254,7 +267,7 @@ class Backbone:
 
     def _below(self, layer: int, texts: Sequence[str]) -> list[Tensor]:
         """The unadapted states [T, width] at the input of `layer`."""
-        return self._remembered(f"layer {layer}", texts, lambda missing: self._lower(missing, layer))
+        return self._memo.each(f"layer {layer}", texts, lambda missing: self._lower(missing, layer))
 
     @torch.no_grad()
     def _lower(self, texts: Sequence[str], end: int) -> list[Tensor]:
@@ -263,7 +276,7 @@ class Backbone:
         for chosen in batches([len(row) for row in ids], self._batch_tokens):
             batch, _ = self._padded([ids[i] for i in chosen])
             for i, states in zip(chosen, decoder.lower(decoder.embed(batch, {}), end), strict=True):
-                lower[i] = states[: len(ids[i])].to(self._memo_dtype, copy=True)
+                lower[i] = states[: len(ids[i])].to(self.memo_dtype, copy=True)
         return lower
 
     def _in_batches(self, lengths: Sequence[int], run: Callable[[list[int]], Tensor]) -> Tensor:
@@ -281,15 +294,4 @@ class Backbone:
 
     @property
     def _batch_tokens(self) -> int:
-        return _BATCH_TOKENS.get(self.device.type, 2048)
-
-    def _remembered(
-        self, what: str, texts: Sequence[str], compute: Callable[[Sequence[str]], list[Tensor]]
-    ) -> list[Tensor]:
-        """compute(texts), of each distinct text at most once while it is remembered."""
-        known = {text: self._memo.get((what, text)) for text in texts}
-        missing = [text for text, state in known.items() if state is None]
-        for text, state in zip(missing, compute(missing) if missing else (), strict=True):
-            known[text] = state
-            self._memo.put((what, text), state)
-        return [state for state in (known[text] for text in texts) if state is not None]
+        return BATCH_TOKENS.get(self.device.type, 2048)

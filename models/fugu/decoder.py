@@ -79,13 +79,19 @@ class _Span:
 
 
 class Decoder:
-    """Runs the layers of `model` (the base model, without its output matrix)."""
+    """Runs the layers of `model` (the base model, without its output matrix). `product`: how it multiplies."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, product: type[Product] = Product) -> None:
+        self._model, self._product_of = model, product
         self._products: dict[str, Product] = {}
         self.layer_count: int = len(model.layers)
         self.tied = bool(model.config.tie_word_embeddings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's numbers live."""
+        device: torch.device = self._model.device
+        return device
 
     def module(self, name: str) -> Any:
         """A matrix's module by its name below the base model. The output matrix has the embedding's shape."""
@@ -204,7 +210,7 @@ class Decoder:
     def _product(self, name: str) -> Product:
         if name not in self._products:
             module = self._model.get_submodule(name)
-            self._products[name] = Product(module.weight, module.bias)
+            self._products[name] = self._product_of(module.weight, module.bias)
         return self._products[name]
 
 

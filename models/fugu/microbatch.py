@@ -1,7 +1,8 @@
 """What is asked at about the same time is computed in shared forwards: decisions of an endpoint, and candidates.
 
-Requests gather for at most `wait_s`, and while a forward runs. They are then computed by like length, the short
-ones first, and each is answered as soon as its own forward is done. Threads and event loops may both ask.
+Requests gather while a forward runs, and where several came at once for at most `wait_s` more; who is alone does not
+wait. They are then computed by like length, the short ones first, on all cores, and each is answered as soon as its
+own forward is done. Threads and event loops may both ask.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
+from models.fugu.batches import use_all_cores
 from models.fugu.decision import Allowed, Decision
 from models.fugu.router import Candidate, Router
 from models.workers.ask import Message
@@ -26,6 +28,10 @@ Logits = NDArray[np.float32]
 
 WAIT_S = 0.002
 """A small part of a forward of Qwen3-0.6B on any CPU, and about one on a GPU."""
+
+GATHERED = 1 << 18
+"""Characters of distinct texts in one pass, which bounds what it keeps: under `late` 4 KB a token at width 1,024, so
+some 250 MB. A single request may be larger."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +44,25 @@ class _Request:
 
 
 class MicroBatcher:
-    """Asks `router` for many at once. `wait_s`: the most that a request waits for others while nothing runs."""
+    """Asks `router` for many at once. `wait_s`: the most that a request waits for others while nothing runs, where
+    the last one was not alone."""
 
     def __init__(self, router: Router, wait_s: float = WAIT_S) -> None:
         self.router, self._wait_s = router, wait_s
         self._lock = threading.Lock()
         self._waiting: list[_Request] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forwards")
+        self._several = True
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forwards", initializer=use_all_cores)
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The router's."""
+        return self.router.workers
+
+    @property
+    def roles(self) -> bool:
+        """Whether it decides on them."""
+        return self.router.roles
 
     def submit(self, texts: Sequence[str], candidate: Candidate | None = None) -> Future[Logits]:
         """Logits [B, L (+ 3)] of `texts`, for a thread to wait for; under the installed vector by default."""
@@ -53,7 +71,7 @@ class MicroBatcher:
             self._waiting.append(request)
             first = len(self._waiting) == 1
         if first:
-            self._thread.submit(self._compute, time.monotonic() + self._wait_s)
+            self._thread.submit(self._compute, time.monotonic() + (self._wait_s if self._several else 0.0))
         return request.answer
 
     async def logits(self, texts: Sequence[str], candidate: Candidate | None = None) -> Logits:
@@ -74,9 +92,11 @@ class MicroBatcher:
         time.sleep(max(0.0, until - time.monotonic()))
         with self._lock:
             gathered, self._waiting = self._waiting, []
+        self._several = len(gathered) > 1
         wanted = [request for request in gathered if request.answer.set_running_or_notify_cancel()]
         for _, requests in groupby(sorted(wanted, key=_kind), key=_kind):
-            self._answer(list(requests))
+            for some in _bounded(requests):
+                self._answer(some)
 
     def _answer(self, requests: Sequence[_Request]) -> None:
         try:
@@ -101,3 +121,19 @@ class MicroBatcher:
 def _kind(request: _Request) -> tuple[bool, int]:
     """Requests of one kind share a forward: they are within a factor of two of each other's longest text."""
     return request.candidate is None, max((len(text) for text in request.texts), default=0).bit_length()
+
+
+def _bounded(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
+    """Requests in passes of at most `GATHERED` characters; equal texts of several are counted once."""
+    some, texts, size = list[_Request](), set[str](), 0
+    for request in requests:
+        more = sum(len(text) for text in set(request.texts) - texts)
+        if some and size + more > GATHERED:
+            yield some
+            some, texts, size = [], set(), 0
+            more = sum(map(len, set(request.texts)))
+        some.append(request)
+        texts.update(request.texts)
+        size += more
+    if some:
+        yield some

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from models.errors import FuguError, UpstreamRefused
 from models.fugu.fitness import RolloutScore
 from models.fugu.loop import LoopOptions, Turn
+from models.fugu.microbatch import MicroBatcher
 from models.fugu.rollout import first_transcript
 from models.fugu.router import Router
 from models.fugu.tree import Choices, Choose, End, Indices, Tree
@@ -77,7 +78,10 @@ class Rows:
 
 
 class Objective:
-    """The end-to-end reward of a router's vector over fixed slots, through real (memoised) worker calls."""
+    """The end-to-end reward of a router's vector over fixed slots, through real (memoised) worker calls.
+
+    Candidates that are scored at the same time share forwards, each text under its own candidate's scales.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,7 @@ class Objective:
         self._grades: dict[tuple[str, str], float] = {}
         self._states = Rows(router.backbone.width, lambda ids: router.backbone.features(self._texts_of(ids)))
         self._reading = threading.Lock()
+        self._forwards = MicroBatcher(router)
 
     async def scores(
         self, vector: NDArray[np.floating], *, temperature: float, part: slice = ALL
@@ -135,7 +140,7 @@ class Objective:
         """Numbers of texts -> their logits under `vector`. States that no candidate changes are kept for all."""
         candidate = self.router.candidate(vector)
         if self.router.layout.offsets:
-            return lambda ids: self.router.logits_of(self._texts_of(ids), [candidate] * len(ids))
+            return lambda ids: self._forwards.submit(self._texts_of(ids), candidate).result()
         head = candidate.head.cpu().numpy()
 
         def logits(ids: Indices) -> NDArray[np.float32]:

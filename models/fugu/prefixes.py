@@ -49,6 +49,7 @@ class Prefixes:
     """The most recently used conversations, at most `limit` bytes of them. Threads may share it."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._kept: LRUCache[tuple[str, bytes], Prefix] = LRUCache(
             limit, lambda prefix: max(_size(prefix), limit // _MOST)
         )

@@ -1,4 +1,4 @@
-"""Products with a matrix that stays: on a CPU its numbers are laid out once for oneDNN's kernels.
+"""Products with a matrix that stays: on a CPU its numbers are laid out once for oneDNN's kernels, or kept in int8.
 
 PyTorch's own `linear` lays them out anew in every call. Measured on one core (AMD EPYC, AVX-512, float32, the
 shapes of Qwen3-0.6B): 97 GFLOP/s for 72 at 64 rows, 111 for 89 at 1,024. The numbers are the same to rounding.
@@ -37,3 +37,30 @@ class Product:
         with torch.no_grad():
             packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight)
         return packed
+
+
+class Int8Product(Product):
+    """The same to about 1 %: weights in int8 with a scale a row, inputs in int8 with a scale a token.
+
+    No token's numbers hang on another's, so that a text's state is the same in every batch. Measured on one core (AMD
+    EPYC, AVX-512 VNNI, the shapes of Qwen3-0.6B, 64 and 512 tokens): 2.5 to 3.4 times as fast as float32. PyTorch's
+    `quantize_dynamic` is as fast, but its one scale for all inputs costs half as much error again, and depends on them.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._quantised is None or (torch.is_grad_enabled() and x.requires_grad):
+            return super().__call__(x)
+        weight, scales = self._quantised
+        rows = x.flatten(0, -2)
+        size = rows.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
+        whole = torch._int_mm((rows / size).round_().to(torch.int8), weight)
+        product = whole.float().mul_(size).mul_(scales).unflatten(0, x.shape[:-1])
+        return product if self.bias is None else product + self.bias
+
+    @cached_property
+    def _quantised(self) -> tuple[Tensor, Tensor] | None:
+        """The weight transposed, [n, m] int8, and the scales of its columns [m]; None where that is of no use."""
+        if self.weight.device.type != "cpu" or self.weight.numel() < _SMALLEST:
+            return None
+        scales = self.weight.abs().amax(1).clamp(min=1e-30) / 127
+        return (self.weight / scales[:, None]).round_().to(torch.int8).T, scales

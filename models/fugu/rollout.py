@@ -1,19 +1,32 @@
-"""One conversation through the loop, live: the router decides in a thread, asks are sent in this event loop.
+"""One conversation through the loop, live: decisions share forwards with others', asks are sent in this event loop.
 
 Many at once, in lockstep and remembered, are models/fugu/tree.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from models.fugu.loop import LoopOptions, Observe, Outcome, Turn, loop
 from models.workers.ask import Message, Reply
 
 if TYPE_CHECKING:
-    from models.fugu.router import Router
+    from models.fugu.decision import Decision
+
+
+class Decider(Protocol):
+    """Who decides: `models.fugu.microbatch.MicroBatcher` over a router, in forwards that are shared."""
+
+    @property
+    def workers(self) -> tuple[str, ...]: ...
+
+    @property
+    def roles(self) -> bool: ...
+
+    async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
+        """The best allowed worker, and its role."""
+        ...
 
 
 def first_transcript(conversation: Sequence[Message], worker_count: int, options: LoopOptions) -> Sequence[Message]:
@@ -25,7 +38,7 @@ def first_transcript(conversation: Sequence[Message], worker_count: int, options
 
 async def answer(
     conversation: Sequence[Message],
-    router: Router,
+    decider: Decider,
     ask: Callable[[Turn], Awaitable[Reply]],
     options: LoopOptions,
     allowed: Sequence[str] | None = None,
@@ -34,12 +47,12 @@ async def answer(
 
     What `ask` raises ends the loop and is raised here; a cancellation reaches the ask that is under way.
     """
-    steps = loop(conversation, len(router.workers), options)
+    steps = loop(conversation, len(decider.workers), options)
     try:
         event = next(steps)
         while True:
             if isinstance(event, Observe):
-                event = steps.send(await asyncio.to_thread(router.decide, event.messages, allowed))
+                event = steps.send(await decider.decide(event.messages, allowed))
             else:
                 event = steps.send((await ask(event)).text or "")
     except StopIteration as end:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ Indices = NDArray[np.intp]
 
 _UNKNOWN = np.iinfo(np.intp).min
 """In `_next`: a choice that nobody took. An end is ~index, all other numbers are states."""
+
+
+_CHOOSING = ThreadPoolExecutor(64, thread_name_prefix="choices")
+"""Candidates wait here for forwards that they share; in the event loop's own threads few could wait at once."""
 
 
 class Choices(NamedTuple):
@@ -86,6 +91,7 @@ class Tree:
         self.texts: list[str] = []
         self._next = np.zeros((0, len(self._workers), len(Role)), np.intp)
         self._children: dict[tuple[int, int, Role | None], int] = {}
+        self._exploring: dict[tuple[int, ...], asyncio.Future[None]] = {}
         self.ends: list[End] = []
         for slot in range(len(self._conversations)):
             observed = next(self._loop(slot))
@@ -99,17 +105,35 @@ class Tree:
     async def walk(self, slots: Indices, choose: Choose, send: Send) -> Indices:
         """The ends [len(slots)] to which the choices lead. `choose` runs in a thread, `send` in this event loop."""
         at = np.array(slots, np.intp)  # slot i starts in state i
-        going, turn = np.arange(len(at)), 0
+        going, turn, running = np.arange(len(at)), 0, asyncio.get_running_loop()
         while len(going):
-            workers, roles = await asyncio.to_thread(choose, at[going], slots[going], turn)
+            workers, roles = await running.run_in_executor(_CHOOSING, choose, at[going], slots[going], turn)
             choice = workers, np.zeros_like(workers) if roles is None else roles
             unknown = self._next[at[going], *choice] == _UNKNOWN
             if unknown.any():
                 new = np.stack([at[going], *choice], axis=1)[unknown]
-                await self._explore(np.unique(new, axis=0), roles is not None, send)
+                await self._find_out(np.unique(new, axis=0), roles is not None, send)
             at[going] = self._next[at[going], *choice]
             going, turn = going[at[going] >= 0], turn + 1
         return ~at
+
+    async def _find_out(self, rows: Indices, with_roles: bool, send: Send) -> None:
+        """Explore what nobody explores now, then wait for what others do; where they fail, it is this one's turn."""
+        while len(rows := rows[self._next[tuple(rows.T)] == _UNKNOWN]):
+            keys = [tuple(row) for row in rows.tolist()]
+            theirs = {self._exploring[key] for key in keys if key in self._exploring}
+            mine = [key for key in keys if key not in self._exploring]
+            if mine:
+                done = asyncio.get_running_loop().create_future()
+                self._exploring |= dict.fromkeys(mine, done)
+                try:
+                    await self._explore(np.array(mine, np.intp), with_roles, send)
+                finally:
+                    done.set_result(None)
+                    for key in mine:
+                        del self._exploring[key]
+            if theirs:
+                await asyncio.wait(theirs)
 
     async def _explore(self, rows: Indices, with_roles: bool, send: Send) -> None:
         """Learn where each (state, worker, role) leads. Choices that come to the same turn are asked once."""

@@ -50,7 +50,7 @@ PRESET = load_course("house")
 
 def course(iterations: int, seed: int) -> Course:
     """The preset `house` of data/conductors.yaml, for so many iterations."""
-    plan = PRESET.course.course(seed, adapters=False)
+    plan = PRESET.course.course(seed, lora=0)
     return replace(plan, iterations=iterations, save_every=1000)
 
 

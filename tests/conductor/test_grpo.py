@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.conductor.grpo import Course, _config, train
+from models.conductor import grpo
+from models.conductor.grpo import Course, _config, fitting_rank, newest_checkpoint, train
 from models.conductor.offers import Offers, exercises
 from models.conductor.policy import CheckpointPolicy, compact_prompt
 from models.conductor.practice import Outcome, rehearse, rewards_of
 from models.conductor.reward import DISCOUNT
 from models.conductor.sft import Example, Tuning, tune
 from models.conductor.workflow import Step, Workflow
+from models.errors import BadInput
 from models.grading.question import Question
 from models.house.conductor import TINY
 from models.house.plans import ACCEPT, written
@@ -117,6 +119,24 @@ def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happene
     assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
 
 
+def test_a_checkpoint_that_a_kill_tore_is_passed_over(model, started, tmp_path):
+    course = replace(COURSE, iterations=4, save_every=2)
+    whole, figures = train(model, started[1], given(course), execute, course, tmp_path, prompt="compact")
+    whole = weights(whole).clone()
+    good, torn = tmp_path / "checkpoint-2", tmp_path / "checkpoint-4"
+    assert newest_checkpoint(tmp_path) == torn
+    (torn / "optimizer.pt").unlink()
+    for left in ("", '{"global_step": 4, "log_hi', None):  # what the trainer writes last
+        (torn / "trainer_state.json").unlink()
+        if left is not None:
+            (torn / "trainer_state.json").write_text(left)
+        assert newest_checkpoint(tmp_path) == good
+    resumed, again = train(fresh(SIZE), started[1], given(course), execute, course, tmp_path, prompt="compact")
+    assert torch.allclose(whole, weights(resumed), atol=1e-6)
+    assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
+    assert newest_checkpoint(tmp_path) == torn and newest_checkpoint(tmp_path / "nothing is here") is None
+
+
 def test_an_outage_is_no_sample(model, started, tmp_path):
     before = weights(model).clone()
     course = replace(COURSE, iterations=2)
@@ -147,6 +167,21 @@ def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, 
     assert (config.multi_objective_aggregation, config.reward_weights) == ("normalize_then_sum", [DISCOUNT, 1.0])
 
 
+def test_first_rounds_are_carried_out_once_however_small_the_parts_of_a_batch(model, started, tmp_path):
+    course = replace(COURSE, iterations=3, questions=4, micro_batch=8)
+    rounds = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given(course))]
+    batches = []
+
+    def counting(trials):
+        batches.append([trial.exercise.second for trial in trials])
+        return execute(trials)
+
+    train(model, started[1], rounds, counting, course, tmp_path, prompt="compact")
+    # Each iteration: the first rounds of its two second ones, then its own plans.
+    assert len(batches) == 2 * course.iterations
+    assert sum(len(batch) <= 2 and not any(batch) for batch in batches) == course.iterations
+
+
 def test_adapters_end_merged_into_plain_weights(model, started, tmp_path):
     pytest.importorskip("peft")
     before = weights(model).clone()
@@ -155,6 +190,35 @@ def test_adapters_end_merged_into_plain_weights(model, started, tmp_path):
     assert type(trained) is type(fresh(SIZE))
     assert weights(trained).shape == before.shape
     assert not torch.equal(weights(trained), before)
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(("memory", "wished", "trained"), [(200, 64, 0), (80, 64, 64), (200, 0, 0)])
+def test_adapters_are_trained_where_the_memory_asks_for_them(monkeypatch, memory, wished, trained):
+    monkeypatch.setattr(grpo, "_memory", lambda: ("this card", memory * GIB))
+    assert fitting_rank(sized(7_615_616_512), wished) == trained
+
+
+@pytest.mark.parametrize(("memory", "wished", "named"), [(80, 0, "113 GiB.* this card has 80 GiB"), (20, 64, "14 GiB")])
+def test_a_training_that_does_not_fit_is_refused_by_its_memory(monkeypatch, memory, wished, named):
+    monkeypatch.setattr(grpo, "_memory", lambda: ("this card", memory * GIB))
+    with pytest.raises(BadInput, match=named):
+        fitting_rank(sized(7_615_616_512), wished)
+
+
+def sized(count):
+    """A model of so many parameters in half precision that takes no memory."""
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.empty(count, dtype=torch.bfloat16, device="meta"))
+    return model
+
+
+def test_a_course_says_once_that_it_goes_without_vllm(model, started, tmp_path, caplog):
+    course = replace(COURSE, iterations=1, vllm=True)
+    train(model, started[1], given(course), execute, course, tmp_path, prompt="compact")
+    assert [record.message.count("vLLM") for record in caplog.records if "vLLM" in record.message] == [1]
 
 
 def test_the_papers_settings_reach_trl(tmp_path):

@@ -269,7 +269,7 @@ class Scripted:
         self.workers, self.roles, self.decisions = tuple(workers), roles, decisions
         self.read: list = []
 
-    def decide(self, messages, allowed=None):
+    async def decide(self, messages, allowed=None):
         name, role = self.decisions[min(len(self.read), len(self.decisions) - 1)]
         if messages[-1]["content"] != "ready":  # the first forward, before anybody asks
             self.read.append((list(messages), allowed))

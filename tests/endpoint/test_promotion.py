@@ -73,7 +73,10 @@ def tiny_router(tmp_path):
 def test_a_stored_router_is_loaded_and_serves_both_models(house, upstream, ledger, tiny_router):
     checkpoint = registry.save_checkpoint(ledger, name="tiny", vector=tiny_router.vector, meta=tiny_router.meta)
     target = {"kind": "router", "checkpoint": checkpoint}
-    with house(fugu=target, load=lambda id: load_router(registry.load_checkpoint(ledger, id))) as here:
+    from models.fugu.microbatch import MicroBatcher
+
+    load = lambda id: MicroBatcher(load_router(registry.load_checkpoint(ledger, id)))  # noqa: E731
+    with house(fugu=target, load=load) as here:
         for model in ("fugu", "trinity"):
             create = here.client.chat.completions.create
             answer = create(model=model, messages=HELLO, extra_headers={"X-Fugu-Trace": "1"})

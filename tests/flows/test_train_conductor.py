@@ -8,18 +8,25 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from prefect import flow
 from sqlalchemy import select
 
 from flows import train_conductor as train_conductor_module
 from flows.train_conductor import train_conductor
-from models.conductor.policy import CheckpointPolicy
-from models.conductor.practice import Outcome
+from models.conductor.policy import CheckpointPolicy, PlanRequest
+from models.conductor.practice import Exercise, Outcome, Trial
+from models.conductor.trials import Stage
+from models.conductor.workflow import Step, Workflow
 from models.errors import NotReady, UpstreamUnavailable
+from models.grading.question import Question
 from models.house.conductor import TINY
 from models.house.qwen import fresh
 from models.ledger.tables import calls
 from models.workers.client import Client
+from tasks import ask as ask_worker_module
 from tasks import learn
+from tasks.ask import ask_worker
+from tasks.session import open_session
 from tasks.settings import PROJECT, open_ledger
 
 SMALL = {
@@ -27,6 +34,7 @@ SMALL = {
     "prompt": "compact",
     "questions": {"train": 16, "validation": 8, "test": 12, "unseen": 0, "seed": 9000, "two_hop_share": 1.0},
     "offers": {"whole": 1.0},
+    "step_tasks": False,
     "course": {"iterations": 4, "questions": 2, "group": 4, "learning_rate": 1e-4, "max_tokens": 120, "save_every": 2},
 }
 
@@ -116,6 +124,53 @@ def test_an_outage_is_no_sample_and_ends_nothing(conductors, home, monkeypatch):
     monkeypatch.setattr(learn, "carry_out_batch", learn.carry_out_batch.with_options(retries=0))
     assert Path(asyncio.run(train_conductor())).is_dir()
     assert lost
+
+
+SUM = Question(
+    id="sum", task="sums", messages=({"role": "user", "content": "What is 17 + 25?"},), grader="number", reference=42
+)
+
+
+def two_steps(names):
+    calc = names.index("calc")
+    steps = (
+        Step(model=calc, subtask="What is 17 + 25?", access=()),
+        Step(model=calc, subtask="Say the number.", access=(0,)),
+    )
+    request = PlanRequest(messages=SUM.messages, cards=())
+    return Trial(Exercise(SUM.id, request, tuple(names)), Workflow(steps=steps))
+
+
+@flow
+async def practise(count):
+    async with open_session("house", 0.0) as session:
+        pool = session.pool
+        revisions = {worker.name: worker.revision for worker in pool.workers}
+        stage = Stage({SUM.id: SUM}, revisions, "measure:1", session.dispatcher.ask)
+        return await learn.carried_out([two_steps(pool.names)] * count, stage, step_tasks=True)
+
+
+async def test_a_step_is_a_task_tried_again_and_cached_and_equal_ones_are_one(home, prefect_server, paid, monkeypatch):
+    ran, failures, send = [], iter([UpstreamUnavailable("away")]), Client.complete
+
+    async def sometimes(self, wanted):
+        for failure in failures:
+            raise failure
+        return await send(self, wanted)
+
+    async def noted(identity, label, payload):
+        ran.append(label)
+        return await ask_worker.fn(identity, label, payload)
+
+    monkeypatch.setattr(Client, "complete", sometimes)
+    monkeypatch.setattr(ask_worker_module, "ask_worker", ask_worker.with_options(retry_delay_seconds=0))
+    monkeypatch.setattr(ask_worker_module.ask_worker, "fn", noted)
+    first = await practise(3)
+    assert len(first) == 3 and first[0] is not None and first == first[:1] * 3
+    assert ran == ["step 1: calc", "step 1: calc", "step 2: calc"]  # the first one was tried again
+    assert len(settled()) == 2
+    assert await practise(1) == first[:1]
+    assert len(ran) == 3  # both tasks were taken from the cache
 
 
 def test_batches_are_carried_out_in_the_flows_loop_from_another_thread():

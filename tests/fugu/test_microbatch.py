@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.errors import BadInput, NoWorkerAllowed
+from models.fugu import microbatch
 from models.fugu.microbatch import MicroBatcher
 from models.fugu.router import Router
 
@@ -91,12 +92,24 @@ async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
     assert forwards == [EASY[1:2]]
 
 
+async def test_a_pass_is_bounded_by_its_distinct_texts(batcher, forwards, monkeypatch):
+    monkeypatch.setattr(microbatch, "GATHERED", sum(map(len, EASY[:4])))
+    await asyncio.gather(*(batcher.logits([text]) for text in EASY), *(batcher.logits(EASY[8:]) for _ in range(5)))
+    assert [len(texts) for texts in forwards] == [4, 4, 6]
+    forwards.clear()
+    await asyncio.gather(batcher.logits(EASY), batcher.logits(EASY[:1]))
+    assert sorted(len(texts) for texts in forwards) == [1, 9]  # a request is computed whole, however large
+
+
 async def test_the_wait_is_bounded_and_what_is_waiting_is_answered_at_the_end(router):
     batcher = MicroBatcher(router, wait_s=0.2)
-    await batcher.logits(EASY[:1])
+    await asyncio.gather(batcher.logits(EASY[:1]), batcher.logits(EASY[1:2]))
     started = time.perf_counter()
     await batcher.logits(EASY[:1])
     assert 0.2 <= time.perf_counter() - started < 5
+    started = time.perf_counter()
+    await batcher.logits(EASY[:1])  # the last one was alone, so this one waits for nobody
+    assert time.perf_counter() - started < 0.2
     last = batcher.submit(EASY[:2])
     batcher.close()
     assert last.result(timeout=0).shape == (2, ROWS)

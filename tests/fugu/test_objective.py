@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import numpy as np
@@ -86,6 +87,25 @@ async def test_candidates_that_choose_alike_cost_one_rollout(router, pool, send)
     await part.scores(-router.vector, temperature=1.0)
     assert part.spent.asks > sent
     assert len({ask.identity for ask in asks}) == len(asks) == part.spent.asks
+
+
+async def test_candidates_of_a_generation_share_forwards(backbones, random_vector, pool, send, monkeypatch):
+    backbone = backbones("tied")
+    rows = len(pool.workers) + len(Role)
+    vectors = [random_vector(backbone, "late", rows, seed) for seed in range(8)]
+    router = Router.from_vector(backbone, vectors[0], pool.names, layout="late")
+    passes, run = [], router.logits_of
+
+    def counted(texts, candidates):
+        passes.append(len(set(map(id, candidates))))
+        return run(texts, candidates)
+
+    monkeypatch.setattr(router, "logits_of", counted)
+    part = objective(router, pool, send, SLOTS[:8])
+    together = await asyncio.gather(*(part.scores(vector, temperature=1.0) for vector in vectors))
+    assert max(passes) > 1  # how many come in time is the machine's affair
+    for vector, scores in zip(vectors, together, strict=True):
+        assert await objective(router, pool, send, SLOTS[:8]).scores(vector, temperature=1.0) == scores
 
 
 async def test_a_part_of_the_slots_scores_as_in_the_whole(router, pool, send):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.fugu.products import Product
+from models.fugu.products import Int8Product, Product
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 5, 1), (0, 4)])
@@ -31,3 +31,17 @@ def test_a_product_is_differentiable_in_what_it_is_given():
 
 def test_half_precision_stays_half_precision():
     assert Product(torch.randn(512, 256).bfloat16())(torch.randn(2, 256).bfloat16()).dtype == torch.bfloat16
+
+
+def test_int8_is_close_and_a_row_does_not_hang_on_the_others():
+    torch.manual_seed(0)
+    weight, bias = torch.randn(512, 300) * torch.rand(512, 1), torch.randn(512)
+    x = torch.randn(3, 17, 300) * torch.rand(3, 17, 1) * 10
+    x[1, 4] = 0
+    product = Int8Product(weight, bias)
+    found, exact = product(x), torch.nn.functional.linear(x, weight, bias)
+    assert found.shape == exact.shape
+    assert (found - exact).norm() < 0.02 * exact.norm()
+    assert torch.equal(product(x[1:2]), found[1:2]) and torch.equal(product(x[1, 4:5]), found[1, 4:5])
+    x.requires_grad_()
+    torch.testing.assert_close(product(x), exact, atol=1e-4, rtol=1e-4)  # what is learned through stays exact

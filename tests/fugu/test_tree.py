@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,40 @@ async def test_a_part_of_the_slots_walks_alone(tree):
     whole = await tree.walk(np.arange(6), chooser(3), workers.send)
     part = await Tree(CONVERSATIONS, WORKERS, OPTIONS).walk(np.array([4, 1]), chooser(3), workers.send)
     assert len(part) == 2 and len(whole) == 6
+
+
+async def test_candidates_that_walk_at_the_same_time_explore_every_choice_once(tree):
+    workers, slots = Workers(), np.arange(len(CONVERSATIONS))
+
+    async def slowly(asked):
+        await asyncio.sleep(0.01)
+        return await workers.send(asked)
+
+    walks = await asyncio.gather(*(tree.walk(slots, chooser(seed), slowly) for seed in (3, 3, 3)))
+    once = Workers()
+    await Tree(CONVERSATIONS, WORKERS, OPTIONS).walk(slots, chooser(3), once.send)
+    assert workers.asked == once.asked
+    for seed, ends in zip((3, 3, 3), walks, strict=True):
+        assert [tree.ends[end].text for end in ends] == [alone(seed, slot).text for slot in slots]
+
+
+async def test_a_candidate_goes_on_where_the_one_it_waited_for_failed(tree):
+    workers, slots, calls = Workers(), np.arange(len(CONVERSATIONS)), 0
+
+    async def failing_once(asked):
+        nonlocal calls
+        calls += 1
+        first = calls == 1
+        await asyncio.sleep(0.01)
+        if first:
+            raise ConnectionError
+        return await workers.send(asked)
+
+    walks = (tree.walk(slots, chooser(4), failing_once) for _ in range(3))
+    first, *others = await asyncio.gather(*walks, return_exceptions=True)
+    assert isinstance(first, ConnectionError)
+    for ends in others:
+        assert [tree.ends[end].text for end in ends] == [alone(4, slot).text for slot in slots]
 
 
 async def test_without_roles_a_rollout_is_one_ask():
