@@ -27,7 +27,7 @@ from tasks.page import tag_run, workflow_page
 from tasks.plan import open_parts
 from tasks.report import table
 from tasks.session import all_ended, open_session
-from tasks.step import SHOWN, label_of, plan_round, run_step
+from tasks.step import SHOWN, joining, label_of, plan_round
 
 AT_ONCE = 16
 """Questions of a batch that are conducted, and shown, at a time."""
@@ -169,7 +169,7 @@ async def _step(
     before = [planned, *(state for state in states if state is not None)]
     meaning = await execution.meaning(index)
     label = label_of(execution, index)
-    state: State[Any] = await run_step(  # type: ignore[misc]
+    state: State[Any] = await joining(execution)(
         meaning, label, execution.number, index, wait_for=before, return_state=True
     )
     return state

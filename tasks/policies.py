@@ -56,5 +56,8 @@ RETRIED: dict[str, Any] = {
 }
 """The options of every task that asks workers: tried again on transient failures alone."""
 
+STEP_DELAYS = [2.0, 4.0, 8.0]
+"""Seconds between the tries of a step's task; the last one again and again. The step itself does not wait for them."""
+
 PAID = RETRIED | {"persist_result": True, "result_serializer": "json"}
 """Those whose result is kept under a key of its meaning."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from models.conductor.conducting import Conducting
 from models.conductor.execution import Execution
-from tasks.policies import PAID, key_of
+from tasks.policies import PAID, STEP_DELAYS, key_of
 
 SHOWN: ContextVar[Conducting] = ContextVar("shown")
 """The conducting that the enclosing flow run shows."""
@@ -25,7 +25,7 @@ async def plan_round(round: int) -> str | None:
     return None if execution is None else execution.id
 
 
-@task(task_run_name="{label}", cache_key_fn=key_of("meaning"), **PAID)
+@task(task_run_name="{label}", cache_key_fn=key_of("meaning"), **PAID | {"retry_delay_seconds": STEP_DELAYS})
 async def run_step(meaning: str, label: str, round: int, index: int) -> str | State[Any]:
     """One try of the step, joined; what it came to, and the id of its last call: texts live in the ledger only."""
     execution = SHOWN.get().rounds[round]
@@ -33,6 +33,11 @@ async def run_step(meaning: str, label: str, round: int, index: int) -> str | St
     if record.state == "passed over":
         return Cancelled(message="not asked: a limit was reached, or the request was cancelled", name="PassedOver")
     return f"{record.state} {record.call_ids[-1] if record.call_ids else ''}".strip()
+
+
+def joining(execution: Execution) -> Task[..., Any]:
+    """`run_step`, with as many retries as the step can have transient failures before it ends."""
+    return run_step.with_options(retries=execution.most_failures)
 
 
 def label_of(execution: Execution, index: int) -> str:

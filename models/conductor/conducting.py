@@ -13,7 +13,8 @@ from models.conductor.planning import Plan, Planner
 from models.conductor.request import Conducted, ConductRequest
 from models.conductor.shared import Shared
 from models.errors import LimitReached
-from models.ledger.workflows import amend_workflow, hand_out, put_workflow
+from models.ledger.requests import note_end
+from models.ledger.workflows import hand_out, put_workflow
 from models.workers.ask import Message
 
 
@@ -120,17 +121,24 @@ class Conducting:
             self._shared.meter.stop("max_seconds")
         except LimitReached:
             pass  # the plan itself did not fit: what an earlier round answered stands
+        if outermost:
+            await self._note_end()
         conducted = concluded(self.plans, self.rounds, self._shared)
         if outermost:
-            await self._close(conducted)
+            await self._hand_out(conducted)
         return conducted
 
-    async def _close(self, conducted: Conducted) -> None:
-        """What a replay and a continuation have to know is on disk before the answer leaves."""
-        ended = self._shared.meter.ended
-        if ended is not None and self.plans:
-            value = {"limit": ended, "finished": [list(step) for step in self._shared.finished]}
-            await self._shared.write(amend_workflow(f"{self._path}/0", "ended", self.request.id, value))
+    async def _note_end(self) -> None:
+        """Which limit ended it, and where, is on disk before anybody hears of it: a replay ends there, too."""
+        limit, value = self._shared.meter.ended, None
+        if limit is not None:
+            value = {"limit": limit, "finished": [list(step) for step in self._shared.finished]}
+        # An earlier try of the request may have been ended by another limit, or by none.
+        if value != self._shared.ended:
+            await self._shared.write(note_end(self.request.id, value))
+
+    async def _hand_out(self, conducted: Conducted) -> None:
+        """What a continuation has to know is on disk before the answer leaves."""
         if conducted.tool_calls:
             ids = [call["id"] for call in conducted.tool_calls]
             await self._shared.write(hand_out(ids, self.request.id))

@@ -56,6 +56,11 @@ class Execution:
         """The steps as they stand now."""
         return [slot.run.record for slot in self._slots]
 
+    @property
+    def most_failures(self) -> int:
+        """How many transient failures whoever joins a step can be told of: of each worker all but its last try's."""
+        return (self._shared.parts.retry.tries - 1) * len(self._shared.request.allowed)
+
     def nested(self, index: int) -> Conducted | None:
         """What came of a step that the conductor itself took."""
         return self._slots[index].run.nested

@@ -10,6 +10,7 @@ from models.conductor.limits import Meter
 from models.conductor.request import ConductParts, ConductRequest
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
 from models.ledger.journal import Change, Journal
+from models.ledger.requests import ended_by
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
 
@@ -27,7 +28,12 @@ class Shared:
         self._known: dict[str, Reply] = {}
         self.meter = Meter(request.limits)
         self.finished: list[tuple[str, int]] = []
-        self._cut: dict[str, Any] | None = None
+        self.ended: dict[str, Any] | None = None
+
+    @property
+    def _cut(self) -> dict[str, Any] | None:
+        """Where a limit ended what is replayed."""
+        return self.ended if self.replaying else None
 
     @property
     def replaying(self) -> bool:
@@ -38,14 +44,17 @@ class Shared:
         self._past = found = await asyncio.to_thread(past, self.parts.ledger, self.request.root)
         self._known = {id: Reply.model_validate({**call.reply, "call_id": id}) for id, call in found.calls.items()}
         self.meter = Meter(self.request.limits, found.usd, found.tries)
-        first = found.workflows.get(f"{self.request.root}/0", {})
-        self._cut = first.get("ended", {}).get(self.request.id) if self.replaying else None
+        self.ended = await asyncio.to_thread(ended_by, self.parts.ledger, self.request.id)
         if self._cut is not None:
             self.meter.stop(self._cut["limit"])
 
     def plan(self, workflow: str) -> dict[str, Any] | None:
-        """A recorded plan. Raises NotFound in a replay, which cannot write one."""
+        """A recorded plan. In a replay, which cannot write one, raises LimitReached where a limit was met before it was
+        there, else NotFound.
+        """
         found = self._past.workflows.get(workflow)
+        if found is None and self._cut is not None:
+            raise LimitReached(f"the request's limit {self._cut['limit']} was reached", self._cut["limit"])
         if found is None and self.replaying:
             raise NotFound(f"the ledger has no plan of workflow {workflow}")
         return found

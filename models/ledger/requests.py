@@ -2,7 +2,7 @@
 
 The row of a conducted request (`fugu-ultra`) is `{"id", "model", "status": "running" | "answered" | "awaiting-tools" |
 "failed", "created" (Unix seconds), "request": the ConductRequest, "key", "digest", "body": the final JSON or null,
-"trace", ...}`. `begin` and `finish` are changes for a `Journal`.
+"trace", ...}`. `begin`, `finish` and `note_end` are changes for a `Journal`.
 """
 
 from __future__ import annotations
@@ -59,6 +59,25 @@ def finish(id: str, changes: Row) -> Change[Row]:
         return row
 
     return change
+
+
+def note_end(id: str, ended: Row | None) -> Change[None]:
+    """Which limit ended a conducted request, and the steps that were finished then; nothing where it has no row."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        statement = select(requests.c.body).where(requests.c.id == id).with_for_update()
+        row = connection.execute(statement).scalar_one_or_none()
+        if row is not None:
+            connection.execute(update(requests).where(requests.c.id == id).values(body={**row, "ended": ended}))
+
+    return change
+
+
+def ended_by(ledger: Ledger, id: str) -> Row | None:
+    """What `note_end` kept."""
+    with ledger.reading() as connection:
+        row = connection.execute(select(requests.c.body).where(requests.c.id == id)).scalar_one_or_none()
+    return None if row is None else row.get("ended")
 
 
 def get_request(ledger: Ledger, id: str) -> Row:

@@ -137,17 +137,6 @@ def put_workflow(
     return change
 
 
-def amend_workflow(id: str, key: str, name: str, value: Any) -> Change[None]:
-    """Set `body[key][name]` of a plan: what is known only after it was made."""
-
-    def change(connection: Connection, now: datetime) -> None:
-        body = connection.execute(select(workflows.c.body).where(workflows.c.id == id).with_for_update()).scalar_one()
-        body = {**body, key: {**body.get(key, {}), name: value}}
-        connection.execute(update(workflows).where(workflows.c.id == id).values(body=body))
-
-    return change
-
-
 def put_step(ledger: Ledger, workflow: str, index: int, row: StepRow) -> Change[None]:
     """Keep what a step has come to; the newest row of a step stands."""
     body = {"tried": list(row.tried), "turns": list(row.turns), "error": row.error}

@@ -3,8 +3,8 @@
 A tree of five steps for each cell (who is killed; before, during or after which step). The provider counts each call,
 on disk before its reply leaves, and holds the cell's call where the kill is to meet it; the five cells of one victim
 and moment are in flight together when it dies. Then the same request comes again (from a dead Prefect server the
-endpoint needs none: there the first one has to be answered). The rival, the same steps without a ledger, would pay for
-all that was paid before the kill.
+endpoint needs none: there the first one has to be answered). The rival, `restarted.py`, carries the same steps out
+without a ledger; it is killed at the same moments and steps, and started again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from typing import Any
 
 import httpx
 import psutil
+import restarted
 import upstream
 import yaml
 from reporting import report
+from restarted import ACCESS
 from sqlalchemy import select
 
 from deployments import server
@@ -42,7 +44,6 @@ from tasks.settings import open_ledger, settings
 
 VICTIMS = ("endpoint", "worker", "server")
 MOMENTS = ("before", "during", "after")
-ACCESS = [[], [], [], [0, 1, 2], [3]]
 STEPS = len(ACCESS)
 READY_S = 180.0
 
@@ -179,8 +180,8 @@ async def batched(house: Processes, questions: list[str]) -> dict[str, str]:
     return {row["request"]["messages"][0]["content"]: row["body"]["text"] for row in rows}
 
 
-async def meet(house: Processes, till: Till, ledger: Ledger, victim: str, moment: str) -> tuple[int, int, int]:
-    """Five cells: how many were answered in the end, calls that were paid again, calls that a restart would pay."""
+async def meet(house: Processes, till: Till, ledger: Ledger, victim: str, moment: str) -> tuple[int, int]:
+    """Five cells: how many were answered in the end, and calls that were paid again."""
     questions = [f"{victim} {moment} {step}" for step in range(STEPS)]
     killed = till.killed[f"{victim} {moment}"] = asyncio.Event()
     ask = batched if victim == "worker" else asked
@@ -191,7 +192,6 @@ async def meet(house: Processes, till: Till, ledger: Ledger, victim: str, moment
         await until(lambda: set(questions) <= till.reached)
     await asyncio.to_thread(house.kill, victim)
     known, before = await asyncio.to_thread(settled, ledger), len(till.paid)
-    lost = sum(question in questions for question, _ in till.paid)
     killed.set()
     if victim == "server":
         answers = await first
@@ -208,7 +208,30 @@ async def meet(house: Processes, till: Till, ledger: Ledger, victim: str, moment
     print(
         f"{victim:<9}{moment:<7} answered {cells}, settled before the kill {len(known)}, paid again {again}", flush=True
     )
-    return cells, again, lost
+    return cells, again
+
+
+async def rival(till: Till, url: str, moment: str) -> int:
+    """The rival's five cells of a moment: calls that it pays again, of those whose replies it had."""
+    questions = [f"rival {moment} {step}" for step in range(STEPS)]
+    reached = {(question, int(question.split()[2])) for question in questions}
+    killed = till.killed[f"rival {moment}"] = asyncio.Event()
+    command = [sys.executable, restarted.__file__, url, *questions]
+    first = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    await until(lambda: reached <= set(till.paid) if moment == "after" else set(questions) <= till.reached)
+    await asyncio.sleep(0.5)  # replies that have left arrive
+    first.kill()
+    await first.wait()
+    known = {paid for paid in till.paid if paid[0] in questions} - (reached if moment == "during" else set())
+    killed.set()
+    await asyncio.sleep(0.5)
+    before = len(till.paid)
+    again = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    answers, _ = await again.communicate()
+    assert answers.decode().split("\n")[:STEPS] == [f"reply {STEPS - 1}"] * STEPS
+    repaid = sum(paid in known for paid in till.paid[before:])
+    print(f"rival    {moment:<7} answered {STEPS}, paid before the kill {len(known)}, paid again {repaid}", flush=True)
+    return repaid
 
 
 async def main() -> None:
@@ -218,7 +241,9 @@ async def main() -> None:
         home = Path(folder).resolve()
         till = Till(home / "paid.txt")
         provider = await asyncio.start_server(upstream.serving(till.answer), "127.0.0.1", 0)
-        furnish(home, provider.sockets[0].getsockname()[1])
+        port = provider.sockets[0].getsockname()[1]
+        lost = sum([await rival(till, f"http://127.0.0.1:{port}", moment) for moment in MOMENTS])
+        furnish(home, port)
         ledger, house = open_ledger(), Processes(home)
         try:
             await house.ready("server")
@@ -231,8 +256,8 @@ async def main() -> None:
             house.close()
             ledger.close()
         provider.close()
-    cells, repaid, lost = (sum(column) for column in zip(*found, strict=True))
-    figures = {"repaid": repaid, "cells": cells, "restart_would_repay": lost}
+    cells, repaid = (sum(column) for column in zip(*found, strict=True))
+    figures = {"repaid": repaid, "cells": cells, "rival_repaid": lost, "rival_cells": len(MOMENTS) * STEPS}
     report("crash", figures, {"repaid": ["==", 0], "cells": ["==", len(VICTIMS) * len(MOMENTS) * STEPS]})
 
 

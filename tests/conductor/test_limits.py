@@ -10,10 +10,11 @@ import pytest
 from models.conductor.executor import Executor, replay
 from models.conductor.limits import Meter
 from models.conductor.planning import asker
-from models.conductor.policy import PromptedPolicy
+from models.conductor.policy import FixedPolicy, PromptedPolicy
 from models.conductor.request import Limits
 from models.errors import LimitReached, UpstreamUnavailable
 from models.ledger.budgets import open_budget
+from models.ledger.requests import record_request
 from models.workers.dispatch import Dispatcher
 
 ONE = 1.01
@@ -75,8 +76,34 @@ async def test_when_the_time_is_over_what_is_finished_answers_and_what_runs_is_c
 
 async def test_when_the_time_is_over_before_anything_is_finished_the_limit_is_the_error(house, workers):
     workers.gates = {0: asyncio.Event()}
-    with pytest.raises(LimitReached, match="max_seconds"):
-        await house.conduct(house.plan((0, "x", [])), house.ask(**limits(max_seconds=0.2)))
+    plan, request = house.plan((0, "x", [])), house.ask(**limits(max_seconds=0.2))
+    with pytest.raises(LimitReached, match="max_seconds") as first:
+        await house.conduct(plan, request)
+    parts = house.parts("")
+    with pytest.raises(LimitReached) as second:
+        await replay(parts, request)
+    assert (str(second.value), second.value.limit) == (str(first.value), "max_seconds")
+    workers.gates.clear()
+    executor = house.open(plan)  # the same request again, in time
+    answer = await executor.open(request).answer()
+    await executor.flush()
+    assert answer.finish_reason == "stop" and await replay(parts, request) == answer
+    await parts.dispatcher.close()
+
+
+async def test_a_request_whose_time_was_over_before_it_had_a_plan_ends_the_same_way_in_a_replay(house, workers):
+    class Slow(FixedPolicy):
+        async def write(self, request):
+            await asyncio.sleep(60)
+
+    request = house.ask(**limits(max_seconds=0.1))
+    with pytest.raises(LimitReached, match="max_seconds") as first:
+        await house.conduct(Slow(""), request)
+    parts = house.parts("")
+    with pytest.raises(LimitReached) as second:
+        await replay(parts, request)
+    assert str(second.value) == str(first.value)
+    await parts.dispatcher.close()
 
 
 async def test_joined_steps_end_as_passed_over_when_the_time_is_over(house, workers):
@@ -124,6 +151,7 @@ async def test_a_spent_budget_of_many_requests_is_a_limit_of_money_like_their_ow
     open_budget(house.ledger, "all", most)
     plan = house.plan((0, "x", []), (1, "y", [0]), (2, "z", [1]))
     request = house.ask()
+    record_request(house.ledger, {"id": request.id, "request": request.model_dump(mode="json")})
     parts = house.parts(plan)
     dispatcher = Dispatcher(house.ledger, house.pool, workers, budget="all", retry=parts.retry)
     executor = Executor(replace(parts, dispatcher=dispatcher))

@@ -193,10 +193,10 @@ class Caller:
 
 
 @asynccontextmanager
-async def executing(sender: Caller):
-    """An executor over one worker, which that sender stands for."""
+async def executing(sender: Caller, names: tuple[str, ...] = ("w",)):
+    """An executor over these workers, which that sender stands for."""
     ledger = open_ledger()
-    pool = Pool(name="p", workers=(Worker(name="w", model="openai/w", price=Price()),))
+    pool = Pool(name="p", workers=tuple(Worker(name=name, model="openai/w", price=Price()) for name in names))
     retry = RetryPolicy(tries=4, base_s=0.01, cap_s=0.01)
     dispatcher = Dispatcher(ledger, pool, sender, retry=retry)
     plan = 'model_id = [0, 0]\nsubtasks = ["look around", "tell"]\naccess_list = [[], [0]]'
@@ -251,6 +251,20 @@ async def test_a_transient_failure_is_a_retry_in_the_run_and_one_more_try_in_the
     async with executing(sender) as executor:
         answer = await shown_beside(executor, request("away", question, allowed=("w",)))
     assert (answer.text, sender.sent) == ("seen", 4)
+    [(run, tasks)] = await runs_of(question, 3)
+    assert run.state.is_completed()
+    assert {task.state.name for task in tasks} == {"Completed"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_a_step_that_several_workers_fail_for_a_while_is_completed_in_the_run_too(home, monkeypatch):
+    """More transient failures than one worker has tries: the step's task joins until the step itself has ended."""
+    monkeypatch.setattr(run_step, "retry_delay_seconds", [0.01])
+    question = "Are they all away?"
+    sender = Caller(*[UpstreamUnavailable("away")] * 10)
+    async with executing(sender, ("v", "w", "x")) as executor:
+        answer = await shown_beside(executor, request("all-away", question, allowed=("v", "w", "x")))
+    assert (answer.text, sender.sent) == ("seen", 12)
     [(run, tasks)] = await runs_of(question, 3)
     assert run.state.is_completed()
     assert {task.state.name for task in tasks} == {"Completed"}

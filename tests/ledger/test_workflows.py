@@ -16,7 +16,6 @@ from models.ledger.tables import tool_calls
 from models.ledger.workflows import (
     StepRow,
     ToolCall,
-    amend_workflow,
     conversation_of,
     hand_out,
     past,
@@ -56,9 +55,9 @@ def test_the_past_holds_plans_steps_tools_replies_and_what_they_cost(ledger):
     claim(ledger, [CallSpec("open", "r/0", "w", "1", {}, 0.5)], "me")
     row = StepRow("done", "w", ("v",), ({"call": call, "worker": "w", "tools": []},))
     apply(ledger, put_workflow(ledger, "r/0", "r", "c", BODY), put_step(ledger, "r/0", 1, row))
-    apply(ledger, put_tool_calls(ledger, [tool("a")], 60), amend_workflow("r/0", "ended", "r", {"limit": "max_usd"}))
+    apply(ledger, put_tool_calls(ledger, [tool("a")], 60))
     found = past(ledger, "r")
-    assert found.workflows["r/0"] == BODY | {"ended": {"r": {"limit": "max_usd"}}}
+    assert found.workflows["r/0"] == BODY
     assert found.steps == {("r/0", 1): row}
     assert found.tools == {"a": tool("a")}
     assert found.calls[call].reply == {"text": "three"}
