@@ -106,10 +106,11 @@ def load_task(folder: Path) -> RepositoryTask:
 
 def brief(instruction: str, files: dict[str, str], check: str) -> str:
     """What a model is told that is to carry out the task in one reply, without tools."""
-    parts = [instruction.strip(), *([f"This has to pass: {check}"] if check else []), "The files:"]
+    parts = ["The files of a repository:"]
     parts += [f"### {name}\n```\n{text.rstrip()}\n```" for name, text in files.items()]
     parts.append("Reply with the whole new content of each file that you change: a line `### path`, then a fenced block.")
-    return "\n\n".join(parts)
+    parts += [f"This has to pass: {check}"] if check else []
+    return "\n\n".join([*parts, instruction.strip()])  # last what is wanted: a router reads the end best
 
 
 def _yaml(path: Path) -> Any:
