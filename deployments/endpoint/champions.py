@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from models.errors import BadInput, NotFound
 from models.ledger.registry import Champion
 from models.workers.pool import Pool
 
 if TYPE_CHECKING:
+    from models.fugu.agentic import Deciding
     from models.fugu.router import Router
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,16 @@ class Seat:
     """The promoted answerer of one model name: a router, or the worker that answers everything."""
 
     champion: Champion
-    router: Router | None = None
+    router: Deciding | None = None
     worker: str | None = None
+
+
+class Seats(Protocol):
+    """Who answers under which name."""
+
+    names: tuple[str, ...]
+
+    def seat(self, name: str) -> Seat | None: ...
 
 
 class Champions:

@@ -13,7 +13,7 @@ from models.fugu.loop import LoopOptions, Observe, Outcome, Turn, loop
 from models.workers.ask import Message, Reply
 
 if TYPE_CHECKING:
-    from models.fugu.router import Router
+    from models.fugu.agentic import Deciding
 
 
 def first_transcript(conversation: Sequence[Message], worker_count: int, options: LoopOptions) -> Sequence[Message]:
@@ -25,7 +25,7 @@ def first_transcript(conversation: Sequence[Message], worker_count: int, options
 
 async def answer(
     conversation: Sequence[Message],
-    router: Router,
+    router: Deciding,
     ask: Callable[[Turn], Awaitable[Reply]],
     options: LoopOptions,
     allowed: Sequence[str] | None = None,

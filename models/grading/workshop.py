@@ -114,8 +114,12 @@ class Workshop:
     _stream: Stream
     _env: dict[str, str] = field(default_factory=dict)
 
-    def work(self, files: Files, commands: Sequence[Command], env: Mapping[str, str] | None = None) -> Worked:
+    def work(
+        self, files: Files, commands: Sequence[Command], env: Mapping[str, str] | None = None, home: Files | None = None
+    ) -> Worked:
         """Lay out the files, run the commands one after the other, gather the files. Once in a workshop's life.
+
+        `env`: variables beside the workshop's own; `home`: files of the home folder, which are not gathered.
 
         Blocks: call it in a thread. Raises BadInput for a path that leads out, IsolationUnavailable where the
         workshop itself broke down.
@@ -125,8 +129,8 @@ class Workshop:
             {"argv": list(command.argv), "stdin": _text(command.stdin), "wall_s": wait, "errors": command.errors}
             for command, wait in zip(commands, waits, strict=True)
         ]
-        job = {"files": {checked(path): _text(data) for path, data in files.items()}, "runs": runs}
-        text = json.dumps(job | {"env": self._env | dict(env or {})}).encode()
+        job = {"files": _texts(files), "home": _texts(home or {}), "runs": runs, "env": self._env | dict(env or {})}
+        text = json.dumps(job).encode()
         self._stream.limit = self._room.answer_bytes * 2
         self._stream.send(struct.pack("=Q", len(text)) + text)
         stopped = self._stream.until_end(sum(waits) + _MARGIN_S)
@@ -240,6 +244,10 @@ def _ready(ours: socket.socket) -> tuple[str, socket.socket | None]:
     if word != "ready":
         raise IsolationUnavailable(f"commands cannot be run in isolation here: {rest or 'the workshop did not open'}")
     return rest, socket.socket(fileno=descriptors[0]) if descriptors else None
+
+
+def _texts(files: Files) -> dict[str, str]:
+    return {checked(path): _text(data) for path, data in files.items()}
 
 
 def _text(data: bytes) -> str:

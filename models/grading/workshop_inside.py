@@ -8,7 +8,7 @@ capabilities, Landlock; for the commands limits and seccomp as well.
 
 Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, port}. On the socket `out` first one line,
 `ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is not 0) or
-`refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {files, runs: [{argv, stdin, wall_s, errors}], env}.
+`refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {files, home, runs: [{argv, stdin, wall_s, errors}], env}.
 Last, on `out`, JSON {runs: [{ended, output, seconds}], files}. A file is base64.
 """
 
@@ -187,9 +187,9 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def lay_out(files: dict[str, str]) -> None:
+def lay_out(folder: str, files: dict[str, str]) -> None:
     for name, text in files.items():
-        path = Path(COPY, name)
+        path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(text))
 
@@ -225,7 +225,8 @@ def work(config: dict[str, Any], out: socket.socket) -> None:
     if listening:
         listening.close()
     job = json.loads(confine.read_exactly(struct.unpack("=Q", confine.read_exactly(8))[0]))
-    lay_out(job["files"])
+    lay_out(COPY, job["files"])
+    lay_out(HOME, job["home"])
     runs = [run(one, job["env"], config) for one in job["runs"]]
     out.sendall(json.dumps({"runs": runs, "files": gather()}).encode())
 

@@ -21,7 +21,7 @@ import urllib.request
 from pathlib import Path
 
 MAX_FILE, MAX_FILES, MAX_OUTPUT = 20_000, 40, 2_000  # bytes, files, characters that a prompt holds
-REQUEST_S, CHECK_S = 300, 30
+REQUEST_S, CHECK_S = 300, 5
 FILE = re.compile(r"^### `?([\w./-]+)`?[^\n]*\n+(`{3,})[^\n`]*\n(.*?)^\2[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -103,7 +103,8 @@ def main() -> int:
             print(f"turn {turn}: the endpoint cannot be reached: {error}", file=sys.stderr)
             return 1
         failure = failure_of(given.check) if given.check else ""
-        print(f"turn {turn}: {', '.join(written) or 'no file'} written; the check {'fails' if failure else 'passes'}")
+        done = f"turn {turn}: {', '.join(written) or 'no file'} written; the check {'fails' if failure else 'passes'}"
+        print(done, flush=True)
         if written and not failure:
             return 0
     return 1
