@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.fugu.objective import Objective
+from models.fugu.mixture import Rewarding
 from models.fugu.roles import Role
 from models.ledger.accounts import spend
 from tasks.report import Progress, markdown, write_report
@@ -28,7 +28,7 @@ class EvolutionPage:
 
     run: str
     session: Session
-    objectives: Sequence[Objective]
+    objectives: Sequence[Rewarding]
     generations: int
     start_reward: float
     progress: Progress
@@ -39,7 +39,7 @@ class EvolutionPage:
 
     @classmethod
     async def open(
-        cls, run: str, session: Session, objectives: Sequence[Objective], generations: int, start_reward: float
+        cls, run: str, session: Session, objectives: Sequence[Rewarding], generations: int, start_reward: float
     ) -> EvolutionPage:
         """The page of a run, with the generations that were told before still to be added."""
         before = await asyncio.to_thread(spend, session.ledger, objectives[0].scope)

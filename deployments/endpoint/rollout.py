@@ -24,6 +24,7 @@ from deployments.endpoint.chat import Chat
 from deployments.endpoint.parts import Options, Parts
 from deployments.endpoint.response import encode, model_body
 from models.fugu.agentic import Asking, Deciding, Serve
+from models.fugu.router import Router
 from models.ledger.registry import Champion
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
@@ -37,7 +38,8 @@ class OneSeat:
 
     def __init__(self, name: str, policy: Deciding) -> None:
         champion = Champion(name, {"kind": "candidate"}, "a rollout", datetime.now(UTC), 0)
-        self.names, self._seat = (name,), Seat(champion, router=policy)
+        self.names: tuple[str, ...] = (name,)
+        self._seat = Seat(champion, router=policy)
 
     def seat(self, name: str) -> Seat | None:
         return self._seat if name in self.names else None
@@ -80,5 +82,5 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
     return serve
 
 
-def _none(checkpoint: str) -> object:
+def _none(checkpoint: str) -> Router:
     raise LookupError(f"a rollout has no checkpoint {checkpoint!r}")

@@ -19,13 +19,14 @@ URL = f"http://127.0.0.1:{PORT}/v1"
 
 
 class AgentRoom(BaseModel):
-    """Limits of an agent and of all that it starts; memory is of each process."""
+    """Limits of an agent and of all that it starts; memory is of each process. `Room` says what each is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wall_s: float = Field(300.0, gt=0, le=7200)
     cpu_s: int = Field(300, gt=0, le=7200)
     memory_mb: int = Field(2048, ge=64)
+    address_mb: int = Field(0, ge=0)
     disk_mb: int = Field(256, ge=8)
     processes: int = Field(128, ge=4)
 
@@ -58,6 +59,7 @@ class Agent(BaseModel):
             cpu_s=room.cpu_s,
             wall_s=room.wall_s,
             memory_bytes=room.memory_mb * 2**20,
+            address_bytes=room.address_mb * 2**20,
             processes=room.processes,
             disk_bytes=room.disk_mb * 2**20,
         )

@@ -14,12 +14,12 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from socket import socket
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.errors import FuguError, LimitReached, NoWorkerAllowed, UpstreamRefused
 from models.fugu import transcript
@@ -110,7 +110,9 @@ class Player:
     `roles`: whether it was learned with role rows; `in_roles`: whether they count, as they do where `trinity` is asked.
     """
 
-    def __init__(self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False) -> None:
+    def __init__(
+        self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False
+    ) -> None:
         self.workers, self.roles, self.in_roles, self._choose = workers, roles, in_roles, choose
         self.made: list[tuple[Met, Choice]] = []
         self._turn = threading.Lock()
@@ -253,7 +255,7 @@ class Rollouts:
         at = self._starts.get(index)
         if not isinstance(at, Met) or not _alike(at, path[0][0]):
             at = self._starts[index] = path[0][0]
-        for (_, choice), (met, _) in zip(path, path[1:], strict=False):
+        for (_, choice), (met, _) in pairwise(path):
             following = at.led.get(choice)
             if not isinstance(following, Met) or not _alike(following, met):
                 following = at.led[choice] = met

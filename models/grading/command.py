@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+
 from pydantic import Field
 
 from models.errors import BadInput
@@ -49,7 +50,8 @@ class CommandOptions(Options):
 
     @property
     def room(self) -> Room:
-        return Room(cpu_s=self.cpu_s, wall_s=self.wall_s, memory_bytes=self.memory_mb * 2**20)
+        memory = self.memory_mb * 2**20
+        return Room(cpu_s=self.cpu_s, wall_s=self.wall_s, memory_bytes=memory, address_bytes=memory)
 
 
 def check(question: Question) -> None:

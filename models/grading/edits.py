@@ -14,7 +14,7 @@ from models.grading.verdict import MAX_REPLY_CHARS
 from models.grading.workshop import checked
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")
-_PATH = re.compile(r"[\w.\-]+(?:/[\w.\-]+)*")
+_PATH = re.compile(r"[\w./-]*[\w-]")
 
 
 def edits_of(reply: str, known: Collection[str] = ()) -> dict[str, str]:

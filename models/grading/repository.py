@@ -18,6 +18,7 @@ from models.grading.command import CommandOptions
 from models.grading.question import Question
 
 CASES = "cases.yaml"
+FORM = "Reply with the whole new content of each file that you change: a line `### path`, then a fenced block."
 
 
 class Verifying(BaseModel):
@@ -100,7 +101,7 @@ def load_task(folder: Path) -> RepositoryTask:
     except BadInput as error:
         raise BadFile(path, str(error)) from None
     return RepositoryTask(
-        folder=folder, check=file.check, instruction=file.instruction, question=question, options=options
+        folder=folder, check=file.check, instruction=file.instruction.strip(), question=question, options=options
     )
 
 
@@ -108,7 +109,7 @@ def brief(instruction: str, files: dict[str, str], check: str) -> str:
     """What a model is told that is to carry out the task in one reply, without tools."""
     parts = ["The files of a repository:"]
     parts += [f"### {name}\n```\n{text.rstrip()}\n```" for name, text in files.items()]
-    parts.append("Reply with the whole new content of each file that you change: a line `### path`, then a fenced block.")
+    parts.append(FORM)
     parts += [f"This has to pass: {check}"] if check else []
     return "\n\n".join([*parts, instruction.strip()])  # last what is wanted: a router reads the end best
 

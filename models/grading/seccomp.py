@@ -63,7 +63,7 @@ _CONDITIONAL: tuple[tuple[tuple[int, int], tuple[tuple[int, int, tuple[int, ...]
     ((302, 261), ((0, 0xFFFFFFFF, (0,)),)),  # prlimit64: its own limits
 )
 _DENIED: tuple[tuple[int | None, int | None], ...] = (
-    (101, 117), (103, 116), (135, 92), (139, None), (153, 58), (155, 41), (163, 89), (164, 170),  # ptrace … settimeofday
+    (101, 117), (103, 116), (135, 92), (139, None), (153, 58), (155, 41), (163, 89), (164, 170),  # ptrace, settime
     (165, 40), (166, 39), (167, 224), (168, 225), (169, 142), (170, 161), (171, 162),  # mount … setdomainname
     (172, None), (173, None), (175, 105), (176, 106), (179, 60), (180, 42), (212, 18),  # iopl, modules, quotactl
     (227, 112), (237, 235), (238, 237), (239, 236), (246, 104), (248, 217), (249, 218), (250, 219),  # clocks … keyctl

@@ -48,20 +48,24 @@ _MARGIN_S = 10.0  # laying out the files, gathering them
 class Room:
     """What the commands of one workshop may use. `memory_bytes`: of data, each process; `disk_bytes`: all files.
 
+    `address_bytes`: of addresses, each process, which bounds shared memory too; 0: no limit, for runtimes that reserve
+    addresses by the terabyte.
     `wall_s`, `cpu_s` (each process): of a command that says nothing itself. `output_bytes`: what is kept of its end.
     """
 
     cpu_s: int = 30
     wall_s: float = 60.0
     memory_bytes: int = 2**30
+    address_bytes: int = 0
     processes: int = 64
     disk_bytes: int = 128 * 2**20
     output_bytes: int = 64 * 2**10
     answer_bytes: int = 32 * 2**20
 
     def resources(self) -> dict[str, int]:
-        """Names and values for setrlimit. Of memory the data alone: some runtimes reserve addresses by the terabyte."""
-        return {
+        """Names and values for setrlimit."""
+        addresses = {"RLIMIT_AS": self.address_bytes} if self.address_bytes else {}
+        return addresses | {
             "RLIMIT_CPU": self.cpu_s,
             "RLIMIT_DATA": self.memory_bytes,
             "RLIMIT_NPROC": self.processes,
@@ -201,7 +205,8 @@ def readable(more: Sequence[Path] = ()) -> list[str]:
 
 def checked(path: str) -> str:
     """The path of a file in a repository. Raises BadInput for one that leads out of it."""
-    if not path or "\0" in path or path.startswith("/") or posixpath.normpath(path) != path or path.split("/")[0] == "..":
+    plain = bool(path) and "\0" not in path and path[0] != "/" and posixpath.normpath(path) == path
+    if not plain or path in (".", "..") or path.startswith("../"):
         raise BadInput(f"{path!r} is no path inside a repository", "files")
     return path
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 MAX_FILE, MAX_FILES, MAX_OUTPUT = 20_000, 40, 2_000  # bytes, files, characters that a prompt holds
 REQUEST_S, CHECK_S = 300, 5
+FORM = "Reply with the whole new content of each file that you change: a line `### path`, then a fenced block."
 FILE = re.compile(r"^### `?([\w./-]+)`?[^\n]*\n+(`{3,})[^\n`]*\n(.*?)^\2[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -46,7 +47,7 @@ def prompt(instruction: str, check: str, failure: str) -> str:
         parts.append(f"### {path}\n```\n{text.rstrip()}\n```")
     if failure:
         parts.append(f"The check says:\n{failure[-MAX_OUTPUT:]}")
-    parts.append("Reply with the whole new content of each file that you change: a line `### path`, then a fenced block.")
+    parts.append(FORM)
     parts.append(f"This has to pass: {check}" if check else "There is no check to run.")
     parts.append(instruction.strip())
     return "\n\n".join(parts)

@@ -7,7 +7,7 @@ another entry of the almanac.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from models.house import almanac
@@ -23,8 +23,8 @@ def read(text: str) -> Problem | None:
     if "### " not in text:
         return None
     for path, _, content in _FILE.findall(text):
-        problem = _code(path, content) if path.endswith(".py") else _table(path, content) if path.endswith(".csv") else None
-        if problem is not None:
+        reader = _READERS.get(path.rpartition(".")[2])
+        if reader is not None and (problem := reader(path, content)) is not None:
             return problem
     return None
 
@@ -63,7 +63,11 @@ def _table(path: str, content: str) -> Problem | None:
     size = max((known[name][0] for name in gaps if name in known), default=0)
     wrong = [country.capital for country in almanac.COUNTRIES[:4]]
     solve = partial(_filled, path, rows, known)
-    return Problem("capital", size, solve, "file", lambda: [_botched(solve(), known[gaps[-1]][1], city) for city in wrong])
+
+    def slips() -> list[str]:
+        return [_botched(solve(), known[gaps[-1]][1], city) for city in wrong]
+
+    return Problem("capital", size, solve, "file", slips)
 
 
 def _filled(path: str, rows: Sequence[Sequence[str]], known: dict[str, tuple[int, str]]) -> str:
@@ -76,3 +80,6 @@ def _filled(path: str, rows: Sequence[Sequence[str]], known: dict[str, tuple[int
 
 def _botched(filled: str, right: str, wrong: str) -> str:
     return filled.replace(f",{right}\n", f",{wrong}\n")
+
+
+_READERS: dict[str, Callable[[str, str], Problem | None]] = {"py": _code, "csv": _table}

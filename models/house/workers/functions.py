@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from models.house.workers.snippets import BINARY, COMPARE, Interpreter
@@ -114,7 +115,7 @@ class Module(Interpreter):
                 return self._either(values, isinstance(op, ast.Or))
             case ast.Compare(left=left, ops=ops, comparators=others) if len(ops) > 1:
                 sides = [self.value(side) for side in (left, *others)]
-                return all(COMPARE[type(op)](*pair) for op, pair in zip(ops, zip(sides, sides[1:], strict=False), strict=True))
+                return all(COMPARE[type(op)](*pair) for op, pair in zip(ops, pairwise(sides), strict=True))
             case ast.Dict(keys=keys, values=values):
                 return {self.value(key): self.value(value) for key, value in zip(keys, values, strict=True)}
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:

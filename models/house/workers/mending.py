@@ -97,8 +97,8 @@ def _same(value: object, want: object) -> bool:
 
 def _changes(text: str, function: ast.FunctionDef) -> Iterator[str]:
     """The text with one expression of the function changed, the likeliest slips first."""
-    spots = [(node, parent) for parent in ast.walk(function) for node in ast.iter_child_nodes(parent)]
-    spots = [(node, parent) for node, parent in spots if isinstance(node, ast.expr)]
+    pairs = ((node, parent) for parent in ast.walk(function) for node in ast.iter_child_nodes(parent))
+    spots = [(node, parent) for node, parent in pairs if isinstance(node, ast.expr)]
     for kind in (_comparisons, _operators, _constants, _order, _by_one):
         for node, parent in spots:
             for new in kind(node, function):
@@ -135,9 +135,9 @@ def _operators(node: ast.expr, function: ast.FunctionDef) -> Iterator[ast.expr]:
 
 
 def _constants(node: ast.expr, function: ast.FunctionDef) -> Iterator[ast.expr]:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, bool):
-        values = (not node.value,) if isinstance(node.value, bool) else (node.value + 1, node.value - 1)
-        yield from map(ast.Constant, values)
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        value = node.value
+        yield from map(ast.Constant, (not value,) if isinstance(value, bool) else (value + 1, value - 1))
 
 
 def _order(node: ast.expr, function: ast.FunctionDef) -> Iterator[ast.expr]:

@@ -1,8 +1,8 @@
 """The six workers: what each can work out, and how reliably.
 
 A competence is the chance of a right result for a problem of a kind: `best` up to size `reach` (digits of the
-largest number, letters of the word, items of the list, lines of the file, rank in the almanac), falling by `fade` for every step
-beyond it, down to `floor`. A kind that a worker does not list is outside of its skill: it guesses.
+largest number, letters of the word, items of the list, lines of the file, rank in the almanac), falling by `fade` for
+every step beyond it, down to `floor`. A kind that a worker does not list is outside of its skill: it guesses.
 """
 
 from __future__ import annotations
