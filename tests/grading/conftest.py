@@ -28,14 +28,3 @@ def isolated():
         return isolation()
     except IsolationUnavailable as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def workshops():
-    """The isolation level that commands get on this machine; without one they are refused."""
-    from models.grading.workshop import isolation
-
-    try:
-        return isolation()
-    except IsolationUnavailable as error:
-        pytest.skip(str(error))

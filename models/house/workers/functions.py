@@ -116,6 +116,8 @@ class Module(Interpreter):
             case ast.Compare(left=left, ops=ops, comparators=others) if len(ops) > 1:
                 sides = [self.value(side) for side in (left, *others)]
                 return all(COMPARE[type(op)](*pair) for op, pair in zip(ops, pairwise(sides), strict=True))
+            case ast.Tuple(elts=entries):
+                return tuple(self.value(entry) for entry in entries)
             case ast.Dict(keys=keys, values=values):
                 return {self.value(key): self.value(value) for key, value in zip(keys, values, strict=True)}
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
