@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -43,10 +46,64 @@ app.command()(migrate.migrate)
 app.add_typer(pool.app, name="pool")
 
 
+_UsageError = typer.BadParameter.__mro__[1]
+"""Of the click that Typer uses: its own copy, or in earlier versions the library."""
+
+
 def main() -> None:
-    """Run a command. An error of ours is one line and exit status 2; any other keeps its traceback."""
+    """Run a command. What a person can put right is one line and exit status 2; any other error keeps its traceback."""
     try:
-        app()
-    except FuguError as error:
-        print(f"fugu: {error}", file=sys.stderr)
+        status = app(prog_name="fugu", standalone_mode=False)
+    except typer.Abort:
+        print("fugu: aborted", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        line = _told(error)
+        if line is None:
+            raise
+        if line:
+            print(f"fugu: {' '.join(line.split())}", file=sys.stderr)
         sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _told(error: Exception) -> str | None:
+    """What to say of an error in a line; `None`: it is a fault of ours; empty: all was said (a command's help)."""
+    if isinstance(error, FuguError):
+        return str(error)
+    if isinstance(error, _UsageError):
+        return _usage(error)
+    if isinstance(error, OSError):
+        return _of_the_home(error)
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
+    # Of the database's own errors those that its place or its file are to blame for.
+    if isinstance(error, OperationalError) or type(error) is DatabaseError:
+        from tasks.settings import settings
+
+        here = settings()
+        where = "the ledger at FUGU_LEDGER_URL" if here.ledger_url else f"the ledger in {here.home}"
+        return f"{where} cannot be used: {error.orig}"
+    return None
+
+
+def _usage(error: Any) -> str:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return ""
+    command = "fugu" if error.ctx is None else error.ctx.command_path
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message} (see `{command} --help`)"
+
+
+def _of_the_home(error: OSError) -> str | None:
+    """Of a file in the home, or a folder that it is in."""
+    from tasks.settings import settings
+
+    home = settings().home
+    if not isinstance(error.filename, str | bytes | Path):
+        return None
+    found = Path(os.fsdecode(error.filename))
+    if not (found.is_relative_to(home) or home.is_relative_to(found)):
+        return None
+    return f"the home {home} cannot be used: {error.strerror}: {found}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from models.evaluation.groups import group_of
 from models.ledger import labels, registry
 from models.ledger.store import Ledger
+from models.workers.ask import TOKEN_BYTES
 from models.workers.pool import Pool
 from tasks.checkpoint import fits, serving
 from tasks.preset import Preset, load_preset
@@ -25,9 +26,6 @@ ROUTERS = 4
 
 POPULATION = 45
 """4 + floor(3 ln N), what population 0 means, for a vector of N = 1,000,000; the released run's N gives 33."""
-
-TOKEN_BYTES = 4
-"""Of an earlier reply in a prompt: a prompt is counted in bytes, a reply's limit in tokens."""
 
 
 @dataclass(frozen=True)

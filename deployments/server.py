@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 
+from deployments import loopback
 from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUnavailable
 from tasks.settings import Settings
 
@@ -73,11 +74,15 @@ def command(port: int) -> list[str]:
 
 
 def free_port(host: str, port: int, flag: str) -> int:
-    """The port itself, or a free one for 0. Raises PermanentError, naming port and flag, when it is taken."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    """The port itself, or a free one for 0.
+
+    Raises PermanentError, naming port and flag, when it is taken, BadInput for a host that is not loopback.
+    """
+    family, address = loopback.address(host, port, f"the host {host}")
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
             raise PermanentError(
                 f"port {port} on {host} cannot be used ({error.strerror}): choose another with {flag}, 0 for a free one"

@@ -13,7 +13,7 @@ from types import FrameType
 import httpx
 from rich.console import Console
 
-from deployments import provision, server
+from deployments import loopback, provision, server
 from deployments.home import Note, leave_note, locked
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
@@ -23,9 +23,8 @@ from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
-from models.workers.pool import Pool
 from tasks.route import HOUSE
-from tasks.settings import Settings, open_ledger, pool_path
+from tasks.settings import Settings, load_pool, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"
@@ -53,7 +52,7 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
     Returns the exit status: 0 once it was ready, 130 where it was stopped before.
     Raises PermanentError for a taken port, a home in use, an unagreed cost, a process or flow run that failed.
     """
-    start = Start(here, console)
+    start = Start(here, console, may_ask=options.yes or not load_pool().is_priced)
     with locked(here.home) as lock:
         start.check_ports()
         max_usd = _agree(options, here)
@@ -72,20 +71,23 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
 def _agree(options: Options, here: Settings) -> float | None:
     """What may be spent on what is missing; `None` where nothing is."""
     upgrade(here.database)
-    pool, ledger = Pool.load(pool_path()), open_ledger()
+    pool, ledger = load_pool(), open_ledger()
     lacking = plan(here, pool, ledger)
     ledger.close()
     if lacking.nothing_missing:
         return None
     what = f"learning with preset {here.preset!r}"
-    return agreed_limit(pool.name, what, lacking.usd, yes=options.yes, max_usd=options.max_usd)
+    limit = agreed_limit(pool.name, what, lacking.usd, yes=options.yes, max_usd=options.max_usd)
+    pool.check_keys()
+    return limit
 
 
 class Start:
     """The steps of one start, each told with the seconds since the first."""
 
-    def __init__(self, here: Settings, console: Console) -> None:
+    def __init__(self, here: Settings, console: Console, *, may_ask: bool = True) -> None:
         self.here, self.console, self.ready = here, console, False
+        self.may_ask = may_ask
         self._began, self._stopped = time.monotonic(), False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -104,7 +106,8 @@ class Start:
         time.sleep(seconds)
 
     def check_ports(self) -> None:
-        """Raises PermanentError for a port that is taken, before anything is started."""
+        """Raises PermanentError for a port that is taken, or an address of others, before anything is started."""
+        loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
         server.free_port(self.here.host, self.here.port, "--port")
         port = server.free_port("127.0.0.1", self.here.prefect_port, "--prefect-port")
         self._prefect = f"http://127.0.0.1:{port}"
@@ -123,9 +126,11 @@ class Start:
         else:
             self._learn(services, max_usd)
         endpoint = self._wait_for_endpoint(services, announcement)
-        answer = ask(endpoint, QUESTION)
+        if self.may_ask:
+            self.say(f"fugu was asked {QUESTION!r} and answered {ask(endpoint, QUESTION)!r}")
+        else:
+            self.say("the pool has prices, so that no question is asked unbidden (--yes asks one)")
         self.ready = True
-        self.say(f"fugu was asked {QUESTION!r} and answered {answer!r}")
         leave_note(self.here.home, Note(prefect=self._prefect, endpoint=endpoint))
         self._tell(endpoint)
 

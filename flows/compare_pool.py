@@ -16,6 +16,7 @@ import numpy as np
 from prefect import flow, get_run_logger
 from pydantic import Field
 
+from models.errors import RecordedWorker
 from models.evaluation.baselines import Part, baselines, best_single
 from models.evaluation.gate import gate
 from models.evaluation.groups import GROUPS, SEEN, group_of
@@ -52,15 +53,17 @@ async def compare_pool(
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger).require("train", "test")
-        checkpoints = {
-            "evolved": find_checkpoint(session.ledger, evolved, kind="evolved", pool=session.pool),
-            "warm start": find_checkpoint(session.ledger, warm, kind="warm", pool=session.pool),
-        }
+        recorded = session.pool.is_recorded
+        if promote and recorded:
+            raise RecordedWorker(f"pool {session.pool.name!r} is known from recorded scores: nothing can serve it")
+        checkpoints = {"warm start": find_checkpoint(session.ledger, warm, kind="warm", pool=session.pool)}
+        if evolved or not recorded:  # workers that cannot be asked have no loop to evolve in
+            found = find_checkpoint(session.ledger, evolved, kind="evolved", pool=session.pool)
+            checkpoints = {"evolved": found} | checkpoints
         comparison = await _compare(session, questions_of, checkpoints, plan.repeats)
-        lines = {
-            model: _judge(session, comparison, model, {k: c.id for k, c in checkpoints.items()}, promote)
-            for model in MODELS
-        }
+        ids = {name: checkpoint.id for name, checkpoint in checkpoints.items()}
+        models = MODELS[:1] if recorded else MODELS
+        lines = {model: _judge(session, comparison, model, ids, promote) for model in models}
         for line in lines.values():
             get_run_logger().info(line)
         await comparison_artifacts(comparison.tables, session.pool.names, list(lines.values()))
@@ -90,7 +93,8 @@ async def _compare(
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
     for name, router in routers.items():
         entries.append(await fugu_entry(name, router, asked, test))
-        entries.append(await _trinity(session, name, router, questions_of, asked, repeats))
+        if router.roles:
+            entries.append(await _trinity(session, name, router, questions_of, asked, repeats))
     group = np.array([group_of(question) for question in asked])
     for name in GROUPS:
         if (rows := group == name).any():

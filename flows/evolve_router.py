@@ -28,6 +28,7 @@ import numpy as np
 from prefect import flow, get_run_logger
 from pydantic import Field
 
+from models.errors import RecordedWorker
 from models.fugu.agent import Agent
 from models.fugu.backbone import share_cores
 from models.fugu.fitness import Tally, Weights, shares
@@ -76,6 +77,8 @@ async def evolve_router(
     """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better."""
     plan = load_preset(preset).evolution
     async with open_session(pool, max_usd) as session:
+        if session.pool.is_recorded:
+            raise RecordedWorker(f"pool {session.pool.name!r} is known from recorded scores: it cannot be rolled out")
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
         router = await asyncio.to_thread(load_router, origin)

@@ -5,6 +5,8 @@ One vector with L + 3 rows is learned: `trinity` serves its loop, `fugu` its wor
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prefect import flow
 from pydantic import Field
 
@@ -12,6 +14,7 @@ from flows.compare_pool import compare_pool
 from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
 from flows.warm_start import warm_start
+from models.fugu.vector import LayoutName
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, load_set
 from tasks.session import all_ended, open_session
@@ -24,6 +27,7 @@ async def first_light(
     questions: str = HOUSE,
     preset: PresetName = "first-light",
     backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
+    layout: LayoutName | Literal[""] = Field("", description="which matrices are scaled; empty: the preset's"),
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend, all its parts together"),
 ) -> dict[str, str]:
     """Returns the gate's line for each model. Started again, it repeats only what is missing."""
@@ -34,6 +38,6 @@ async def first_light(
         await all_ended(
             refresh_labels(pool, questions, preset, max_usd=max_usd), prepare_backbone(backbone, plan.backbone)
         )
-        warm = await warm_start(pool, questions, preset, backbone, max_usd=max_usd)
+        warm = await warm_start(pool, questions, preset, backbone, layout, max_usd=max_usd)
         evolved = await evolve_router(warm, pool, questions, preset, max_usd)
         return await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)

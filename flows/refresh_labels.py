@@ -20,7 +20,7 @@ from models.ledger.labels import Cell
 from models.ledger.questions import put_workers
 from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, load_set, wanted_cells
+from tasks.questions import HOUSE, can_be_asked, load_set, wanted_cells
 from tasks.report import Progress, coverage_artifact
 from tasks.session import all_ended, open_session
 
@@ -33,13 +33,15 @@ async def refresh_labels(
     pool: str = "house",
     questions: str = HOUSE,
     preset: PresetName = "first-light",
-    max_age_days: float | None = Field(None, description="measure again what is older; empty: never"),
+    max_age_days: float | None = Field(None, gt=0, description="measure again what is older; empty: never"),
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
 ) -> int:
     """Bring the labels of a pool on a question set up to date; returns the number of attempts made."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger)
+        # Before anybody is paid: keys, models' names, and a sandbox where code is to be graded.
+        await asyncio.to_thread(can_be_asked, session.pool, questions_of)
         put_workers(
             session.ledger,
             [{"name": w.name, "revision": w.revision, "recorded": w.is_recorded} for w in session.pool.workers],

@@ -76,7 +76,7 @@ def blank_router(path: str, pool: Pool, layout: LayoutName, *, or_head: bool = F
     backbone = load_backbone(path, settings().home)
     if or_head and backbone.decoder is None:
         layout = "head"
-    roles = roles and not any(worker.is_recorded for worker in pool.workers)
+    roles = roles and not pool.is_recorded
     rows = len(pool.workers) + (len(Role) if roles else 0)
     length = vectors.layout_for(backbone, layout).length(rows, backbone.width)
     return Router.from_vector(backbone, np.zeros(length, np.float32), pool.names, roles=roles, layout=layout)

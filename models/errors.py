@@ -82,16 +82,19 @@ class NoWorkerAllowed(BadInput):
 
 
 class UpstreamRefused(PermanentError):
-    """A worker's provider refused the request itself. `status`: its HTTP status."""
+    """A worker's provider refused the request itself. `status`: its HTTP status.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    `answered`: the provider said so; else litellm did, which sent nothing (an unknown model, a field it cannot map).
+    """
+
+    def __init__(self, message: str, status: int = 400, answered: bool = True) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.answered = status, answered
 
     @property
     def of_the_request(self) -> bool:
         """Whether this one request was refused (too long, filtered), and not the caller or the model's name."""
-        return self.status in (400, 413, 422)
+        return self.answered and self.status in (400, 413, 422)
 
 
 class MissingKey(PermanentError):

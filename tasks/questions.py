@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from models.errors import BadFile, BadInput
-from models.grading.grade import check, version
+from models.grading.grade import check, isolation, needs_sandbox, version
 from models.grading.question import Question, load_questions
 from models.ledger import epochs
 from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
+from models.workers.client import check_models
 from models.workers.pool import Pool
 from tasks.preset import QuestionCounts
 
@@ -101,6 +102,18 @@ def wanted_cells(
         "grader_versions": {grader: version(grader) for grader in {q.grader for q in questions_of.questions}},
         "max_age": max_age,
     }
+
+
+def can_be_asked(pool: Pool, questions_of: QuestionSet) -> None:
+    """Raises what would keep a pool's workers from being asked these questions, or their replies from being graded.
+
+    MissingKey, BadInput for a model that litellm cannot send to, IsolationUnavailable. Imports litellm: slow.
+    """
+    pool.check_keys()
+    check_models(pool)
+    for grader in {question.grader for question in questions_of.questions}:
+        if needs_sandbox(grader):
+            isolation(grader)
 
 
 def _row(question: Question) -> dict[str, Any]:

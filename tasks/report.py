@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,10 @@ async def table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -
     await acreate_table_artifact([dict(row) for row in rows], key=key, description=description)
 
 
-async def markdown(key: str, text: str, description: str) -> None:
-    """A page of markdown in the run's page, and the same as a file in the home's `reports`."""
-    await acreate_markdown_artifact(text, key=key, description=description)
+async def markdown(key: str, text: str, description: str, pictures: Sequence[bytes] = ()) -> None:
+    """A page of markdown in the run's page, below it the pictures (SVG), and the text as a file in `reports`."""
+    shown = "\n\n".join([text, *(f"![{key}](data:image/svg+xml;base64,{b64encode(p).decode()})" for p in pictures)])
+    await acreate_markdown_artifact(shown, key=key, description=description)
     await asyncio.to_thread(write_report, f"{key}.md", text.encode())
 
 
@@ -73,15 +75,16 @@ async def comparison_artifacts(
     tables: Mapping[str, Sequence[Entry]], workers: Sequence[str], lines: Sequence[str], key: str = "comparison"
 ) -> None:
     """The comparison: a table per group of questions, a plot, and the gate's lines; in the UI and in `reports`."""
-    pages = []
+    pages, pictures = [], []
     for number, (group, entries) in enumerate(tables.items()):
         rows = comparison(entries, workers)
         await table(f"{key}-{number + 1}", [_flat(row) for row in rows], group)
         picture = await asyncio.to_thread(plot, rows, group)
         await asyncio.to_thread(write_report, f"{key}-{number + 1}.svg", picture)
+        pictures.append(picture)
         pages.append(f"## {group} (n = {rows[0]['n']})\n\n{comparison_markdown(rows)}")
     pages.append("## Who serves\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
-    await markdown(key, "\n".join(pages), "Routers against every rival, on held-out questions")
+    await markdown(key, "\n".join(pages), "Routers against every rival, on held-out questions", pictures)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

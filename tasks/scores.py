@@ -18,9 +18,12 @@ from models.ledger.epochs import open_epoch
 from models.ledger.labels import Attempt, put_attempts
 from models.ledger.questions import put_workers
 from models.ledger.store import Ledger
+from models.workers.pool import Pool, name_problem
 from tasks.preset import load_preset
 from tasks.questions import load_set
 from tasks.settings import settings
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ScoredQuestion(Identified):
@@ -28,9 +31,9 @@ class ScoredQuestion(Identified):
 
     model_config = ConfigDict(extra="forbid")
 
-    task: str = Field(min_length=1)
+    task: str = Field(min_length=1, max_length=200)
     question: str = Field(min_length=1)
-    scores: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
+    scores: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
     metric: str = ""
     split: Literal["", "train", "validation", "test", "unseen"] = ""
 
@@ -72,9 +75,11 @@ def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise BadInput(f"{name!r} is no name for a pool: letters, digits, dots and dashes", "name")
-    if (settings().data / "pools" / f"{name}.yaml").exists():
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise BadInput(f"{name!r} is no name for a pool: at most 100 letters, digits, dots and dashes", "name")
+    own = settings().home / "pools" / f"{name}.yaml"
+    taken = own.exists() and not all(worker.is_recorded for worker in Pool.load(own).workers)
+    if taken or (settings().data / "pools" / own.name).exists():
         raise BadInput(f"there is a pool {name!r} already: choose another with --name", "name")
 
 
@@ -82,6 +87,9 @@ def read_scores(path: Path) -> list[ScoredQuestion]:
     """The lines of a score file; all score the same workers. Raises BadFile, naming the line."""
     rows: list[ScoredQuestion] = []
     for number, row in read_lines(path, ScoredQuestion):
+        for worker in row.scores:
+            if (problem := name_problem(worker)) is not None:
+                raise BadFile(path, f"{problem}, not {worker!r}", number)
         if rows and row.scores.keys() != rows[0].scores.keys():
             odd = sorted(row.scores.keys() ^ rows[0].scores.keys())
             raise BadFile(path, f"not the same workers as on the first line: {', '.join(odd)}", number)

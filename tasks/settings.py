@@ -126,11 +126,22 @@ def _is_path(source: str) -> bool:
 
 def open_pool(name_or_path: str | Path | None = None) -> Pool:
     """The pool; the provider of the house workers is registered where the pool names one."""
-    from models.workers.pool import Pool
-
-    pool = Pool.load(pool_path(name_or_path))
+    pool = load_pool(name_or_path)
     if any(worker.is_house for worker in pool.workers):
         from models.house import provider
 
         provider.register()
+    return pool
+
+
+def load_pool(name_or_path: str | Path | None = None) -> Pool:
+    """The pool as its file says it, without litellm. Raises BadFile, BadInput (also for an unknown house worker)."""
+    from models.workers.pool import Pool
+
+    pool = Pool.load(pool_path(name_or_path))
+    if house := [worker.model for worker in pool.workers if worker.is_house]:
+        from models.house import provider
+
+        for model in house:
+            provider.check(model)
     return pool

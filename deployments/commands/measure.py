@@ -30,16 +30,16 @@ def measure(
     from deployments.plan import plan
     from deployments.progress import watch
     from deployments.server import Server
-    from models.workers.pool import Pool
-    from tasks.settings import open_ledger, pool_path, settings
+    from tasks.settings import load_pool, open_ledger, settings
 
     here = settings()
     upgrade(here.database)
-    workers = Pool.load(pool_path())
+    workers = load_pool()
     lacking = plan(here, workers, open_ledger())
     typer.echo(f"{lacking.missing} attempts are missing; they cost at most ${lacking.labels_usd:,.2f}")
     if estimate or not lacking.missing:
         return
+    workers.check_keys()
     note = find_note(here.home)
     limit = agreed_limit(workers.name, "measuring", lacking.labels_usd, yes=yes, max_usd=max_usd)
     parameters = {

@@ -8,16 +8,30 @@ import typer
 
 from deployments.commands.options import Backbone, Home, MaxUsd, PoolName, PresetName, Questions, Yes, sets
 
+MAX_PORT = 65535
+
 
 def up(
     once: Annotated[bool, typer.Option("--once", help="End after the first question.")] = False,
     port: Annotated[
         int | None,
-        typer.Option(callback=sets("FUGU_PORT"), help="The endpoint's port; 0: a free one.", show_default="8000"),
+        typer.Option(
+            min=0,
+            max=MAX_PORT,
+            callback=sets("FUGU_PORT"),
+            help="The endpoint's port; 0: a free one.",
+            show_default="8000",
+        ),
     ] = None,
     prefect_port: Annotated[
         int | None,
-        typer.Option(callback=sets("FUGU_PREFECT_PORT"), help="Prefect's port; 0: a free one.", show_default="4200"),
+        typer.Option(
+            min=0,
+            max=MAX_PORT,
+            callback=sets("FUGU_PREFECT_PORT"),
+            help="Prefect's port; 0: a free one.",
+            show_default="4200",
+        ),
     ] = None,
     pool: PoolName = None,
     questions: Questions = None,

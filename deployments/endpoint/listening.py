@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import json
 import os
 import socket
@@ -11,21 +10,16 @@ from pathlib import Path
 
 import uvicorn
 
+from deployments import loopback
 from models.errors import BadInput
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Port 0 takes a free one.
 
-    Raises BadInput for a host that is not loopback (there are no keys yet that would keep strangers out) and
-    for a port that cannot be had, naming it and the flag.
+    Raises BadInput for a host that is not loopback and for a port that cannot be had, naming it and the flag.
     """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise BadInput(f"--host {host}: {error.strerror}", "host") from None
-    if not ipaddress.ip_address(address[0]).is_loopback:
-        raise BadInput(f"--host {host} is not loopback; the endpoint serves its own machine only", "host")
+    family, address = loopback.address(host, port, f"--host {host}")
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,7 +1,9 @@
 """A chat-completions request: what is accepted, what is passed on, and what is refused by name.
 
-Nothing is dropped silently: a field is passed on to the worker, or changes nothing by its nature (`user`,
-`metadata`, ...), or the request is refused with the field's name.
+A field is passed on to the worker, or changes nothing by its nature (`user`, `metadata`, ...), or the request is
+refused with the field's name. Two are wishes, and adapted to the worker in silence: a limit of tokens above the
+worker's own becomes the worker's (clients send 64,000 as a matter of course), and `seed` is left out for a provider
+that has none.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class StreamOptions(BaseModel):
 class Extension(BaseModel):
     """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
 
-    `shuffle` is the seed by which the workers' ordinals are permuted. `conversation` names whose memory is shared.
+    `shuffle` is the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`
+    names whose memory is shared.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -122,6 +125,8 @@ class ChatRequest(BaseModel):
         limits = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(limits) > 1:
             raise BadInput("max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
+        if self.stop is not None and "" in (self.stop if isinstance(self.stop, list) else [self.stop]):
+            raise BadInput("stop: nothing can be cut off at an empty text", "stop")
         if "stream_options" in self.model_fields_set and not self.stream:
             raise BadInput("stream_options is for requests with stream=true", "stream_options")
         for name in TOOL_FIELDS[1:]:

@@ -21,7 +21,7 @@ from deployments.endpoint.response import DONE, HEARTBEAT, Envelope, encode, eve
 from deployments.endpoint.streaming import EventStream, unless_gone
 from deployments.endpoint.works import CLIENT_GONE, Wanted, Work, Works
 from models.conductor.request import ConductRequest
-from models.conductor.toolcalls import continue_with, conversation_of, is_ours
+from models.conductor.toolcalls import asked_by, continue_with, conversation_of, is_ours
 from models.errors import BadInput
 from models.ledger.requests import Row
 
@@ -64,7 +64,11 @@ class Ultra:
         limits = wish.limits(self._options.limits)
         if results:
             # The workflow that asked for them goes on; its first request's limits go on counting.
-            return lambda: _as_before(continue_with(ledger, id, results, chat.sampling()), chat)
+            def go_on() -> ConductRequest:
+                _refuse_changes(asked_by(ledger, list(results)), chat, workers)
+                return continue_with(ledger, id, results, chat.sampling())
+
+            return go_on
         earlier = [name for message in chat.messages if is_ours(name := message.get("tool_call_id") or "")]
         own = {
             "id": id,
@@ -74,6 +78,7 @@ class Ultra:
             "limits": limits,
             "shuffle": wish.shuffle,
             "recursive": bool(wish.recursive),
+            "wanted": workers,
         }
 
         def make() -> ConductRequest:
@@ -167,10 +172,19 @@ class Delivery:
         log.info("request", extra={"fields": line})
 
 
-def _as_before(request: ConductRequest, chat: ChatRequest) -> ConductRequest:
-    """The continuation itself. Raises BadInput for a limit that is not the first request's."""
-    for name in type(request.limits).model_fields:
-        wanted = getattr(chat.fugu, name)
-        if wanted is not None and wanted != getattr(request.limits, name):
-            raise BadInput(f"fugu.{name} cannot change while a workflow waits for its tools", f"fugu.{name}")
-    return request
+def _refuse_changes(first: ConductRequest | None, chat: ChatRequest, workers: Sequence[str] | None) -> None:
+    """Raises BadInput for a wish that is not the one of the request that handed the tool calls out.
+
+    Told before the results are kept. What is not said again stays as it was; `None`: no such request is known, which
+    the results themselves will be refused for.
+    """
+    if first is None:
+        return
+    wish = chat.fugu
+    kept: dict[str, Any] = {name: getattr(first.limits, name) for name in type(first.limits).model_fields}
+    kept |= {name: getattr(first, name) for name in ("conversation", "shuffle", "recursive")}
+    changed = [f"fugu.{name}" for name, value in kept.items() if getattr(wish, name) not in (None, value)]
+    if workers is not None and (first.wanted is None or set(workers) != set(first.wanted)):
+        changed.append("X-Fugu-Workers" if wish.allowed_workers is None else "fugu.allowed_workers")
+    if changed:
+        raise BadInput(f"{changed[0]} cannot change while a workflow waits for its tools", changed[0])

@@ -19,7 +19,7 @@ from deployments.endpoint.response import ULTRA, conducted_body
 from models.conductor.conducting import Conducting
 from models.conductor.executor import Executor
 from models.conductor.request import Conducted, ConductRequest
-from models.errors import NotFound
+from models.errors import BadInput, NotFound
 from models.ledger.journal import Journal
 from models.ledger.requests import Row, begin, finish, get_request
 from models.ledger.store import Ledger
@@ -124,7 +124,7 @@ class Works:
             return row
         executor = self._executor()
         try:
-            row = await self._begin(wanted, row)
+            row = await self._begin(wanted, row, executor)
             work.begun.set_result(row)
             if row.get("body") is not None:  # another process was faster
                 return row
@@ -145,11 +145,15 @@ class Works:
             return None
         return _check(row, wanted)
 
-    async def _begin(self, wanted: Wanted, known: Row | None) -> Row:
+    async def _begin(self, wanted: Wanted, known: Row | None, executor: Executor) -> Row:
         """The row, committed before anything is paid for the request."""
         if known is not None:
             return await self._journal.put(finish(wanted.id, {"status": "running", "process": self._mark}))
         request = await asyncio.to_thread(wanted.make)
+        try:
+            executor.check(request)
+        except BadInput as error:
+            raise BadInput(str(error), f"fugu.{error.field}") from None
         row = {
             "id": wanted.id,
             "model": ULTRA,

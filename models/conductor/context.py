@@ -5,12 +5,17 @@ Code decides what is visible, never a model: of the same workflow only the steps
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from models.conductor.workflow import Workflow
-from models.workers.ask import Message
+from models.workers.ask import TOKEN_BYTES, Message, Sampling, json_bytes, seed_for
+from models.workers.pool import Pool
+
+SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls")
+"""What reaches every step; limits and formats are meant for the answer, the last one's."""
 
 PREVIOUS = "Step 0, subtask: Answer the conversation."
 """Under this label a round of a recursion shows the answer of the round before."""
@@ -53,6 +58,44 @@ def messages_for(
         messages += _told(f"Step {label[seen]}, subtask: {done[seen].subtask}", done[seen].reply)
     messages.append({"role": "user", "content": f"Step {label[index]}, your subtask: {step.subtask}"})
     return [dict(message) for message in [*messages, *turns]]
+
+
+def sampling_for(wanted: Sampling, workflow: Workflow, index: int, place: str) -> Sampling:
+    """What shapes the reply of step `index`: the request's sampling, for the last step whole.
+
+    Two equal steps are two samples, also of a worker that follows its seed: each gets a seed of its own, made of the
+    request's and of `place`, which names the step. Where the request has none, only a step that repeats an earlier one
+    gets one: a seed that nobody asked for is else not sent.
+    """
+    step = workflow.steps[index]
+    given = {name: getattr(wanted, name) for name in SHARED_SAMPLING}
+    shaped = wanted if index == len(workflow.steps) - 1 else Sampling(**given)
+    if wanted.seed is None and step not in workflow.steps[:index]:
+        return shaped
+    return shaped.model_copy(update={"seed": step_seed(wanted.seed, place)})
+
+
+def step_seed(seed: int | None, place: str) -> int:
+    """A step's own seed, of the request's and of what names the step."""
+    return seed_for(f"{seed}{place}", 0)
+
+
+def shown_bytes(pool: Pool, allowed: Sequence[str], worker: str | None) -> int:
+    """How much of a reply a later step is shown where money is limited; `worker`: whose, `None`: any allowed one's.
+
+    A plan is priced before there are replies, so what it may grow by is bounded. Only a reply near its own limit of
+    tokens is longer.
+    """
+    names = allowed if worker is None else [worker]
+    return TOKEN_BYTES * max(pool.worker(name).limits.max_output_tokens for name in names)
+
+
+def shortened(text: str, most: int) -> str:
+    """As much of the beginning as has `most` bytes, as JSON counts them."""
+    if json_bytes(text) - 2 <= most:
+        return text
+    text = text[:most]
+    return text[: bisect_right(range(len(text) + 1), most, key=lambda end: json_bytes(text[:end]) - 2) - 1]
 
 
 def _told(subtask: str, reply: str) -> list[Message]:

@@ -31,6 +31,10 @@ class Executor:
             running.when_over(lambda: self._forget(request.id, running))
         return running
 
+    def check(self, request: ConductRequest) -> None:
+        """Raises BadInput for a wish that this process's conductor cannot honour: before anything is begun."""
+        self._parts.refuse_shuffle(request)
+
     def _forget(self, id: str, conducting: Conducting) -> None:
         if self._running.get(id) is conducting:
             del self._running[id]

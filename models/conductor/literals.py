@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import TypeAlias
 
+NAMES = ("model_id", "subtasks", "access_list")
+"""Of the three lists, in the order in which they are asked for."""
+
 MAX_ENTRIES = 64
 MAX_DEPTH = 2
 
@@ -53,17 +56,20 @@ class Unreadable(Exception):
         self.at = at
 
 
-def named_lists(text: str) -> Iterator[tuple[str, list[Value] | Unreadable]]:
-    """Every list after one of the three names, in the text's order. Names inside a list's own texts do not count."""
+def named_lists(text: str) -> Iterator[tuple[str, list[Value] | Unreadable, tuple[int, int]]]:
+    """Every list after one of the three names, in the text's order, with where its name begins and it ends.
+
+    Names inside a list's own texts do not count.
+    """
     reader, at = _Reader(text), 0
     while found := _NAMED_LIST.search(text, at):
         name, start = str(found.lastgroup), found.end() - 1
         try:
             values, at = reader.read_list(start)
-            yield name, values
+            yield name, values, (found.start(), at)
         except Unreadable as error:
             at = max(error.at, start + 1)
-            yield name, error
+            yield name, error, (found.start(), at)
 
 
 def number(value: Value) -> int | None:

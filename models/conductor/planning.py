@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from models.conductor.context import Done, messages_for, sampling_for, shown_bytes
 from models.conductor.memory import Memory
 from models.conductor.policy import PlanRequest
 from models.conductor.prompt import VERSION, Card
@@ -19,10 +20,15 @@ from models.conductor.request import ConductRequest
 from models.conductor.shared import Shared
 from models.conductor.workflow import Finding, Malformed, PlanLimits, Step, Workflow, lint, parse, pruned
 from models.errors import FuguError, LimitReached
-from models.workers.ask import Ask, Message, Reply
+from models.workers.ask import Ask, Message, Reply, prompt_bytes
 
 CONDUCTOR = "(conductor)"
 """Stands where a worker's name does for a step that the conductor itself takes, with a workflow of its own."""
+
+
+def place_of(request: ConductRequest, workflow: str, number: int) -> str:
+    """What tells a step from all others of the request: the workflow's path in it, and the step as it was written."""
+    return f"{workflow.removeprefix(request.root)}#{number}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,11 @@ class Planner:
     itself: bool
 
     async def plan(self) -> Plan:
-        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced."""
+        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced.
+
+        Raises BadInput where the ordinals are to be shuffled and cannot be.
+        """
+        self.shared.parts.refuse_shuffle(self.request)
         texts: list[str] = []
         complaints: list[str] = []
         findings: tuple[Finding, ...] = ()
@@ -170,28 +180,44 @@ class Planner:
         found = parse(text)
         if isinstance(found, Malformed):
             return None, (), found.reason
-        pool = self.shared.parts.pool
         findings = lint(
             found,
             allowed=[self._may(name) for name in self.names],
             limits=self._limits,
             worst_usd=self._worst_usd,
             max_usd=self.shared.meter.usd_left,
-            # A reply that a later step reads counts there with as many tokens as it may have here.
-            reply_bytes=max(pool.worker(name).limits.max_output_tokens for name in self.request.allowed),
             accepting=self.previous is not None,
         )
         fatal = [finding.message for finding in findings if finding.fatal]
         return (None if fatal else found), findings, "; ".join(fatal) or None
 
-    def _worst_usd(self, ordinal: int, prompt_bytes: int) -> float:
-        """What a step costs at most, the conversation before its own words included."""
-        name = self.names[ordinal]
-        if name == CONDUCTOR:
-            return 0.0  # its own plan is held to what is left then
-        worker = self.shared.parts.pool.worker(name)
-        before = len(str([*self.request.messages, *self.memory["tools"], *self.memory["own"].get(name, [])]).encode())
-        return worker.worst_usd(before + prompt_bytes, self.request.sampling.max_tokens)
+    def _worst_usd(self, workflow: Workflow, index: int) -> float:
+        """What a step costs at most: that of its very messages, with replies as long as a step can be shown them.
+
+        Tries that fail and may have been paid, tool turns, and a worker that takes over from another come on top.
+        """
+        names = [self._worker(step) for step in workflow.steps]
+        name = names[index]
+        if name is None:
+            return 0.0  # the conductor's own plan is held to what is left then
+        pool, request = self.shared.parts.pool, self.request
+        longest = {i: "x" * shown_bytes(pool, request.allowed, names[i]) for i in workflow.sees(index)}
+        messages = messages_for(
+            request.messages,
+            workflow,
+            index,
+            {i: Done(i, workflow.steps[i].subtask, reply) for i, reply in longest.items()},
+            own=self.memory["own"].get(name, []),
+            memory=self.memory["tools"],
+            previous=self.previous,
+        )
+        sampling = sampling_for(request.sampling, workflow, index, place_of(request, self.workflow, index))
+        return pool.worker(name).worst_usd(prompt_bytes(messages, sampling), sampling.max_tokens)
+
+    def _worker(self, step: Step) -> str | None:
+        """By name; `None` for the conductor."""
+        name = self.names[step.model]
+        return None if name == CONDUCTOR else name
 
     async def _fallen_back(self, made: dict[str, Any], reason: str) -> Plan:
         """One step on the router's best worker; after a first round, nothing: what was answered stands."""

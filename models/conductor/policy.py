@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from models.conductor.prompt import Card, render
 from models.errors import BadFile, PermanentError
@@ -50,10 +50,15 @@ class PlanRequest:
 
 
 class Policy(Protocol):
-    """`name` is recorded with the workflow."""
+    """`name` is recorded with the workflow. `reads_cards`: whether it is told who is who, so that ordinals may be
+    shuffled.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def reads_cards(self) -> bool: ...
 
     async def write(self, request: PlanRequest) -> str:
         """The completion's text, unparsed."""
@@ -66,6 +71,7 @@ class FixedPolicy:
 
     text: str
     name: str = "fixed"
+    reads_cards: ClassVar[bool] = False
 
     async def write(self, request: PlanRequest) -> str:
         return self.text
@@ -77,6 +83,7 @@ class PromptedPolicy:
 
     ask: Callable[[list[Message]], Awaitable[str]]
     name: str = "prompted"
+    reads_cards: ClassVar[bool] = True
 
     async def write(self, request: PlanRequest) -> str:
         return await self.ask(full_prompt(request))
@@ -146,6 +153,7 @@ class CheckpointPolicy:
         temperature: float = 0.0,
     ) -> None:
         self.name = name
+        self.reads_cards = prompt != "compact"
         self._model, self._tokenizer, self._prompt = model, tokenizer, PROMPTS[prompt]
         self._max_tokens, self._temperature = max_tokens, temperature
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="conductor")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.conductor.workflow import PlanLimits
+from models.errors import BadInput
 from models.ledger.store import Ledger
 from models.workers.ask import Message, Sampling, Usage
 from models.workers.dispatch import Dispatcher
@@ -48,6 +49,7 @@ class ConductRequest(BaseModel):
     `sampling` shapes the last step whole; of it, every step gets what does not shape the answer's form. `allowed`:
     who may be asked, in the pool's order. `shuffle`: the seed by which the workers' ordinals are permuted; `None`:
     they are the pool's, masked. `chain`: the requests that this one continues with tool results, the first one first.
+    `wanted`: the caller's own list of whom to ask, of which `allowed` are those that can (`None`: there was none).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,7 @@ class ConductRequest(BaseModel):
     shuffle: int | None = None
     recursive: bool = False
     chain: tuple[str, ...] = ()
+    wanted: tuple[str, ...] | None = None
 
     @property
     def root(self) -> str:
@@ -95,6 +98,19 @@ class ConductParts:
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009
     tools_s: float = 24 * 3600.0
+
+    def refuse_shuffle(self, request: ConductRequest) -> None:
+        """Raises BadInput for shuffled ordinals where nothing would tell the conductor who is who."""
+        if request.shuffle is None:
+            return
+        unknown = [name for name in request.allowed if not self.cards.get(name)]
+        reason = None
+        if not self.policy.reads_cards:
+            reason = f"the conductor {self.policy.name!r} reads no cards, so it knows the workers by their order"
+        elif unknown:
+            reason = f"nothing has been measured of the worker {unknown[0]!r}, so its card is empty"
+        if reason:
+            raise BadInput(f"the workers cannot be shuffled: {reason}", "shuffle")
 
 
 @dataclass(frozen=True)

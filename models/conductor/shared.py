@@ -91,7 +91,7 @@ class Shared:
         if self.replaying:
             raise NotFound(f"the ledger has no reply of worker {ask.worker!r} to call {identity} of {ask.scope}")
         worker = self.parts.pool.worker(ask.worker)
-        worst = worker.worst_usd(len(str(ask.payload()).encode()), ask.sampling.max_tokens)
+        worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens)
         await self.meter.enter(worst)
         cost = worst
         try:

@@ -9,16 +9,13 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from models.conductor.context import Done, messages_for
-from models.conductor.planning import CONDUCTOR, Plan
+from models.conductor.context import Done, messages_for, sampling_for, shortened, shown_bytes
+from models.conductor.planning import CONDUCTOR, Plan, place_of
 from models.conductor.request import Conducted, ConductRequest, StepRecord
 from models.conductor.shared import Shared
 from models.errors import FuguError, PermanentError, WorkflowFailed
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling, total
-
-SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls")
-"""What reaches every step; limits and formats are meant for the answer, the last one's."""
 
 Nest = Callable[[int, Sequence[Message]], Awaitable[Conducted]]
 """Conducts a step of the conductor's own: (index, its messages) -> what came of it."""
@@ -49,15 +46,16 @@ class StepRun:
 
     @property
     def sampling(self) -> Sampling:
-        """The request's, for the last step whole."""
-        wanted = self._request.sampling
-        if self.record.index == len(self._steps.steps) - 1:
+        """What shapes its replies."""
+        wanted, index = self._request.sampling, self.record.index
+        if self._plan.body["fallback"] is not None:
             return wanted
-        return Sampling(**{name: getattr(wanted, name) for name in SHARED_SAMPLING})
+        place = place_of(self._shared.request, self.record.workflow, self._plan.numbers[index])
+        return sampling_for(wanted, self._steps, index, place)
 
     def meaning(self, seen: Sequence[StepRecord]) -> str:
         """sha256 (hex) of all that its replies hang on: its first ask, and the tool results that have come since."""
-        messages = self._messages(_done(seen), [])
+        messages = self._messages(self._done(seen), [])
         results = [self._shared.results(turn["tools"]) for turn in self._turns if turn["tools"]]
         told = [[call.id for call, _ in result] for result in results if result is not None]
         if self.record.worker == CONDUCTOR:
@@ -68,7 +66,7 @@ class StepRun:
 
     async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
         """The step's turns in order: those that are settled are read, the first that is not is asked, once."""
-        done = _done(seen)
+        done = self._done(seen)
         turns: list[Message] = []
         self._replies = []
         for number in count():
@@ -78,7 +76,7 @@ class StepRun:
                 return await self._conducted(messages)
             reply = await self._reply(number, messages)
             self._replies.append(reply)
-            if not reply.tool_calls or not self._request.sampling.tools:
+            if not self._calls_tools(number, reply):
                 return self.end(state="done")
             tools = await self._keep_tools(number, reply)
             results = self._shared.results([tool.id for tool in tools])
@@ -127,6 +125,18 @@ class StepRun:
             numbers=self._plan.numbers,
         )
 
+    def _done(self, seen: Sequence[StepRecord]) -> dict[int, Done]:
+        """What is shown of the steps that it sees; where money is limited, no more than their plan was priced with."""
+        return {record.index: Done(record.index, record.subtask, self._shown(record)) for record in seen}
+
+    def _shown(self, record: StepRecord) -> str:
+        text = record.text or ""
+        if self._request.limits.max_usd is None:
+            return text
+        planned = self._plan.workers[record.index]
+        worker = None if planned == CONDUCTOR else planned
+        return shortened(text, shown_bytes(self._shared.parts.pool, self._request.allowed, worker))
+
     async def _reply(self, number: int, messages: list[dict[str, Any]]) -> Reply:
         """The turn's reply: the recorded one, or the worker's."""
         if number < len(self._turns):
@@ -149,6 +159,10 @@ class StepRun:
             sampling=self.sampling,
             replicate=self.record.index,
         )
+
+    def _calls_tools(self, number: int, reply: Reply) -> bool:
+        """Whether the client has to go on. A turn recorded as such stays so, whatever fields are sent later."""
+        return bool(reply.tool_calls) and bool(self._turns[number]["tools"] or self._request.sampling.tools)
 
     async def _keep_tools(self, number: int, reply: Reply) -> list[ToolCall]:
         """The client's tool calls in a reply, under ids that name this step; on disk before anybody sees them."""
@@ -210,10 +224,6 @@ class StepRun:
         subtask = self.record.subtask
         shown = subtask if len(subtask) <= 80 else subtask[:79] + "…"
         return f"step {self.record.index + 1} ({shown!r}) of workflow {self.record.workflow}"
-
-
-def _done(seen: Sequence[StepRecord]) -> dict[int, Done]:
-    return {record.index: Done(record.index, record.subtask, record.text or "") for record in seen}
 
 
 def _turn(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from models.conductor.context import Done, messages_for
+from models.conductor.context import Done, messages_for, step_seed
 from models.conductor.practice import Outcome, Trial
 from models.errors import UpstreamRefused
 from models.grading.grade import grade, needs_sandbox
@@ -22,7 +22,7 @@ from models.workers.ask import Ask, Reply, Sampling, seed_for
 class Stage:
     """What trials stand on. `scope`: of their calls; `revisions`: by worker; `ask`: the settled reply to an ask.
 
-    `sampling`: of every step; its seed is the exercise's.
+    `sampling`: of every step; its seed is made of the exercise's and the step's number.
     """
 
     questions: Mapping[str, Question]
@@ -62,13 +62,14 @@ async def _reply(
     done = {i: Done(i, workflow.steps[i].subtask, await replies[i]) for i in workflow.sees(index)}
     worker = exercise.workers[workflow.steps[index].model]
     messages = messages_for(question.messages, workflow, index, done, previous=exercise.request.previous)
+    seed = step_seed(seed_for(question.id, exercise.replicate), f"/0#{index}")  # as in use: equal steps are two samples
     ask = Ask(
         scope=stage.scope,
         worker=worker,
         revision=stage.revisions[worker],
         messages=tuple(messages),
-        sampling=stage.sampling.model_copy(update={"seed": seed_for(question.id, exercise.replicate)}),
-        replicate=index,  # two equal steps of one plan are two samples
+        sampling=stage.sampling.model_copy(update={"seed": seed}),
+        replicate=index,
     )
     return (await stage.ask(ask)).text or ""
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from models.conductor import literals
-from models.conductor.literals import Unreadable, Value
+from models.conductor.literals import NAMES, Unreadable, Value
+from models.conductor.windows import Listed, Window, plan_of
 
 MAX_CHARS = 1 << 18
 """Of a completion; of a longer one only its end is read."""
 
-NAMES = ("model_id", "subtasks", "access_list")
-
 Access = tuple[int, ...] | Literal["all"]
-Cost = Callable[[int, int], float]
-"""(worker's ordinal, bytes that the plan adds to its prompt) -> the most that the call can cost, USD."""
+Cost = Callable[["Workflow", int], float]
+"""(the plan, a step's index) -> the most that its call can cost, USD."""
 
 
 class Step(BaseModel):
@@ -50,9 +49,15 @@ class Workflow(BaseModel):
 
 @dataclass(frozen=True)
 class Malformed:
-    """A text that holds no workflow."""
+    """A text that holds no workflow.
+
+    Codes: missing-list, unreadable-list, unreadable-entry, unequal-lengths; `step`, from 0, is the first that lacks
+    something, where one is to blame.
+    """
 
     reason: str
+    code: str = "missing-list"
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,33 +85,34 @@ class Finding:
 def parse(text: str, *, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
     """The last complete plan of a completion: three lists of equal length, one of each name. Never raises.
 
-    Linear in the text. Where no three lists that follow one another fit, one that stands again replaces the
-    earlier one.
+    Linear in the text. Where no three that are near one another fit, a list that stands again replaces the earlier
+    one.
     """
-    group: dict[str, _List] = {}
-    latest: dict[str, _List] = {}
-    whole = joined = None
-    for name, values in literals.named_lists(text[-max_chars:]):
-        group = {} if name in group else group
-        group[name] = latest[name] = _typed(name, values)
-        joined = dict(latest) if _fit(latest) else joined
-        if len(group) == len(NAMES):
-            whole, group = (group if _fit(group) else whole), {}
-    found = whole or joined
-    return _workflow(found) if found else Malformed(_complaint(latest))
+    text = text[-max_chars:]
+    latest: dict[str, Listed | Malformed] = {}
+    joined: Window | None = None
+
+    def readable() -> Iterator[Listed]:
+        nonlocal joined
+        for name, values, place in literals.named_lists(text):
+            latest[name] = listed = _typed(name, values, place)
+            if isinstance(listed, Listed):
+                joined = _fitting(latest) or joined
+                yield listed
+
+    found = plan_of(readable(), text) or joined
+    return _workflow(found) if found else Malformed(*_complaint(latest))
 
 
-_List = list[Any] | Malformed
-
-
-def _typed(name: str, values: list[Value] | Unreadable) -> _List:
+def _typed(name: str, values: list[Value] | Unreadable, place: tuple[int, int]) -> Listed | Malformed:
     if isinstance(values, Unreadable):
-        return Malformed(f"{name}: {values}")
+        return Malformed(f"{name}: {values}", "unreadable-list")
     read, wanted = _READERS[name]
     entries = [read(value) for value in values]
     if None in entries:
-        return Malformed(f"{name}: entry {entries.index(None)} (counted from 0) is not {wanted}")
-    return entries
+        step = entries.index(None)
+        return Malformed(f"{name}: entry {step} (counted from 0) is not {wanted}", "unreadable-entry", step)
+    return Listed(name, entries, *place)
 
 
 def _text(value: Value) -> str | None:
@@ -135,27 +141,34 @@ _READERS: dict[str, tuple[Callable[[Value], int | str | Access | None], str]] = 
 }
 
 
-def _fit(lists: Mapping[str, _List]) -> bool:
-    lengths = {-1 if isinstance(entries, Malformed) else len(entries) for entries in lists.values()}
-    return len(lists) == len(NAMES) and len(lengths) == 1 and -1 not in lengths
+def _fitting(lists: Mapping[str, Listed | Malformed]) -> Window | None:
+    three = [lists.get(name) for name in NAMES]
+    first, second, third = three
+    if isinstance(first, Listed) and isinstance(second, Listed) and isinstance(third, Listed):
+        window = first, second, third
+        return window if len({len(listed.entries) for listed in window}) == 1 else None
+    return None
 
 
-def _workflow(lists: Mapping[str, _List]) -> Workflow:
-    rows = zip(*(lists[name] for name in NAMES), strict=True)  # type: ignore[arg-type]  # they fit
+def _workflow(window: Window) -> Workflow:
+    lists = {listed.name: listed.entries for listed in window}
+    rows = zip(*(lists[name] for name in NAMES), strict=True)
     return Workflow(steps=tuple(Step(model=model, subtask=subtask, access=access) for model, subtask, access in rows))
 
 
-def _complaint(lists: Mapping[str, _List]) -> str:
+def _complaint(lists: Mapping[str, Listed | Malformed]) -> tuple[str, str, int | None]:
+    """Reason, code and step."""
     missing = [name for name in NAMES if name not in lists]
     if missing:
-        return f"there is no list {' and no list '.join(missing)}"
-    lengths = []
+        return f"there is no list {' and no list '.join(missing)}", "missing-list", None
+    lengths = {}
     for name in NAMES:
-        entries = lists[name]
-        if isinstance(entries, Malformed):
-            return entries.reason
-        lengths.append(f"{name} has {len(entries)}")
-    return f"the three lists differ in their number of entries: {', '.join(lengths)}"
+        listed = lists[name]
+        if isinstance(listed, Malformed):
+            return listed.reason, listed.code, listed.step
+        lengths[name] = len(listed.entries)
+    told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+    return f"the three lists differ in their number of entries: {told}", "unequal-lengths", min(lengths.values())
 
 
 def lint(
@@ -165,14 +178,12 @@ def lint(
     limits: PlanLimits = PlanLimits(),
     worst_usd: Cost | None = None,
     max_usd: float | None = None,
-    reply_bytes: int = 0,
     accepting: bool = False,
 ) -> tuple[Finding, ...]:
     """What speaks against a plan, fatal or not.
 
     `allowed`: by ordinal, who may be asked. `accepting`: a plan without steps is legal. With `worst_usd` and
-    `max_usd` the plan's worst case is held against the cap: each step that is read, with its subtask and, of every
-    step that it sees, the subtask and `reply_bytes`. What the conversation adds is for `worst_usd` to know.
+    `max_usd` the plan's worst case, that of every step that is read, is held against the cap.
     """
     findings = [] if workflow.steps or accepting else [Finding("no-steps", None, "the plan has no step")]
     if len(workflow.steps) > limits.max_steps:
@@ -182,7 +193,7 @@ def lint(
         faults = _faults(index, step, allowed, limits)
         findings += (Finding(code, index, f"step {index}: {message}") for code, message in faults)
     if not findings and worst_usd is not None and max_usd is not None:
-        cost = _worst(workflow, worst_usd, reply_bytes)
+        cost = sum(worst_usd(workflow, index) for index in sorted(_read(workflow)))
         if cost > max_usd:
             findings.append(Finding("too-expensive", None, f"may cost ${cost:.4f}, of which ${max_usd:.4f} is allowed"))
     read = _read(workflow)
@@ -220,12 +231,6 @@ def _faults(index: int, step: Step, allowed: Sequence[bool], limits: PlanLimits)
         yield "empty-subtask", "its subtask is empty"
     elif len(step.subtask) > limits.max_subtask_chars:
         yield "long-subtask", f"its subtask is longer than {limits.max_subtask_chars} characters"
-
-
-def _worst(workflow: Workflow, worst_usd: Cost, reply_bytes: int) -> float:
-    size = [len(step.subtask.encode()) for step in workflow.steps]
-    seen = {index: sum(size[i] + reply_bytes for i in workflow.sees(index)) for index in _read(workflow)}
-    return sum(worst_usd(workflow.steps[index].model, size[index] + added) for index, added in seen.items())
 
 
 def _read(workflow: Workflow) -> set[int]:

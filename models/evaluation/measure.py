@@ -37,16 +37,20 @@ async def measure(
     """Ask, grade and record the cells; returns how many were recorded.
 
     A permanent refusal of one cell (say a prompt that is too long for the worker) scores 0, as it would in
-    use; a transient failure that outlasted its retries, or a limit of money, is raised after the others are
-    recorded, so that running the batch again repeats only what is missing.
+    use; a transient failure that outlasted its retries, a limit of money, or a grader that failed is raised after the
+    others are recorded, so that running the batch again repeats only what is missing.
     """
     asks = [ask_for(questions[c.question_id], c.worker, c.revision, c.repeat, f"measure:{c.epoch}") for c in cells]
     replies = await dispatcher.ask_all(asks)
-    attempts, failures = [], []
+    attempts: list[Attempt] = []
+    failures: list[Exception] = []
     for cell, outcome in zip(cells, replies, strict=True):
         question = questions[cell.question_id]
         if isinstance(outcome, Reply):
-            attempts.append(await _graded(cell, question, outcome))
+            try:
+                attempts.append(await _graded(cell, question, outcome))
+            except Exception as error:  # a reply that no grader foresaw must not lose the others' grades
+                failures.append(error)
         elif isinstance(outcome, UpstreamRefused) and outcome.of_the_request:
             attempts.append(_attempt(cell, question, Reply(worker=cell.worker, revision=cell.revision, text=""), 0.0))
         else:

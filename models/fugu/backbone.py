@@ -25,9 +25,9 @@ from torch.nn.utils.rnn import pad_sequence
 from models.errors import BadInput
 from models.fugu import svf
 from models.fugu.batches import MEMO_BYTES, Memo, batches
-from models.fugu.decoder import Decoder, runs_by_hand
+from models.fugu.decoder import KNOWN, Decoder, runs_by_hand
 from models.fugu.hub import local_folder
-from models.fugu.loading import digest_of, kind_of, load_model
+from models.fugu.loading import digest_of, kind_of, load_model, text_config, width_of
 from models.fugu.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
 from models.fugu.scaling import Scaling
 
@@ -45,7 +45,7 @@ def share_cores(parts: int) -> None:
 class Backbone:
     """A frozen model with its tokenizer. Safe to share between threads and between routers.
 
-    `kind`: "causal" or "encoder". `decoder`: the layers by hand, where the model is Qwen- or Llama-style.
+    `kind`: "causal" or "encoder". `decoder`: the layers by hand, where they are known by name (`decoder.KNOWN`).
     A text of one token is read at that token. A text beyond the model's context keeps its end (with an
     encoder its beginning, as it was trained).
     """
@@ -67,8 +67,9 @@ class Backbone:
         self.kind: Literal["causal", "encoder"] = kind_of(model.config)
         by_hand = self.kind == "causal" and runs_by_hand(model.config)
         self.decoder = Decoder(model) if by_hand else None
-        self.width: int = model.config.hidden_size
-        self.layer_count: int = model.config.num_hidden_layers
+        self._text = text_config(model.config)
+        self.width = self._text.hidden_size if by_hand else width_of(model)
+        self.layer_count: int = getattr(self._text, "num_hidden_layers", 0)
         self._cache = cache
         self._factors: dict[str, svf.Factors] = {}
         self._factoring = threading.Lock()
@@ -94,7 +95,7 @@ class Backbone:
         `prefix_bytes`: of the keys and values that are kept of conversations, `memo_dtype`: a lower precision for
         the remembered states below a layer. By default float32 on the CPU,
         bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the weights
-        are no safetensors, or the model is an encoder-decoder.
+        are no whole safetensors, or the model reads no plain text or is an encoder-decoder.
         """
         from transformers import AutoConfig, AutoTokenizer
 
@@ -217,12 +218,12 @@ class Backbone:
 
     def _by_hand(self) -> Decoder:
         if self.decoder is None:
-            raise BadInput("this backbone's layers are not known by name; it takes layout 'head'", "layout")
+            raise BadInput(f"the layers are known of {KNOWN} alone; this backbone takes 'head'", "layout")
         return self.decoder
 
     def _tokens(self, texts: Sequence[str]) -> list[Tensor]:
         """What is fed to the model: token ids per text, for a causal model without the last one."""
-        limit = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
+        limit = getattr(self._text, "max_position_embeddings", None) or 1 << 30
         fed = []
         for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]:
             if not ids:

@@ -1,4 +1,4 @@
-"""The layers of a Qwen- or Llama-style decoder, run by hand, so that nothing needless is computed.
+"""The layers of a Qwen-, Llama- or Mistral-style decoder, run by hand, so that nothing needless is computed.
 
 What the model's own forward does not offer: single matrices may be replaced by a function (`maps`) for one call
 alone, a run may start above the first layer or after tokens whose keys and values are known, and in the last
@@ -36,7 +36,10 @@ LAYER_MATRICES = (
 INPUT_MATRICES = LAYER_MATRICES[:3]
 """Those that read a layer's input."""
 
-_TYPES = ("llama", "qwen2", "qwen3")
+_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+
+KNOWN = "llama, mistral (without a sliding window), qwen2 and qwen3 (every layer with full attention)"
+"""The model types whose matrices can be scaled, for people."""
 
 Seen = tuple[Tensor, Tensor]
 """What later tokens need of earlier ones, in one layer: keys and values, [B, P, heads, head]. In the last layer the
@@ -46,6 +49,8 @@ values are the layer's normed input [B, P, d]: only one position mixes them, whi
 def runs_by_hand(config: Any) -> bool:
     """Whether a model of this configuration has the names and the arithmetic that `Decoder` knows."""
     layer_types = getattr(config, "layer_types", None) or ()
+    if config.model_type == "mistral" and config.sliding_window is not None:  # it has no `layer_types` that say so
+        return False
     return config.model_type in _TYPES and all(kind == "full_attention" for kind in layer_types)
 
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
+
+from models.errors import BadInput
+
+
+def factor_cache() -> Path:
+    """Where factorisations are kept unless the caller says where: the user's own cache (XDG_CACHE_HOME, ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fugu-flows" / "factors"
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> Any:
-    """The model without its output matrix. Raises ValueError where weights that are read are not in the files."""
+    """The model without its output matrix.
+
+    Raises ValueError where the files are broken, hold matrices of other shapes, or not all that is read.
+    """
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -19,12 +31,40 @@ def load_model(folder: Path, dtype: torch.dtype) -> Any:
     logging.set_verbosity_error()  # it warns of the output matrix, which is left out on purpose
     try:
         model, found = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
     finally:
         logging.set_verbosity(before)
     missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))  # no pooler is read
     if missing:
         raise ValueError(f"the files hold no {', '.join(missing[:3])}")
     return model
+
+
+def text_config(config: Any) -> Any:
+    """The configuration of what reads text: of a model that also sees or hears, its language model's.
+
+    Raises BadInput where there are several.
+    """
+    try:
+        return config.get_text_config()
+    except ValueError as error:
+        raise BadInput(f"{config.model_type} has no one language model: {error}", "backbone") from None
+
+
+def width_of(model: Any) -> int:
+    """The width of the states that come out, of one token: some models project them (OPT-350m), whatever they say.
+
+    Raises BadInput for a model that takes no plain text.
+    """
+    try:
+        with torch.no_grad():
+            ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            width: int = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.shape[-1]
+    except Exception as error:  # whatever a model that is made for something else makes of it
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput(f"{model.config.model_type} reads no plain text: {reason}", "backbone") from None
+    return width
 
 
 def kind_of(config: Any) -> Literal["causal", "encoder"]:

@@ -18,7 +18,7 @@ from models.fugu.roles import Role
 from models.workers.ask import Message
 
 if TYPE_CHECKING:
-    from models.fugu.router import Decision
+    from models.fugu.decision import Decision
 
 Messages = Sequence[Message]
 

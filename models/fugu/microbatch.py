@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
-from models.fugu.router import Allowed, Candidate, Decision, Router
+from models.fugu.decision import Allowed, Decision
+from models.fugu.router import Candidate, Router
 from models.workers.ask import Message
 
 Logits = NDArray[np.float32]

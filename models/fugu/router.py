@@ -16,36 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from models.errors import BadFile, BadInput, NoWorkerAllowed
+from models.errors import BadFile, BadInput
 from models.fugu import transcript
 from models.fugu import vector as vectors
 from models.fugu.backbone import Backbone
+from models.fugu.decision import Allowed, Decision, decisions_on, mask_of
+from models.fugu.loading import factor_cache
 from models.fugu.roles import Role
 from models.fugu.scaling import Scaling, scale_matrices, stacked
 from models.workers.ask import Message
 
-Allowed = Sequence[str] | NDArray[np.bool_] | None
-"""Worker names, or a mask [L] or [B, L]; `None` allows all."""
-
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A choice. `margin`: the chosen worker's logit minus the best other allowed one's (infinite if alone).
-
-    `worker_logits` [L], `role_logits` [3] or None, both without noise. `seconds`: of the batch it came from.
-    """
-
-    worker: str
-    worker_index: int
-    role: Role | None
-    worker_logits: NDArray[np.float32]
-    role_logits: NDArray[np.float32] | None
-    margin: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +45,17 @@ class Candidate:
     offsets: str
 
 
+class _Meta(BaseModel):
+    """What `router.json` holds: `Router.meta`."""
+
+    backbone: str
+    backbone_revision: str | None
+    backbone_digest: str
+    layout: str
+    workers: list[str]
+    roles: bool
+
+
 class Router:
     """Chooses a worker (and a role) for a transcript. Threads may share it, routers may share a backbone.
 
@@ -72,7 +67,7 @@ class Router:
     def __init__(
         self,
         backbone: Backbone,
-        vector: NDArray[np.floating],
+        vector: vectors.Numbers,
         workers: Sequence[str],
         roles: bool = True,
         layout: str = "released",
@@ -88,33 +83,40 @@ class Router:
     def from_vector(
         cls,
         backbone: Backbone | str | Path,
-        vector: NDArray[np.floating] | str | Path,
+        vector: vectors.Numbers | str | Path,
         workers: Sequence[str],
         roles: bool = True,
         layout: str = "released",
+        cache: str | Path | None = None,
     ) -> Router:
-        """From a backbone (or its folder or hub name) and a vector (or its `.npy` path)."""
-        backbone = backbone if isinstance(backbone, Backbone) else Backbone.load(backbone)
-        vector = vector if isinstance(vector, np.ndarray) else vectors.load(vector)
+        """From a backbone (or its folder or hub name) and a vector (or its `.npy` path).
+
+        `cache`: where a backbone that is loaded here keeps its factorisations (default: `loading.factor_cache`).
+        """
+        backbone = backbone if isinstance(backbone, Backbone) else Backbone.load(backbone, cache=_cache(cache))
+        vector = vectors.load(vector) if isinstance(vector, str | Path) else vector
         return cls(backbone, vector, workers, roles, layout)
 
     @classmethod
-    def load(cls, path: str | Path, backbone: Backbone | None = None, cache: Path | None = None) -> Router:
-        """A router that `save` wrote; a `backbone` already in memory may be handed in.
+    def load(cls, path: str | Path, backbone: Backbone | None = None, cache: str | Path | None = None) -> Router:
+        """A router that `save` wrote; a `backbone` already in memory may be handed in. `cache`: as in `from_vector`.
 
         Raises BadFile for a folder that holds none, BadInput where the backbone is another one.
         """
         file = Path(path) / "router.json"
         try:
-            meta: dict[str, Any] = json.loads(file.read_text())
-            source, revision, digest = meta["backbone"], meta["backbone_revision"], meta["backbone_digest"]
-            shape = (meta["workers"], meta["roles"], meta["layout"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadFile(file, f"describes no router ({error!r})") from None
-        backbone = backbone or Backbone.load(source, revision=revision, cache=cache)
-        if backbone.digest != digest:
+            meta = _Meta.model_validate_json(file.read_bytes(), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "router"
+            raise BadFile(file, f"describes no router ({place}: {first['msg']})") from None
+        except OSError as error:
+            raise BadFile(file, f"describes no router ({error.strerror})") from None
+        backbone = backbone or Backbone.load(meta.backbone, revision=meta.backbone_revision, cache=_cache(cache))
+        if backbone.digest != meta.backbone_digest:
             raise BadInput(f"{path} was made with another backbone than {backbone.source}", "backbone")
-        return cls(backbone, vectors.load(Path(path) / "vector.npy"), *shape)
+        vector = vectors.load(Path(path) / "vector.npy")
+        return cls(backbone, vector, meta.workers, meta.roles, meta.layout)
 
     def save(self, path: str | Path) -> None:
         """Write `vector.npy` and `router.json` into the folder `path`."""
@@ -146,7 +148,7 @@ class Router:
         """sha256 (hex) of the installed vector."""
         return vectors.digest(self._installed.vector)
 
-    def install(self, vector: NDArray[np.floating]) -> None:
+    def install(self, vector: vectors.Numbers) -> None:
         """Take another vector: gains and head only, no matrix is rebuilt. On an error the old one stays."""
         self._installed = self.candidate(vector)
 
@@ -156,7 +158,7 @@ class Router:
         if installed.scaling is not None:
             self._installed = replace(installed, scaling=installed.scaling.fold())
 
-    def candidate(self, vector: NDArray[np.floating]) -> Candidate:
+    def candidate(self, vector: vectors.Numbers) -> Candidate:
         """A vector made ready to be asked about; nothing is installed. Raises BadInput where it does not fit."""
         whole = vectors.checked(vector, self.layout, self.logit_count, self.backbone.width)
         offsets, head = vectors.split(whole, self.layout, self.logit_count, self.backbone.width)
@@ -253,44 +255,19 @@ class Router:
         noise: NDArray[np.floating] | None = None,
         started: float | None = None,
     ) -> list[Decision]:
-        """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: when, by `time.perf_counter`."""
-        if noise is not None and noise.shape != logits.shape:
-            raise BadInput(f"the noise has shape {noise.shape}, the logits {logits.shape}", "noise")
-        noisy = logits if noise is None else logits + noise
-        seconds = 0.0 if started is None else time.perf_counter() - started
-        return [self._decision(*row, seconds) for row in zip(logits, noisy, mask, strict=True)]
+        """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: when, by `time.perf_counter`.
 
-    def _decision(
-        self,
-        logits: NDArray[np.float32],
-        noisy: NDArray[np.floating],
-        mask: NDArray[np.bool_],
-        seconds: float,
-    ) -> Decision:
-        count = len(self.workers)
-        chosen = int(np.argmax(np.where(mask, noisy[:count], -np.inf)))
-        others = logits[:count][mask & (np.arange(count) != chosen)]
-        margin = float(logits[chosen] - others.max()) if len(others) else float("inf")
-        role = Role(int(np.argmax(noisy[count:]))) if self.roles else None
-        role_logits = logits[count:] if self.roles else None
-        return Decision(self.workers[chosen], chosen, role, logits[:count], role_logits, margin, seconds)
+        Raises BadInput for logits that are not finite.
+        """
+        return decisions_on(logits, mask, self.workers, roles=self.roles, noise=noise, started=started)
 
     def mask(self, allowed: Allowed, batch: int) -> NDArray[np.bool_]:
         """Which workers each of `batch` decisions may choose, [batch, L]. Raises NoWorkerAllowed, BadInput."""
-        count = len(self.workers)
-        if allowed is None:
-            return np.ones((batch, count), np.bool_)
-        if not isinstance(allowed, np.ndarray):
-            unknown = sorted(set(allowed) - set(self.workers))
-            if unknown:
-                raise BadInput(f"the router knows no worker {', '.join(unknown)}", "allowed")
-            allowed = np.array([worker in allowed for worker in self.workers])
-        if allowed.dtype != np.bool_ or allowed.shape not in ((count,), (batch, count)):
-            raise BadInput(f"a mask is boolean, [{count}] or [{batch}, {count}], not {allowed.shape}", "allowed")
-        mask = np.broadcast_to(allowed, (batch, count))
-        if not mask.any(axis=1).all():
-            raise NoWorkerAllowed("no worker is allowed", "allowed")
-        return mask
+        return mask_of(allowed, self.workers, batch)
+
+
+def _cache(given: str | Path | None) -> Path:
+    return factor_cache() if given is None else Path(given)
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

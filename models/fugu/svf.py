@@ -16,6 +16,7 @@ same input share `right x`, and each pays for `left` alone.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import uuid
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from torch.nn import functional as F
 from models.errors import BadInput
 from models.fugu.decoder import Map
 from models.fugu.products import Product
+
+log = logging.getLogger(__name__)
 
 _ROWS = 8192
 """Rows of a matrix that are held in float64 at once."""
@@ -133,7 +136,10 @@ def factor(weight: Tensor, cache: Path | None = None) -> Factors:
     if kept is None:
         kept = _decompose(weight)
         if path is not None:
-            _write(path, kept)
+            try:
+                _write(path, kept)
+            except OSError as error:  # without the file the next process computes it again, and nothing else
+                log.warning("the factorisation of a matrix is not kept: %s", error)
     return Factors(weight, kept["basis"].to(weight.device), kept["sigma"])
 
 

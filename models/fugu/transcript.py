@@ -16,11 +16,19 @@ from models.workers.ask import Message
 def text(messages: Sequence[Message]) -> str:
     """`role: content`, one message a line; of content in parts only the text is read.
 
-    A message may be empty, a conversation may not. Raises BadInput (field `messages`).
+    A message may be empty, a conversation may not. Raises BadInput (field `messages`), also for a text that no
+    tokenizer can read: half of a surrogate pair has no bytes.
     """
+    if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
+        raise BadInput(f"a conversation is a list of messages, not {type(messages).__name__}", "messages")
     if not messages:
         raise BadInput("the conversation holds no message", "messages")
-    return "\n".join(f"{_role(message)}: {content_text(message.get('content'))}" for message in messages)
+    whole = "\n".join(f"{_role(message)}: {content_text(message.get('content'))}" for message in messages)
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        raise BadInput("the conversation holds a lone surrogate, which is no character", "messages") from None
+    return whole
 
 
 def content_text(content: Any) -> str:
@@ -35,6 +43,8 @@ def content_text(content: Any) -> str:
 
 
 def _role(message: Message) -> str:
+    if not isinstance(message, Mapping):
+        raise BadInput(f"a message is an object with role and content, not {type(message).__name__}", "messages")
     role = message.get("role")
     if not isinstance(role, str) or not role:
         raise BadInput("every message has a role", "messages")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 from models.errors import BadFile, BadInput
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.fugu.backbone import Backbone
 
 LayoutName = Literal["released", "late", "head"]
 Vector = NDArray[np.float32]
+Numbers: TypeAlias = "NDArray[np.floating] | Sequence[float] | Tensor"
+"""What a vector may be given as."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,20 @@ def layout_for(backbone: Backbone, name: str) -> Layout:
     """The layout `name` on `backbone`.
 
     `released`: embedding, the seven matrices of the second-to-last layer, output matrix. `late`: those seven
-    alone. `head`: nothing. Raises BadInput where the name is unknown, or the backbone is no Qwen- or
-    Llama-style decoder of at least two layers and the layout is not `head`.
+    alone. `head`: nothing. Raises BadInput where the name is unknown, or the backbone is no decoder of
+    a known type (`decoder.KNOWN`) with at least two layers and the layout is not `head`.
     """
     if name not in get_args(LayoutName):
         raise BadInput(f"unknown layout {name!r}: one of {', '.join(get_args(LayoutName))}", "layout")
     if name == "head":
         return Layout("head", (), backbone.layer_count)
+    from models.fugu.decoder import EMBEDDING, KNOWN, LAYER_MATRICES, OUTPUT
+
     decoder = backbone.decoder
     if decoder is None or name not in backbone.layouts:
-        raise BadInput(
-            f"layout {name!r} needs a Qwen- or Llama-style decoder of at least two layers; this backbone takes 'head'",
-            "layout",
-        )
-    from models.fugu.decoder import EMBEDDING, LAYER_MATRICES, OUTPUT
+        found = backbone.model.config.model_type
+        needed = f"layout {name!r} needs a decoder of at least two layers of the types {KNOWN}"
+        raise BadInput(f"{needed}; this backbone ({found}) takes 'head'", "layout")
 
     index = decoder.layer_count - 2
     layer = tuple(f"layers.{index}.{matrix}" for matrix in LAYER_MATRICES)
@@ -76,9 +81,9 @@ def layout_for(backbone: Backbone, name: str) -> Layout:
     return Layout("released", blocks, 0) if name == "released" else Layout("late", blocks, index)
 
 
-def checked(vector: NDArray[np.floating], layout: Layout, rows: int, width: int) -> Vector:
-    """A float32 copy of `vector`. BadInput for a wrong length (naming the right one), NaN, infinity."""
-    vector = np.array(vector)
+def checked(given: Numbers, layout: Layout, rows: int, width: int) -> Vector:
+    """A float32 copy of a vector. BadInput for a wrong length (naming the right one), NaN, infinity, no numbers."""
+    vector = _array(given)
     expected = layout.length(rows, width)
     if vector.ndim != 1 or len(vector) != expected:
         raise BadInput(
@@ -88,10 +93,19 @@ def checked(vector: NDArray[np.floating], layout: Layout, rows: int, width: int)
         )
     if not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
         raise BadInput(f"the vector holds {vector.dtype}, not real numbers", "vector")
-    vector = vector.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        vector = vector.astype(np.float32)
     if not np.isfinite(vector).all():
         raise BadInput("the vector holds NaN or infinite numbers", "vector")
     return vector
+
+
+def _array(given: Any) -> NDArray[Any]:
+    """A copy as an array, of whatever it holds. A tensor may be on a GPU, need gradients, or be bfloat16."""
+    try:
+        return np.array(given.detach().cpu().double().numpy() if hasattr(given, "detach") else given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"the vector is no array of numbers ({error})", "vector") from None
 
 
 def split(vector: Vector, layout: Layout, rows: int, width: int) -> tuple[Vector, Vector]:

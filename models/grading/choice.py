@@ -74,8 +74,9 @@ def chosen(reply: str, choices: dict[str, str]) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-def _label(found: str, choices: dict[str, str]) -> str:
-    return next(label for label in choices if label.casefold() == found.casefold())
+def _label(found: str, choices: dict[str, str]) -> str | None:
+    # No label: letters that a search without case takes for equal need not fold alike (a dotless i and I).
+    return next((label for label in choices if label.casefold() == found.casefold()), None)
 
 
 def grade(question: Question, reply: str) -> Verdict:

@@ -23,6 +23,8 @@ from models.grading.workshop import Command, Ran, Room, checked
 
 VERSION = "command/1"
 
+isolation = workshop.isolation
+
 
 class Case(Options):
     """One run: what is put behind the command, what it reads, and what it must print (line ends trimmed)."""

@@ -61,8 +61,8 @@ class NumberOptions(Options):
     `unit_required`: an answer without it is wrong.
     """
 
-    absolute: float = Field(default=0.0, ge=0)
-    relative: float | None = Field(default=None, ge=0)
+    absolute: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    relative: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     unit: str | tuple[str, ...] = ()
     unit_required: bool = False
 

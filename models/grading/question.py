@@ -91,8 +91,11 @@ def read_lines(
 
 def _filled_lines(path: Path) -> list[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadFile(path, f"not UTF-8: {error.reason}", content.count(b"\n", 0, error.start) + 1) from None
+    except OSError as error:
         raise BadFile(path, f"cannot be read: {error}") from None
     return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.errors import BadInput
 from models.house.workers import answer
 from models.house.workers.brief import text_of
+from models.house.workers.profiles import PROFILES
 
 PROVIDER = "house"
 COUNTER = "FUGU_HOUSE_COUNTER"
@@ -31,6 +33,12 @@ def register() -> None:
         return
     litellm.custom_provider_map.append({"provider": PROVIDER, "custom_handler": HouseHandler()})
     litellm.utils.custom_llm_setup()
+
+
+def check(model: str) -> None:
+    """Raises BadInput for a model of this provider that is none of its workers."""
+    if (worker := model.removeprefix(f"{PROVIDER}/")) not in PROFILES:
+        raise BadInput(f"the house has no worker {worker!r}; it has {', '.join(PROFILES)}", "model")
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
 
 def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:
     for ending in (stop,) if isinstance(stop, str) else stop or ():
-        text = text.split(ending, 1)[0]
+        if ending:  # an empty one stands everywhere, and so ends nothing
+            text = text.split(ending, 1)[0]
     return text
 
 

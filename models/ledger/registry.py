@@ -39,15 +39,16 @@ class Champion:
 
 
 def save_checkpoint(ledger: Ledger, *, name: str, vector: np.ndarray, meta: dict[str, Any]) -> str:
-    """Keep a vector; its id is the digest of name, vector and meta, so saving it again changes nothing."""
+    """Keep a vector; its id is the digest of name, vector and meta, so saving it again makes it the newest, no more."""
     flat = np.ascontiguousarray(vector, dtype="<f4")
     if flat.ndim != 1 or flat.size == 0 or not np.isfinite(flat).all():
         raise BadInput("a checkpoint's vector is flat, not empty and finite", field="vector")
     digest = hashlib.sha256(json.dumps([name, meta], sort_keys=True).encode() + b"\0" + flat.tobytes()).hexdigest()
     row = {"id": digest, "name": name, "vector": flat.tobytes(), "meta": meta}
     with ledger.transaction() as connection:
-        values = {**row, "created_at": ledger.now(connection)}
-        connection.execute(ledger.insert(checkpoints).values(values).on_conflict_do_nothing())
+        now = {"created_at": ledger.now(connection)}
+        insert = ledger.insert(checkpoints).values(row | now)
+        connection.execute(insert.on_conflict_do_update(index_elements=[checkpoints.c.id], set_=now))
     return digest
 
 

@@ -6,7 +6,7 @@ failed before, and which tool calls a reply led to. The `put_…` and `hand_out`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -178,6 +178,13 @@ def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
                 raise BadInput(f"the tool call {id!r} has another result already", "messages")
             connection.execute(update(tool_calls).where(tool_calls.c.id == id).values(result=result))
     return str(request)
+
+
+def handed_out_by(ledger: Ledger, ids: Collection[str]) -> str | None:
+    """The request whose answer carried one of these tool calls."""
+    found = select(tool_calls.c.request).where(tool_calls.c.id.in_(ids), tool_calls.c.request.is_not(None))
+    with ledger.reading() as connection:
+        return connection.execute(found.order_by(tool_calls.c.id).limit(1)).scalar_one_or_none()
 
 
 def conversation_of(ledger: Ledger, ids: Sequence[str]) -> str | None:

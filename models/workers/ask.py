@@ -13,6 +13,10 @@ Message = Mapping[str, Any]
 """OpenAI's chat message: `role`, `content` (text, or a list of parts), and the tool fields."""
 
 
+TOKEN_BYTES = 4
+"""Of a reply that stands in a later prompt: a prompt is counted in bytes, a reply's limit in tokens."""
+
+
 class Sampling(BaseModel):
     """Every field of a request that shapes the reply. Fields left `None` are not sent."""
 
@@ -63,10 +67,28 @@ class Ask(BaseModel):
         }
 
     @property
+    def prompt_bytes(self) -> int:
+        """What its price is bounded by: `prompt_bytes` of its messages and sampling."""
+        return prompt_bytes(self.messages, self.sampling)
+
+    @property
     def identity(self) -> str:
         """sha256 (hex) of the canonical JSON of `payload`."""
         text = json.dumps(self.payload(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prompt_bytes(messages: Sequence[Message], sampling: Sampling) -> int:
+    """At least the tokens of a prompt, its tools and formats included: no tokenizer makes more than its JSON has bytes.
+
+    The one measure of every reservation and estimate.
+    """
+    return json_bytes([[dict(message) for message in messages], sampling.fields()])
+
+
+def json_bytes(value: Any) -> int:
+    """Of the value as JSON in UTF-8; that of a text in a larger value is the same, whatever stands around it."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def seed_for(question_id: str, repeat: int) -> int:

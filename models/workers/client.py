@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from models.errors import FuguError, RecordedWorker, UpstreamUnavailable
+from models.errors import BadInput, FuguError, RecordedWorker, UpstreamUnavailable
 from models.workers.ask import Ask, Reply, Usage
 from models.workers.pool import Pool, Worker
 from models.workers.upstream import translated
@@ -106,6 +106,19 @@ def load_litellm() -> Any:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     return litellm
+
+
+def check_models(pool: Pool) -> None:
+    """Raises BadInput for a worker whose model litellm cannot send to anybody. Imports litellm (seconds)."""
+    litellm = load_litellm()
+    for worker in pool.workers:
+        if worker.is_recorded:
+            continue
+        try:
+            litellm.get_llm_provider(worker.model, api_base=worker.api_base)
+        except litellm.exceptions.BadRequestError:
+            message = f"worker {worker.name!r}: litellm knows no provider for model {worker.model!r}"
+            raise BadInput(message, "model") from None
 
 
 @cache

@@ -166,7 +166,7 @@ class Dispatcher:
     async def _claim(self, worker: Worker, ask: Ask, identity: str) -> Claim:
         """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run)."""
         payload = ask.payload()
-        worst = worker.worst_usd(len(str(payload).encode()), ask.sampling.max_tokens) if worker.price else 0.0
+        worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens) if worker.price else 0.0
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
         started, pause = time.monotonic(), self._retry.poll_s
         while True:

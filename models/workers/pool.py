@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import BadFile, BadInput, MissingKey, NotFound, NoWorkerAllowed
 
@@ -39,19 +39,37 @@ class Limits(BaseModel):
     total_timeout_s: float = Field(default=120.0, gt=0)
 
 
+MAX_NAME = 200
+
+
+def name_problem(name: str) -> str | None:
+    """What a worker's name has to be, where it is not: it stands in headers (X-Fugu-Worker, X-Fugu-Workers)."""
+    printable = name.isascii() and name.isprintable()
+    if 1 <= len(name) <= MAX_NAME and printable and "," not in name and name == name.strip():
+        return None
+    return f"a worker's name is 1 to {MAX_NAME} printable ASCII characters without a comma and without outer spaces"
+
+
 class Worker(BaseModel):
     """A model that can be asked. `model`: litellm's name for it; `key_env`: the variable that holds its key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: str
     model: str = Field(min_length=1)
     revision: str = "1"
     price: Price | None = None
     limits: Limits = Limits()
     tags: tuple[str, ...] = ()
-    key_env: str | None = None
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # a name: the key itself is refused
     api_base: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_header(cls, name: str) -> str:
+        if (problem := name_problem(name)) is not None:
+            raise ValueError(f"{problem}, not {name!r}")
+        return name
 
     @property
     def is_house(self) -> bool:
@@ -120,6 +138,22 @@ class Pool(BaseModel):
                     message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
                     raise BadFile(path, message, _line(node, (place, index)))
         return pool
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether some of its workers cannot be asked: such a pool can be learned from and compared, no more."""
+        return any(worker.is_recorded for worker in self.workers)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether asking it can cost money."""
+        return any(worker.worst_usd(1) > 0 for worker in self.workers)
+
+    def check_keys(self) -> None:
+        """Raises MissingKey for the first worker that would be asked without its key."""
+        for worker in self.workers:
+            if not worker.is_recorded:
+                worker.key()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     if status == 408:
         return UpstreamTimeout(message, maybe_paid=not (answered or unsent))
     if status is not None and 400 <= status < 500 and status != 409:
-        return UpstreamRefused(message, status)
+        return UpstreamRefused(message, status, answered)
     return UpstreamUnavailable(message, retry_after(error), maybe_paid=not (answered or unsent))
 
 

@@ -45,13 +45,23 @@ NOISE = (
     "Models: 'a', \"b\" and [c]. ",
     "<think>model_id could be [0], or = 1</think>\n",
 )
+DRAFTS = (
+    "An access_list = ['all', 'all'] would let both see everything. ",
+    "Draft: subtasks = ['x', 'y'], access_list = [[], []].\n",
+    "First idea: model_id = [0, 1], subtasks = ['x', 'y']; but no.\n\n",
+    "Is one step enough, with access_list = [[]] and subtasks = ['z']? ",
+)
+"""Lists that a plan is thought about with, before it is written: some of them fit into it."""
 WORDS = ["Draft", "the poem's", "title", "(x)", "[1, 2]", "model_id = [9]", '"quoted"', "'q', 'r'", "a,b", "{}", "\\n"]
 WORDS += ["\n", "\t", "naïve", "“so”", "‘y’, z", "日本", "🎻", "```", "#", "// x", "subtasks: ['z']", "\\", "%", "all"]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """`order`: of the lists. `wrap`: around all three. `short`: access lists in their shorter forms."""
+    """`order`: of the lists. `wrap`: around all three. `short`: access lists in their shorter forms. `before`: what
+    stands before all of it. Where the order is another than the usual one and remarks stand between the lists, nobody
+    could tell a draft's lists from the plan's.
+    """
 
     quote: str = "python"
     name: str = "plain"
@@ -63,12 +73,15 @@ class Spelling:
     short: bool = False
     wrap: str = "none"
     noise: tuple[str, ...] = ("", "", "")
+    before: str = ""
 
 
 def spelling(draw: Random) -> Spelling:
     order = ["model_id", "subtasks", "access_list"]
     if draw.random() < 0.3:
         draw.shuffle(order)
+    before = draw.choice(DRAFTS) if draw.random() < 0.4 else ""
+    remarks = not before or order == ["model_id", "subtasks", "access_list"]
     return Spelling(
         quote=draw.choice(list(QUOTES)),
         name=draw.choice(list(NAMES)),
@@ -79,7 +92,8 @@ def spelling(draw: Random) -> Spelling:
         trailing=draw.random() < 0.3,
         short=draw.random() < 0.5,
         wrap=draw.choice(["none", "none", "fence", "object"]),
-        noise=tuple(draw.choice(NOISE) for _ in range(3)),
+        noise=tuple(draw.choice(NOISE) if remarks else "" for _ in range(3)),
+        before=before,
     )
 
 
@@ -95,6 +109,10 @@ def plan(draw: Random, most: int = 6) -> Workflow:
 
 def write(workflow: Workflow, spelling: Spelling) -> str:
     """The plan in that spelling. A JSON object has JSON's signs and quotes, whatever the spelling says."""
+    return spelling.before + _written(workflow, spelling)
+
+
+def _written(workflow: Workflow, spelling: Spelling) -> str:
     whole = spelling.wrap == "object"
     quote = QUOTES["json" if whole else spelling.quote]
     model = {"bare label": "label", "digits": "label"}.get(spelling.model, spelling.model) if whole else spelling.model

@@ -10,7 +10,7 @@ import pytest
 from models.conductor.executor import replay
 from models.conductor.planning import CONDUCTOR, asker
 from models.conductor.policy import PromptedPolicy
-from models.errors import NotFound, UpstreamRefused, WorkflowFailed
+from models.errors import BadInput, NotFound, UpstreamRefused, WorkflowFailed
 from models.ledger.accounts import spend
 from models.ledger.workflows import past
 
@@ -24,6 +24,7 @@ class Script:
     texts: list[str]
     asked: list = field(default_factory=list)
     name: str = "script"
+    reads_cards: bool = True
 
     async def write(self, request) -> str:
         self.asked.append(request)
@@ -92,6 +93,23 @@ async def test_shuffled_ordinals_carry_their_cards_along(house, workers):
         assert script.asked[0].cards[0].text == f"skill of {answer.worker}"
         seen.add(answer.worker)
     assert seen == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("reads", "cards"), [(False, dict.fromkeys("abc", "units 0.9")), (True, {"a": "units 0.9", "b": "", "c": "x 1"})]
+)
+async def test_ordinals_are_not_shuffled_where_nothing_tells_who_is_who(house, workers, reads, cards):
+    script = Script([house.plan((0, "x", []))] * 2, reads_cards=reads)
+    with pytest.raises(BadInput, match="cannot be shuffled") as refused:
+        await house.conduct(script, house.ask(shuffle=1), cards=cards)
+    assert refused.value.field == "shuffle" and script.asked == workers.asked == []
+    assert (await house.conduct(script, house.ask(), cards=cards)).text == "a to step 0"
+
+
+async def test_a_shuffled_plan_that_is_recorded_goes_on_whoever_conducts_now(house, workers):
+    request = house.ask(shuffle=1)
+    answer = await house.conduct(Script([house.plan((0, "x", []))]), request, cards=dict.fromkeys("abc", "units 0.9"))
+    assert await house.conduct("", request) == answer
 
 
 async def test_a_prompted_conductor_is_asked_through_the_ledger_and_counted_and_its_repair_is_another_call(

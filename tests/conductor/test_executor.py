@@ -134,9 +134,10 @@ async def test_calls_that_are_paid_for_when_a_step_fails_are_waited_for_and_no_n
     workers.gates = {1: asyncio.Event()}
     workers.arrived = {1: asyncio.Event()}
     plan = house.plan((0, "bad", []), (1, "slow", []), (1, "after slow", [1]), (2, "end", [0, 2]))
-    task = asyncio.create_task(house.conduct(plan))
+    conducting = house.open(plan).open(house.ask())
+    task = asyncio.create_task(conducting.answer())
     await workers.arrived[1].wait()
-    while workers.steps().count(0) < 3:
+    while conducting.rounds[0].records[0].state != "failed":
         await asyncio.sleep(0.01)
     workers.gates[1].set()
     with pytest.raises(WorkflowFailed):

@@ -137,6 +137,12 @@ def test_the_compact_prompt_shows_the_last_question_and_who_may_be_asked():
     assert compact_prompt(again).endswith("models: 1 4\nsteps: 2\nprevious: Answer: 5\n")
 
 
+def test_who_reads_cards_says_so(folder, house):
+    assert PromptedPolicy(None).reads_cards and CheckpointPolicy.load(folder).reads_cards
+    assert not FixedPolicy(PLAN).reads_cards
+    assert house.reads_cards is (house._prompt is not compact_prompt)
+
+
 def test_a_folder_says_which_prompt_it_was_trained_with(folder, house):
     assert house._prompt is compact_prompt
     assert CheckpointPolicy.load(folder)._prompt is full_prompt

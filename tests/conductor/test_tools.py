@@ -135,6 +135,18 @@ async def test_what_the_client_asks_for_anew_shapes_the_calls_from_then_on(house
     assert [ask.sampling.tool_choice for ask in workers.asked] == [None, "none"]
 
 
+@pytest.mark.parametrize("later", [Sampling(), Sampling(temperature=0.5, seed=3), Sampling(tool_choice="auto")])
+async def test_a_continuation_without_tools_goes_on_at_the_turn_that_called_them(house, workers, plan, request_, later):
+    """Whatever else it asks for."""
+    workers.replies["a", 0] = [(house.tool_call("1"),), (house.tool_call("2"),), "fine"]
+    first = await house.conduct(plan, request_)
+    second = await goes_on(house, plan, {first.tool_calls[0]["id"]: "sun"}, sampling=later)
+    assert second.finish_reason == "tool_calls"
+    third = await goes_on(house, plan, {second.tool_calls[0]["id"]: "rain"}, id="r3", sampling=later)
+    assert third.text == "c to step 2" and "fine" in texts(workers.asked[-1])
+    assert all(ask.sampling.tools == (TOOL,) for ask in workers.asked)
+
+
 async def test_tools_inside_a_step_of_the_conductors_own_come_back_to_it(house, workers):
     request = house.ask(sampling=WITH_TOOLS, recursive=True)
     texts_ = [house.plan((3, "inner", []), (2, "z", [0])), house.plan((1, "deep", [])), house.plan()]

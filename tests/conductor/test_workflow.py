@@ -38,7 +38,6 @@ SPELLINGS = st.builds(
 PIECES = ["model_id", "subtasks", "access_list", "all", "=", ":", "[", "]", "'", '"', "'''", "“", "”", ",", "0"]
 PIECES += ["#", "```", "\\", " ", "\n", "\0", "\ud800"]
 ONE = "model_id = [0]\nsubtasks = ['one']\naccess_list = [[]]\n"
-TWO = "model_id = [1]\nsubtasks = ['two']\naccess_list = [[]]\n"
 
 
 def step(model=0, subtask="do it", access=()):
@@ -143,28 +142,6 @@ def test_pythons_own_spelling_means_what_it_means_in_python(text):
         assert text_of(written) == ast.literal_eval(written.strip())
 
 
-@pytest.mark.parametrize(
-    ("text", "subtask"),
-    [
-        (ONE + TWO, "two"),
-        (ONE + "No.\n" + TWO[:-20], "one"),
-        (ONE + "model_id = [1, 2]\nsubtasks = ['unclosed]\naccess_list = [[]]", "one"),
-        ("model_id = [3]\nsubtasks = ['lost'\n" + TWO, "two"),
-        ("subtasks = ['lost, which never closes\n" + TWO, "two"),
-        ("subtasks = '''lost\n" + TWO + 'subtasks = ["""lost too', "two"),
-        (ONE.replace("access_list", "so access_list: ['all'], no: []\naccess_list"), "one"),
-        ("With access_list: ['all'] or [0, 1]? " + ONE, "one"),
-        (ONE.replace("\n", " ") + "better: subtasks = ['three']", "one"),
-        ("model_id = [0]\nsubtasks = ['a', 'b']\naccess_list = [[]]\nI mean subtasks = ['three']", "three"),
-        (ONE + "Where model_id = [0] is the writer and access_list = [[]] keeps it alone.", "one"),
-        (ONE + "(The form is model_id = [...], subtasks = [...], access_list = [...].)", "one"),
-    ],
-)
-def test_the_last_complete_plan_counts(text, subtask):
-    found = parse(text)
-    assert isinstance(found, Workflow) and [each.subtask for each in found.steps] == [subtask]
-
-
 def test_three_empty_lists_are_a_workflow_without_steps():
     assert parse("model_id = []\nsubtasks: []\naccess_list=[ ]") == Workflow(steps=())
 
@@ -193,6 +170,21 @@ def test_three_empty_lists_are_a_workflow_without_steps():
 def test_what_is_no_plan_is_malformed_and_the_reason_says_why(text, reason):
     found = parse(text)
     assert isinstance(found, Malformed) and reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "at"),
+    [
+        ("", "missing-list", None),
+        (ONE.replace("[0]", "[0, 1]"), "unequal-lengths", 1),
+        (ONE.replace("[[]]", "[]"), "unequal-lengths", 0),
+        (ONE.replace("'one'", "'one"), "unreadable-list", None),
+        (ONE.replace("'one'", "'one', 7"), "unreadable-entry", 1),
+    ],
+)
+def test_what_is_no_plan_has_a_code_and_names_the_step_that_lacks_something(text, code, at):
+    found = parse(text)
+    assert isinstance(found, Malformed) and (found.code, found.step) == (code, at)
 
 
 def test_sixty_four_entries_are_read():
@@ -256,17 +248,17 @@ def test_a_sound_plan_has_no_findings_and_an_empty_one_may_accept():
     assert found_in(plan(), accepting=True) == []
 
 
-def test_the_worst_case_counts_every_step_that_is_read_with_what_it_sees():
+def test_the_worst_case_counts_every_step_that_is_read():
     workflow = plan(step(0, "ab"), step(0, "unread"), step(2, "é", (0,)))
     asked = []
 
-    def worst_usd(ordinal, prompt_bytes):
-        asked.append((ordinal, prompt_bytes))
+    def worst_usd(whole, index):
+        asked.append((whole, index))
         return 0.5
 
-    options = {"worst_usd": worst_usd, "reply_bytes": 100}
+    options = {"worst_usd": worst_usd}
     assert found_in(workflow, max_usd=0.9, **options) == [("too-expensive", None, True), ("unread-step", 1, False)]
-    assert sorted(asked) == [(0, 2), (2, 2 + 2 + 100)]
+    assert asked == [(workflow, 0), (workflow, 2)]
     assert found_in(workflow, max_usd=1.0, **options) == [("unread-step", 1, False)]
 
 

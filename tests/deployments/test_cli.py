@@ -13,12 +13,10 @@ from unittest import mock
 
 import pytest
 
-from deployments.cli import main
-from deployments.home import Note, find_note, leave_note, locked
+from deployments.home import locked
 from deployments.migrations import upgrade
-from models.errors import NotFound, PermanentError
 from models.ledger import registry
-from tasks.settings import open_ledger, pool_path, settings
+from tasks.settings import open_ledger, settings
 
 PRICED = """
 workers:
@@ -27,18 +25,8 @@ workers:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path):
-    """A home of its own; options write to the environment, which is put back."""
-    with mock.patch.dict(os.environ, {"FUGU_HOME": str(tmp_path / "home"), "COLUMNS": "200"}):
-        yield tmp_path / "home"
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error."""
-    with mock.patch.object(sys, "argv", ["fugu", *words]), pytest.raises(SystemExit) as stop:
-        main()
-    captured = capsys.readouterr()
-    return int(stop.value.code or 0), captured.out, captured.err
+def home(cli_home: Path) -> Path:
+    return cli_home
 
 
 def one_line(err: str) -> str:
@@ -62,31 +50,21 @@ def test_help_and_status_start_without_the_heavy_libraries(home: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--port", "--prefect-port"])
-def test_a_taken_port_is_one_line_with_the_port_and_the_flag(capsys, home: Path, flag: str) -> None:
+def test_a_taken_port_is_one_line_with_the_port_and_the_flag(run, home: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         other = "--port" if flag == "--prefect-port" else "--prefect-port"
-        status, _, err = run(capsys, "up", "--once", flag, str(port), other, "0")
+        status, _, err = run("up", "--once", flag, str(port), other, "0")
     assert status == 2
     assert f"port {port} " in one_line(err) and f" {flag}," in err
     assert not (home / "logs").exists()
 
 
-def test_a_second_up_on_the_same_home_is_told_of_the_first(capsys, home: Path) -> None:
+def test_a_second_up_on_the_same_home_is_told_of_the_first(run, home: Path) -> None:
     with locked(home):
-        status, _, err = run(capsys, "up", "--once", "--port", "0", "--prefect-port", "0")
+        status, _, err = run("up", "--once", "--port", "0", "--prefect-port", "0")
     assert status == 2
     assert f"`fugu up` runs already on {home} (process {os.getpid()})" in one_line(err)
-
-
-def test_the_lock_is_free_again_after_its_holder(home: Path) -> None:
-    with locked(home):
-        leave_note(home, Note("http://prefect", "http://endpoint"))
-        assert find_note(home).endpoint == "http://endpoint"
-    with pytest.raises(NotFound), locked(home):
-        find_note(home.parent / "another")
-    with pytest.raises(NotFound):
-        find_note(home)
 
 
 @pytest.mark.parametrize(
@@ -99,52 +77,112 @@ def test_the_lock_is_free_again_after_its_holder(home: Path) -> None:
         (["up", "--once", "--questions", "torn.jsonl"], "torn.jsonl:1: not JSON"),
         (["measure", "--estimate", "--questions", "torn.jsonl"], "torn.jsonl:1: not JSON"),
         (["pool", "check", "nowhere"], "no pool 'nowhere'"),
+        (["pool", "check", "ghost.yaml"], "the house has no worker 'nobody'"),
+        (["up", "--once", "--pool", "ghost.yaml"], "the house has no worker 'nobody'"),
         (["ask", "What is 1 + 1?"], "nothing runs on"),
         (["import-scores", "absent.jsonl"], "absent.jsonl: cannot be read"),
         (["import-scores", "torn.jsonl"], "torn.jsonl:1: not JSON"),
     ],
 )
 def test_bad_input_is_one_line(
-    capsys, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: str
+    run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: str
 ) -> None:
     question = '{"id": "a", "task": "t", "question": "1 + 1?", "grader": "number", "reference": 2}\n'
     (tmp_path / "twice.jsonl").write_text(question * 2)
     (tmp_path / "torn.jsonl").write_text('{"id": "a", \n')
     (tmp_path / "broken.yaml").write_text("workers:\n  - {name: a, model: house/a, colour: red}\n")
+    (tmp_path / "ghost.yaml").write_text("workers:\n  - {name: a, model: house/nobody}\n")
     monkeypatch.chdir(tmp_path)
     if words[0] == "up":
         words = [*words, "--port", "0", "--prefect-port", "0"]
-    status, _, err = run(capsys, *words)
+    status, _, err = run(*words)
     assert status == 2
     assert expected in one_line(err)
     assert not (home / "logs").exists()
 
 
-def test_a_setting_that_does_not_fit_names_its_variable(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ask", "--model", "nope", "hi"], ["'--model'", "'nope'", "fugu-ultra", "`fugu ask --help`"]),
+        (["ask"], ["Missing argument"]),
+        (["fetch", "nope"], ["'nope'", "trinity", "`fugu fetch --help`"]),
+        (["rollback", "nope"], ["'nope'", "fugu"]),
+        (["up", "--port", "abc"], ["'--port'", "integer"]),
+        (["up", "--port", "99999"], ["'--port'", "65535"]),
+        (["up", "--prefect-port", "-1"], ["'--prefect-port'", "0"]),
+        (["up", "--nope"], ["--nope"]),
+        (["nope"], ["'nope'", "`fugu --help`"]),
+        (["pool", "nope"], ["'nope'", "`fugu pool --help`"]),
+    ],
+)
+def test_a_wrong_word_is_one_line(run, home: Path, words: list[str], expected: list[str]) -> None:
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert all(part in one_line(err) for part in expected), err
+    assert "FUGU_PORT" not in err and not home.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["pool"]])
+def test_no_word_at_all_shows_the_help(run, words: list[str]) -> None:
+    status, out, err = run(*words)
+    assert status == 2 and "Usage: fugu" in out + err and not err.endswith("fugu: \n")
+
+
+def test_a_database_that_does_not_answer_is_one_line(run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:  # bound, but nobody listens
+        held.bind(("127.0.0.1", 0))
+        url = f"postgresql+psycopg://me:secret@127.0.0.1:{held.getsockname()[1]}/ledger"
+        monkeypatch.setenv("FUGU_LEDGER_URL", url)
+        status, _, err = run("status")
+    assert status == 2 and "FUGU_LEDGER_URL cannot be used" in one_line(err) and "secret" not in err
+
+
+def test_a_home_that_cannot_be_one_is_one_line(run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home in ("file", "file/below"):
+        for words in (["status"], ["up", "--once", "--port", "0", "--prefect-port", "0"]):
+            status, _, err = run(*words, "--home", str(tmp_path / home))
+            assert status == 2 and str(tmp_path / home) in one_line(err)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "ledger.db").write_text("no database " * 100)
+    status, _, err = run("status", "--home", str(tmp_path / "home"))
+    assert status == 2 and f"the ledger in {tmp_path / 'home'} cannot be used" in one_line(err)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8"])
+def test_an_address_of_others_is_refused_before_anything_starts(run, home: Path, monkeypatch, host: str) -> None:
+    monkeypatch.setenv("FUGU_HOST", host)
+    status, _, err = run("up", "--once", "--port", "0", "--prefect-port", "0")
+    assert status == 2 and f"FUGU_HOST={host}" in one_line(err)
+    assert not (home / "logs").exists()
+
+
+def test_a_setting_that_does_not_fit_names_its_variable(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUGU_PORT", "many")
-    status, _, err = run(capsys, "status")
+    status, _, err = run("status")
     assert status == 2
     assert "FUGU_PORT" in one_line(err)
 
 
 def test_a_priced_pool_is_refused_without_a_terminal_and_nothing_starts(
-    capsys, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "priced.yaml").write_text(PRICED)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     words = ["up", "--once", "--pool", str(tmp_path / "priced.yaml"), "--port", "0", "--prefect-port", "0"]
-    status, _, err = run(capsys, *words)
+    status, _, err = run(*words)
     assert status == 2
     assert "costs at most $" in one_line(err) and "--yes" in err and "--max-usd" in err
     assert not (home / "logs").exists()
 
 
-def test_the_estimate_is_the_worst_case_of_what_is_missing(capsys, tmp_path: Path) -> None:
+def test_the_estimate_is_the_worst_case_of_what_is_missing(run, tmp_path: Path) -> None:
     (tmp_path / "priced.yaml").write_text(PRICED)
     question = {"id": "a", "task": "t", "question": "1 + 1?", "grader": "number", "reference": 2}
     (tmp_path / "one.jsonl").write_text(str(question).replace("'", '"'))
     words = ["measure", "--estimate", "--pool", str(tmp_path / "priced.yaml")]
-    status, out, _ = run(capsys, *words, "--questions", str(tmp_path / "one.jsonl"))
+    status, out, _ = run(*words, "--questions", str(tmp_path / "one.jsonl"))
     assert status == 0
     # 4096 tokens of output at $30 a million, and a short prompt.
     assert out.strip() in (
@@ -153,69 +191,21 @@ def test_the_estimate_is_the_worst_case_of_what_is_missing(capsys, tmp_path: Pat
     )
 
 
-def test_a_key_that_is_not_there_is_named_by_the_pool_check(capsys, tmp_path: Path) -> None:
+def test_a_key_that_is_not_there_is_named_by_the_pool_check(run, tmp_path: Path) -> None:
     (tmp_path / "priced.yaml").write_text(PRICED)
     with mock.patch.dict(os.environ):
         os.environ.pop("DEAR_KEY", None)
-        status, out, _ = run(capsys, "pool", "check", str(tmp_path / "priced.yaml"))
+        status, out, _ = run("pool", "check", str(tmp_path / "priced.yaml"))
     assert status == 1
     assert "dear: openai/dear, $10/$30 per million tokens: MissingKey" in out and "DEAR_KEY" in out
 
 
-def test_recorded_scores_become_labels_of_a_pool_and_again_change_nothing(capsys, home: Path, tmp_path: Path) -> None:
-    row = '{"id": "q%d", "task": "t", "metric": "em", "question": "Q%d?", "scores": {"a": 1.0, "b": 0.25}}\n'
-    file = tmp_path / "scores.jsonl"
-    file.write_text("".join(row % (i, i) for i in range(3)))
-    for _ in range(2):
-        status, out, _ = run(capsys, "import-scores", str(file))
-        assert status == 0
-        assert "3 questions with the scores of 2 workers: pool scores" in out
-    from models.ledger.labels import labels
-    from models.workers.pool import Pool
-
-    ledger = open_ledger()
-    frame = labels(ledger, pool="scores")
-    ledger.close()
-    assert frame.groupby("worker")["score"].mean().to_dict() == {"a": 1.0, "b": 0.25}
-    assert frame["n"].eq(1).all()
-    assert all(worker.is_recorded for worker in Pool.load(pool_path("scores")).workers)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a": 1.5}}', "scores.a"),
-        ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "stands already on line 1"),
-        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"b": 1}}', "not the same workers"),
-        ('{"id": "q1", "task": "t", "question": "Q?"}', "scores: Field required"),
-    ],
-)
-def test_a_bad_line_of_scores_is_named_and_nothing_is_written(
-    capsys, home: Path, tmp_path: Path, line: str, expected: str
-) -> None:
-    file = tmp_path / "scores.jsonl"
-    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}\n' + line)
-    status, _, err = run(capsys, "import-scores", str(file))
-    assert status == 2
-    assert "scores.jsonl:2: " in one_line(err) and expected in err
-    assert not (home / "pools").exists() and not (home / "questions").exists()
-
-
-@pytest.mark.parametrize("name", ["house", "../outside", ""])
-def test_recorded_scores_take_no_name_that_is_taken_or_no_name(capsys, tmp_path: Path, name: str) -> None:
-    file = tmp_path / "scores.jsonl"
-    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}')
-    status, _, err = run(capsys, "import-scores", str(file), "--name", name)
-    assert status == 2
-    assert repr(name) in one_line(err)
-
-
-def test_rollback_brings_back_what_served_before_and_says_so_in_one_line(capsys, home: Path) -> None:
+def test_rollback_brings_back_what_served_before_and_says_so_in_one_line(run, home: Path) -> None:
     upgrade(settings().database)
     ledger = open_ledger()
     for worker in ("calc", "sage"):
         registry.promote(ledger, "fugu", {"kind": "worker", "worker": worker}, "why")
-    status, out, err = run(capsys, "rollback", "fugu")
+    status, out, err = run("rollback", "fugu")
     assert (status, err) == (0, "")
     assert re.fullmatch(r"fugu is served by calc since \S+ \S+ UTC: rolled back to version 1\n", out)
     now = registry.champion(ledger, "fugu")
@@ -223,11 +213,11 @@ def test_rollback_brings_back_what_served_before_and_says_so_in_one_line(capsys,
 
 
 @pytest.mark.parametrize("model", ["fugu", "trinity"])
-def test_rollback_with_nothing_earlier_is_one_line_and_changes_nothing(capsys, home: Path, model: str) -> None:
+def test_rollback_with_nothing_earlier_is_one_line_and_changes_nothing(run, home: Path, model: str) -> None:
     upgrade(settings().database)
     ledger = open_ledger()
     registry.promote(ledger, "fugu", {"kind": "worker", "worker": "calc"}, "why")
-    status, out, err = run(capsys, "rollback", model)
+    status, out, err = run("rollback", model)
     assert (status, out) == (2, "")
     assert f"model '{model}' has no earlier champion" in one_line(err)
     assert [row.version for row in registry.history(ledger, "fugu")] == [1]
@@ -243,10 +233,12 @@ def test_paths_in_settings_are_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert found.questions == str(tmp_path / "q.jsonl")
 
 
-def test_a_lock_that_nobody_living_holds_is_waited_for_only_so_long(home: Path, monkeypatch) -> None:
-    monkeypatch.setattr("deployments.home.LINGER_S", 0.2)
-    with locked(home) as lock:
-        lock.seek(0)
-        lock.truncate()
-        with pytest.raises(PermanentError, match="unknown"), locked(home):
-            pass
+def test_an_agreed_start_without_its_key_is_one_line_and_nothing_starts(run, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "priced.yaml").write_text(PRICED)
+    words = ["up", "--once", "--yes", "--pool", str(tmp_path / "priced.yaml"), "--port", "0", "--prefect-port", "0"]
+    with mock.patch.dict(os.environ):
+        os.environ.pop("DEAR_KEY", None)
+        status, _, err = run(*words)
+    assert status == 2
+    assert "DEAR_KEY" in one_line(err)
+    assert not (home / "logs").exists()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
+from unittest import mock
 
 import pytest
 import typer
+from rich.console import Console
 
 from deployments.money import agreed_limit
+from deployments.up import Options, bring_up
 from models.errors import PermanentError
+from tasks.settings import settings
 
 
 class Terminal(io.StringIO):
@@ -41,3 +47,24 @@ def test_at_a_terminal_the_price_is_named_before_it_is_paid(monkeypatch: pytest.
         with pytest.raises(PermanentError, match="nothing was spent"):
             agreed_limit("p", "learning", 1234.5, yes=False, max_usd=None)
     assert "learning on pool 'p' costs at most $1,234.50" in asked[0]
+
+
+@pytest.mark.parametrize(("words", "asked"), [([], False), (["--yes"], True)])
+def test_a_priced_pool_is_asked_no_question_unbidden(tmp_path: Path, words: list[str], asked: bool) -> None:
+    (tmp_path / "priced.yaml").write_text(
+        "workers:\n- {name: dear, model: openai/dear, price: {output_per_million: 30}}\n"
+    )
+    here = {
+        "FUGU_HOME": str(tmp_path / "home"),
+        "FUGU_POOL": str(tmp_path / "priced.yaml"),
+        "FUGU_PORT": "0",
+        "FUGU_PREFECT_PORT": "0",
+    }
+    seen: list[bool] = []
+    with (
+        mock.patch.dict(os.environ, here),
+        mock.patch("deployments.up._agree", lambda options, here: None),  # a second start: nothing is missing
+        mock.patch("deployments.up.Start.run", lambda start, services, max_usd: seen.append(start.may_ask)),
+    ):
+        assert bring_up(Options(once=True, yes=bool(words)), settings(), Console(file=io.StringIO())) == 0
+    assert seen == [asked]

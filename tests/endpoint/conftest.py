@@ -206,18 +206,19 @@ def pool(upstream_url):
 @pytest.fixture
 def house(ledger, pool):
     """`serve(...)` -> an endpoint whose champions are ready, with clients. Options are those of `Options`; `plan` is
-    the workflow that answers every request to fugu-ultra."""
+    the workflow (or the policy) that answers every request to fugu-ultra, `cards` what its conductor is told."""
     from models.house import provider
 
     provider.register()
 
     @contextmanager
-    def serve(*, fugu=None, trinity=None, routers=None, load=None, plan=None, **options):
+    def serve(*, fugu=None, trinity=None, routers=None, load=None, plan=None, cards=None, **options):
         for model, target in (("fugu", fugu), ("trinity", trinity or fugu)):
             if target is not None:
                 registry.promote(ledger, model, target, "test")
         dispatcher = Dispatcher(ledger, pool, retry=RetryPolicy(tries=1))
-        conductor = no_conductor if plan is None else lambda: (FixedPolicy(plan), {})
+        policy = FixedPolicy(plan) if isinstance(plan, str) else plan
+        conductor = no_conductor if plan is None else lambda: (policy, cards or {})
         parts = Parts(ledger, pool, dispatcher, load or (routers or {}).__getitem__, open_conductor=conductor)
         options = {"heartbeat_s": 5.0, "poll_s": 0.02, "observe": False, **options}
         with running(create_app(parts, Options(**options))) as url:

@@ -41,6 +41,8 @@ REFUSED = [
     ({"temperature": 9}, 400, "temperature"),
     ({"max_tokens": 0}, 400, "max_tokens"),
     ({"max_tokens": 1, "max_completion_tokens": 2}, 400, "max_tokens"),
+    ({"stop": ""}, 400, "stop"),
+    ({"stop": ["x", ""]}, 400, "stop"),
     ({"stream": "yes"}, 400, "stream"),
     ({"stream_options": {"include_usage": True}}, 400, "stream_options"),
     ({"tool_choice": "auto"}, 400, "tool_choice"),

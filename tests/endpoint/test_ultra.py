@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
+from models.conductor.policy import FixedPolicy
 from models.ledger.requests import get_request, recent_requests
 
 ADA = {"kind": "worker", "worker": "ada"}
@@ -18,6 +19,12 @@ TRACE = {"X-Fugu-Trace": "1"}
 def chain(plan):
     """ada, then bob, who sees her, then cy, who sees both."""
     return plan(("ada", "first", []), ("bob", "second", [0]), ("cy", "third", "all"))
+
+
+class Reader(FixedPolicy):
+    """Says always the same, but is told who is who."""
+
+    reads_cards = True
 
 
 def ask(here, **more):
@@ -175,11 +182,23 @@ def test_a_bad_wish_is_refused_by_the_name_of_its_field(house, upstream, ledger,
 
 def test_wishes_reach_the_request_that_is_conducted(house, upstream, ledger, plan):
     wish = {"max_usd": 1, "max_calls": 9, "max_seconds": 60, "depth": 2, "conversation": "talk", "shuffle": 3}
-    with house(fugu=ADA, plan=plan(("ada", "first", []))) as here:
+    conductor = Reader(plan(("echo", "first", [])))
+    with house(fugu=ADA, plan=conductor, cards={"ada": "arithmetic 0.90", "cy": "facts 0.80"}) as here:
         answer = ask(here, extra_body={"fugu": {**wish, "allowed_workers": ["ada", "cy"]}})
     request = get_request(ledger, answer.id)["request"]
     assert request["limits"] == {"max_usd": 1.0, "max_calls": 9, "max_seconds": 60.0, "depth": 2}
     assert (request["conversation"], request["shuffle"], request["allowed"]) == ("talk", 3, ["ada", "cy"])
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_shuffled_workers_are_refused_where_nothing_tells_who_is_who(house, upstream, ledger, chain, reads):
+    body = {"model": "fugu-ultra", "messages": HELLO, "fugu": {"shuffle": 3, "allowed_workers": ["ada", "bob"]}}
+    with house(fugu=ADA, plan=Reader(chain) if reads else chain, cards={"ada": "arithmetic 0.90", "bob": ""}) as here:
+        answer = here.raw.post("/v1/chat/completions", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "fugu.shuffle")
+    assert ("'bob'" if reads else "reads no cards") in error["message"]
+    assert upstream.seen == [] and recent_requests(ledger) == []
 
 
 def test_without_a_conductor_the_others_answer_and_the_log_says_why_once(house, upstream, caplog):

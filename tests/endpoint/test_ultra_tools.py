@@ -24,8 +24,9 @@ def here(house, plan):
         yield here
 
 
-def ask(here, messages, **more):
-    return here.client.chat.completions.create(model="fugu-ultra", messages=messages, tools=[TOOL], **more)
+def ask(here, messages, tools=(TOOL,), **more):
+    given = {"tools": list(tools)} if tools else {}
+    return here.client.chat.completions.create(model="fugu-ultra", messages=messages, **given, **more)
 
 
 def ran(calls):
@@ -62,6 +63,17 @@ def test_the_ids_alone_find_the_workflow(here, upstream):
     calls = ask(here, HELLO).choices[0].message.tool_calls
     answer = ask(here, ran(reversed(calls)))
     assert "cy: Step 3" in answer.choices[0].message.content
+
+
+def test_a_client_that_does_not_send_its_tools_again_is_gone_on_with_and_its_workers_keep_them(here, upstream):
+    asked = ask(here, HELLO, tool_choice="required")
+    before = len(upstream.seen)
+    answer = ask(here, [*HELLO, turn(asked), *ran(asked.choices[0].message.tool_calls)], tools=())
+    assert answer.choices[0].finish_reason == "stop" and "cy: Step 3" in answer.choices[0].message.content
+    assert [body["tools"] for body in upstream.seen[before:]] == [[TOOL]] * 3
+    assert not any("tool_choice" in body for body in upstream.seen[before:])
+    results = [m for body in upstream.seen[before:] for m in body["messages"] if m["role"] == "tool"]
+    assert len(results) == 3
 
 
 def test_tool_calls_are_streamed(here, upstream):
@@ -109,6 +121,35 @@ def test_the_limits_of_the_first_request_go_on_counting(here, upstream):
         ask(here, results, extra_body={"fugu": {"max_calls": 50}})
     answer = ask(here, results, extra_body={"fugu": {"max_calls": 5}}, extra_headers=TRACE)
     assert answer.fugu["calls"] == 3  # two had been made before
+
+
+@pytest.mark.parametrize(
+    ("field", "wish"),
+    [
+        ("fugu.allowed_workers", {"allowed_workers": ["ada", "bob"]}),
+        ("fugu.conversation", {"conversation": "another"}),
+        ("fugu.recursive", {"recursive": True}),
+        ("fugu.shuffle", {"shuffle": 7}),
+        ("fugu.depth", {"depth": 2}),
+    ],
+)
+def test_a_wish_that_is_not_the_first_requests_is_refused_by_its_name_and_keeps_no_result(here, upstream, field, wish):
+    first = {"allowed_workers": ["ada", "bob", "cy", "echo"], "conversation": "talk"}
+    asked = ask(here, HELLO, extra_body={"fugu": first})
+    results = ran(asked.choices[0].message.tool_calls)
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(here, results, extra_body={"fugu": wish})
+    assert refused.value.param == field and len(upstream.seen) == 2
+    others = [{**result, "content": "another"} for result in results]  # nothing was kept of the refused ones
+    same = {**first, "allowed_workers": first["allowed_workers"][::-1], "recursive": False}
+    assert "cy: Step 3" in ask(here, others, extra_body={"fugu": same}).choices[0].message.content
+
+
+def test_a_header_that_names_other_workers_is_refused_too(here, upstream):
+    asked = ask(here, HELLO)
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(here, ran(asked.choices[0].message.tool_calls), extra_headers={"X-Fugu-Workers": "ada, bob, cy"})
+    assert refused.value.param == "X-Fugu-Workers"
 
 
 def test_results_of_a_finished_workflow_are_history_of_the_same_conversation(here, upstream, ledger):

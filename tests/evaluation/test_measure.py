@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.errors import UpstreamRefused, UpstreamUnavailable
+from models.evaluation import measure as measuring
 from models.evaluation.measure import measure
 from models.grading.question import Question
 from models.ledger.epochs import open_epoch
@@ -75,3 +76,19 @@ async def test_a_label_is_of_the_question_that_was_asked_though_another_took_its
     assert labels(ledger).empty
     put(ledger, asked)
     assert labels(ledger)["score"].tolist() == [1.0]
+
+
+async def test_a_reply_that_breaks_its_grader_loses_no_other_grade(ledger, monkeypatch) -> None:
+    asked = [question("one"), question("odd"), question("two")]
+    put(ledger, *asked)
+    real = measuring.grade
+
+    def grade(question: Question, text: str):
+        if question.id == "odd":
+            raise OverflowError("odd")
+        return real(question, text)
+
+    monkeypatch.setattr(measuring, "grade", grade)
+    with pytest.raises(OverflowError):
+        await measured(ledger, *asked)
+    assert set(labels(ledger, pool="p")["question_id"]) == {"one", "two"}

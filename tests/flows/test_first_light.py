@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
+import flows.first_light
 from flows.first_light import first_light
 from models.ledger import registry
 from models.ledger.labels import labels
 from tasks.settings import open_ledger
+
+
+async def test_the_layout_reaches_the_warm_start(monkeypatch):
+    asked = []
+
+    async def warm_start(*given, **_):
+        asked.append(given)
+        raise InterruptedError
+
+    async def nothing(*_, **__):
+        pass
+
+    @asynccontextmanager
+    async def session(*_):
+        yield SimpleNamespace(ledger=None)
+
+    questions = SimpleNamespace(require=lambda *_: None)
+    parts = {"refresh_labels": nothing, "prepare_backbone": nothing, "warm_start": warm_start, "open_session": session}
+    for name, part in {**parts, "load_set": lambda *_: questions}.items():
+        monkeypatch.setattr(flows.first_light, name, part)
+    for layout in ("released", ""):
+        with pytest.raises(InterruptedError):
+            await first_light.fn(backbone="b", layout=layout, max_usd=0.0)
+    assert [given[3:] for given in asked] == [("b", "released"), ("b", "")]
 
 
 @pytest.fixture

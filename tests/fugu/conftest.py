@@ -15,10 +15,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
     BertModel,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -60,6 +66,13 @@ SIZES = {
     "two layers": sizes(40, 24, 5, 5, 4, 2, True),
     "few words": sizes(400, 48, 4, 2, 8, 3, True),  # the vocabulary is smaller than the width
 }
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test writes to the user's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +138,17 @@ def _model(name: str) -> Any:
         return LlamaForCausalLM(LlamaConfig(**common, **SIZES["two layers"]))
     if name == "qwen2":
         return Qwen2ForCausalLM(Qwen2Config(**common, **sizes(32, 48, 4, 2, 8, 2, False)))
+    if name.startswith("mistral"):
+        window = 8 if name == "mistral, sliding" else None
+        return MistralForCausalLM(MistralConfig(**common, **SIZES["untied"], sliding_window=window))
+    if name == "opt":  # as OPT-350m: its states are projected to another width than the one it names
+        small = {"hidden_size": 32, "word_embed_proj_dim": 16, "ffn_dim": 48, "num_hidden_layers": 2}
+        return OPTForCausalLM(OPTConfig(**common, **small, num_attention_heads=2, do_layer_norm_before=False))
+    if name == "gemma3":  # it also sees
+        eye = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        eye |= {"image_size": 28, "patch_size": 14}
+        text = {**common, **SIZES["two layers"], "sliding_window": 16}
+        return Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=eye, mm_tokens_per_image=1))
     if name == "gpt2":
         return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=512, n_embd=32, n_layer=2, n_head=2))
     assert name == "bert"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +16,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, T5Config
+from transformers import AutoModel, T5Config, ViTConfig, ViTModel
 
 from models.errors import BadInput
 from models.fugu.backbone import Backbone
 from models.fugu.batches import batches as batches_of
 from models.fugu.router import Router
 
-CAUSAL = ["tied", "untied", "two layers", "few words", "llama", "qwen2", "gpt2"]
+CAUSAL = [
+    "tied",
+    "untied",
+    "two layers",
+    "few words",
+    "llama",
+    "qwen2",
+    "mistral",
+    "mistral, sliding",
+    "gpt2",
+    "opt",
+    "gemma3",
+]
 
 
 def reference(backbone: Backbone, text: str) -> np.ndarray:
@@ -191,6 +204,43 @@ def test_what_is_no_backbone_is_named(make_folder, tmp_path):
         with pytest.raises(BadInput, match=message) as caught:
             Backbone.load(folder, device="cpu")
         assert caught.value.field == "backbone"
+
+
+@pytest.mark.parametrize(("name", "width"), [("opt", 16), ("gemma3", 40)])
+def test_the_width_is_that_of_the_states_that_come_out(backbones, texts, name, width):
+    backbone = backbones(name)
+    assert (backbone.width, backbone.layer_count, backbone.layouts) == (width, 2, ("head",))
+    assert backbone.features(texts).shape == (len(texts), width)
+
+
+def test_the_layers_of_mistral_are_known_unless_a_window_slides(backbones):
+    assert "late" in backbones("mistral").layouts and backbones("mistral, sliding").layouts == ("head",)
+
+
+def test_a_model_that_reads_no_plain_text_is_named(tokenizer, tmp_path):
+    model = ViTModel(
+        ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=16)
+    )
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(BadInput, match="vit reads no plain text"):
+        Backbone.load(tmp_path, device="cpu")
+
+
+def test_broken_weights_are_named(make_folder, tmp_path):
+    def broken(name: str) -> Path:
+        shutil.copytree(make_folder("untied"), tmp_path / name)
+        return tmp_path / name
+
+    short, other = broken("short") / "model.safetensors", broken("other") / "model.safetensors"
+    short.write_bytes(short.read_bytes()[:-100])
+    weights = load_file(other)
+    weights["model.layers.1.mlp.up_proj.weight"] = weights["model.layers.1.mlp.up_proj.weight"][:, :-1].clone()
+    save_file(weights, other, metadata={"format": "pt"})
+    for file in (short, other):
+        with pytest.raises(BadInput, match=f"{file.parent.name} cannot be loaded") as caught:
+            Backbone.load(file.parent, device="cpu")
+        assert caught.value.field == "backbone" and "\n" not in str(caught.value)
 
 
 def test_missing_weights_are_an_error_and_not_random_numbers(make_folder, tmp_path):

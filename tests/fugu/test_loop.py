@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from models.errors import BadInput
 from models.fugu import roles
+from models.fugu.decision import Decision
 from models.fugu.loop import LoopOptions, Observe, Outcome, Turn, loop
 from models.fugu.roles import Role
-from models.fugu.router import Decision
 
 S, T, V = Role.SOLVER, Role.THINKER, Role.VERIFIER
 WORKERS = ("ant", "bee", "cat")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from models.errors import BadFile, BadInput, NoWorkerAllowed
+from models.errors import BadInput, NoWorkerAllowed
 from models.fugu import transcript
 from models.fugu import vector as vectors
 from models.fugu.backbone import Backbone
@@ -19,7 +19,7 @@ from models.fugu.vector import layout_for
 
 WORKERS = ("ant", "bee", "cat")
 ROWS = len(WORKERS) + 3
-MODELS = ["tied", "untied", "two layers", "few words", "llama", "qwen2"]
+MODELS = ["tied", "untied", "two layers", "few words", "llama", "qwen2", "mistral"]
 
 
 def scaled(weight: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
@@ -130,6 +130,23 @@ def test_a_mask_may_differ_from_text_to_text(router, conversations):
     assert [d.worker_index for d in router.decide_many(conversations, mask)] == [0, 1, 2, 0, 1]
 
 
+def test_a_mask_may_be_a_list_and_names_may_be_a_generator(router):
+    assert router.mask([True, False, True], 2).tolist() == [[True, False, True]] * 2
+    assert router.mask([[True, False, False], [False, False, True]], 2).argmax(1).tolist() == [0, 2]
+    assert router.mask((name for name in ("cat", "ant")), 1).tolist() == [[True, False, True]]
+    assert router.mask({"bee"}, 1).tolist() == [[False, True, False]]
+
+
+def test_logits_that_are_not_finite_decide_nothing(backbones, conversations):
+    backbone = backbones("tied")
+    huge = np.full(3 * backbone.width, 3e38, np.float32)
+    router = Router(backbone, huge, WORKERS, roles=False, layout="head")
+    for decide in (lambda: router.decide(conversations[0]), lambda: router.decide_many(conversations)):
+        with pytest.raises(BadInput, match="not finite") as caught:
+            decide()
+        assert caught.value.field == "vector"
+
+
 def test_noise_moves_the_choice_and_not_the_logits(router, conversations):
     noise = np.zeros((len(conversations), ROWS))
     noise[:, 2] = noise[:, 3 + Role.VERIFIER] = 1e6
@@ -150,6 +167,13 @@ def test_noise_moves_the_choice_and_not_the_logits(router, conversations):
         (["ant", "dog"], BadInput, "dog"),
         (np.ones(2, bool), BadInput, "mask"),
         (np.ones(3), BadInput, "mask"),
+        ([False] * 3, NoWorkerAllowed, "no worker"),
+        ([True] * 2, BadInput, "mask"),
+        ([[True], [True, False, True]], BadInput, "mask"),
+        ([1, 0, 1], BadInput, "mask"),
+        (["ant", 3], BadInput, "no worker 3"),
+        ("ant", BadInput, "names or as a mask"),
+        (3, BadInput, "names or as a mask"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_an_error(router, allowed, error, message):
@@ -236,31 +260,3 @@ def test_states_are_differentiable_in_the_offsets(backbones, texts, random_vecto
 
 def test_states_without_offsets_are_the_features(router, texts):
     np.testing.assert_array_equal(router.hidden(texts).numpy(), router.backbone.features(texts))
-
-
-def test_a_saved_router_decides_the_same(router, conversations, tmp_path):
-    router.save(tmp_path / "router")
-    for loaded in (Router.load(tmp_path / "router", router.backbone), Router.load(tmp_path / "router")):
-        assert loaded.digest == router.digest and loaded.meta == router.meta
-        assert loaded.decide(conversations[1]).worker == router.decide(conversations[1]).worker
-
-
-def test_a_saved_router_is_not_loaded_with_another_backbone(router, backbones, tmp_path):
-    router.save(tmp_path)
-    with pytest.raises(BadInput, match="another backbone"):
-        Router.load(tmp_path, backbones("untied"))
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"backbone": "x"}'])
-def test_a_folder_that_holds_no_router_is_named(tmp_path, text):
-    (tmp_path / "router.json").write_text(text)
-    with pytest.raises(BadFile, match=r"router\.json"):
-        Router.load(tmp_path)
-    with pytest.raises(BadFile):
-        Router.load(tmp_path / "nowhere")
-
-
-def test_a_router_comes_from_a_folder_and_a_file(make_folder, router, texts, tmp_path):
-    vectors.save(tmp_path / "v.npy", router.vector)
-    again = Router.from_vector(make_folder("tied"), tmp_path / "v.npy", WORKERS, layout="late")
-    np.testing.assert_allclose(again.logits(texts), router.logits(texts), atol=1e-5)

@@ -28,8 +28,18 @@ def test_of_content_in_parts_only_the_text_is_read():
     assert transcript.text([{"role": "user", "content": parts}]) == "user: What is this?\nBe brief.\nThanks."
 
 
-@pytest.mark.parametrize("messages", [[], [{"content": "no role"}], [{"role": "user", "content": 3}], [{"role": ""}]])
+@pytest.mark.parametrize(
+    "messages",
+    [[], [{"content": "no role"}], [{"role": "user", "content": 3}], [{"role": ""}], "hi", {"role": "user"}, ["hi"]],
+)
 def test_what_is_no_conversation_is_refused_by_name(messages):
     with pytest.raises(BadInput) as caught:
         transcript.text(messages)
+    assert caught.value.field == "messages"
+
+
+def test_half_of_a_surrogate_pair_is_no_text():
+    assert transcript.text([{"role": "user", "content": "\U0001f600"}]) == "user: \U0001f600"
+    with pytest.raises(BadInput, match="lone surrogate") as caught:
+        transcript.text([{"role": "user", "content": "\ud83d"}])
     assert caught.value.field == "messages"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def test_head_has_no_offsets_on_any_backbone(backbones, name):
 @pytest.mark.parametrize("layout", ["released", "late"])
 def test_other_models_take_no_offsets(backbones, name, layout):
     assert backbones(name).layouts == ("head",) and layout in backbones("tied").layouts
-    with pytest.raises(BadInput, match="Qwen- or Llama-style") as caught:
+    with pytest.raises(BadInput, match=r"llama, mistral .*, qwen2 and qwen3") as caught:
         layout_for(backbones(name), layout)
     assert caught.value.field == "layout"
 
@@ -81,13 +82,24 @@ LAYOUT = Layout("late", (Block("any", 4),), 0)
         (np.full(10, 1e300), "NaN"),
         (np.array(["a"] * 10), "real numbers"),
         (np.zeros(10, complex), "real numbers"),
+        ([[0.0], [0.0, 1.0]], "no array"),
+        (["a"] * 10, "real numbers"),
+        (None, "takes 10 numbers"),
+        (torch.full((10,), torch.nan), "NaN"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow")
 def test_a_vector_that_does_not_fit_is_refused(vector, message):
     with pytest.raises(BadInput, match=message) as caught:
         vectors.checked(vector, LAYOUT, 2, 3)
     assert caught.value.field == "vector"
+
+
+@pytest.mark.parametrize(
+    "vector", [[1.5] * 10, (1.5,) * 10, torch.full((10,), 1.5, dtype=torch.bfloat16, requires_grad=True)]
+)
+def test_a_list_and_a_tensor_are_vectors_too(vector):
+    found = vectors.checked(vector, LAYOUT, 2, 3)
+    assert found.dtype == np.float32 and found.tolist() == [1.5] * 10
 
 
 def test_a_checked_vector_is_a_copy():

@@ -48,3 +48,9 @@ def test_labels_may_be_given(ask):
 def test_every_letter_is_read_in_every_spelling(letter, spelling):
     choices = dict(zip("ABCD", CHOICES, strict=True))
     assert chosen(spelling.format(letter), choices) == letter
+
+
+@pytest.mark.parametrize("reply", ["ı", "İ", "(ı)", "option İ."])
+def test_a_letter_that_only_looks_like_a_label_names_none(ask, reply):
+    choices = [f"option {number}" for number in range(10)]  # A to J: I among them
+    assert grade(ask("choice", "I", choices=choices), reply).score == 0

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.grading.grade import grade
+from models.errors import BadInput
+from models.grading.grade import check, grade
 from models.grading.number import last_number
 
 INTEGERS = st.integers(-(10**15), 10**15)
@@ -95,3 +96,9 @@ def test_what_is_no_number_is_none(text):
 )
 def test_tolerance_and_unit(ask, reference, options, reply, score):
     assert grade(ask("number", reference, **options), reply).score == score
+
+
+@pytest.mark.parametrize("name", ["absolute", "relative"])
+def test_a_tolerance_is_finite(ask, name):
+    with pytest.raises(BadInput, match="finite"):
+        check(ask("number", 4, **{name: float("inf")}))

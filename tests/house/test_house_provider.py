@@ -57,6 +57,11 @@ def test_stop_ends_the_reply_before_it():
     assert complete("calc", ASKED, {"stop": ["Answer"]}).text == "Computed exactly.\n"
 
 
+@pytest.mark.parametrize("stop", ["", [""], [], None])
+def test_a_stop_that_is_empty_ends_nothing(stop):
+    assert complete("calc", ASKED, {"stop": stop}).text == WHOLE
+
+
 async def test_the_seed_reaches_the_worker(litellm):
     hard = [{"role": "user", "content": "What is 4711 * 3113?"}]
     replies = {

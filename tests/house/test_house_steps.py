@@ -2,10 +2,11 @@
 
 import pytest
 
-from models.conductor.context import Done, messages_for
+from models.conductor.context import Done, messages_for, sampling_for
 from models.conductor.workflow import Step, Workflow
 from models.house.workers import answer
 from models.house.workers.reading import read_alone
+from models.workers.ask import Sampling
 
 CONVERSATION = [{"role": "user", "content": "Multiply the number of letters in 'banana' by 41717."}]
 LETTERS = "The number of letters in 'banana' is 6."
@@ -94,3 +95,17 @@ def test_a_subtask_that_leans_on_something_else_poses_no_problem(subtask):
 )
 def test_a_subtask_that_names_what_it_is_about_poses_one(subtask, kind):
     assert read_alone(subtask).kind == kind
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_best_of_several_on_one_worker_is_several_draws(seed):
+    """Each equal step is sent a seed of its own, which a house worker's chance follows."""
+    steps = [Step(model=0, subtask="Work it out by yourself.")] * 12
+    plan = Workflow(steps=(*steps, Step(model=1, subtask="Judge.", access="all")))
+    question = [{"role": "user", "content": "What is 4817 * 3921?"}]
+
+    def drawn(index):
+        sampling = sampling_for(Sampling(seed=seed), plan, index, f"/0#{index}")
+        return answer("sage", messages_for(question, plan, index, {}), sampling.seed)
+
+    assert len({drawn(index) for index in range(12)}) > 2

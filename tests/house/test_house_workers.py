@@ -1,5 +1,9 @@
+import re
+from pathlib import Path
+
 import pytest
 
+import models.house
 from models.errors import NotFound
 from models.fugu.roles import Role, accepts, messages_for, suggested_role, suggestion
 from models.grading.grade import grade
@@ -29,6 +33,13 @@ def expected(questions):
             problem = read(question.messages[0]["content"])
             rows.append((question.task, [competence(worker, problem) or 0.0 for worker in WORKERS]))
     return rows
+
+
+def test_the_question_in_the_readme_is_answered_by_the_house():
+    readme = Path(models.house.__file__).parents[2] / "README.md"
+    question = re.search(r'model="fugu", messages=\[\{"role": "user", "content": "(.+?)"\}\]', readme.read_text())
+    assert question is not None
+    assert [worker for worker in WORKERS if ask(worker, question[1]).endswith("Answer: 67")] == ["units"]
 
 
 def mean(values):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from models.errors import BadInput, NotFound
-from models.ledger.registry import champion, history, load_checkpoint, promote, rollback, save_checkpoint
+from models.ledger.registry import (
+    champion,
+    history,
+    load_checkpoint,
+    newest_checkpoint,
+    promote,
+    rollback,
+    save_checkpoint,
+)
 
 
 def worker(name):
@@ -72,3 +80,12 @@ def test_concurrent_promotions_are_all_kept(ledger):
     for thread in threads:
         thread.join()
     assert [row.version for row in history(ledger, "fugu")] == [1, 2, 3, 4]
+
+
+def test_what_is_saved_again_is_the_newest_again(ledger):
+    """A start that goes back to an earlier backbone makes the very same checkpoints, and has to find them."""
+    vector, kinds = np.ones(3, np.float32), [{"kind": "evolved", "backbone": name} for name in ("house", "other")]
+    ids = [save_checkpoint(ledger, name="c", vector=vector, meta=meta) for meta in kinds]
+    assert newest_checkpoint(ledger, kind="evolved").id == ids[1]
+    save_checkpoint(ledger, name="c", vector=vector, meta=kinds[0])
+    assert newest_checkpoint(ledger, kind="evolved").id == ids[0]

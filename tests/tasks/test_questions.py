@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from models.errors import BadFile, BadInput
+from models.errors import BadFile, BadInput, IsolationUnavailable, MissingKey
 from models.ledger.store import Ledger
 from models.ledger.tables import epochs
 from models.workers.pool import Pool
 from tasks.preset import load_preset
-from tasks.questions import load_set, wanted_cells
+from tasks.questions import can_be_asked, load_set, wanted_cells
 
 
 @pytest.fixture
@@ -125,3 +125,33 @@ def test_a_question_that_came_with_its_scores_is_not_asked_of_a_live_worker(tmp_
     whole = load_set(write(tmp_path / "q.jsonl", [row(1), row(2, grader="recorded")]), COUNTS, ledger)
     with pytest.raises(BadInput, match="'q2' is known from recorded scores"):
         wanted_cells(ledger, pool, whole, 1)
+
+
+def test_what_cannot_be_asked_or_graded_is_told_before_anybody_is_paid(tmp_path, ledger, monkeypatch):
+    def pool(**worker):
+        return Pool.model_validate({"name": "p", "workers": [{"name": "w", "price": {}, **worker}]})
+
+    plain = load_set(write(tmp_path / "plain.jsonl", [row(0)]), COUNTS, ledger)
+    can_be_asked(pool(model="openai/m"), plain)
+    with pytest.raises(MissingKey):
+        can_be_asked(pool(model="openai/m", key_env="FUGU_TEST_NO_SUCH_KEY"), plain)
+    with pytest.raises(BadInput, match="no provider"):
+        can_be_asked(pool(model="calcc"), plain)
+
+    def none(grader):
+        raise IsolationUnavailable("no sandbox")
+
+    monkeypatch.setattr("tasks.questions.isolation", none)
+    can_be_asked(pool(model="openai/m"), plain)
+    coded = row(1, grader="code", reference={"entry": "f", "calls": [{"args": [1], "returns": 1}]})
+    monkeypatch.setattr("tasks.questions.check", lambda question: None)
+    with pytest.raises(IsolationUnavailable):
+        can_be_asked(pool(model="openai/m"), load_set(write(tmp_path / "code.jsonl", [coded]), COUNTS, ledger))
+
+
+def test_a_byte_that_is_no_text_is_named_by_its_line(tmp_path, ledger):
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(json.dumps(row(0)).encode() + b"\n" + b'{"id": "\xff"}\n')
+    with pytest.raises(BadFile, match=r"q\.jsonl:2: not UTF-8") as bad:
+        load_set(str(path), COUNTS, ledger)
+    assert bad.value.line == 2

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from models.errors import (
+    BadInput,
     MissingKey,
     RateLimited,
     RecordedWorker,
@@ -11,7 +12,7 @@ from models.errors import (
     UpstreamUnavailable,
 )
 from models.workers.ask import Ask, Sampling, Usage
-from models.workers.client import Client
+from models.workers.client import Client, _prepared, check_models
 from models.workers.pool import Pool, Price, Worker
 
 COST = (5 * 1.0 + 2 * 10.0) / 1e6
@@ -74,6 +75,12 @@ async def test_a_fault_is_a_transient_error_after_a_single_try(upstream, pool, f
     assert caught.value.retry_after == (7.0 if "retry-after" in fault else None)
 
 
+@pytest.mark.parametrize(("model", "seeded"), [("openai/m", True), ("anthropic/claude-sonnet-4-5", False)])
+async def test_a_limit_is_cut_to_the_workers_and_a_seed_goes_only_where_it_is_known(model, seeded):
+    _, fields = await _prepared(Worker(name="w", model=model), ask("w", seed=7, max_tokens=64_000))
+    assert fields["max_tokens"] == 4096 and ("seed" in fields) is seeded
+
+
 async def test_retry_after_may_be_a_date(upstream, pool):
     upstream.script = ["429 retry-after: Wed, 01 Jan 2020 00:00:00 GMT"]
     with pytest.raises(RateLimited) as caught:
@@ -134,3 +141,21 @@ async def test_closing_a_stream_disconnects_from_the_upstream(upstream, pool):
     assert (await anext(stream)).text == "he"
     await stream.aclose()
     await asyncio.wait_for(upstream.gone.wait(), 10)
+
+
+@pytest.mark.parametrize("model", ["calcc", "opnai/gpt-5"])
+async def test_a_model_that_no_provider_knows_is_refused_by_nobody_who_answered(model):
+    pool = Pool(name="p", workers=(Worker(name="live", model=model, price=Price()),))
+    with pytest.raises(BadInput, match=f"'live'.*'{model}'"):
+        check_models(pool)
+    with pytest.raises(UpstreamRefused) as refused:
+        await Client(pool).complete(ask())
+    assert not refused.value.answered and not refused.value.of_the_request
+
+
+async def test_models_that_can_be_asked_pass_and_a_providers_own_400_is_of_the_request(upstream, pool):
+    check_models(pool)
+    upstream.script = ["400"]
+    with pytest.raises(UpstreamRefused) as refused:
+        await Client(pool).complete(ask())
+    assert refused.value.of_the_request

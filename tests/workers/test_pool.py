@@ -2,6 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import models.workers
 from models.errors import BadFile, BadInput, MissingKey, NotFound, NoWorkerAllowed
@@ -57,6 +60,7 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         ("name: p\nworkers: 3", 2, "valid tuple"),
         ("name: p\ncolour: red\nworkers: [{name: a, model: house/a}]", 2, "colour"),
         (GOOD.replace("tags: [cheap]", "api_key: sk-123"), 9, "api_key"),
+        (GOOD.replace("tags: [cheap]", "key_env: sk-123"), 9, "key_env"),
         (GOOD.replace("concurrency: 2", "concurrency: 0"), 8, "greater than 0"),
         (GOOD.replace("0.05", "-0.05"), 7, "greater than or equal to 0"),
         (GOOD.replace("0.05", ".inf"), 7, "finite number"),
@@ -64,6 +68,12 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         (GOOD.replace("name: mine", "name: 2020-13-45"), None, "month must be in 1..12"),
         (GOOD.replace("name: mine", "name: !!bool maybe"), None, "cannot be read"),
         (GOOD.replace("[cheap]", "[" * 3000 + "]" * 3000), None, "cannot be read"),
+        (GOOD.replace("name: calc", "name: 'a, b'"), 10, "without a comma.*'a, b'"),
+        (GOOD.replace("name: calc", 'name: "a\\nb"'), 10, "printable ASCII"),
+        (GOOD.replace("name: calc", "name: größer"), 10, "printable ASCII"),
+        (GOOD.replace("name: calc", "name: ''"), 10, "1 to 200"),
+        (GOOD.replace("name: calc", "name: ' calc'"), 10, "outer spaces"),
+        (GOOD.replace("name: calc", "name: " + "x" * 201), 10, "1 to 200"),
         (GOOD.replace("name: calc", "name: small"), None, "'small' stands twice"),
         (GOOD.replace("name: calc", "nom: calc"), 10, "name: Field required"),
         (
@@ -113,6 +123,16 @@ def test_conductors_can_be_asked_but_are_no_rows(write):
     for text, says in [("{name: a, model: house/x}", "stands twice"), ("{name: b, model: openai/x}", "no price")]:
         with pytest.raises(BadFile, match=says):
             Pool.load(write("workers: [{name: a, model: house/calc}]\nconductors: [" + text + "]"))
+
+
+@given(st.text(max_size=250))
+def test_a_name_is_taken_only_if_it_can_stand_in_a_header_and_in_a_list(name):
+    try:
+        worker = Worker(name=name, model="house/a")
+    except ValidationError:
+        return
+    assert [part.strip() for part in f"{worker.name},b".encode("latin-1").decode("latin-1").split(",")] == [name, "b"]
+    assert "\n" not in name and "\r" not in name and 1 <= len(name) <= 200
 
 
 def test_the_fingerprint_holds_names_models_revisions_and_their_order():

@@ -1,0 +1,105 @@
+"""From logits to decisions: which workers may be chosen, and who is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BadInput, NoWorkerAllowed
+from models.fugu.roles import Role
+
+Allowed = Iterable[str] | Sequence[bool] | Sequence[Sequence[bool]] | NDArray[np.bool_] | None
+"""Worker names, or a mask [L] or [B, L]; `None` allows all."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A choice. `margin`: the chosen worker's logit minus the best other allowed one's (infinite if alone).
+
+    `worker_logits` [L], `role_logits` [3] or None, both without noise. `seconds`: of the batch it came from.
+    """
+
+    worker: str
+    worker_index: int
+    role: Role | None
+    worker_logits: NDArray[np.float32]
+    role_logits: NDArray[np.float32] | None
+    margin: float
+    seconds: float
+
+
+def mask_of(allowed: Allowed, workers: Sequence[str], batch: int) -> NDArray[np.bool_]:
+    """Which of `workers` each of `batch` decisions may choose, [batch, L]. Raises NoWorkerAllowed, BadInput."""
+    count = len(workers)
+    if allowed is None:
+        return np.ones((batch, count), np.bool_)
+    one = _array(allowed, workers)
+    if one.dtype != np.bool_ or one.shape not in ((count,), (batch, count)):
+        raise BadInput(f"a mask is boolean, [{count}] or [{batch}, {count}], not {one.dtype} {one.shape}", "allowed")
+    mask = np.broadcast_to(one, (batch, count))
+    if not mask.any(axis=1).all():
+        raise NoWorkerAllowed("no worker is allowed", "allowed")
+    return mask
+
+
+def _array(allowed: Any, workers: Sequence[str]) -> NDArray[Any]:
+    """Names as a mask; a mask as an array of whatever shape it has."""
+    if isinstance(allowed, np.ndarray):
+        return allowed
+    if isinstance(allowed, str) or not isinstance(allowed, Iterable):
+        raise BadInput(f"workers are given as names or as a mask, not as {allowed!r}", "allowed")
+    given = list(allowed)  # once: a generator's names are gone after that
+    if given and not any(isinstance(one, str) for one in given):
+        try:
+            return np.array(given)
+        except ValueError:
+            raise BadInput("the mask's rows differ in length", "allowed") from None
+    unknown = [one for one in given if one not in workers]
+    if unknown:
+        raise BadInput(f"the router knows no worker {', '.join(map(str, unknown))}", "allowed")
+    return np.array([worker in given for worker in workers])
+
+
+def decisions_on(
+    logits: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    workers: Sequence[str],
+    *,
+    roles: bool,
+    noise: NDArray[np.floating] | None = None,
+    started: float | None = None,
+) -> list[Decision]:
+    """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: when, by `time.perf_counter`.
+
+    Raises BadInput for logits that are not finite: of a vector whose numbers are finite, but too large.
+    """
+    if noise is not None and noise.shape != logits.shape:
+        raise BadInput(f"the noise has shape {noise.shape}, the logits {logits.shape}", "noise")
+    if not np.isfinite(logits).all():
+        raise BadInput("the logits are not finite: the vector's numbers are too large", "vector")
+    noisy = logits if noise is None else logits + noise
+    seconds = 0.0 if started is None else time.perf_counter() - started
+    rows = zip(logits, noisy, mask, strict=True)
+    return [_decision(own, with_noise, free, workers, roles, seconds) for own, with_noise, free in rows]
+
+
+def _decision(
+    logits: NDArray[np.float32],
+    noisy: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    workers: Sequence[str],
+    roles: bool,
+    seconds: float,
+) -> Decision:
+    count = len(workers)
+    chosen = int(np.argmax(np.where(mask, noisy[:count], -np.inf)))
+    others = logits[:count][mask & (np.arange(count) != chosen)]
+    margin = float(logits[chosen] - others.max()) if len(others) else float("inf")
+    role = Role(int(np.argmax(noisy[count:]))) if roles else None
+    role_logits = logits[count:] if roles else None
+    return Decision(workers[chosen], chosen, role, logits[:count], role_logits, margin, seconds)

@@ -1,0 +1,81 @@
+"""`fugu import-scores`: recorded scores become labels, again they change nothing, and a bad line is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import open_ledger, pool_path
+
+
+@pytest.fixture(autouse=True)
+def home(cli_home: Path) -> Path:
+    return cli_home
+
+
+def one_line(err: str) -> str:
+    assert err.startswith("fugu: ") and err.count("\n") == 1, err
+    return err
+
+
+def test_recorded_scores_become_labels_of_a_pool_and_again_change_nothing(run, home: Path, tmp_path: Path) -> None:
+    row = '{"id": "q%d", "task": "t", "metric": "em", "question": "Q%d?", "scores": {"a": 1.0, "b": 0.25}}\n'
+    file = tmp_path / "scores.jsonl"
+    file.write_text("".join(row % (i, i) for i in range(3)))
+    for _ in range(2):
+        status, out, _ = run("import-scores", str(file))
+        assert status == 0
+        assert "3 questions with the scores of 2 workers: pool scores" in out
+    from models.ledger.labels import labels
+    from models.workers.pool import Pool
+
+    ledger = open_ledger()
+    frame = labels(ledger, pool="scores")
+    ledger.close()
+    assert frame.groupby("worker")["score"].mean().to_dict() == {"a": 1.0, "b": 0.25}
+    assert frame["n"].eq(1).all()
+    assert all(worker.is_recorded for worker in Pool.load(pool_path("scores")).workers)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a": 1.5}}', "scores.a"),
+        ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "stands already on line 1"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"b": 1}}', "not the same workers"),
+        ('{"id": "q1", "task": "t", "question": "Q?"}', "scores: Field required"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"": 1}}', "at least 1 character"),
+        ('{"id": "q1", "task": "%s", "question": "Q?", "scores": {"a": 1}}' % ("t" * 201), "at most 200 characters"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a,b": 1}}', "without a comma"),
+    ],
+)
+def test_a_bad_line_of_scores_is_named_and_nothing_is_written(
+    run, home: Path, tmp_path: Path, line: str, expected: str
+) -> None:
+    file = tmp_path / "scores.jsonl"
+    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}\n' + line)
+    status, _, err = run("import-scores", str(file))
+    assert status == 2
+    assert "scores.jsonl:2: " in one_line(err) and expected in err
+    assert not (home / "pools").exists() and not (home / "questions").exists()
+
+
+@pytest.mark.parametrize("name", ["house", "../outside", "", "n" * 300])
+def test_recorded_scores_take_no_name_that_is_taken_or_no_name(run, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "scores.jsonl"
+    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}')
+    status, _, err = run("import-scores", str(file), "--name", name)
+    assert status == 2
+    assert repr(name) in one_line(err)
+
+
+def test_recorded_scores_overwrite_no_pool_of_ones_own(run, home: Path, tmp_path: Path) -> None:
+    own = "workers:\n- {name: dear, model: openai/dear, price: {output_per_million: 30}}\n"
+    (home / "pools").mkdir(parents=True)
+    (home / "pools" / "mine.yaml").write_text(own)
+    file = tmp_path / "scores.jsonl"
+    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}')
+    status, _, err = run("import-scores", str(file), "--name", "mine")
+    assert status == 2 and "'mine'" in one_line(err)
+    assert (home / "pools" / "mine.yaml").read_text() == own

@@ -1,0 +1,66 @@
+"""Recorded scores go through warm start and comparison; what needs live workers says so before anything is begun."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from random import Random
+
+import pytest
+
+from flows.compare_pool import compare_pool
+from flows.evolve_router import evolve_router
+from flows.refresh_labels import refresh_labels
+from flows.warm_start import warm_start
+from models.errors import BadInput, RecordedWorker
+from models.ledger import registry
+from models.ledger.labels import labels
+from tasks.scores import import_scores
+from tasks.settings import open_ledger
+
+
+@pytest.fixture
+def recorded(home, tmp_path, prefect_server):
+    """Two workers, each good at one kind of question, imported into the home's ledger."""
+    luck, rows = Random(0), []
+    for i in range(120):
+        sums = luck.random() < 0.5
+        text = f"What is {i} + {luck.randint(1, 99)}?" if sums else f"Say the opposite of the word number {i}."
+        scores = {"adder": float(sums), "speaker": float(not sums)}
+        rows.append({"id": f"q{i}", "task": "sums" if sums else "words", "question": text, "scores": scores})
+    file = tmp_path / "scores.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ledger = open_ledger()
+    found = import_scores(file, "scores", ledger)
+    yield {"pool": found.pool, "questions": str(found.questions)}, ledger
+    ledger.close()
+
+
+def test_recorded_scores_are_learned_from_and_compared_with_every_rival(recorded, home):
+    where, _ = recorded
+    asyncio.run(warm_start(**where))
+    lines = asyncio.run(compare_pool(**where))
+    assert lines.keys() == {"fugu"}
+    report = (home / "reports" / "comparison.md").read_text()
+    for name in ("adder", "speaker", "best single", "random", "kNN", "oracle", "fugu (warm start)"):
+        assert f"| {name} |" in report
+    assert "trinity" not in report
+
+
+def test_what_needs_live_workers_says_so(recorded):
+    where, ledger = recorded
+    with pytest.raises(RecordedWorker, match="cannot be rolled out"):
+        asyncio.run(evolve_router(**where))
+    with pytest.raises(RecordedWorker, match="nothing can serve it"):
+        asyncio.run(compare_pool(**where, promote=True))
+    assert registry.champion(ledger, "fugu") is None
+
+
+def test_a_model_that_nobody_knows_is_no_score_of_zero(home, tmp_path, prefect_server):
+    file = tmp_path / "pool.yaml"
+    file.write_text("workers:\n- {name: calc, model: house/calc}\n- {name: odd, model: calcc, price: {}}\n")
+    with pytest.raises(BadInput, match="'odd'"):
+        asyncio.run(refresh_labels(str(file)))
+    ledger = open_ledger()
+    assert labels(ledger, pool="pool").empty
+    ledger.close()
