@@ -222,6 +222,7 @@ class Rollouts:
         self.bench, self.slots = bench, list(slots)
         self.spent = Spent()
         self._starts: dict[int, Met | Ended] = {}
+        self._one_by_one = [asyncio.Lock() for _ in self.slots]  # who chooses alike waits, and finds what the other met
         self._turn = asyncio.Semaphore(at_once)
 
     async def ends(self, players: Callable[[int], Player], indices: Sequence[int]) -> list[Ended]:
@@ -229,7 +230,7 @@ class Rollouts:
         return list(await asyncio.gather(*(self._end(players, index) for index in indices)))
 
     async def _end(self, players: Callable[[int], Player], index: int) -> Ended:
-        async with self._turn:
+        async with self._one_by_one[index], self._turn:
             ended = await asyncio.to_thread(self._known, players(index), index)
             if ended is None:
                 player = players(index)

@@ -135,13 +135,14 @@ class Workshop:
         ]
         job = {"files": _texts(files), "home": _texts(home or {}), "runs": runs, "env": self._env | dict(env or {})}
         text = json.dumps(job).encode()
-        self._stream.limit = self._room.answer_bytes * 2
+        # Base64, JSON and each command's output come on top of the files.
+        self._stream.limit = 2 * self._room.answer_bytes + 2 * self._room.output_bytes * len(commands) + 2**20
         self._stream.send(struct.pack("=Q", len(text)) + text)
         stopped = self._stream.until_end(sum(waits) + _MARGIN_S)
-        if stopped == "too much output":
-            return Worked(tuple(Ran("too many files", b"", 0.0) for _ in commands), {}, self.level)
         try:
             answer = json.loads(bytes(self._stream.received))
+            if answer["files"] is None:
+                return Worked(tuple(Ran("too many files", b"", 0.0) for _ in commands), {}, self.level)
         except ValueError:
             raise IsolationUnavailable(f"the workshop broke down: {stopped or 'it ended early'}") from None
         ran = tuple(Ran(run["ended"], base64.b64decode(run["output"]), run["seconds"]) for run in answer["runs"])
@@ -168,6 +169,7 @@ def opened(
         "hides": [str(path.resolve()) for path in hides],
         "bytes": room.disk_bytes,
         "output": room.output_bytes,
+        "answer": room.answer_bytes,
         "port": PORT if port else 0,
     }
     with contextlib.ExitStack() as after:

@@ -6,8 +6,8 @@ it: whatever runs when a command has ended, or its time is over, is killed. Lock
 namespaces with a root of the given paths and a memory file system that holds the copy; a user of its own, no
 capabilities, Landlock; for the commands limits and seccomp as well.
 
-Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, port}. On the socket `out` first one line,
-`ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is not 0) or
+Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, output, answer, port}. On the socket `out`
+first one line, `ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is not 0) or
 `refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {files, home, env, runs: [{argv, stdin, wall_s,
 errors}]}. Last, on `out`, JSON {runs: [{ended, output, seconds}], files}. A file is base64.
 """
@@ -194,8 +194,8 @@ def lay_out(folder: str, files: dict[str, str]) -> None:
         path.write_bytes(base64.b64decode(text))
 
 
-def gather() -> dict[str, str]:
-    """The copy's regular files as the commands have left them."""
+def gather(limit: int) -> dict[str, str] | None:
+    """The copy's regular files as the commands have left them; `None` where they are more than `limit` bytes."""
     found: dict[str, str] = {}
     for folder, folders, names in os.walk(COPY):
         folders[:] = sorted(set(folders) - LEFT_OUT)
@@ -206,6 +206,8 @@ def gather() -> dict[str, str]:
             relative = os.path.relpath(path, COPY)
             try:
                 relative.encode()
+                if (limit := limit - os.path.getsize(path)) < 0:
+                    return None
                 found[relative] = base64.b64encode(Path(path).read_bytes()).decode()
             except (OSError, UnicodeEncodeError):
                 continue
@@ -228,7 +230,7 @@ def work(config: dict[str, Any], out: socket.socket) -> None:
     lay_out(COPY, job["files"])
     lay_out(HOME, job["home"])
     runs = [run(one, job["env"], config) for one in job["runs"]]
-    out.sendall(json.dumps({"runs": runs, "files": gather()}).encode())
+    out.sendall(json.dumps({"runs": runs, "files": gather(config["answer"])}).encode())
 
 
 def main() -> None:
@@ -236,6 +238,7 @@ def main() -> None:
     os.set_inheritable(config["out"], False)
     out = socket.socket(fileno=config["out"])
     user, group = os.geteuid(), os.getegid()
+    confine.LIBC.prctl(confine.PDEATHSIG, 9, 0, 0, 0)  # with it dies process 1, and all that it holds
     spaces = confine.NEW_NS | confine.NEW_UTS | confine.NEW_IPC | confine.NEW_NET | NEW_PID
     try:
         confine.checked(confine.LIBC.unshare(spaces if user == 0 else spaces | confine.NEW_USER))

@@ -1,7 +1,10 @@
 """Commands that try to get out of the workshop, to reach somebody, to stay, or to use up the machine."""
 
+import contextlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from models.errors import BadInput, IsolationUnavailable
 from models.grading import seccomp, workshop
 from models.grading.workshop import Command, Room, opened
+from tasks.settings import PROJECT
 
 pytestmark = pytest.mark.usefixtures("workshops")
 
@@ -119,6 +123,34 @@ def test_what_a_command_leaves_behind_does_not_see_the_next_one():
     worked = work(stay, "import time; time.sleep(2)")
     assert [run.ended for run in worked.runs] == ["exit 0", "exit 0"] and "late" not in worked.files
     assert worked.runs[0].seconds < 1
+
+
+def test_nothing_outlives_the_program_that_opened_the_workshop(tmp_path):
+    text = (
+        "import sys\nfrom models.grading.workshop import Command, opened\n"
+        "with opened() as shop:\n    print(shop.level, flush=True)\n    shop.work({}, [Command(['sleep', '4711'])])"
+    )
+    env = os.environ | {"TMPDIR": str(tmp_path)}  # its scratch folder stays
+    opener = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, cwd=PROJECT, env=env)
+    opener.stdout.readline()
+    deadline = time.monotonic() + 10
+    while not _sleepers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(_sleepers()) == 1
+    opener.kill()
+    opener.wait()
+    while _sleepers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _sleepers()
+
+
+def _sleepers():
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cmdline").read_bytes() == b"sleep\x004711\0":
+                found.append(process.name)
+    return found
 
 
 def test_process_1_cannot_be_killed_or_traced():
