@@ -7,9 +7,10 @@ namespaces with a root of the given paths and a memory file system that holds th
 capabilities, Landlock; for the commands limits and seccomp as well.
 
 Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, output, answer, port}. On the socket `out`
-first one line, `ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is not 0) or
-`refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {files, home, env, runs: [{argv, stdin, wall_s,
-errors}]}. Last, on `out`, JSON {runs: [{ended, output, seconds}], files}. A file is base64.
+first one line, `ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is
+not 0) or `refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {files, home, env,
+runs: [{argv, stdin, wall_s, errors}]}. Last, on `out`, JSON {runs: [{ended, output, seconds}], files}. Files are
+base64.
 """
 
 from __future__ import annotations
