@@ -9,7 +9,7 @@ the very same population, and every call that was settled is read from the ledge
 Beyond the paper: the first generations move the head alone, in a few directions, the others every parameter; the
 steps' scales are found such that a share of the decisions flip; few rollouts first and more for the promising, if
 the preset says so; and the parent is kept only where a validation part says so (the search itself goes on from its
-own mean).
+own mean). With `agentic`, rollouts of a coding agent on repositories are slots like the questions.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from prefect import flow, get_run_logger
 from pydantic import Field
 
 from models.errors import RecordedWorker
+from models.fugu.agent import Agent
 from models.fugu.fitness import Tally, Weights, shares
 from models.fugu.halving import race
 from models.fugu.loop import LoopOptions
+from models.fugu.mixture import Mixture, Rewarding
 from models.fugu.objective import Objective, Slot
 from models.fugu.roles import PROMPTS_VERSION
 from models.fugu.router import Router
@@ -39,7 +41,10 @@ from models.fugu.search import Search, Stage, States
 from models.fugu.subspace import Space
 from models.fugu.vector import Vector
 from models.grading.grade import version
+from models.grading.repository import RepositoryTask
 from models.ledger import epochs, registry, runs
+from tasks.agents import find_agent, find_tasks, open_rollouts
+from tasks.agents import meaning as agentic_meaning
 from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
 from tasks.checkpoint import find_checkpoint
 from tasks.evolution import EvolutionPage, paid
@@ -65,6 +70,8 @@ async def evolve_router(
     questions: str = HOUSE,
     preset: PresetName = "first-light",
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    agentic: str = Field("", description="a folder of repositories' tasks that count too (`repositories`: the data's)"),
+    agent: str = Field("scripted", description="who works on them: an entry of agents.yaml"),
 ) -> str:
     """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better."""
     plan = load_preset(preset).evolution
@@ -74,14 +81,27 @@ async def evolve_router(
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
         router = await asyncio.to_thread(load_router, origin, load_preset(preset).backbone)
-        training = _scoring(session, router, questions_of, plan, "train")
-        validation = _scoring(session, router, questions_of, plan, "validation")
+        work = AgenticWork(find_tasks(agentic), find_agent(agent)) if agentic else None
+        training = _scoring(session, router, questions_of, plan, "train", work)
+        validation = _scoring(session, router, questions_of, plan, "validation", work)
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
         run = Run(f"{session.pool.name}-{_digest(identity)[:12]}", session, router, plan, training, validation)
         vector = await _evolve(run, origin.vector)
         meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset}
         name = f"evolved on {session.pool.name}"
         return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
+
+
+@dataclass(frozen=True)
+class AgenticWork:
+    """Repositories' tasks, and the agent that works on them."""
+
+    tasks: list[RepositoryTask]
+    agent: Agent
+
+    def of(self, split: str) -> list[RepositoryTask]:
+        """The tasks of one part."""
+        return [task for task in self.tasks if task.question.split == split]
 
 
 @dataclass(frozen=True)
@@ -212,7 +232,14 @@ async def generation(run: str, number: int) -> Scored:
     return Scored(fitnesses, reduce(add, totals))
 
 
-def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: EvolutionPlan, split: str) -> Scoring:
+def _scoring(
+    session: Session,
+    router: Router,
+    questions_of: QuestionSet,
+    plan: EvolutionPlan,
+    split: str,
+    work: AgenticWork | None = None,
+) -> Scoring:
     """The slots of one part: train is sampled by the policy, validation is decided as in serving."""
     train = split == "train"
     count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
@@ -230,16 +257,22 @@ def _scoring(session: Session, router: Router, questions_of: QuestionSet, plan: 
         "pool": session.pool.fingerprint,
         "policy": [temperature, plan.seed],
     }
+    questions = Objective(
+        router,
+        session.pool,
+        [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
+        session.dispatcher.ask_all,
+        scope=f"measure:{epoch}",
+        options=options,
+        policy_seed=plan.seed,
+    )
+    objective: Rewarding = questions
+    if work is not None and (tasks := work.of(split)):
+        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats)
+        objective = Mixture(questions, rollouts, plan.seed)
+        meaning["agentic"] = agentic_meaning(tasks, work.agent, rollouts.bench.model)
     return Scoring(
-        objective=Objective(
-            router,
-            session.pool,
-            [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
-            session.dispatcher.ask_all,
-            scope=f"measure:{epoch}",
-            options=options,
-            policy_seed=plan.seed,
-        ),
+        objective=objective,
         weights=Weights(plan.diversity, plan.turns, plan.cost) if train else Weights(),
         temperature=temperature,
         rungs=plan.rungs if train else 1,

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.fugu import schedule
 from models.fugu.fitness import RolloutScore, Tally, Weights, fitness, tally
+from models.fugu.mixture import Rewarding
 from models.fugu.objective import Objective
 from tasks.policies import PAID, RETRIED, key_of
 
@@ -24,7 +25,7 @@ class Scoring:
     `temperature`: at which the policy samples in rollouts; 0 is the argmax. `rungs`: of successive halving.
     """
 
-    objective: Objective
+    objective: Rewarding
     weights: Weights
     temperature: float
     rungs: int
@@ -55,7 +56,7 @@ async def score_candidate(
 
 
 @task(task_run_name="roll out {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
-async def roll_out(label: str, objective: Objective, vector: NDArray[np.floating]) -> list[RolloutScore]:
+async def roll_out(label: str, objective: Rewarding, vector: NDArray[np.floating]) -> list[RolloutScore]:
     """Every slot once as in serving (argmax): what a parent, or a contender, is judged by."""
     return await objective.scores(vector, temperature=0.0)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.fugu.objective import Objective
+from models.fugu.mixture import Rewarding
 from models.fugu.roles import Role
 from models.ledger.accounts import spend
 from tasks.report import Progress, markdown, write_report
@@ -29,7 +29,7 @@ class EvolutionPage:
 
     run: str
     session: Session
-    objectives: Sequence[Objective]
+    objectives: Sequence[Rewarding]
     generations: int
     start_reward: float
     progress: Progress
@@ -43,7 +43,7 @@ class EvolutionPage:
         cls,
         run: str,
         session: Session,
-        objectives: Sequence[Objective],
+        objectives: Sequence[Rewarding],
         generations: int,
         start_reward: float,
         before: Mapping[str, Any],
@@ -90,7 +90,7 @@ class EvolutionPage:
         )
 
 
-async def paid(session: Session, objectives: Sequence[Objective]) -> Mapping[str, Any]:
+async def paid(session: Session, objectives: Sequence[Rewarding]) -> Mapping[str, Any]:
     """What the ledger has paid in the objectives' scope by now."""
     return await asyncio.to_thread(spend, session.ledger, objectives[0].scope)
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from models.errors import BadFile, BadInput
-from models.grading.grade import check, needs_sandbox, version
+from models.grading.grade import check, isolation, needs_sandbox, version
 from models.grading.question import Question, load_questions
-from models.grading.sandbox import isolation
 from models.ledger import epochs
 from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
@@ -112,8 +111,9 @@ def can_be_asked(pool: Pool, questions_of: QuestionSet) -> None:
     """
     pool.check_keys()
     check_models(pool)
-    if any(needs_sandbox(question.grader) for question in questions_of.questions):
-        isolation()
+    for grader in {question.grader for question in questions_of.questions}:
+        if needs_sandbox(grader):
+            isolation(grader)
 
 
 def _row(question: Question) -> dict[str, Any]:

@@ -84,3 +84,15 @@ def data_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, A
         return data
 
     return make
+
+
+@pytest.fixture(scope="session")
+def workshops() -> str:
+    """The isolation level that commands get on this machine; without one they are refused."""
+    from models.errors import IsolationUnavailable
+    from models.grading.workshop import isolation
+
+    try:
+        return isolation()
+    except IsolationUnavailable as error:
+        pytest.skip(str(error))

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from models.errors import BadInput, NotFound
 from models.ledger.registry import Champion
@@ -29,6 +29,14 @@ class Seat:
     champion: Champion
     router: Decider | None = None
     worker: str | None = None
+
+
+class Seats(Protocol):
+    """Who answers under which name."""
+
+    names: tuple[str, ...]
+
+    def seat(self, name: str) -> Seat | None: ...
 
 
 class Champions:

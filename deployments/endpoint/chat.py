@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.endpoint.abilities import candidates
-from deployments.endpoint.champions import Champions
+from deployments.endpoint.champions import Seats
 from deployments.endpoint.exchange import Answer, Exchange
 from deployments.endpoint.parts import Options, Parts
 from deployments.endpoint.problems import Problem, not_ready, problem_of, problem_response, unknown_model
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Chat:
     """The route and the writing that follows its answers."""
 
-    def __init__(self, parts: Parts, options: Options, champions: Champions, ultra: Ultra) -> None:
+    def __init__(self, parts: Parts, options: Options, champions: Seats, ultra: Ultra | None) -> None:
         self._parts, self._options, self._champions, self._ultra = parts, options, champions, ultra
         self._afterwards: set[asyncio.Task[None]] = set()
 
@@ -43,7 +43,7 @@ class Chat:
         receipt = Receipt(f"chatcmpl-{uuid4().hex}", request.headers.get("X-Fugu-Trace") == "1")
         try:
             chat, body = await self._read(request)
-            if chat.model == ULTRA:
+            if chat.model == ULTRA and self._ultra is not None:
                 return await self._ultra.respond(request, chat, body, _wanted(request, chat))
             exchange = receipt.exchange = self._exchange(request, chat, receipt.id)
             return await (self._stream if chat.stream else self._whole)(request, exchange, receipt)
@@ -124,7 +124,7 @@ class Chat:
         """Log the request now, write its row in the background: no answer waits for the disk."""
         row = receipt.row(status, error)
         log.info("request", extra={"fields": row})
-        if receipt.exchange is not None:
+        if receipt.exchange is not None and self._options.record:
             task = asyncio.create_task(self._record(row))
             self._afterwards.add(task)
             task.add_done_callback(self._afterwards.discard)

@@ -75,10 +75,15 @@ def tally(scores: Sequence[RolloutScore], worker_count: int) -> Tally:
     return Tally(
         rollouts=len(scores),
         reward=float(np.sum([s.reward for s in scores])),
-        workers=tuple(np.bincount([w for s in scores for w in s.workers], minlength=worker_count).tolist()),
-        roles=tuple(np.bincount([r for s in scores for r in s.roles], minlength=len(Role)).tolist()),
+        workers=_counts([w for s in scores for w in s.workers], worker_count),
+        roles=_counts([r for s in scores for r in s.roles], len(Role)),
         cost_usd=float(np.sum([s.cost_usd for s in scores])),
     )
+
+
+def _counts(numbers: Sequence[int], length: int) -> tuple[int, ...]:
+    """How often each number occurs; of none at all, too (an agent that asked nobody)."""
+    return tuple(np.bincount(np.asarray(numbers, np.intp), minlength=length).tolist())
 
 
 def fitness(total: Tally, turn_budget: int, weights: Weights) -> float:

@@ -22,6 +22,8 @@ from models.grading.verdict import MAX_REPLY_CHARS, Options, Verdict, options_of
 
 VERSION = "code/1"
 
+isolation = sandbox.isolation
+
 
 class CallTest(Options):
     """One call and the JSON value that it must return (floats to 1e-9)."""

@@ -30,7 +30,7 @@ LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_NET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x40000000
 NOSUID, NODEV, BIND, REC, PRIVATE, DETACH = 2, 4, 0x1000, 0x4000, 1 << 18, 2
 PDEATHSIG, SECCOMP, NO_NEW_PRIVS, FILTER = 1, 22, 38, 2
-READ_FILE, READ_DIR, EXECUTE = 1 << 2, 1 << 3, 1
+READ_FILE, WRITE_FILE, READ_DIR, EXECUTE = 1 << 2, 1 << 1, 1 << 3, 1
 LANDLOCK_FS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
@@ -91,11 +91,15 @@ def drop_privileges() -> None:
     checked(LIBC.capset(header, empty))
 
 
-def landlock(readable: list[str], scratch: str) -> None:
-    """Files: read beneath `readable`, write beneath `scratch`, no others. OSError where unsupported."""
+def landlock(readable: list[str], scratch: str, devices: list[str] | None = None) -> None:
+    """Files: read beneath `readable`, write beneath `scratch`, no others. OSError where unsupported.
+
+    With `devices` (which may be read and written) programs may be run from both, and TCP is left to the namespace.
+    """
     version = syscall(444, None, 0, 1)
     everything = LANDLOCK_FS.get(version, (1 << 16) - 1)
-    attributes = struct.pack("=QQQ", everything, 3, 3)[: 8 if version < 4 else 16 if version < 6 else 24]
+    programs, network = (0, 3) if devices is None else (EXECUTE, 0)
+    attributes = struct.pack("=QQQ", everything, network, 3)[: 8 if version < 4 else 16 if version < 6 else 24]
     ruleset = syscall(444, attributes, len(attributes), 0)
 
     def allow(path: str, rights: int) -> None:
@@ -106,14 +110,16 @@ def landlock(readable: list[str], scratch: str) -> None:
         os.close(descriptor)
 
     for path in readable:
-        if path in sys.path and os.path.isdir(path):
+        if devices is None and path in sys.path and os.path.isdir(path):
             allow(path, READ_DIR)
             for part in Path(path).iterdir():  # the standard library, without what was installed into it
                 if part.name not in ("site-packages", "dist-packages") and part.exists():
                     allow(str(part), READ_FILE | READ_DIR)
         else:
-            allow(path, READ_FILE | READ_DIR)
-    allow(scratch, everything & ~EXECUTE)
+            allow(path, READ_FILE | READ_DIR | programs)
+    for path in devices or []:
+        allow(path, READ_FILE | WRITE_FILE)
+    allow(scratch, everything if programs else everything & ~EXECUTE)
     syscall(446, ruleset, 0)
     os.close(ruleset)
 

@@ -9,9 +9,10 @@ from models.errors import BadInput
 from models.grading.question import Question
 from models.grading.verdict import Verdict
 
-__all__ = ["GRADERS", "Verdict", "check", "grade", "needs_sandbox", "version"]
+__all__ = ["GRADERS", "Verdict", "check", "grade", "isolation", "needs_sandbox", "version"]
 
-GRADERS = ("exact", "number", "choice", "math", "code", "recorded")  # each a module here, loaded when first asked for
+GRADERS = ("exact", "number", "choice", "math", "code", "command", "recorded")
+"""Each a module here, loaded when first asked for."""
 
 
 def _grader(name: str) -> ModuleType:
@@ -39,4 +40,10 @@ def check(question: Question) -> None:
 
 def needs_sandbox(grader: str) -> bool:
     """Whether grading runs a worker's code, so takes seconds and may raise IsolationUnavailable."""
-    return _grader(grader).__name__.endswith(".code")
+    return _grader(grader).__name__.endswith((".code", ".command"))
+
+
+def isolation(grader: str) -> str:
+    """The isolation level that such a grader's runs get here. Raises IsolationUnavailable where there is none."""
+    level: str = _grader(grader).isolation()
+    return level

@@ -75,7 +75,7 @@ def run(
     Raises IsolationUnavailable before any code is sent.
     """
     limits = limits or Limits()
-    with _started(limits, namespaces) as (process, out), _Stream(process, out, 1_000) as stream:
+    with _started(limits, namespaces) as (process, out), Stream(process, out, 1_000) as stream:
         level = _ready(stream.until_newline(_START_S))
         text = json.dumps(job).encode()
         stream.limit = limits.output_bytes
@@ -122,7 +122,7 @@ def _started(limits: Limits, namespaces: bool) -> Iterator[tuple[subprocess.Pope
             process = _spawn(config | {"out": far_end, "scratch": scratch}, far_end)
         finally:
             os.close(far_end)
-        after.callback(_kill, process)
+        after.callback(kill, process)
         yield process, out
 
 
@@ -140,14 +140,14 @@ def _spawn(config: dict[str, Any], descriptor: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """The whole group; an ended process keeps its group's number until it is waited for."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-class _Stream:
+class Stream:
     """Feeds a process and reads what it says, both at once, within limits."""
 
     def __init__(self, process: subprocess.Popen[bytes], out: int, limit: int) -> None:
@@ -158,7 +158,7 @@ class _Stream:
         self._selector.register(out, selectors.EVENT_READ)
         os.set_blocking(self._stdin.fileno(), False)
 
-    def __enter__(self) -> _Stream:
+    def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_: object) -> None:

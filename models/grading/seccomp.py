@@ -1,9 +1,13 @@
-"""The system calls that sandboxed code may make, as a seccomp filter program.
+"""The system calls that sandboxed code and sandboxed commands may make, as seccomp filter programs.
 
-An allow-list: everything else fails with EPERM. Left out, so impossible: new processes (fork, clone without
+For code an allow-list: everything else fails with EPERM. Left out, so impossible: new processes (fork, clone without
 CLONE_THREAD, execve), sockets (but a connected local pair, which asyncio needs), signals to anyone, changes
 of session, namespaces, mounts, tracing. Numbers are from the kernel's unistd tables; the encoding from
 linux/filter.h and linux/seccomp.h.
+
+For commands (a coding agent, a test suite) a deny-list: they may start processes and open sockets in a network
+namespace of their own, but not change namespaces, mounts or the machine, trace, or reach seldom audited parts of the
+kernel. It is about what Docker's default profile denies.
 """
 
 from __future__ import annotations
@@ -58,9 +62,24 @@ _CONDITIONAL: tuple[tuple[tuple[int, int], tuple[tuple[int, int, tuple[int, ...]
     ),  # ioctl: isatty, blocking, cloexec
     ((302, 261), ((0, 0xFFFFFFFF, (0,)),)),  # prlimit64: its own limits
 )
+_DENIED: tuple[tuple[int | None, int | None], ...] = (
+    (101, 117), (103, 116), (135, 92), (139, None), (153, 58), (155, 41), (163, 89), (164, 170),  # ptrace, settime
+    (165, 40), (166, 39), (167, 224), (168, 225), (169, 142), (170, 161), (171, 162),  # mount … setdomainname
+    (172, None), (173, None), (175, 105), (176, 106), (179, 60), (180, 42), (212, 18),  # iopl, modules, quotactl
+    (227, 112), (237, 235), (238, 237), (239, 236), (246, 104), (248, 217), (249, 218), (250, 219),  # clocks … keyctl
+    (256, 238), (272, 97), (279, 239), (298, 241), (300, 262), (303, 264), (304, 265), (305, 266),  # unshare, perf, …
+    (308, 268), (310, 270), (311, 271), (312, 272), (313, 273), (320, 294), (321, 280), (323, 282),  # setns, bpf, …
+    (425, 425), (426, 426), (427, 427), (428, 428), (429, 429), (430, 430), (431, 431), (432, 432),  # io_uring, mounts
+    (433, 433), (438, 438), (440, 440), (442, 442), (443, 443),
+)  # fmt: skip
+_DENIED_UNLESS: tuple[tuple[tuple[int, int], tuple[tuple[int, int, tuple[int, ...]], ...]], ...] = (
+    ((56, 220), ((0, 0x7E020000, (0,)),)),  # clone: no new namespace
+    ((41, 198), ((0, 0xFFFFFFFF, (1, 2, 10, 16)),)),  # socket: AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+)
+_X32 = 0x40000000  # the bit of the third calling convention of x86_64, with numbers of its own
 _CLONE3 = 435  # its flags are behind a pointer, so glibc is told to use clone
 
-_LOAD, _AND, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
+_LOAD, _AND, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 
@@ -86,18 +105,32 @@ def _conditions(conditions: tuple[tuple[int, int, tuple[int, ...]], ...]) -> byt
 
 
 def program() -> bytes:
-    """This machine's filter: an array of `struct sock_filter`. Raises IsolationUnavailable for other machines."""
-    if platform.machine() not in _MACHINES:
-        raise IsolationUnavailable(f"no system call filter for {platform.machine()}")
-    column, architecture = _MACHINES[platform.machine()]
-    parts = [
-        _step(_LOAD, 4) + _step(_JUMP_IF_EQUAL, architecture, yes=1) + _return(_KILL),  # seccomp_data.arch
-        _step(_LOAD, 0),  # seccomp_data.nr
-        _unless(_CLONE3, _return(_ERRNO | errno.ENOSYS)),
-    ]
+    """This machine's filter for code: an array of `struct sock_filter`. Raises IsolationUnavailable for others."""
+    column, parts = _opening()
     for numbers in _ALLOWED.values():
         number = numbers[column]
         if number is not None:
             parts.append(_unless(number, _return(_ALLOW)))
     parts += [_unless(numbers[column], _conditions(conditions)) for numbers, conditions in _CONDITIONAL]
     return b"".join(parts) + _return(_ERRNO | errno.EPERM)
+
+
+def program_for_commands() -> bytes:
+    """This machine's filter for commands, in the same form. Raises IsolationUnavailable for other machines."""
+    column, parts = _opening()
+    parts.append(_step(_JUMP_IF_AT_LEAST, _X32, no=1) + _return(_ERRNO | errno.EPERM))
+    parts += [_unless(number, _return(_ERRNO | errno.EPERM)) for row in _DENIED if (number := row[column]) is not None]
+    parts += [_unless(numbers[column], _conditions(conditions)) for numbers, conditions in _DENIED_UNLESS]
+    return b"".join(parts) + _return(_ALLOW)
+
+
+def _opening() -> tuple[int, list[bytes]]:
+    """This machine's column of the tables, and what every filter begins with: the call's number is loaded then."""
+    if platform.machine() not in _MACHINES:
+        raise IsolationUnavailable(f"no system call filter for {platform.machine()}")
+    column, architecture = _MACHINES[platform.machine()]
+    return column, [
+        _step(_LOAD, 4) + _step(_JUMP_IF_EQUAL, architecture, yes=1) + _return(_KILL),  # seccomp_data.arch
+        _step(_LOAD, 0),  # seccomp_data.nr
+        _unless(_CLONE3, _return(_ERRNO | errno.ENOSYS)),
+    ]

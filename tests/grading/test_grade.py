@@ -20,7 +20,7 @@ def test_every_grader_has_a_version_with_its_name(grader):
 
 
 def test_only_code_needs_the_sandbox():
-    assert [grader for grader in GRADERS if needs_sandbox(grader)] == ["code"]
+    assert [grader for grader in GRADERS if needs_sandbox(grader)] == ["code", "command"]
 
 
 def test_an_unknown_grader_is_a_clear_error(ask):

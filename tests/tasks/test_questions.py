@@ -138,7 +138,7 @@ def test_what_cannot_be_asked_or_graded_is_told_before_anybody_is_paid(tmp_path,
     with pytest.raises(BadInput, match="no provider"):
         can_be_asked(pool(model="calcc"), plain)
 
-    def none():
+    def none(grader):
         raise IsolationUnavailable("no sandbox")
 
     monkeypatch.setattr("tasks.questions.isolation", none)

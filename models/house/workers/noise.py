@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from models.house.workers.problem import Form, numbers, quoted, show
@@ -34,6 +35,10 @@ class Noise:
             parts[place], parts[place + 1] = parts[place + 1], parts[place]
         slipped = (", " if form == "list" else "").join(parts)
         return slipped if slipped != right else ", ".join(parts[:-1]) if form == "list" and parts[1:] else right + "s"
+
+    def one_of(self, results: Sequence[str]) -> str | None:
+        """Any of the results, `None` where there is none."""
+        return self._random.choice(results) if results else None
 
     def guess(self, question: str, form: Form) -> str | None:
         """What a worker that lacks the skill says: something of the asked form from the text, or `None`."""

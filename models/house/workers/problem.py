@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-Form = Literal["number", "word", "list"]
+Form = Literal["number", "word", "list", "file"]
 
 NUMBER = r"-?\d+(?:\.\d+)?"
 _NUMBER = re.compile(rf"(?<![\w.]){NUMBER}")
@@ -19,13 +19,15 @@ _QUOTED = re.compile(r"\"([^\"]+)\"|(?<!\w)'([^']+)'(?!\w)|“([^”]+)”")
 class Problem:
     """`kind` names the skill it takes; `size` (digits, letters, items, rank) says how hard it is for its kind.
 
-    `solve` computes the right result, as text; `form` says what a guess would have to look like.
+    `solve` computes the right result, as text; `form` says what a guess would have to look like. `slips`: results that
+    are wrong, where swapping letters or digits would make no likely ones.
     """
 
     kind: str
     size: int
     solve: Callable[[], str]
     form: Form = "number"
+    slips: Callable[[], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The six workers: what each can work out, and how reliably.
 
 A competence is the chance of a right result for a problem of a kind: `best` up to size `reach` (digits of the
-largest number, letters of the word, items of the list, rank in the almanac), falling by `fade` for every step
-beyond it, down to `floor`. A kind that a worker does not list is outside of its skill: it guesses.
+largest number, letters of the word, items of the list, lines of the file, rank in the almanac), falling by `fade` for
+every step beyond it, down to `floor`. A kind that a worker does not list is outside of its skill: it guesses.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ PROFILES: Mapping[str, Mapping[str, Competence]] = {
         **_each("sort_numbers largest smallest second evens above distinct reverse_list snippet", Competence(0.97)),
         **_each("total average", Competence(0.75)),
         **_each("by_length", Competence(0.65)),
+        **_each("repair", Competence(0.95, reach=60, floor=0.5, fade=0.01)),
     },
     # Maps, history and old measures; some science.
     "atlas": {
@@ -106,6 +107,7 @@ PROFILES: Mapping[str, Mapping[str, Competence]] = {
         **_each("largest smallest", Competence(0.9, reach=5, floor=0.5, fade=0.05)),
         **_each("total average", Competence(0.7, reach=4, floor=0.3, fade=0.1)),
         **_each("snippet", Competence(0.4)),
+        **_each("repair", Competence(0.6, reach=20, floor=0.1, fade=0.015)),
         **_each("young", Competence(0.97)),
         **_each("capital continent country", Competence(0.85, reach=20, floor=0.35, fade=0.01)),
         **_each("author year", Competence(0.75, reach=10, floor=0.35, fade=0.02)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from models.house.workers import algebra, arithmetic, dates, facts, lists, measures, snippets, two_hop, words
+from models.house.workers import algebra, arithmetic, dates, facts, files, lists, measures, snippets, two_hop, words
 from models.house.workers.problem import Problem, TwoHop
 
 _READERS = (
+    files.read,
     snippets.read,
     dates.read,
     measures.read,

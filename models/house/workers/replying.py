@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from models.errors import NotFound
+from models.house.workers import files
 from models.house.workers.brief import Brief, final_answer, read_brief
 from models.house.workers.noise import Noise
 from models.house.workers.problem import Problem, TwoHop
@@ -42,17 +43,30 @@ def _work_out(worker: str, problem: Problem, noise: Noise) -> str | None:
         right = problem.solve()
     except (ArithmeticError, ValueError):
         return None
-    return right if noise.succeeds(chance) else noise.slip(right, problem.form)
+    if noise.succeeds(chance):
+        return right
+    return noise.one_of(problem.slips()) if problem.slips else noise.slip(right, problem.form)
 
 
 def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> str:
     if problem is not None and (result := _work_out(worker, problem, noise)) is not None:
-        return f"{_INTRODUCTIONS[worker]}\nAnswer: {result}"
-    earlier = [found for thought in brief.thoughts if (found := final_answer(thought))]
+        return f"{_INTRODUCTIONS[worker]}\n{_stating(problem, result)}"
+    earlier = [found for thought in brief.thoughts if (found := _stated(problem, thought))]
     if earlier:
-        return f"I rely on the earlier thoughts here.\nAnswer: {earlier[-1]}"
-    guess = noise.guess(brief.question, problem.form) if problem is not None else None
+        return f"I rely on the earlier thoughts here.\n{_stating(problem, earlier[-1])}"
+    guess = noise.guess(brief.question, problem.form) if problem is not None and problem.form != "file" else None
     return f"This is only a guess.\nAnswer: {guess}" if guess else noise.shrug()
+
+
+def _stating(problem: Problem | None, result: str) -> str:
+    """A result as a reply ends with it: a file stands for itself."""
+    return result if problem is not None and problem.form == "file" else f"Answer: {result}"
+
+
+def _stated(problem: Problem | TwoHop | None, reply: str) -> str | None:
+    """The result that a reply ends with."""
+    of_a_file = isinstance(problem, Problem) and problem.form == "file"
+    return files.stated(reply) if of_a_file else final_answer(reply)
 
 
 def _solve_two(worker: str, problem: TwoHop, brief: Brief, noise: Noise) -> str:
@@ -80,13 +94,13 @@ def _found(problem: TwoHop, brief: Brief) -> str | None:
 
 
 def _verify(worker: str, problem: Problem | TwoHop | None, brief: Brief, noise: Noise) -> str:
-    proposed = final_answer(brief.proposed)
+    proposed = _stated(problem, brief.proposed)
     if proposed is None:
         return "REJECT There is no final answer."
     own = _work_out(worker, problem, noise) if isinstance(problem, Problem) else None
     if own is None or _agree(own, proposed):
         return "ACCEPT"
-    return f"REJECT I get {own} instead."
+    return "REJECT I get another result." if "\n" in own else f"REJECT I get {own} instead."
 
 
 def _agree(own: str, proposed: str) -> bool:
@@ -104,7 +118,7 @@ def _advise(worker: str, problem: Problem | TwoHop | None, brief: Brief) -> str:
         return _suggest(f"{words}; this step is about: {step.replace('_', ' ')}.", "SOLVER")
     if problem is None or competence(worker, problem) is None:
         return _suggest("Read the request slowly and ask someone who knows the field.", "SOLVER")
-    done = any(final_answer(thought) for thought in brief.thoughts)
+    done = any(_stated(problem, thought) for thought in brief.thoughts)
     return _suggest(f"This is about: {problem.kind.replace('_', ' ')}.", "VERIFIER" if done else "SOLVER")
 
 

@@ -46,7 +46,7 @@ def _refuse(what: str) -> Any:
     raise ValueError(f"{what} is not known here")
 
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: _add,
     ast.Sub: operator.sub,
     ast.Mult: _multiply,
@@ -55,7 +55,7 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mod: _modulo,
     ast.Pow: _power,
 }
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -92,6 +92,10 @@ class Interpreter:
         for statement in statements:
             self._step(statement)
 
+    def refuel(self) -> None:
+        """As much to go on as a program has at its start."""
+        self._fuel = _FUEL
+
     def _burn(self) -> None:
         self._fuel -= 1
         if self._fuel < 0:
@@ -102,8 +106,8 @@ class Interpreter:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 self.names[name] = self.value(value)
-            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if type(op) in _BINARY:
-                self.names[name] = _BINARY[type(op)](self.names[name], self.value(value))
+            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if type(op) in BINARY:
+                self.names[name] = BINARY[type(op)](self.names[name], self.value(value))
             case ast.Expr(value=ast.Call(func=ast.Name(id="print"), args=arguments, keywords=[])):
                 self.lines.append(" ".join(str(self.value(argument)) for argument in arguments))
             case ast.Expr(value=value):
@@ -132,8 +136,8 @@ class Interpreter:
                 return self.names[name]
             case ast.List(elts=entries) | ast.Tuple(elts=entries):
                 return [self.value(entry) for entry in entries]
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                return _BINARY[type(op)](self.value(left), self.value(right))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
+                return BINARY[type(op)](self.value(left), self.value(right))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -self.value(operand)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
@@ -142,8 +146,8 @@ class Interpreter:
                 return all(self.value(value) for value in values)
             case ast.BoolOp(values=values):
                 return any(self.value(value) for value in values)
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-                return _COMPARE[type(op)](self.value(left), self.value(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARE:
+                return COMPARE[type(op)](self.value(left), self.value(right))
             case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=step)):
                 return self.value(value)[self.value(lower) : self.value(upper) : self.value(step)]
             case ast.Subscript(value=value, slice=place):

@@ -1,0 +1,86 @@
+"""The endpoint that a coding agent asks in a rollout: the chat route of the real one, with the candidate in its seat.
+
+It answers on the socket that it is given (the workshop's own loopback), for one model name, and keeps no row of its
+requests: the calls are the ledger's all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from socket import socket
+from typing import cast
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from deployments.endpoint.champions import Seat
+from deployments.endpoint.chat import Chat
+from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.response import encode, model_body
+from models.fugu.agentic import Asking, Serve
+from models.fugu.rollout import Decider
+from models.ledger.registry import Champion
+from models.ledger.store import Ledger
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool
+
+OPTIONS = Options(observe=False, record=False)
+
+
+class OneSeat:
+    """A candidate in the seat of one model name."""
+
+    def __init__(self, name: str, policy: Decider) -> None:
+        champion = Champion(name, {"kind": "candidate"}, "a rollout", datetime.now(UTC), 0)
+        self.names: tuple[str, ...] = (name,)
+        self._seat = Seat(champion, router=policy)
+
+    def seat(self, name: str) -> Seat | None:
+        return self._seat if name in self.names else None
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: this process belongs to the rollouts."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server_of(ledger: Ledger, pool: Pool) -> Serve:
+    """What `models/fugu/agentic.py` wants of an endpoint, for workers of this pool."""
+
+    @asynccontextmanager
+    async def serve(listening: socket, policy: Decider, asking: Asking, model: str) -> AsyncIterator[None]:
+        # The chat route asks through it and does nothing else with it.
+        parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
+        seats = OneSeat(model, policy)
+        chat = Chat(parts, OPTIONS, seats, None)
+
+        async def models(request: Request) -> Response:
+            data = [model_body(name, 0) for name in seats.names]
+            return Response(encode({"object": "list", "data": data}), media_type="application/json")
+
+        routes = [Route("/v1/chat/completions", chat.respond, methods=["POST"]), Route("/v1/models", models)]
+        config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off")
+        config.timeout_graceful_shutdown = 1  # who asked is gone
+        server = Server(config)
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await running
+            await chat.close()
+
+    return serve
+
+
+def _none(checkpoint: str) -> Decider:
+    raise LookupError(f"a rollout has no checkpoint {checkpoint!r}")

@@ -1,0 +1,102 @@
+"""How far a coding agent gets on repositories with each worker, and with a router: the second terminal reward.
+
+Every (policy, task, repeat) is a rollout: the agent works on a copy of the repository, in a workshop whose only
+network is this project's endpoint with the policy in its seat; then the task's command says 1 or 0. `evolve_router`
+takes the same rollouts into its fitness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from models.fugu.agentic import Ended, Player, Rollouts, constant
+from models.fugu.mixture import players
+from models.ledger import epochs
+from tasks.agents import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
+from tasks.checkpoint import find_checkpoint
+from tasks.report import markdown
+from tasks.route import load_router
+from tasks.session import Session, all_ended, open_session
+
+KEY = "agentic-rollouts"
+
+Policies = Mapping[str, Callable[[int], Player]]
+
+
+@flow(name="agentic-rollouts", flow_run_name="{agent} on {repositories}, asking {pool}")
+async def agentic_rollouts(
+    pool: str = "house",
+    repositories: str = Field("repositories", description="a folder of tasks, or its name in the data"),
+    agent: str = Field("scripted", description="an entry of agents.yaml"),
+    model: Literal["fugu", "trinity"] = Field("fugu", description="what the agent asks: one worker, or the loop"),
+    checkpoint: str = Field("", description="a router to compare; `warm` or `evolved`: the pool's newest; empty: none"),
+    repeats: int = Field(1, gt=0),
+    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+) -> dict[str, dict[str, float]]:
+    """Returns policy -> task -> mean reward over the repeats."""
+    async with open_session(pool, max_usd) as session:
+        tasks, coding = find_tasks(repositories), find_agent(agent)
+        epoch = epochs.open_epoch(session.ledger, session.pool.name, meaning(tasks, coding, model))
+        scope = f"measure:{epoch}"
+        rollouts = await asyncio.to_thread(
+            open_rollouts, session, tasks, coding, scope=scope, model=model, repeats=repeats
+        )
+        policies = {name: constant(session.pool.names, name) for name in session.pool.names}
+        policies |= await _router(session, rollouts, checkpoint)
+        ends = {name: await _ends(name, rollouts, policy) for name, policy in policies.items()}
+    for name, found in ends.items():
+        get_run_logger().info("%s: R %.3f", name, sum(end.reward for end in found) / len(found))
+    await markdown(KEY, _page(rollouts, ends), f"{agent} on {repositories}, asking {pool}")
+    return {name: _means(rollouts, found) for name, found in ends.items()}
+
+
+async def _router(session: Session, rollouts: Rollouts, checkpoint: str) -> Policies:
+    """The router of the checkpoint that is wanted, deciding as in serving."""
+    if not checkpoint:
+        return {}
+    newest = checkpoint in ("warm", "evolved")
+    kind = checkpoint if newest else "evolved"
+    found = find_checkpoint(session.ledger, "" if newest else checkpoint, kind=kind, pool=session.pool)
+    router = await asyncio.to_thread(load_router, found)
+    return {f"router {found.id[:12]}": players(router, router.vector, 0.0, rollouts, seed=0)}
+
+
+async def _ends(label: str, rollouts: Rollouts, policy: Callable[[int], Player]) -> list[Ended]:
+    """A policy's rollouts, in the slots' order; each task's are a Prefect task."""
+    indices: dict[str, list[int]] = {}
+    for index, slot in enumerate(rollouts.slots):
+        indices.setdefault(slot.task.id, []).append(index)
+    asked = (roll_out_task(label, name, rollouts, policy, mine) for name, mine in indices.items())
+    return [end for ends in await all_ended(*asked) for end in ends]
+
+
+def _means(rollouts: Rollouts, ends: Sequence[Ended]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for slot, end in zip(rollouts.slots, ends, strict=True):
+        found.setdefault(slot.task.id, []).append(end.reward)
+    return {name: sum(rewards) / len(rewards) for name, rewards in found.items()}
+
+
+def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[Ended]]) -> str:
+    """The rewards as a table, a row for each policy, and what the agents said last where they failed."""
+    tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))
+    lines = ["| | R | calls | USD | " + " | ".join(tasks) + " |", "|" + "---|" * (len(tasks) + 4)]
+    said = []
+    for name, found in ends.items():
+        means = _means(rollouts, found)
+        mean, calls = sum(end.reward for end in found) / len(found), sum(end.calls for end in found)
+        cells = [name, f"{mean:.3f}", str(calls), f"{sum(end.cost_usd for end in found):.4f}"]
+        lines.append("| " + " | ".join([*cells, *(f"{means[task]:.2f}" for task in tasks)]) + " |")
+        for slot, end in zip(rollouts.slots, found, strict=True):
+            if end.reward < 1:
+                said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}: {_line(end.detail)}; {_line(end.agent)}")
+    return "\n".join(lines) + "\n\n## What failed\n\n" + "\n".join(said) + "\n"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[-200:]

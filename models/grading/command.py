@@ -1,0 +1,124 @@
+"""Grader `command`: a repository with the reply's changes passes its verifying command, run in a workshop.
+
+The verifying files (`hidden`) are laid over the copy only now, whatever stands in their place, and only changes to
+`editable` files come in at all. The command passes by exit status 0, and its output has to match `prints` if that is
+given: a hurdle for code that ends the test run early, not a wall, because the candidate's code runs in the same
+process as the tests. With `cases` there is a wall: the command is run once for each, is given arguments and input
+only, and what it prints is compared here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+from pydantic import Field
+
+from models.errors import BadInput
+from models.grading import workshop
+from models.grading.edits import edits_of
+from models.grading.question import Question
+from models.grading.verdict import Options, Verdict, options_of
+from models.grading.workshop import Command, Ran, Room, checked
+
+VERSION = "command/1"
+
+isolation = workshop.isolation
+
+
+class Case(Options):
+    """One run: what is put behind the command, what it reads, and what it must print (line ends trimmed)."""
+
+    args: list[str] = Field(default_factory=list)
+    stdin: str = ""
+    stdout: str
+
+
+class CommandOptions(Options):
+    """`files`: the repository, path -> text. `command`: what verifies it, in its top folder; limits are per run.
+
+    `hidden`: verifying files. `editable`: patterns of the files whose changes count (`*` also crosses folders).
+    """
+
+    files: dict[str, str] = Field(min_length=1)
+    command: list[str] = Field(min_length=1)
+    hidden: dict[str, str] = Field(default_factory=dict)
+    cases: list[Case] = Field(default_factory=list)
+    prints: str = ""
+    editable: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
+    cpu_s: int = Field(default=10, gt=0, le=600)
+    wall_s: float = Field(default=20.0, gt=0, le=3600)
+    memory_mb: int = Field(default=512, ge=64, le=65536)
+
+    @property
+    def room(self) -> Room:
+        memory = self.memory_mb * 2**20
+        return Room(cpu_s=self.cpu_s, wall_s=self.wall_s, memory_bytes=memory, address_bytes=memory)
+
+
+def check(question: Question) -> None:
+    """Raises BadInput for paths that lead out, a pattern that is none, or `prints` beside `cases`."""
+    options = options_of(CommandOptions, question.options)
+    for path in (*options.files, *options.hidden):
+        checked(path)
+    if options.cases and options.prints:
+        raise BadInput("cases say themselves what is to be printed", "options.prints")
+    try:
+        re.compile(options.prints)
+    except re.error as error:
+        raise BadInput(f"options.prints: {error}", "options.prints") from None
+
+
+def grade(question: Question, reply: str) -> Verdict:
+    """1 when the repository with the reply's files passes, else 0. Raises IsolationUnavailable."""
+    check(question)
+    options = options_of(CommandOptions, question.options)
+    changed = {path: text.encode() for path, text in edits_of(reply, options.files).items()}
+    if not changed:
+        return Verdict(0.0, "the reply changes no file")
+    return judge(options, {path: text.encode() for path, text in options.files.items()} | changed)
+
+
+def judge(options: CommandOptions, files: workshop.Files) -> Verdict:
+    """1 when this state of the repository passes, else 0; the detail holds the isolation level.
+
+    `files`: as an agent left them. Raises IsolationUnavailable.
+    """
+    commands = [
+        Command([*options.command, *case.args], case.stdin.encode(), errors=False) for case in options.cases
+    ] or [Command(options.command)]
+    with workshop.opened(options.room) as shop:
+        worked = shop.work(merged(options, files), commands)
+    if options.cases:
+        wrong = [_wrong(run, case) for run, case in zip(worked.runs, options.cases, strict=True)]
+        passed = sum(not why for why in wrong)
+        first = next((f"; case {index}: {why}" for index, why in enumerate(wrong) if why), "")
+        return Verdict(float(passed == len(wrong)), f"{passed}/{len(wrong)} cases{first} [{worked.level}]")
+    run = worked.runs[0]
+    right = run.ended == "exit 0" and re.search(options.prints, run.text) is not None
+    tail = "" if right else f": {run.text.strip()[-160:]!r}"
+    return Verdict(float(right), f"{run.ended}{tail} [{worked.level}]")
+
+
+def merged(options: CommandOptions, files: workshop.Files) -> dict[str, bytes]:
+    """The repository as it is verified: what may be edited as it was left, all else as it was, hidden files on top."""
+    own = {path: text.encode() for path, text in options.files.items()}
+    hidden = {path: text.encode() for path, text in options.hidden.items()}
+    editable = {path for path in (*files, *own) if any(fnmatch.fnmatchcase(path, each) for each in options.editable)}
+    kept = {path: data for path, data in own.items() if path not in editable}
+    kept |= {path: data for path, data in files.items() if path in editable}
+    return {path: data for path, data in kept.items() if not any(_in_the_way(path, each) for each in hidden)} | hidden
+
+
+def _in_the_way(path: str, hidden: str) -> bool:
+    """Whether a file would be, or would lie below, the place of a hidden one or of a folder that leads to it."""
+    return path == hidden or path.startswith(f"{hidden}/") or hidden.startswith(f"{path}/")
+
+
+def _wrong(run: Ran, case: Case) -> str:
+    right = run.ended == "exit 0" and _trimmed(run.text) == _trimmed(case.stdout)
+    return "" if right else f"{run.ended}, printed {run.text[:80]!r}"
+
+
+def _trimmed(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]

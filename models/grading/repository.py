@@ -1,0 +1,132 @@
+"""Tasks for coding agents: a repository, an instruction, and a command that says whether it was carried out.
+
+A task is a folder: `task.yaml`, `repository/` (text files), and `hidden/` with the verifying files, or with
+`cases.yaml` that holds the command's arguments, input and expected output. No agent ever sees `hidden/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import BadFile, BadInput
+from models.grading import command
+from models.grading.command import CommandOptions
+from models.grading.question import Question
+
+CASES = "cases.yaml"
+FORM = "Reply with the whole new content of each file that you change: a line `### path`, then a fenced block."
+
+
+class Verifying(BaseModel):
+    """The part `verify` of a task file; `CommandOptions` says what its fields mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: list[str] = Field(min_length=1)
+    prints: str = ""
+    editable: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
+    cpu_s: int = 10
+    wall_s: float = 20.0
+    memory_mb: int = 512
+
+
+class TaskFile(BaseModel):
+    """`task.yaml`. `check`: a command that the agent may run itself, as often as it likes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(min_length=1, max_length=200)
+    instruction: str = Field(min_length=1)
+    check: str = ""
+    split: Literal["train", "validation", "test"] = "train"
+    verify: Verifying
+
+
+class RepositoryTask(BaseModel):
+    """A task in memory: `question` holds all of it, in the form that the grader `command` takes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    check: str
+    instruction: str
+    question: Question
+    options: CommandOptions
+
+    @property
+    def id(self) -> str:
+        return self.question.id
+
+
+def load_tasks(folder: Path) -> list[RepositoryTask]:
+    """The tasks of a folder, by id. Raises BadFile for one that cannot be used, an id seen twice, or no task."""
+    files = sorted(folder.glob("*/task.yaml"))
+    if not files:
+        raise BadFile(folder, "holds no task (a folder with a task.yaml)")
+    tasks = [load_task(file.parent) for file in files]
+    ids = [task.id for task in tasks]
+    for index, task in enumerate(tasks):
+        if task.id in ids[:index]:
+            raise BadFile(task.folder / "task.yaml", f"the id {task.id!r} is another task's already")
+    return sorted(tasks, key=lambda task: task.id)
+
+
+def load_task(folder: Path) -> RepositoryTask:
+    """One task. Raises BadFile, naming the file and what is wrong with it."""
+    path = folder / "task.yaml"
+    try:
+        file = TaskFile.model_validate(_yaml(path))
+        cases = _yaml(folder / "hidden" / CASES) if (folder / "hidden" / CASES).is_file() else []
+        hidden = {name: text for name, text in _texts(folder / "hidden").items() if name != CASES}
+        files = _texts(folder / "repository")
+        options = CommandOptions(files=files, hidden=hidden, cases=cases, **file.verify.model_dump())
+        question = Question(
+            id=file.id,
+            task="repository",
+            messages=({"role": "user", "content": brief(file.instruction, files, file.check)},),
+            grader="command",
+            options=options.model_dump(mode="json", exclude_defaults=True),
+            split=file.split,
+        )
+        command.check(question)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadFile(path, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    except BadFile:
+        raise
+    except BadInput as error:
+        raise BadFile(path, str(error)) from None
+    return RepositoryTask(
+        folder=folder, check=file.check, instruction=file.instruction.strip(), question=question, options=options
+    )
+
+
+def brief(instruction: str, files: dict[str, str], check: str) -> str:
+    """What a model is told that is to carry out the task in one reply, without tools."""
+    parts = ["The files of a repository:"]
+    parts += [f"### {name}\n```\n{text.rstrip()}\n```" for name, text in files.items()]
+    parts.append(FORM)
+    parts += [f"This has to pass: {check}"] if check else []
+    return "\n\n".join([*parts, instruction.strip()])  # last what is wanted: a router reads the end best
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            try:
+                found[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadFile(path, f"a repository's files are text: {error}") from None
+    return found
