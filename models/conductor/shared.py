@@ -18,7 +18,8 @@ from models.workers.ask import Ask, Message, Reply
 class Shared:
     """`request` is the client's own (a nested conducting has another one beside it). `journal=None`: a replay.
 
-    In a replay nothing is sent or written: what the ledger lacks is NotFound.
+    In a replay nothing is sent or written: what the ledger lacks is NotFound. `ended`: where a limit ended the request,
+    as the ledger has it.
     """
 
     def __init__(self, parts: ConductParts, request: ConductRequest, journal: Journal | None) -> None:
