@@ -18,9 +18,13 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 """Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, widths 256 and 1,024)."""
 
 
-def use_all_cores() -> None:
-    """Let the forwards of this thread use all cores that the process may use: no other computes beside it."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def lanes(device: torch.device) -> int:
+    """How many forwards at once keep the cores busy, each with as many threads as PyTorch has here.
+
+    The number of threads is left as it is: with another one, numbers would be rounded otherwise.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // torch.get_num_threads()) if device.type == "cpu" else 1
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

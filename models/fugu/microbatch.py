@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
-from models.fugu.batches import use_all_cores
+from models.fugu.batches import lanes
 from models.fugu.decision import Allowed, Decision
 from models.fugu.router import Candidate, Router
 from models.workers.ask import Message
@@ -52,7 +52,9 @@ class MicroBatcher:
         self._lock = threading.Lock()
         self._waiting: list[_Request] = []
         self._several = True
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forwards", initializer=use_all_cores)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forwards")
+        self._lanes = lanes(router.backbone.device)
+        self._beside = ThreadPoolExecutor(self._lanes, thread_name_prefix="lane")
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -85,8 +87,9 @@ class MicroBatcher:
         return self.router.decisions(await self.logits([text]), mask, started=started)[0]
 
     def close(self) -> None:
-        """Answer what was asked, then end the thread."""
+        """Answer what was asked, then end the threads."""
         self._thread.shutdown()
+        self._beside.shutdown()
 
     def _compute(self, until: float) -> None:
         time.sleep(max(0.0, until - time.monotonic()))
@@ -96,9 +99,14 @@ class MicroBatcher:
         wanted = [request for request in gathered if request.answer.set_running_or_notify_cancel()]
         for _, requests in groupby(sorted(wanted, key=_kind), key=_kind):
             for some in _bounded(requests):
-                self._answer(some)
+                if self._lanes == 1 or len(some) == 1:
+                    self._answer(some)
+                else:
+                    wait([self._beside.submit(self._answer, some[lane :: self._lanes]) for lane in range(self._lanes)])
 
     def _answer(self, requests: Sequence[_Request]) -> None:
+        if not requests:
+            return
         try:
             logits = self._together(requests)
         except Exception as error:

@@ -1,10 +1,12 @@
 """What does a generation cost without its workers, beside plain forwards of the same transcripts?
 
 33 candidates and 8 transcripts of 256 tokens, under the layouts `released` and `late`. One unit is 33 × 8 plain
-forwards by transformers, in the same batches of 8. Two parts are measured on fewer candidates and scaled, because
+forwards by transformers, in the same batches of 8. Some parts are measured on fewer candidates and scaled, because
 their cost is the same for each: the plain forwards (8 of them, times 33) and `released` (its shared part, the
-look-up of the tokens, is then counted more often than it is done). The rival of both layouts rebuilds its matrices
-for each candidate from factors that were computed once.
+look-up of the tokens, is then counted more often than it is done). The rival of each layout rebuilds its matrices
+for each candidate from factors that were computed once, and runs the whole forward. At the end the cost of both
+layouts against λ and against questions; the small curve of `released` has few of each, since its cost is their
+product. Some 15 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -23,8 +25,13 @@ from models.fugu.router import Candidate, Router
 POPULATION, TRANSCRIPTS, TOKENS = 33, 8, 256
 RELEASED = 3
 TIMES = 3
-LAMBDAS = (1, 2, 4, 8, 16, 33)
-QUESTIONS = (1, 2, 4, 8, 16)
+LAMBDAS = {"late": (1, 2, 4, 8, 16, 33), "released": (1, 2, 4)}
+QUESTIONS = {"late": (1, 2, 4, 8, 16), "released": (1, 2, 4)}
+ASKED = {"late": TRANSCRIPTS, "released": 2}
+"""Transcripts of the curve against λ."""
+
+CANDIDATES = {"late": POPULATION, "released": 2}
+"""Of the curve against questions."""
 
 
 def generation(router: Router, texts: Sequence[str], population: np.ndarray) -> np.ndarray:
@@ -39,7 +46,7 @@ def cold(router: Router, texts: Sequence[str], population: np.ndarray) -> np.nda
     return generation(router, texts, population)
 
 
-def rebuilding(router: Router, number: Candidate, forward: Callable[[], object]) -> Callable[[], object]:
+def rebuilding(number: Candidate, forward: Callable[[], object]) -> Callable[[], object]:
     """The rival for one candidate: every adapted matrix made anew, then a plain forward."""
     scaling = number.scaling
     assert scaling is not None
@@ -67,24 +74,26 @@ def main() -> None:
     released, late = routers["released"], routers["late"]
     some, all_late = populations["released"][:RELEASED], populations["late"]
     generation(released, texts[:1], some[:1]), generation(late, texts, all_late[:1])  # lays out every matrix
-    rival = rebuilding(released, released.candidate(some[0]), forward)
+    rivals = [rebuilding(router.candidate(populations[name][0]), forward) for name, router in routers.items()]
     runs = [
         forward,
         lambda: generation(released, texts, some),
         lambda: cold(late, texts, all_late),
         lambda: generation(late, texts, all_late),
         lambda: [released.candidate(vector) for vector in populations["released"]],
-        rival,
+        *rivals,
     ]
-    plain_s, released_s, cold_s, cached_s, install_s, rival_s = interleaved(runs, TIMES)
+    plain_s, released_s, cold_s, cached_s, install_s, *rivals_s = interleaved(runs, TIMES)
     unit = [POPULATION * seconds for seconds in plain_s]
     whole = [POPULATION / RELEASED * seconds for seconds in released_s]
-    rebuilt = [POPULATION * seconds for seconds in rival_s]
-    named = {"released": whole, "late, cold": cold_s, "late, cached": cached_s, "dense rebuild, released": rebuilt}
+    named = {"released": whole, "late, cold": cold_s, "late, cached": cached_s}
+    for name, seconds in zip(routers, rivals_s, strict=True):
+        named[f"dense rebuild, {name}"] = [POPULATION * each for each in seconds]
     print(f"33 × 8 plain forwards: {statistics.median(unit):.1f} s")
     for name, seconds in named.items():
         print(f"{name}: {statistics.median(seconds):.1f} s, {over(seconds, unit):.3f} of the plain forwards")
-    curves(late, texts, all_late)
+    for name, router in routers.items():
+        curves(name, router, populations[name])
     figures = {
         "install_over_generation": over(install_s, whole),
         "released_over_forwards": over(whole, unit),
@@ -99,15 +108,19 @@ def population(model: Backbone, layout: str) -> np.ndarray:
     return np.stack([vector(model, layout, seed) for seed in range(POPULATION)])
 
 
-def curves(router: Router, texts: Sequence[str], vectors: np.ndarray) -> None:
-    """Cost under `late` against λ and against questions: a shared part, and a part for each candidate."""
-    for count in LAMBDAS:
-        (seconds,) = interleaved([lambda n=count: cold(router, texts, vectors[:n])], 1)
-        print(f"late, cold, λ = {count}, 8 transcripts: {seconds[0]:.2f} s")
-    for count in QUESTIONS:
-        asked = [transcript(TOKENS, 100 + seed) for seed in range(count)]
-        (seconds,) = interleaved([lambda t=asked: cold(router, t, vectors)], 1)
-        print(f"late, cold, λ = {len(vectors)}, {count} transcripts: {seconds[0]:.2f} s")
+def curves(name: str, router: Router, vectors: np.ndarray) -> None:
+    """Cost against λ and against questions: a shared part, and a part for each candidate."""
+    for count in LAMBDAS[name]:
+        curve(name, router, vectors[:count], ASKED[name])
+    for count in QUESTIONS[name]:
+        curve(name, router, vectors[: CANDIDATES[name]], count)
+
+
+def curve(name: str, router: Router, vectors: np.ndarray, questions: int) -> None:
+    """One point, where no state is remembered."""
+    asked = [transcript(TOKENS, 100 + seed) for seed in range(questions)]
+    (seconds,) = interleaved([lambda: cold(router, asked, vectors)], 1)
+    print(f"{name}, cold, λ = {len(vectors)}, {questions} transcripts: {seconds[0]:.2f} s")
 
 
 if __name__ == "__main__":

@@ -25,21 +25,33 @@ WORKERS = tuple(f"worker-{i}" for i in range(7))
 ROWS = len(WORKERS) + 3
 
 
-def backbone(seed: int = 0, **options: int) -> Backbone:
-    """The backbone on the CPU, float32; `options` as `Backbone` takes them."""
+def device() -> str:
+    """CUDA where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def card() -> str:
+    """What computes, by name."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} threads of a CPU"
+
+
+def backbone(seed: int = 0, device: str = device(), layers: int = 28, **options: int) -> Backbone:
+    """The backbone, float32 on the CPU and bfloat16 on CUDA; `layers`: fewer of them for a smaller one of the same
+    width; `options` as `Backbone` takes them."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=1024,
         intermediate_size=3072,
-        num_hidden_layers=28,
+        num_hidden_layers=layers,
         num_attention_heads=16,
         num_key_value_heads=8,
         head_dim=128,
         max_position_embeddings=40_960,
         tie_word_embeddings=True,
     )
-    model = Qwen3Model(config).float().eval().requires_grad_(False)
+    kind = torch.bfloat16 if device == "cuda" else torch.float32
+    model = Qwen3Model(config).to(device, kind).eval().requires_grad_(False)
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return Backbone(model, PreTrainedTokenizerFast(tokenizer_object=words), Path("random"), "random", **options)
@@ -62,7 +74,7 @@ def vector(backbone: Backbone, layout: str, seed: int = 0) -> np.ndarray:
 
 def plain(backbone: Backbone, texts: Sequence[str]) -> Callable[[], Tensor]:
     """The rival: transformers' own forward of the backbone on all tokens of `texts` (of one length)."""
-    ids = torch.tensor(backbone.tokenizer(list(texts))["input_ids"])
+    ids = torch.tensor(backbone.tokenizer(list(texts))["input_ids"], device=backbone.device)
 
     @torch.inference_mode()
     def forward() -> Tensor:
@@ -77,10 +89,17 @@ def interleaved(runs: Sequence[Callable[[], object]], times: int) -> list[list[f
     seconds: list[list[float]] = [[] for _ in runs]
     for repeat in range(times):
         for index in (range(len(runs)), reversed(range(len(runs))))[repeat % 2]:
-            started = time.perf_counter()
-            runs[index]()
-            seconds[index].append(time.perf_counter() - started)
+            seconds[index].append(timed(runs[index]))
     return seconds
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one run, to the last kernel."""
+    started = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def over(ours: Sequence[float], rival: Sequence[float]) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from models.errors import BadInput, NoWorkerAllowed
 from models.fugu import microbatch
+from models.fugu.batches import lanes
 from models.fugu.microbatch import MicroBatcher
 from models.fugu.router import Router
 
@@ -26,7 +29,8 @@ def router(load, random_vector) -> Router:
 
 
 @pytest.fixture
-def batcher(router):
+def batcher(router, monkeypatch):
+    monkeypatch.setattr(microbatch, "lanes", lambda device: 1)
     batcher = MicroBatcher(router, wait_s=0.05)
     yield batcher
     batcher.close()
@@ -90,6 +94,21 @@ async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
     given_up.cancel()
     assert (await kept).shape == (1, ROWS)
     assert forwards == [EASY[1:2]]
+
+
+async def test_a_pass_is_shared_out_where_a_forward_leaves_cores_idle(router, forwards, monkeypatch):
+    monkeypatch.setattr(microbatch, "lanes", lambda device: 2)
+    batcher = MicroBatcher(router, wait_s=0.05)
+    found = await asyncio.gather(*(batcher.logits([text]) for text in EASY))
+    batcher.close()
+    assert sorted(map(len, forwards)) == [4, 5]
+    np.testing.assert_allclose(np.concatenate(found), router.logits(EASY), atol=1e-4)
+
+
+def test_no_core_is_left_idle_and_the_number_of_threads_is_left_alone(monkeypatch):
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    assert cores - threads < lanes(torch.device("cpu")) * threads <= max(cores, threads)
+    assert lanes(torch.device("cuda")) == 1 and torch.get_num_threads() == threads
 
 
 async def test_a_pass_is_bounded_by_its_distinct_texts(batcher, forwards, monkeypatch):

@@ -1,0 +1,60 @@
+"""What is evolution worth, honestly? The study of `flows/study_evolution.py` as one JSON line.
+
+Several seeds from their warm starts on held-out questions that are used once, beside the same search told its fitnesses
+in a random order; intervals by bootstrap over seeds and questions. The arms, pools and sizes are those of
+`data/studies.yaml`; seeds that are done are taken from the cache of FUGU_HOME. Hours on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import Any
+
+import numpy as np
+from prefect import flow
+from reporting import report
+
+from flows.study_evolution import WARM, run_seed
+from models.evaluation.metrics import over_seeds
+from tasks.preset import load_study
+from tasks.report import Progress
+from tasks.route import HOUSE
+from tasks.train import prepare_backbone
+
+ARM, CONTROL = "two stages", "control"
+
+
+@flow(name="study-benchmark", flow_run_name="study {pool} for its figures")
+async def seeds(pool: str) -> list[dict[str, Any]]:
+    """What every seed's arms reached."""
+    study = load_study(pool)
+    path = await prepare_backbone(HOUSE, study.backbone)
+    progress = await Progress.start("study-benchmark", study.seeds)
+    return [await run_seed(pool, seed, path, study.model_dump(), progress) for seed in range(study.seeds)]
+
+
+def figures(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean gains on held-out questions, and the low ends of their intervals."""
+    held_out = {name: np.array([run["held out"][name] for run in runs]) for name in (WARM, ARM, CONTROL)}
+    gain, over = over_seeds(held_out[ARM] - held_out[WARM]), over_seeds(held_out[ARM] - held_out[CONTROL])
+    return {
+        "seeds": len(runs),
+        "questions": held_out[WARM].shape[1],
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "over_control": over.value,
+        "over_control_low": over.low,
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--pool", choices=("house", "simulated"), default="house")
+    pool = arguments.parse_args().pool
+    found = figures(asyncio.run(seeds(pool)))
+    report(f"study-{pool}", found, {"gain": (">=", 0.02), "gain_low": (">", 0.0), "over_control_low": (">", 0.0)})
+
+
+if __name__ == "__main__":
+    main()
