@@ -6,7 +6,7 @@ their cost is the same for each: the plain forwards (8 of them, times 33) and `r
 look-up of the tokens, is then counted more often than it is done). The rival of each layout rebuilds its matrices
 for each candidate from factors that were computed once, and runs the whole forward. At the end the cost of both
 layouts against λ and against questions; the small curve of `released` has few of each, since its cost is their
-product. Some 15 minutes on two cores.
+product. Some ten minutes on two cores.
 """
 
 from __future__ import annotations
