@@ -165,9 +165,9 @@ def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place
 def test_ctrl_c_while_it_starts_ends_all(place: Place, killed: Killed) -> None:
     (place.home / "logs" / "endpoint.log").unlink()
     process = place.start()
-    _wait_until((place.home / "logs" / "endpoint.log").exists, 30)
+    _wait_until((place.home / "logs" / "endpoint.log").exists, 120)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     assert not place.left()
     assert not (place.home / "up.json").exists()
 
