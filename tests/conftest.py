@@ -17,6 +17,7 @@ from models.ledger.tables import calls
 from tasks.settings import PROJECT, open_ledger
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares a fixture that is dear to make stays in one process: a file, and of the flows all files."""
     for item in items:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 from cachetools import LRUCache
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 MEMO_BYTES = 1 << 28
@@ -18,13 +21,25 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 """Tokens of a batch, padding included: beyond it a two-core CPU gains nothing (measured, widths 256 and 1,024)."""
 
 
-def lanes(device: torch.device) -> int:
-    """How many forwards at once keep the cores busy, each with as many threads as PyTorch has here.
+def cores(device: torch.device) -> int:
+    """How many forwards may run side by side: one a core of a CPU, one on another device."""
+    if device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    The number of threads is left as it is: with another one, numbers would be rounded otherwise.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // torch.get_num_threads()) if device.type == "cpu" else 1
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads for this thread's forwards alone. `torch.set_num_threads` would reach threads that begin later,
+    whose numbers would then be rounded otherwise."""
+    torch.get_num_threads()  # sets the thread up, which would undo the limit
+    with _controller().limit(limits=count, user_api="openmp"):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

@@ -1,8 +1,9 @@
 """What is asked at about the same time is computed in shared forwards: decisions of an endpoint, and candidates.
 
 Requests gather while a forward runs, and where several came at once for at most `wait_s` more; who is alone does not
-wait. They are then computed by like length, the short ones first, on all cores, and each is answered as soon as its
-own forward is done. Threads and event loops may both ask.
+wait. They are then computed by like length, the short ones first, and each is answered as soon as its own forward is
+done. On a CPU several forwards run side by side, each on its part of the cores: one on all of them would wait for the
+slowest core again and again. Threads and event loops may both ask.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
-from models.fugu.batches import lanes
+from models.fugu.batches import cores, threads
 from models.fugu.decision import Allowed, Decision
 from models.fugu.router import Candidate, Router
 from models.workers.ask import Message
@@ -53,8 +54,8 @@ class MicroBatcher:
         self._waiting: list[_Request] = []
         self._several = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="forwards")
-        self._lanes = lanes(router.backbone.device)
-        self._beside = ThreadPoolExecutor(self._lanes, thread_name_prefix="lane")
+        self._cores = cores(router.backbone.device)
+        self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="lane")
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ class MicroBatcher:
     def close(self) -> None:
         """Answer what was asked, then end the threads."""
         self._thread.shutdown()
-        self._beside.shutdown()
+        self._lanes.shutdown()
 
     def _compute(self, until: float) -> None:
         time.sleep(max(0.0, until - time.monotonic()))
@@ -99,14 +100,17 @@ class MicroBatcher:
         wanted = [request for request in gathered if request.answer.set_running_or_notify_cancel()]
         for _, requests in groupby(sorted(wanted, key=_kind), key=_kind):
             for some in _bounded(requests):
-                if self._lanes == 1 or len(some) == 1:
+                count = min(self._cores, len(some))
+                if count == 1:
                     self._answer(some)
                 else:
-                    wait([self._beside.submit(self._answer, some[lane :: self._lanes]) for lane in range(self._lanes)])
+                    wait([self._lanes.submit(self._in_lane, some[lane::count], count) for lane in range(count)])
+
+    def _in_lane(self, requests: Sequence[_Request], lanes: int) -> None:
+        with threads(self._cores // lanes):
+            self._answer(requests)
 
     def _answer(self, requests: Sequence[_Request]) -> None:
-        if not requests:
-            return
         try:
             logits = self._together(requests)
         except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,7 @@ import torch
 
 from models.errors import BadInput, NoWorkerAllowed
 from models.fugu import microbatch
-from models.fugu.batches import lanes
+from models.fugu.batches import cores, threads
 from models.fugu.microbatch import MicroBatcher
 from models.fugu.router import Router
 
@@ -30,7 +29,7 @@ def router(load, random_vector) -> Router:
 
 @pytest.fixture
 def batcher(router, monkeypatch):
-    monkeypatch.setattr(microbatch, "lanes", lambda device: 1)
+    monkeypatch.setattr(microbatch, "cores", lambda device: 1)
     batcher = MicroBatcher(router, wait_s=0.05)
     yield batcher
     batcher.close()
@@ -96,8 +95,8 @@ async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
     assert forwards == [EASY[1:2]]
 
 
-async def test_a_pass_is_shared_out_where_a_forward_leaves_cores_idle(router, forwards, monkeypatch):
-    monkeypatch.setattr(microbatch, "lanes", lambda device: 2)
+async def test_on_a_cpu_a_pass_is_shared_out_among_the_cores(router, forwards, monkeypatch):
+    monkeypatch.setattr(microbatch, "cores", lambda device: 2)
     batcher = MicroBatcher(router, wait_s=0.05)
     found = await asyncio.gather(*(batcher.logits([text]) for text in EASY))
     batcher.close()
@@ -105,10 +104,21 @@ async def test_a_pass_is_shared_out_where_a_forward_leaves_cores_idle(router, fo
     np.testing.assert_allclose(np.concatenate(found), router.logits(EASY), atol=1e-4)
 
 
-def test_no_core_is_left_idle_and_the_number_of_threads_is_left_alone(monkeypatch):
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
-    assert cores - threads < lanes(torch.device("cpu")) * threads <= max(cores, threads)
-    assert lanes(torch.device("cuda")) == 1 and torch.get_num_threads() == threads
+def test_a_limit_of_threads_reaches_no_other_thread():
+    def number():
+        return torch.get_num_threads()
+
+    before = number()
+    with ThreadPoolExecutor(1) as lane, ThreadPoolExecutor(2) as others:
+        assert others.submit(number).result() == before
+
+        def limited():
+            with threads(before + 1):
+                return number(), others.submit(number).result(), others.submit(number).result()
+
+        assert lane.submit(limited).result() == (before + 1, before, before)
+        assert lane.submit(number).result() == before
+    assert cores(torch.device("cuda")) == 1 <= cores(torch.device("cpu"))
 
 
 async def test_a_pass_is_bounded_by_its_distinct_texts(batcher, forwards, monkeypatch):

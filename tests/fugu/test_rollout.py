@@ -29,7 +29,7 @@ async def _reply(turn):
 
 
 async def test_concurrent_conversations_share_forwards(router, monkeypatch):
-    monkeypatch.setattr(microbatch, "lanes", lambda device: 1)
+    monkeypatch.setattr(microbatch, "cores", lambda device: 1)
     decider = MicroBatcher(router, wait_s=0.05)
     sizes, run = [], router.resumed_logits
     monkeypatch.setattr(router, "resumed_logits", lambda texts: sizes.append(len(texts)) or run(texts))
