@@ -1,7 +1,7 @@
 """Successive halving: few rollouts for every candidate of a generation, the rest for the promising.
 
 Source: Jamieson & Talwalkar 2016. What is told keeps the ranking honest at the price of a bias: a candidate that was
-unlucky on the first rollouts never has the others (data/EXPERIMENTS.md, section 7, has its size).
+unlucky on the first rollouts never has the others (data/EXPERIMENTS.md, section 8, has its size).
 """
 
 from __future__ import annotations

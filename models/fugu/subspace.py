@@ -4,7 +4,7 @@ A subspace moves each row of the head along the leading principal directions of 
 tens of numbers a row instead of d. A `Space` turns its points into flat vectors and loses nothing: the vector is what
 is rolled out, kept, and the next stage's start. The scales of its blocks are found by flip rate, so that one step of
 the search (σ = 1) matters alike in all of them; with one scale for all, a warm start whose role rows are more certain
-than its worker rows would never try another role (data/EXPERIMENTS.md, section 7).
+than its worker rows would never try another role (data/EXPERIMENTS.md, section 8).
 """
 
 from __future__ import annotations
