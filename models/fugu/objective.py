@@ -100,7 +100,8 @@ class Objective:
         self._tree = Tree([slot.question.messages for slot in self.slots], pool.names, options)
         self._replies: dict[str, Reply] = {}
         self._grades: dict[tuple[str, str], float] = {}
-        self._states = Rows(router.backbone.width, lambda ids: router.backbone.features(self._texts_of(ids)))
+        self._start = router.candidate(router.vector)
+        self._states = Rows(router.backbone.width, lambda ids: router.states(self._texts_of(ids), self._start))
         self._reading = threading.Lock()
         self._forwards = MicroBatcher(router)
 
@@ -137,9 +138,12 @@ class Objective:
         return choose
 
     def _logits_of(self, vector: NDArray[np.floating]) -> Callable[[Indices], NDArray[np.float32]]:
-        """Numbers of texts -> their logits under `vector`. States that no candidate changes are kept for all."""
+        """Numbers of texts -> their logits under `vector`.
+
+        States under the router's own offsets are kept for all: a candidate that moves the head alone changes none.
+        """
         candidate = self.router.candidate(vector)
-        if self.router.layout.offsets:
+        if candidate.offsets != self._start.offsets:
             return lambda ids: self._forwards.submit(self._texts_of(ids), candidate).result()
         head = candidate.head.cpu().numpy()
 

@@ -197,9 +197,9 @@ class Router:
         return self.backbone.hidden(texts, scaling)
 
     @torch.no_grad()
-    def states(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Hidden states [B, d] under the installed vector's offsets: what its head reads."""
-        return _numpy(self.backbone.hidden(texts, self._installed.scaling))
+    def states(self, texts: Sequence[str], candidate: Candidate | None = None) -> NDArray[np.float32]:
+        """Hidden states [B, d] under a candidate's offsets (default: the installed vector's): what its head reads."""
+        return _numpy(self.backbone.hidden(texts, (candidate or self._installed).scaling))
 
     @torch.no_grad()
     def states_of_population(self, texts: Sequence[str], population: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from models.fugu.loop import LoopOptions
 from models.fugu.objective import Objective, Slot, gumbel
 from models.fugu.roles import Role
 from models.fugu.router import Router
+from models.fugu.vector import layout_for
 from models.house import provider
 from models.house.questions import generate
 from models.ledger.store import Ledger
@@ -158,3 +159,25 @@ async def test_role_rows_take_up_the_best_schedule(router, pool, send):
     states, roles = zip(*measured[0].states, strict=True)
     rows = schedule.fit_rows(router.states(states), roles)
     assert list((router.states(states) @ rows.T).argmax(axis=1)) == [int(role) for role in roles]
+
+
+async def test_candidates_that_move_the_head_alone_share_every_state(backbones, pool, send, monkeypatch):
+    backbone = backbones("tied")
+    layout = Router.from_vector(
+        backbone, np.zeros(layout_for(backbone, "late").length(9, backbone.width)), pool.names, layout="late"
+    )
+    draws = np.random.default_rng(0)
+    start = 0.1 * draws.standard_normal(len(layout.vector))
+    layout.install(start)
+    population = np.stack([start] * 4)
+    population[:, layout.layout.offsets :] = draws.standard_normal((4, 9 * backbone.width))
+    shared, read = objective(layout, pool, send), []
+    real = layout.states
+    monkeypatch.setattr(layout, "states", lambda texts, under: read.extend(texts) or real(texts, under))
+    found = [[s.workers for s in await shared.scores(vector, temperature=1.0)] for vector in population]
+    assert read and len(read) == len(set(read))
+    monkeypatch.undo()
+    for vector, workers in zip(population, found, strict=True):
+        layout.install(vector)  # an objective of its own, whose states nobody shares
+        alone = objective(layout, pool, send)
+        assert [s.workers for s in await alone.scores(vector, temperature=1.0)] == workers
