@@ -119,16 +119,17 @@ def _started(limits: Limits, namespaces: bool) -> Iterator[tuple[subprocess.Pope
         out, far_end = os.pipe()
         after.callback(os.close, out)
         try:
-            process = _spawn(config | {"out": far_end, "scratch": scratch}, far_end)
+            process = spawn(_SCRIPT, config | {"out": far_end, "scratch": scratch}, far_end)
         finally:
             os.close(far_end)
         after.callback(kill, process)
         yield process, out
 
 
-def _spawn(config: dict[str, Any], descriptor: int) -> subprocess.Popen[bytes]:
+def spawn(script: Path, config: Mapping[str, Any], descriptor: int) -> subprocess.Popen[bytes]:
+    """A script that confines itself as `config` says, in a process group of its own, with one descriptor of ours."""
     return subprocess.Popen(
-        [sys.executable, "-S", "-P", "-s", "-B", "-X", "utf8", str(_SCRIPT), json.dumps(config)],
+        [sys.executable, "-S", "-P", "-s", "-B", "-X", "utf8", str(script), json.dumps(config)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

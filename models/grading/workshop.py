@@ -17,7 +17,6 @@ import posixpath
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 
 from models.errors import BadInput, IsolationUnavailable
 from models.grading import seccomp
-from models.grading.sandbox import Stream, kill
+from models.grading.sandbox import Stream, kill, spawn
 from models.grading.workshop_inside import HOME, TEMPORARY
 
 Files = Mapping[str, bytes]
@@ -178,7 +177,7 @@ def opened(
         ours, theirs = socket.socketpair()
         after.callback(ours.close)
         with theirs:
-            process = _spawn(config | {"out": theirs.fileno(), "scratch": scratch}, theirs.fileno())
+            process = spawn(_SCRIPT, config | {"out": theirs.fileno(), "scratch": scratch}, theirs.fileno())
         after.callback(kill, process)
         level, listening = _ready(ours)
         if listening is not None:
@@ -223,20 +222,6 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
     }
-
-
-def _spawn(config: dict[str, object], descriptor: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-S", "-P", "-s", "-B", "-X", "utf8", str(_SCRIPT), json.dumps(config)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        env={"PYTHONHASHSEED": "0"},
-        start_new_session=True,
-        pass_fds=(descriptor,),
-        bufsize=0,
-    )
 
 
 def _ready(ours: socket.socket) -> tuple[str, socket.socket | None]:
