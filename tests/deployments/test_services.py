@@ -68,9 +68,10 @@ def test_a_failed_start_ends_what_had_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_death_of_the_supervisor_ends_all(tmp_path: Path, number: signal.Signals) -> None:
     program = f"""
-import os, time
+import os, signal, time
 from pathlib import Path
 from deployments import services
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests themselves run in a background job
 services.GRACE_S = 0.5
 with services.Services(Path({str(tmp_path)!r})) as running:
     running.start("family", ["family", {str(tmp_path / "pids")!r}], os.environ)
@@ -80,7 +81,7 @@ with services.Services(Path({str(tmp_path)!r})) as running:
     pids = _read(tmp_path / "pids")
     assert _alive(pids)
     supervisor.send_signal(number)
-    supervisor.wait()
+    supervisor.wait(20)
     _wait_until(lambda: not _alive(pids))
 
 
