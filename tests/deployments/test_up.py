@@ -70,6 +70,7 @@ class Place:
             "FUGU_BACKBONE": "backbones/none-0",  # the stand-in flow needs none, so none is made
             "PYTHONPATH": os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", ""))),
             "COLUMNS": "200",
+            "PYTHONFAULTHANDLER": "1",
         }
         return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | mine
 
@@ -165,7 +166,7 @@ def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place
 def test_ctrl_c_while_it_starts_ends_all(place: Place, killed: Killed) -> None:
     (place.home / "logs" / "endpoint.log").unlink()
     process = place.start()
-    _wait_until((place.home / "logs" / "endpoint.log").exists, 120)
+    _wait_until((place.home / "logs" / "endpoint.log").exists, 120, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert not place.left()
@@ -199,8 +200,12 @@ def _read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError("".join(lines))
 
 
-def _wait_until(reached, seconds: float) -> None:
+def _wait_until(reached, seconds: float, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait. A start that has ended, or that the time is up for, says why it never got there."""
     deadline = time.monotonic() + seconds
     while not reached():
+        if process is not None and (process.poll() is not None or time.monotonic() > deadline):
+            process.send_signal(signal.SIGABRT)  # `faulthandler` tells where it stands
+            pytest.fail(f"ended with {process.wait()}: {process.stdout and process.stdout.read()}")
         assert time.monotonic() < deadline
         time.sleep(0.1)
