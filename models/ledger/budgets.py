@@ -6,6 +6,8 @@ its worst case until its price is known.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import BindParameter, Connection, literal, select, update
 
 from models.errors import BudgetExceeded, NotFound
@@ -33,6 +35,12 @@ def remaining(ledger: Ledger, name: str) -> dict[str, float]:
         "spent": row.spent_usd,
         "left": round(row.max_usd - row.reserved_usd - row.spent_usd, 9),
     }
+
+
+def hold(connection: Connection, names: Collection[str | None]) -> None:
+    """Lock these budgets (`None` is none) until the transaction ends, in the one order that everybody takes them in."""
+    wanted = select(budgets.c.name).where(budgets.c.name.in_([name for name in names if name is not None]))
+    connection.execute(wanted.order_by(budgets.c.name).with_for_update())
 
 
 def reserve(connection: Connection, name: str, usd: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from models.ledger.budgets import reserve
+from models.ledger.budgets import hold, reserve
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.tries import chunks, end, tries_of
@@ -80,7 +80,7 @@ def claim(
     is raised and nothing is written.
     """
     wanted = {spec.identity: spec for spec in specs}
-    ids = sorted(wanted)  # one order for all, so that two claims on PostgreSQL never wait for each other
+    ids = sorted(wanted)  # one order for all: calls sorted, then budgets sorted, or PostgreSQL finds deadlocks
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         found: dict[str, Claim] = {}
@@ -89,9 +89,9 @@ def claim(
             found[row.id] = _judge(row, now, resend)
             if row.status == "claimed" and row.lease_until <= now:
                 expired.add(row.id)
-        _doubt(connection, expired, now)
         fresh = [wanted[identity] for identity in ids if identity not in found]
         found |= _insert(ledger, connection, fresh, owner, now, lease_s)
+        _doubt(connection, expired, now, budget)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
     return [found[spec.identity] for spec in specs]
@@ -239,7 +239,10 @@ def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -
         lease = ledger.now(connection) + timedelta(seconds=lease_s)
         for ids in chunks(sorted(call_ids)):
             mine = calls.c.id.in_(ids), calls.c.owner == owner, calls.c.status == "claimed"
-            count += connection.execute(update(calls).where(*mine).values(lease_until=lease)).rowcount
+            # An UPDATE alone takes its rows in whatever order it meets them.
+            held = connection.execute(select(calls.c.id).where(*mine).order_by(calls.c.id).with_for_update())
+            here = calls.c.id.in_(held.scalars().all())
+            count += connection.execute(update(calls).where(here).values(lease_until=lease)).rowcount
     return count
 
 
@@ -257,11 +260,12 @@ def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator
         yield from connection.execute(statement.with_for_update() if lock else statement).all()
 
 
-def _doubt(connection: Connection, ids: set[str], now: datetime) -> None:
-    """The tries that hold these calls have let their leases run out."""
+def _doubt(connection: Connection, ids: set[str], now: datetime, budget: str | None) -> None:
+    """The tries that hold these calls have let their leases run out. `budget`: the one that is reserved in next."""
     if not ids:
         return
     held = [row for row in tries_of(connection, ids).values() if row.attempt == row.current]
+    hold(connection, {budget, *(row.budget for row in held)})
     end(connection, now, [(row, "maybe_paid", {"error": "the lease expired"}) for row in held])
     for some in chunks(sorted(ids)):
         connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="maybe_paid", updated_at=now))

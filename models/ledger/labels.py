@@ -14,6 +14,7 @@ from models.errors import NotFound
 from models.ledger.store import Ledger
 from models.ledger.tables import attempts, epochs, questions
 
+CELL = ("epoch", "question_id", "worker", "revision", "repeat", "grader", "grader_version")
 LABEL_COLUMNS = ["question_id", "task", "split", "worker", "revision", "score", "n", "stderr", "cost_usd"]
 LABEL_COLUMNS += ["prompt_tokens", "completion_tokens", "seconds", "age_s", "epoch"]
 
@@ -56,7 +57,8 @@ class Cell:
 
 def put_attempts(ledger: Ledger, rows: Iterable[Attempt]) -> None:
     """Keep attempts; one that is there already stays as it is. NotFound names a question never put."""
-    values = [asdict(row) for row in rows]
+    # In one order, so that two processes that keep the same attempts never wait for each other.
+    values = sorted((asdict(row) for row in rows), key=lambda row: [row[name] for name in CELL])
     if not values:
         return
     wanted = sorted({row["question_id"] for row in values})

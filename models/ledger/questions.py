@@ -42,4 +42,6 @@ def _upsert(ledger: Ledger, table: Table, key: str, rows: list[dict[str, Any]]) 
     statement = ledger.insert(table)
     changed = {column.name: statement.excluded[column.name] for column in table.c if column.name != key}
     with ledger.transaction() as connection:
-        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed), rows)
+        # In one order, so that two processes that keep the same rows never wait for each other.
+        ordered = sorted(rows, key=lambda row: str(row[key]))
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed), ordered)

@@ -17,12 +17,17 @@ CHUNK = 1000  # identities per statement; both databases limit a statement's par
 
 
 def tries_of(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int], Any]:
-    """Every try of these calls beside its call's present state, the calls locked."""
+    """Every try of these calls beside its call's present state, the calls locked.
+
+    The lock comes first, by itself: PostgreSQL reads the locked row anew after it waited, but what was joined to it
+    as it was before, so that a try that somebody has just ended would be ended, and its money moved, twice.
+    """
     columns = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), tries)
     found = {}
     for some in chunks(sorted(ids)):
+        connection.execute(select(calls.c.id).where(calls.c.id.in_(some)).order_by(calls.c.id).with_for_update())
         statement = select(*columns).join(tries, tries.c.call_id == calls.c.id).where(calls.c.id.in_(some))
-        for row in connection.execute(statement.order_by(calls.c.id).with_for_update(of=calls)):
+        for row in connection.execute(statement):
             found[row.call_id, row.attempt] = row
     return found
 

@@ -181,7 +181,8 @@ def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
     results = {id: _storable(result) for id, result in results.items()}
     with ledger.transaction() as connection:
         now = ledger.now(connection)
-        rows = {row.id: row for row in connection.execute(select(tool_calls).where(tool_calls.c.id.in_(results)))}
+        asked = select(tool_calls).where(tool_calls.c.id.in_(results)).order_by(tool_calls.c.id).with_for_update()
+        rows = {row.id: row for row in connection.execute(asked)}
         unknown = [id for id in results if id not in rows or rows[id].request is None]
         if unknown:
             raise BadInput(f"no tool call {unknown[0]!r} waits for a result", "messages")

@@ -32,4 +32,8 @@ def main(url, seed, count):
     tell("done", "-", 0, me)
 
 
-main(*sys.argv[1:])
+try:
+    main(*sys.argv[1:])
+except Exception:
+    tell("failed", "-", 0, os.getpid())
+    raise

@@ -4,6 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ class Arena:
         fcntl.fcntl(self.write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.alive = {}
         self.started = 0
+        self.doomed = []
 
     def start(self):
         command = [sys.executable, str(Path(__file__).with_name("contender.py"))]
@@ -37,7 +39,11 @@ class Arena:
         self.started += 1
 
     def kill(self, pid):
-        """SIGKILL; the dead process's leases run out at once; what is settled now must never be paid again."""
+        """SIGKILL; the dead process's leases run out at once.
+
+        What is settled now must never be paid again, in no line behind the marker. The pipe may be full, and only
+        the reader, who calls this, empties it: the marker waits in a thread of its own.
+        """
         process = self.alive.pop(pid)
         process.kill()
         process.wait()
@@ -45,9 +51,9 @@ class Arena:
             where = calls.c.owner == pid, calls.c.status == "claimed"
             connection.execute(update(calls).where(*where).values(lease_until=datetime.now(UTC)))
         with self.ledger.reading() as connection:
-            settled = set(connection.execute(select(calls.c.id).where(calls.c.status == "settled")).scalars())
-        os.write(self.write, b"marker - 0 -\n")
-        return settled
+            self.doomed.append(set(connection.execute(select(calls.c.id).where(calls.c.status == "settled")).scalars()))
+        marker = f"marker {len(self.doomed) - 1} 0 -\n".encode()
+        threading.Thread(target=os.write, args=(self.write, marker), daemon=True).start()
 
     def lines(self):
         with os.fdopen(self.read) as pipe:
@@ -60,24 +66,24 @@ def test_no_settled_call_is_paid_again_whoever_dies(ledger):
     arena = Arena(ledger)
     for _ in range(4):
         arena.start()
-    paid, settled, doomed, kills = Counter(), set(), [], 0
-    never_again = set()
+    paid, settled, never_again = Counter(), set(), set()
     for word, name, attempt, pid in arena.lines():
+        assert word != "failed" or pid not in arena.alive
         if word == "paid":
             assert name not in settled and name not in never_again
             paid[name, int(attempt)] += 1
+            kills = len(arena.doomed)
             if kills < KILLS and sum(paid.values()) >= EVERY * (kills + 1) and pid in arena.alive:
-                doomed.append(arena.kill(pid))
+                arena.kill(pid)
                 arena.start()
-                kills += 1
         elif word == "settled":
             settled.add(name)
         elif word == "marker":
-            never_again |= doomed.pop(0)
+            never_again |= arena.doomed[int(name)]
         elif word == "done" and pid in arena.alive:
             assert arena.alive.pop(pid).wait() == 0
     os.close(arena.write)
-    assert kills == KILLS
+    assert len(arena.doomed) == KILLS
     _accounts_are_exact(ledger, paid)
 
 
