@@ -37,7 +37,7 @@ def locked(home: Path) -> Iterator[IO[str]]:
         while not _try(lock):
             lock.seek(0)
             owner = lock.read().strip()
-            if (owner.isdigit() and psutil.pid_exists(int(owner))) or time.monotonic() > deadline:
+            if _lives(owner) or time.monotonic() > deadline:
                 raise PermanentError(f"`fugu up` runs already on {home} (process {owner or 'unknown'})")
             time.sleep(0.1)
         lock.truncate(0)
@@ -47,6 +47,14 @@ def locked(home: Path) -> Iterator[IO[str]]:
             yield lock
         finally:
             _note(home).unlink(missing_ok=True)
+
+
+def _lives(owner: str) -> bool:
+    """Whether this process runs; one that was killed and that nobody has collected yet does not."""
+    try:
+        return owner.isdigit() and psutil.Process(int(owner)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _try(lock: IO[str]) -> bool:

@@ -11,18 +11,26 @@ from typing import Any
 import pytest
 import yaml
 from sqlalchemy import select
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from models.house.provider import COUNTER, call_digest
 from models.ledger.tables import calls
 from tasks.settings import PROJECT, open_ledger
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Sharing(LoadScopeScheduling):
     """What shares a fixture that is dear to make stays in one process: a file, and of the flows all files."""
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(str(folder if folder.name == "flows" else item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        folder = file.rpartition("/")[0]
+        return folder if folder.endswith("flows") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    """In place of `--dist`."""
+    return Sharing(config, log)
 
 
 Call = tuple[str, str]
