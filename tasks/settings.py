@@ -42,7 +42,7 @@ class Settings(BaseSettings):
 
     memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
     memo_half: bool = Field(False, description="whether the states below a layer are remembered in half precision")
-    prefix_bytes: int = Field(1 << 29, ge=0, description="the most that keys and values of conversations take")
+    prefix_bytes: int = Field(1 << 31, ge=0, description="the most that keys and values of conversations take")
     precision: Literal["native", "int8"] = Field(
         "native",
         description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "

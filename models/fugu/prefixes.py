@@ -21,8 +21,8 @@ from models.fugu.decoder import Past, Seen
 
 Ids = NDArray[np.int64]
 
-PREFIX_BYTES = 1 << 29
-"""Bound of the conversations whose keys and values are kept: some 2,300 tokens of Qwen3-0.6B in float32."""
+PREFIX_BYTES = 1 << 31
+"""Bound of the conversations whose keys and values are kept: some 9,300 tokens of Qwen3-0.6B in float32."""
 
 _MOST = 256
 """Conversations that are kept at most, however short: a search compares with each of them (2 µs)."""

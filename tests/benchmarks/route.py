@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
-from qwen import WORKERS, backbone, interleaved, over, plain, transcript, vector
+from qwen import WORKERS, backbone, interleaved, over, plain, timed, transcript, vector
 from reporting import report
 
 from models.fugu import transcript as transcripts
@@ -113,12 +114,14 @@ def turn_error(model: Backbone, router: Router, numbers: np.ndarray) -> float:
 
 def turns(model: Backbone, router: Router, fresh: Callable[[], int]) -> tuple[list[float], list[float]]:
     """Seconds of the second decision of a conversation, and of the same text where nothing is remembered."""
-    conversations = [(transcript(511, fresh()), transcript(64, fresh())) for _ in range(2 * TURN_TIMES)]
-    for begun, _ in conversations[:TURN_TIMES]:
+    ours, theirs = [], []
+    for _ in range(TURN_TIMES):
+        begun = transcript(511, fresh())
         router.decide(message(begun))
-    known, unknown = iter(conversations[:TURN_TIMES]), iter(conversations[TURN_TIMES:])
-    both = [lambda texts=texts: router.decide(message(" ".join(next(texts)))) for texts in (known, unknown)]
-    ours, theirs = interleaved(both, TURN_TIMES)
+        known = message(f"{begun} {transcript(64, fresh())}")
+        ours.append(timed(partial(router.decide, known)))
+        unknown = message(f"{transcript(511, fresh())} {transcript(64, fresh())}")
+        theirs.append(timed(partial(router.decide, unknown)))
     return ours, theirs
 
 
