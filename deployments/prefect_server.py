@@ -4,7 +4,7 @@ Prefect begins most of its transactions on SQLite deferred: one that reads first
 the timeout, where another has committed in between. The request is answered 503 and tried again 2 s later. Worse, the
 failed statement's cursor outlives it in a traceback; where that is freed on the event loop's thread while the same
 connection waits for the database's lock, in a thread of its own, the loop waits with it, and with the loop whoever
-holds the lock: the server stands still for the 60 s of the busy timeout (measured on 3.8.8: in three of ten first
+holds the lock: the server stands still for the 60 s of the busy timeout (measured on 3.8.8: in 5 of 15 first
 starts). Begun at once as writers, transactions queue for the lock, and nothing of this happens.
 """
 
