@@ -117,10 +117,10 @@ def killed(place: Place) -> Killed:
     prefect = json.loads((place.home / "up.json").read_text())["prefect"]
     asking = place.command("ask", "What is 1 + 1?")
     asked = subprocess.run(asking, capture_output=True, text=True, env=place.environment()).stdout
+    share = _cpu_share(place, "uvicorn")
     orphan = _start_waiting(place, prefect)
     scheduled = {"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
     nightly = httpx.post(f"{prefect}/api/flow_runs/count", json=scheduled).json()
-    share = _cpu_share(place, "uvicorn")
     process.send_signal(signal.SIGKILL)
     return Killed(out, asked, nightly, share, orphan)
 
