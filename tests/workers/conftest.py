@@ -24,6 +24,7 @@ class Upstream:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # a client left before its answer was whole
     url: str = ""
+    text: str = "hello"
 
     async def serve(self, reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -45,7 +46,7 @@ class Upstream:
         if fault != "ok":
             status, _, header = fault.partition(" ")
             return self.send(writer, status, {"error": {"message": f"the upstream says {status}"}}, header)
-        message = {"role": "assistant", "content": "hello"}
+        message = {"role": "assistant", "content": self.text}
         reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE}
         self.send(writer, "200", reply | {"id": "x", "object": "chat.completion", "created": 1, "model": "m"})
 

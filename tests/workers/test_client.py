@@ -30,6 +30,11 @@ async def test_a_reply_carries_text_usage_cost_and_time(upstream, pool):
     assert reply.cost_usd == pytest.approx(COST) and reply.seconds > 0
 
 
+async def test_halves_of_surrogate_pairs_are_joined_or_replaced(upstream, pool):
+    upstream.text = "\ud83d\ude00 and half: \ud83d"
+    assert (await Client(pool).complete(ask())).text == "\U0001f600 and half: \ufffd"
+
+
 async def test_what_shapes_the_reply_reaches_the_upstream(upstream, pool):
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     await Client(pool).complete(ask(temperature=0.5, seed=7, stop=("x",), tools=(tool,), max_tokens=9))
