@@ -42,10 +42,14 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Trial:
-    """A legal workflow, without unread steps, that is to be carried out; without any step it accepts `previous`."""
+    """A legal workflow, without unread steps, that is to be carried out; without any step it accepts `previous`.
+
+    `numbers`: each step's index as it was written.
+    """
 
     exercise: Exercise
     workflow: Workflow
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def judged(text: str, exercise: Exercise) -> Sample:
 def trial(sample: Sample) -> Trial:
     """What of a legal sample is carried out."""
     assert sample.workflow is not None
-    return Trial(sample.exercise, pruned(sample.workflow)[0])
+    return Trial(sample.exercise, *pruned(sample.workflow))
 
 
 def rehearse(

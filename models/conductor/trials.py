@@ -61,15 +61,17 @@ async def _reply(
     workflow, exercise = trial.workflow, trial.exercise
     done = {i: Done(i, workflow.steps[i].subtask, await replies[i]) for i in workflow.sees(index)}
     worker = exercise.workers[workflow.steps[index].model]
-    messages = messages_for(question.messages, workflow, index, done, previous=exercise.request.previous)
-    seed = step_seed(seed_for(question.id, exercise.replicate), f"/0#{index}")  # as in use: equal steps are two samples
+    previous, number = exercise.request.previous, trial.numbers[index]
+    messages = messages_for(question.messages, workflow, index, done, previous=previous, numbers=trial.numbers)
+    # As in use: equal steps are two samples, and a second round does not meet the first one's luck again.
+    seed = step_seed(seed_for(question.id, exercise.replicate), f"/{int(exercise.second)}#{number}")
     ask = Ask(
         scope=stage.scope,
         worker=worker,
         revision=stage.revisions[worker],
         messages=tuple(messages),
         sampling=stage.sampling.model_copy(update={"seed": seed}),
-        replicate=index,
+        replicate=number,
     )
     return (await stage.ask(ask)).text or ""
 

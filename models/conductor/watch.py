@@ -40,7 +40,12 @@ def modes(before: Sequence[Sample], after: Sequence[Sample]) -> list[Mode]:
     """The five of them, from plans sampled for the same exercises."""
     shortest = _shortest([*before, *after])
     measures: Sequence[tuple[str, str, Callable[[Sequence[Sample]], float], float]] = (
-        ("collapse onto one worker", "the most asked worker's share of all steps", _collapse, 0.8),
+        (
+            "collapse onto one worker",
+            "the greatest share that a worker has of the steps where it was offered",
+            _collapse,
+            0.8,
+        ),
         (
             "one-step passthrough",
             "share of single steps where only several were right",
@@ -69,8 +74,14 @@ def _shortest(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _collapse(samples: Sequence[Sample]) -> float:
-    asked = Counter(name for sample in samples for name in sample.asked)
-    return max(asked.values()) / asked.total() if asked else math.nan
+    """With random pools a worker is often not offered: its share of all steps would stay small, whatever is learnt."""
+    asked: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
+    for sample in samples:
+        if len(sample.exercise.offered) > 1:
+            asked.update(sample.asked)
+            steps.update(dict.fromkeys(sample.exercise.offered, len(sample.asked)))
+    return max((count / steps[name] for name, count in asked.items()), default=math.nan)
 
 
 def _passthrough(samples: Sequence[Sample], shortest: Mapping[str, int]) -> float:

@@ -24,8 +24,7 @@ from models.evaluation.metrics import bootstrap, interval
 from models.grading.question import Question
 from models.house.conductor import DEFAULT, load, questions
 from models.house.plans import ACCEPT, one_step, two_steps
-from models.house.rehearsal import WORKERS, replies, score
-from models.workers.ask import seed_for
+from models.house.rehearsal import WORKERS, chance, replies, score
 
 ALL = tuple(range(len(WORKERS)))
 
@@ -52,25 +51,26 @@ def sit(policy: CheckpointPolicy, asked: Sequence[Question], offered: Sequence[S
     return [_judged(*row) for row in zip(asked, texts, offered, strict=True)]
 
 
-def _judged(question: Question, text: str, ordinals: Sequence[int]) -> Sitting:
+def _judged(question: Question, text: str, ordinals: Sequence[int], previous: str | None = None) -> Sitting:
     plan = parse(text)
     if isinstance(plan, Malformed):
         return Sitting(question, None, plan.reason, 0.0)
     faults = [finding.complaint for finding in lint(plan, allowed=[ordinal in ordinals for ordinal in ALL])]
     if faults:  # also a step that nobody reads: rehearsed plans have none
         return Sitting(question, None, "; ".join(faults), 0.0)
-    return Sitting(question, plan, "", score(plan, question, seed_for(question.id, 0)))
+    seed = chance(question, second=previous is not None)
+    return Sitting(question, plan, "", score(plan, question, seed, previous=previous))
 
 
 def alone(question: Question) -> list[float]:
     """What each worker scores by itself."""
-    seed = seed_for(question.id, 0)
+    seed = chance(question)
     return [score(one_step(question.tags[0], ordinal), question, seed) for ordinal in ALL]
 
 
 def best_of_two_steps(question: Question) -> float:
     """The best of all plans of at most two steps, found by trying them."""
-    kind, seed = question.tags[0], seed_for(question.id, 0)
+    kind, seed = question.tags[0], chance(question)
     plans = (two_steps(kind, *pair) for pair in product(ALL, ALL))
     return max(*alone(question), *(score(plan, question, seed) for plan in plans))
 
@@ -124,12 +124,13 @@ def second_round(policy: CheckpointPolicy, first: Sequence[Sitting]) -> dict[str
     """Shown its own plans' answers: which it accepts, and what is scored before and after."""
     sat = [each for each in first if each.plan is not None]
     cards = tuple(Card(ordinal=ordinal, text="") for ordinal in ALL)
-    answers = [replies(s.plan, s.question, seed_for(s.question.id, 0))[-1] for s in sat if s.plan is not None]
+    answers = [replies(s.plan, s.question, chance(s.question))[-1] for s in sat if s.plan is not None]
     asked = [PlanRequest(s.question.messages, cards, previous=text) for s, text in zip(sat, answers, strict=True)]
     texts = policy.write_many(asked)
     accepted = np.array([parse(text) == ACCEPT for text in texts])
     before = np.array([each.score for each in sat])
-    after = np.array([_judged(s.question, text, ALL).score for s, text in zip(sat, texts, strict=True)])
+    rows = zip(sat, texts, answers, strict=True)
+    after = np.array([_judged(s.question, text, ALL, previous).score for s, text, previous in rows])
     return {
         "accepts_right": float(accepted[before == 1.0].mean()),
         "accepts_wrong": float(accepted[before < 1.0].mean()),

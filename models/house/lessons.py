@@ -17,8 +17,7 @@ from models.conductor.workflow import Workflow
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house.plans import one_step, two_steps, written
-from models.house.rehearsal import WORKERS, replies, score
-from models.workers.ask import seed_for
+from models.house.rehearsal import WORKERS, chance, replies, score
 
 DRAWS = 3
 """How often a plan is carried out, each time with another chance of the workers: luck alone teaches nothing."""
@@ -42,9 +41,12 @@ def directly(questions: Sequence[Question]) -> Execute:
 
 def _carried_out(trial: Trial, question: Question) -> Outcome:
     exercise = trial.exercise
-    previous = exercise.request.previous or ""
-    seed = seed_for(question.id, exercise.replicate)
-    answer = replies(trial.workflow, question, seed, exercise.workers)[-1] if trial.workflow.steps else previous
+    previous = exercise.request.previous
+    if trial.workflow.steps:
+        seed = chance(question, exercise.replicate, second=exercise.second)
+        answer = replies(trial.workflow, question, seed, exercise.workers, previous)[-1]
+    else:
+        answer = previous or ""
     return Outcome(grade(question, answer).score, answer)
 
 
@@ -80,7 +82,7 @@ def _highest(plans: Sequence[Workflow], worth: Callable[[Workflow], float]) -> l
 
 def mean_score(plan: Workflow, question: Question, workers: Sequence[str] = WORKERS, draws: int = DRAWS) -> float:
     """What the plan scores over so many draws of the workers' chance."""
-    return sum(score(plan, question, seed_for(question.id, draw), workers) for draw in range(draws)) / draws
+    return sum(score(plan, question, chance(question, draw), workers) for draw in range(draws)) / draws
 
 
 def best_workflow(question: Question, draws: int = DRAWS) -> float:

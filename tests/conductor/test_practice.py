@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
 from models.conductor.gate import readiness
 from models.conductor.offers import Offers, exercise_for, exercises, never_together
 from models.conductor.policy import carded_prompt
-from models.conductor.practice import Exercise, Outcome, Trial, attempted, in_groups, judged, mixed, rehearse
+from models.conductor.practice import Exercise, Outcome, Sample, attempted, in_groups, judged, mixed, rehearse, trial
 from models.conductor.trials import Stage, carry_out
 from models.conductor.watch import modes
 from models.conductor.workflow import Step, Workflow
@@ -156,6 +157,16 @@ def test_each_failure_mode_is_named_when_it_comes():
     assert "memorised ordinals" in seen("", plan(0), given=shuffled)
 
 
+def test_a_collapse_shows_where_the_worker_is_offered():
+    pairs = [sorted(pair) for pair in combinations(range(4), 2)]
+    given = [exercise_for(question(), [WORKERS[i] for i in pair], WORKERS, {}) for pair in pairs]
+    evenly, always = ([plan(pair[turn]) for pair in pairs for turn in turns] for turns in ((0, 1), (0, 0)))
+    twice = [each for each in given for _ in range(2)]
+    before, after = (attempted(texts, twice, rewarding(frozenset())) for texts in (evenly, always))
+    (mode,) = [mode for mode in modes(before, after) if mode.name == "collapse onto one worker"]
+    assert (mode.before, mode.after) == (0.5, 1.0)
+
+
 def test_what_was_there_before_is_not_the_trainings_doing():
     assert seen(plan(0), plan(0)) == set()
     assert seen("", "") == set()
@@ -185,8 +196,7 @@ class Desk:
 def outcome(workflow, replies, **changes):
     desk = Desk(replies)
     stage = Stage({"q0": question()}, dict.fromkeys(WORKERS, "1"), "measure:1", desk.ask)
-    given = exercise(**changes)
-    return asyncio.run(carry_out(Trial(given, workflow), stage)), desk.asked
+    return asyncio.run(carry_out(trial(Sample(exercise(**changes), "", workflow, "")), stage)), desk.asked
 
 
 CHAIN = Workflow(steps=(Step(model=0, subtask="Find it."), Step(model=1, subtask="Say it.", access=(0,))))
@@ -202,12 +212,35 @@ def test_a_step_sees_what_its_access_list_allows_and_the_last_reply_is_graded():
 
 
 def test_equal_steps_of_two_trials_are_one_call_and_of_one_plan_two_samples():
-    twice = Workflow(steps=(Step(model=0, subtask="Go."), Step(model=0, subtask="Go."), CHAIN.steps[1]))
+    twice = Workflow(
+        steps=(
+            Step(model=0, subtask="Go."),
+            Step(model=0, subtask="Go."),
+            Step(model=1, subtask="Say it.", access=(0, 1)),
+        )
+    )
     _, first = outcome(twice, {"ann": "0", "bob": "0"})
     _, again = outcome(twice, {"ann": "0", "bob": "0"})
     _, later = outcome(twice, {"ann": "0", "bob": "0"}, replicate=1)
     assert [ask.identity for ask in first] == [ask.identity for ask in again]
     assert len({ask.identity for ask in [*first, *later]}) == 6
+
+
+def test_a_second_round_asks_anew_and_is_shown_the_first_ones_answer():
+    workflow = Workflow(steps=(Step(model=0, subtask="Check it.", access="all"),))
+    request = replace(exercise().request, previous="Answer: 1")
+    _, first = outcome(workflow, {"ann": "0"}, request=request)
+    _, second = outcome(workflow, {"ann": "0"}, request=request, second=True)
+    assert "Answer: 1" in [message["content"] for message in second[0].messages]
+    assert first[0].messages == second[0].messages and first[0].identity != second[0].identity
+
+
+def test_a_step_keeps_its_number_where_one_before_it_is_not_read():
+    unread = Step(model=2, subtask="Think aloud.")
+    workflow = Workflow(steps=(unread, CHAIN.steps[0], CHAIN.steps[1].model_copy(update={"access": (1,)})))
+    _, asked = outcome(workflow, {"ann": "It is 0.", "bob": "Answer: 0"})
+    assert [ask.replicate for ask in asked] == [1, 2]
+    assert asked[1].messages[-1]["content"] == "Step 3, your subtask: Say it."
 
 
 def test_an_accepted_answer_is_graded_as_it_is_and_asks_nobody():

@@ -139,7 +139,7 @@ def two_steps(names):
         Step(model=calc, subtask="Say the number.", access=(0,)),
     )
     request = PlanRequest(messages=SUM.messages, cards=())
-    return Trial(Exercise(SUM.id, request, tuple(names)), Workflow(steps=steps))
+    return Trial(Exercise(SUM.id, request, tuple(names)), Workflow(steps=steps), (0, 1))
 
 
 @flow

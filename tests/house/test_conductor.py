@@ -13,8 +13,9 @@ from models.house.examination import ALL, alone, best_of_two_steps, masks, sit
 from models.house.plans import SINGLE_HOP, TWO_HOP, two_steps, written
 from models.house.provider import COUNTER
 from models.house.questions import KINDS
-from models.house.rehearsal import WORKERS, replies, score
+from models.house.rehearsal import WORKERS, chance, replies, score
 from models.house.workers.reading import read_alone
+from models.workers.ask import seed_for
 from tasks.settings import PROJECT
 
 SHIPPED = PROJECT / "data" / "conductor"
@@ -69,6 +70,16 @@ def test_a_rehearsal_shows_a_step_what_its_access_list_allows_and_counts_no_call
     assert replies(blind, question, None)[0] == replies(plan, question, None)[0]
     assert score(blind, question, None) == 0.0
     assert not (tmp_path / "asked").exists()
+
+
+def test_a_second_round_builds_on_the_first_ones_answer_and_does_not_meet_its_luck_again(test_split):
+    question = next(question for question in test_split if "capital_length" in question.tags)
+    first, second = two_steps("capital_length", WORKERS.index("atlas"), WORKERS.index("lingua")).steps
+    (found,) = replies(Workflow(steps=(first,)), question, None)
+    rest = Workflow(steps=(Step(model=second.model, subtask=second.subtask, access="all"),))
+    assert score(rest, question, None) == 0.0
+    assert score(rest, question, None, previous=found) == 1.0
+    assert chance(question) == seed_for(question.id, 0) != chance(question, second=True)
 
 
 def test_some_plan_of_two_steps_solves_what_no_worker_solves_alone(test_split):
