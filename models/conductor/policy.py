@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -115,18 +116,19 @@ def compact_prompt(request: PlanRequest) -> str:
 
 
 def carded_prompt(request: PlanRequest) -> str:
-    """`compact_prompt` with a line for every worker: what its card says that it is some good at, the best first.
+    """`compact_prompt` with a line for every task of the cards: who is some good at it, by ordinal, the best first.
 
-    Nothing else tells who is who, so ordinals may be shuffled.
+    Nothing else tells who is who, so ordinals may be shuffled. Turned round, the cards are a table that a small model
+    can look up: what it needs stands behind the task's name.
     """
-    lines = [f"{card.ordinal}: {' '.join(_skills(card.text))}" for card in request.cards]
-    first, _, rest = compact_prompt(request).split("\n", 2)
-    return "\n".join([first, *lines, rest])
-
-
-def _skills(card: str) -> list[str]:
-    """The tasks of a card ("facts 0.85, units 0.19", the best first) with a mean of at least `_SKILLED`."""
-    return [task for task, mean in _SKILL.findall(card) if float(mean) >= _SKILLED]
+    able: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for card in request.cards:
+        for task, mean in _SKILL.findall(card.text):
+            if float(mean) >= _SKILLED:
+                able[task].append((-float(mean), card.ordinal))
+    lines = [f"{task}: {' '.join(str(ordinal) for _, ordinal in sorted(able[task]))}" for task in sorted(able)]
+    asked, models, rest = compact_prompt(request).split("\n", 2)
+    return "\n".join([asked, models, *lines, rest])
 
 
 PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {

@@ -16,7 +16,7 @@ from models.conductor.sft import Example
 from models.conductor.workflow import Workflow
 from models.grading.grade import grade
 from models.grading.question import Question
-from models.house.plans import one_step, two_steps, written
+from models.house.plans import one_step, tasks_of, two_steps, written
 from models.house.rehearsal import WORKERS, chance, replies, score
 
 DRAWS = 3
@@ -56,10 +56,24 @@ def lessons(
     """An example for each exercise for which a good plan was found; `prompt`: one of `PROMPTS`."""
     for number, exercise in enumerate(exercises):
         rng = Random(f"lessons/{seed}/{number}")
-        plans = _best(rng, exercise, questions[exercise.question])
+        question = questions[exercise.question]
+        plans = _best(rng, exercise, question)
         if plans:
-            asked = PROMPTS[prompt](exercise.request)
-            yield Example(asked if isinstance(asked, str) else tuple(asked), written(rng.choice(plans)))
+            plan, asked = rng.choice(plans), PROMPTS[prompt](exercise.request)
+            if isinstance(asked, str):
+                yield Example(asked, written(plan, _thought(asked, question, plan)))
+            else:
+                yield Example(tuple(asked), written(plan))
+
+
+def _thought(prompt: str, question: Question, plan: Workflow) -> str:
+    """The lines of the prompt that tell who is good at the plan's steps, where it has any.
+
+    Written down first, they make two easy things of a hard one: to name what the question needs, and to look up who
+    is good at it.
+    """
+    told = {line.partition(":")[0]: f"{line}\n" for line in prompt.splitlines()}
+    return "".join(told.get(task, "") for task in tasks_of(_kind(question), question.task, len(plan.steps)))
 
 
 def _best(rng: Random, exercise: Exercise, question: Question) -> list[Workflow]:

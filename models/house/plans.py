@@ -58,6 +58,19 @@ TWO_HOP: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Name the element with the resulting atomic number.", "Look up which element has that number."),
     ),
 }
+_TWO_HOP_TASKS = {
+    "capital_length": ("facts", "text"),
+    "capital_reverse": ("facts", "text"),
+    "element_product": ("facts", "arithmetic"),
+    "year_weekday": ("facts", "units"),
+    "year_sum": ("facts", "arithmetic"),
+    "letters_product": ("text", "arithmetic"),
+    "reverse_capital": ("text", "facts"),
+    "solution_minutes": ("algebra", "units"),
+    "largest_fahrenheit": ("lists", "units"),
+    "largest_kilometres": ("lists", "units"),
+    "sum_element": ("arithmetic", "facts"),
+}
 _GENERAL = ("Answer the question.", "Work out the answer to the question.")
 _REVIEW = ("Check the earlier reply and give the final answer.", "Go over the result and answer the question.")
 SINGLE_HOP: dict[str, tuple[str, ...]] = {
@@ -140,15 +153,20 @@ def two_steps(kind: str, first: int, second: int, rng: Random | None = None) -> 
     )
 
 
+def tasks_of(kind: str, task: str, steps: int) -> tuple[str, ...]:
+    """The task that each step of a plan is, for a question of that kind and task."""
+    return _TWO_HOP_TASKS[kind] if steps == 2 and kind in _TWO_HOP_TASKS else (task,) * steps
+
+
 def _pick(texts: Sequence[str], rng: Random | None) -> str:
     return texts[0] if rng is None else rng.choice(texts)
 
 
-def written(plan: Workflow) -> str:
-    """The plan as a conductor writes it: three lists, one a line."""
+def written(plan: Workflow, thought: str = "") -> str:
+    """The plan as a conductor writes it: what it thinks first, then three lists, one a line."""
     access = [["all"] if step.access == "all" else list(step.access) for step in plan.steps]
     return (
-        f"model_id = {json.dumps([step.model for step in plan.steps])}\n"
+        f"{thought}model_id = {json.dumps([step.model for step in plan.steps])}\n"
         f"subtasks = {json.dumps([step.subtask for step in plan.steps])}\n"
         f"access_list = {json.dumps(access)}"
     )

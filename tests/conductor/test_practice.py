@@ -135,7 +135,8 @@ def test_workers_that_are_kept_apart_are_never_offered_together():
 
 def test_a_carded_prompt_tells_skills_by_ordinal_and_nothing_of_names():
     text = carded_prompt(exercise().request)
-    assert text == "question: What is 0?\n0: facts units\n1: text\n2: \n3: lists\nsteps: 5\n"
+    told = "facts: 0\nlists: 3\ntext: 1\nunits: 0\n"
+    assert text == f"question: What is 0?\nmodels: 0 1 2 3\n{told}steps: 5\n"
 
 
 # Failure modes
