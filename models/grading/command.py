@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import Field
 
@@ -79,15 +81,16 @@ def grade(question: Question, reply: str) -> Verdict:
     return judge(options, {path: text.encode() for path, text in options.files.items()} | changed)
 
 
-def judge(options: CommandOptions, files: workshop.Files) -> Verdict:
+def judge(options: CommandOptions, files: workshop.Files, hides: Sequence[Path] = ()) -> Verdict:
     """1 when this state of the repository passes, else 0; the detail holds the isolation level.
 
-    `files`: as an agent left them. Raises IsolationUnavailable.
+    `files`: as an agent left them; `hides`: folders of the machine that they may not see while they are verified, as
+    `workshop.opened` takes them: where the tasks lie, the home. Raises IsolationUnavailable.
     """
     commands = [
         Command([*options.command, *case.args], case.stdin.encode(), errors=False) for case in options.cases
     ] or [Command(options.command)]
-    with workshop.opened(options.room) as shop:
+    with workshop.opened(options.room, hides=hides) as shop:
         worked = shop.work(merged(options, files), commands)
     if options.cases:
         wrong = [_wrong(run, case) for run, case in zip(worked.runs, options.cases, strict=True)]

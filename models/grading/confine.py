@@ -2,8 +2,8 @@
 
 Started by `sandbox.py` in a bare interpreter (no site, no environment), it stands on the standard library
 alone. Code from a worker is read only after every lock is shut; nothing in this process knows what the
-parent expects. Locks, in order: network, IPC and mount namespaces with a small root of their own (where the
-system lets us), limits, user `nobody`, no capabilities, Landlock, seccomp.
+parent expects. Locks, in order: network, IPC and mount namespaces with a small root of their own, read-only but
+for /tmp (where the system lets us), limits, user `nobody`, no capabilities, Landlock, seccomp.
 
 Protocol. argv[1]: JSON {out, scratch, limits, filter, namespaces}. On the descriptor `out` first one line,
 `ready LEVEL` or `refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {code, entry, calls}.
@@ -28,7 +28,9 @@ LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 
 # linux/sched.h, linux/mount.h, linux/prctl.h, linux/landlock.h
 NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_NET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x40000000
-NOSUID, NODEV, BIND, REC, PRIVATE, DETACH = 2, 4, 0x1000, 0x4000, 1 << 18, 2
+READ_ONLY, NOSUID, NODEV = 1, 2, 4  # the same bits for mount and mount_setattr
+BIND, REC, PRIVATE, DETACH = 0x1000, 0x4000, 1 << 18, 2
+RECURSIVE, FROM_HERE = 0x8000, -100
 PDEATHSIG, SECCOMP, NO_NEW_PRIVS, FILTER = 1, 22, 38, 2
 READ_FILE, WRITE_FILE, READ_DIR, EXECUTE = 1 << 2, 1 << 1, 1 << 3, 1
 LANDLOCK_FS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
@@ -62,7 +64,7 @@ def enter_namespaces(root: str, paths: list[str]) -> None:
         Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")
     mount("none", "/", None, REC | PRIVATE)
     mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "size=16m,nr_inodes=4k,mode=755")
-    for path in paths:
+    for path in sorted(paths):  # a folder before what is in it, which is then there already
         place(path, root + path)
     os.mkdir(root + "/tmp")
     os.chmod(root + "/tmp", 0o777)
@@ -72,13 +74,27 @@ def enter_namespaces(root: str, paths: list[str]) -> None:
 
 
 def place(path: str, target: str) -> None:
-    """Show `path` at `target`: a link as a link, else bound."""
+    """Show `path` at `target`: a link as a link, else bound and read-only; a device can be written all the same."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if os.path.islink(path):
         os.symlink(os.readlink(path), target)
     elif not os.path.lexists(target):
         os.mkdir(target) if os.path.isdir(path) else Path(target).touch()
         mount(path, target, None, BIND | REC)
+        make_read_only(target)
+
+
+def make_read_only(target: str) -> None:
+    """The mount at `target` and all below it. Raises OSError where the kernel refuses.
+
+    Landlock does not govern a file's mode, times and attributes, nor before its version 3 its length; and only root
+    is another user inside: for anybody else these files are their own.
+    """
+    attributes = struct.pack("=QQQQ", READ_ONLY | NOSUID, 0, 0, 0)  # set, clear, propagation, user namespace
+    try:
+        syscall(442, FROM_HERE, target.encode(), RECURSIVE, attributes, len(attributes))
+    except OSError as error:
+        raise OSError(error.errno, f"no read-only mount: {error.strerror}", target) from None
 
 
 def drop_privileges() -> None:
@@ -141,6 +157,8 @@ def confine(config: dict[str, Any]) -> str:
         enter_namespaces(scratch, readable)
         level, scratch = f"{level}+namespaces", "/tmp"
     except OSError:
+        if os.path.ismount(scratch):  # half a root: what is bound in it would lie where the code may write
+            checked(LIBC.umount2(scratch.encode(), DETACH))
         if outside_user == 0:
             os.chown(scratch, NOBODY, NOBODY)
     for name, value in config["limits"].items():

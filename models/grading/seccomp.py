@@ -24,8 +24,8 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column be
 _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     # files; where they may be is Landlock's business
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67),
-    "pwrite64": (18, 68), "close": (3, 57), "close_range": (436, 436), "lseek": (8, 62), "open": (2, None),
-    "openat": (257, 56), "stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79),
+    "pwrite64": (18, 68), "close": (3, 57), "close_range": (436, 436), "lseek": (8, 62),
+    "stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79),
     "statx": (332, 291), "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439),
     "readlink": (89, None), "readlinkat": (267, 78), "getdents64": (217, 61), "getcwd": (79, 17),
     "chdir": (80, 49), "mkdir": (83, None), "mkdirat": (258, 34), "unlink": (87, None), "unlinkat": (263, 35),
@@ -51,8 +51,13 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "wait4": (61, 260),
 }  # fmt: skip
 
+# Who opens a file for reading alone could empty it with O_TRUNC, of which Landlock says nothing before its version 3.
+_HOW = (0x203, (0, 1, 2, 0x201, 0x202))  # O_TRUNC | O_ACCMODE
+
 # (numbers, conditions): allowed where, for every (argument, mask), the masked value is among the listed
-_CONDITIONAL: tuple[tuple[tuple[int, int], tuple[tuple[int, int, tuple[int, ...]], ...]], ...] = (
+_CONDITIONAL: tuple[tuple[tuple[int, int | None], tuple[tuple[int, int, tuple[int, ...]], ...]], ...] = (
+    ((2, None), ((1, *_HOW),)),  # open
+    ((257, 56), ((2, *_HOW),)),  # openat
     ((56, 220), ((0, 0x10000, (0x10000,)),)),  # clone: threads only (CLONE_THREAD)
     ((53, 199), ((0, 0xFF, (1,)), (1, 0xF, (1,)))),  # socketpair: AF_UNIX, SOCK_STREAM
     ((72, 25), ((1, 0xFFFFFFFF, (0, 1, 2, 3, 4, 5, 6, 7, 1030)),)),  # fcntl: nothing that sends signals
@@ -111,7 +116,9 @@ def program() -> bytes:
         number = numbers[column]
         if number is not None:
             parts.append(_unless(number, _return(_ALLOW)))
-    parts += [_unless(numbers[column], _conditions(conditions)) for numbers, conditions in _CONDITIONAL]
+    for numbers, conditions in _CONDITIONAL:
+        if (number := numbers[column]) is not None:
+            parts.append(_unless(number, _conditions(conditions)))
     return b"".join(parts) + _return(_ERRNO | errno.EPERM)
 
 

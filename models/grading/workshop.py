@@ -38,6 +38,10 @@ PORT = 8000
 SYSTEM = (
     "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/usr", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs",
 )  # fmt: skip
+SECRET = tuple(Path(__file__).resolve().parents[2] / name for name in ("data", ".fugu"))
+"""The project's data and default home: answers, verifying files and the ledger. No workshop shows them, also where the
+project lies in a folder of `SYSTEM`."""
+
 _SCRIPT = Path(__file__).with_name("workshop_inside.py")
 _START_S = 20.0  # as in `sandbox.py`
 _MARGIN_S = 10.0  # laying out the files, gathering them
@@ -155,8 +159,9 @@ def opened(
 ) -> Iterator[Workshop]:
     """A workshop whose locks are shut; whatever runs in it is killed at the end.
 
-    `reads`: files and folders that its commands may read and run, beside the system's and this interpreter's;
-    `hides`: folders that they may not see, also where these lie inside. Raises IsolationUnavailable.
+    `reads`: files and folders that its commands may read and run, but not change, beside the system's and this
+    interpreter's; `hides`: folders that they may not see, beside `SECRET`, also where these lie inside.
+    Raises IsolationUnavailable.
     """
     if not sys.platform.startswith("linux"):
         raise IsolationUnavailable("commands are run on Linux only")
@@ -165,7 +170,7 @@ def opened(
         "limits": room.resources(),
         "filter": seccomp.program_for_commands().hex(),
         "reads": readable(reads),
-        "hides": [str(path.resolve()) for path in hides],
+        "hides": [str(path.resolve()) for path in (*SECRET, *hides)],
         "bytes": room.disk_bytes,
         "output": room.output_bytes,
         "answer": room.answer_bytes,

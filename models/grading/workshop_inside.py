@@ -3,8 +3,8 @@
 Started by `workshop.py` in a bare interpreter, it stands on the standard library and `confine.py` alone. Its first
 process only waits. Its child is process 1 of a PID namespace, so that nothing which a command leaves behind outlives
 it: whatever runs when a command has ended, or its time is over, is killed. Locks: PID, network, IPC and mount
-namespaces with a root of the given paths and a memory file system that holds the copy; a user of its own, no
-capabilities, Landlock; for the commands limits and seccomp as well.
+namespaces with a root of the given paths, read-only, and a memory file system that holds the copy; a user of its own,
+no capabilities, Landlock; for the commands limits and seccomp as well.
 
 Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, output, answer, port}. On the socket `out`
 first one line, `ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is
@@ -43,7 +43,7 @@ ROOM = "/room"
 COPY, HOME, TEMPORARY = f"{ROOM}/copy", f"{ROOM}/home", f"{ROOM}/tmp"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 FIRST_USER = 0x4F000000  # far above what distributions give out, so that a limit of processes counts only this room's
-NEW_PID, READ_ONLY, DUMPABLE = 0x20000000, 1, 4
+NEW_PID, DUMPABLE = 0x20000000, 4
 LEFT_OUT = frozenset({"__pycache__", ".git", "node_modules", ".venv"})
 MAX_FILES = 2000
 
@@ -54,11 +54,11 @@ def enter(config: dict[str, Any]) -> socket.socket | None:
     confine.mount("none", "/", None, confine.REC | confine.PRIVATE)
     size = f"size={config['bytes']},nr_inodes=64k,mode=755"
     confine.mount("tmpfs", root, "tmpfs", confine.NOSUID | confine.NODEV, size)
-    for path in (*config["reads"], *DEVICES):
+    for path in sorted((*config["reads"], *DEVICES)):  # a folder before what is in it
         confine.place(path, root + path)
     for path in config["hides"]:
         if os.path.isdir(root + path):
-            confine.mount("tmpfs", root + path, "tmpfs", READ_ONLY | confine.NOSUID, "size=4k")
+            confine.mount("tmpfs", root + path, "tmpfs", confine.READ_ONLY | confine.NOSUID, "size=4k")
     os.makedirs(root + "/proc", exist_ok=True)
     confine.mount("proc", root + "/proc", "proc", confine.NOSUID | confine.NODEV)
     os.symlink("/proc/self/fd", root + "/dev/fd")

@@ -6,6 +6,7 @@ import pytest
 
 import models
 from models.errors import BadFile, BadInput
+from models.grading import workshop
 from models.grading.command import CommandOptions, judge, merged
 from models.grading.edits import edits_of
 from models.grading.grade import check, grade, needs_sandbox, version
@@ -90,6 +91,18 @@ FORGERIES = [
 def test_expected_output_is_nowhere_in_the_workshop(program):
     options = CommandOptions.model_validate(CASES)
     assert judge(options, {"add.py": program.encode()}).score == 0
+
+
+def test_what_is_hidden_is_nowhere_also_below_a_folder_of_the_systems(tmp_path, monkeypatch):
+    answer = tmp_path / "tasks" / "one" / "hidden" / "cases.yaml"
+    answer.parent.mkdir(parents=True)
+    answer.write_text("3")
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(workshop, "SYSTEM", (*workshop.SYSTEM, str(tmp_path)))
+    options = CommandOptions.model_validate(CASES | {"cases": [{"stdout": "3"}]})
+    files = {"add.py": f"print(open({str(answer)!r}).read())".encode()}
+    assert judge(options, files).score == 1
+    assert judge(options, files, hides=[tmp_path / "tasks"]).score == 0
 
 
 def test_an_endless_loop_is_stopped_by_processor_time():

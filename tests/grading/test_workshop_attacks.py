@@ -189,6 +189,12 @@ def test_it_sees_what_it_is_given_and_not_what_is_hidden(tmp_path):
     assert [run.text for run in worked.runs] == ["tool\n", "False False\n"]
 
 
+def test_the_projects_data_and_home_are_never_seen():
+    body = f"import os\nfor path in {[*map(str, workshop.SECRET)]}: print(os.path.isdir(path) and os.listdir(path))"
+    assert {PROJECT / "data", PROJECT / ".fugu"} == {*workshop.SECRET}
+    assert set(work(body, reads=[PROJECT]).runs[0].text.split()) <= {"[]", "False"}
+
+
 def test_the_environment_holds_nothing_of_ours(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "hush")
     text = work("import os; print(sorted(os.environ), os.getcwd(), os.environ['HOME'])").runs[0].text
