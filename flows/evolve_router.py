@@ -4,7 +4,9 @@ Seed 000, section 3.2: each generation samples λ candidates around the parent, 
 fitness is the mean terminal reward of its rollouts through real workers, with the loop's own sampling; the best
 half, weighted by rank, makes the next parent. Every candidate is a task, a generation a subflow. The run's state
 is its options and the log of told fitnesses: a run that was killed continues from the last told generation with
-the very same population, and every call that was settled is read from the ledger.
+the very same population, and every call that was settled is read from the ledger. It is told by its identity: the
+start, the epoch and all that is rolled out. Where one of these is another by now (a newer warm start, an epoch that
+`refresh-labels` opened), a new run begins, and the log names the unfinished one; `resume` goes on with that.
 
 Beyond the paper: the first generations move the head alone, in a few directions, the others every parameter; the
 steps' scales are found such that a share of the decisions flip; few rollouts first and more for the promising, if
@@ -28,9 +30,9 @@ import numpy as np
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from models.errors import RecordedWorker
+from models.errors import BadInput, NotFound, RecordedWorker
 from models.fugu.agent import Agent
-from models.fugu.fitness import Tally, Weights, shares
+from models.fugu.fitness import Tally, Weights, shares, tally
 from models.fugu.halving import race
 from models.fugu.loop import LoopOptions
 from models.fugu.mixture import Mixture, Rewarding
@@ -43,21 +45,26 @@ from models.fugu.vector import Vector
 from models.grading.grade import version
 from models.grading.repository import RepositoryTask
 from models.ledger import epochs, registry, runs
+from models.ledger.registry import Checkpoint
 from tasks.agents import find_agent, find_tasks, open_rollouts
 from tasks.agents import meaning as agentic_meaning
 from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
 from tasks.checkpoint import find_checkpoint
-from tasks.evolution import EvolutionPage, paid
+from tasks.evolution import EvolutionPage, Payer
 from tasks.preset import EvolutionPlan, PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
+from tasks.settings import settings
 
 CONCURRENT_CANDIDATES = 64
 """As many as may wait for shared forwards (models/fugu/tree.py); the pass that computes them bounds its own memory."""
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
+
+BEGUN = "begun"
+"""The kind of the checkpoint that says from what a run was begun."""
 
 POPULATION: ContextVar[np.ndarray] = ContextVar("population")
 """The candidates of the generation under way, [λ, N]: too large for a flow's parameters."""
@@ -72,20 +79,34 @@ async def evolve_router(
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
     agentic: str = Field("", description="a folder of repositories' tasks that count too (`repositories`: the data's)"),
     agent: str = Field("scripted", description="who works on them: an entry of agents.yaml"),
+    resume: str = Field("", description="an unfinished run's name: goes on from its start and in its epoch"),
 ) -> str:
-    """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better."""
-    plan = load_preset(preset).evolution
+    """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better.
+
+    Raises NotFound for a run to resume that was never begun here, BadInput for one of other questions, preset, pool or
+    agentic tasks.
+    """
+    plan, memory = load_preset(preset).evolution, load_preset(preset).backbone
     async with open_session(pool, max_usd) as session:
         if session.pool.is_recorded:
             raise RecordedWorker(f"pool {session.pool.name!r} is known from recorded scores: it cannot be rolled out")
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
-        origin = find_checkpoint(session.ledger, start, kind="warm", pool=session.pool)
-        router = await asyncio.to_thread(load_router, origin, load_preset(preset).backbone)
+        begun = _begun(session, resume)
+        origin = find_checkpoint(session.ledger, begun["start"] if begun else start, kind="warm", pool=session.pool)
+        newest = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
+        epoch = begun["epoch"] if begun else newest
+        router = await asyncio.to_thread(load_router, origin, memory)
         work = AgenticWork(find_tasks(agentic), find_agent(agent)) if agentic else None
-        training = _scoring(session, router, questions_of, plan, "train", work)
-        validation = _scoring(session, router, questions_of, plan, "validation", work)
+        payer = Payer(session)
+        # What both parts remember for candidates that move the head alone: together as much as the backbone does.
+        memo_bytes = (settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2
+        part = partial(_scoring, session, payer, router, questions_of, epoch, plan, work, memo_bytes)
+        training, validation = part("train"), part("validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
-        run = Run(f"{session.pool.name}-{_digest(identity)[:12]}", session, router, plan, training, validation)
+        run = Run(f"{session.pool.name}-{_digest(identity)[:12]}", session, payer, router, plan, training, validation)
+        if begun and run.name != resume:
+            raise BadInput(f"run {resume} was begun with other questions, preset, pool or tasks than these", "resume")
+        _begin(run, origin, epoch)
         vector = await _evolve(run, origin.vector)
         meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset}
         name = f"evolved on {session.pool.name}"
@@ -110,10 +131,37 @@ class Run:
 
     name: str
     session: Session
+    payer: Payer
     router: Router
     plan: EvolutionPlan
     training: Scoring
     validation: Scoring
+
+
+def _begun(session: Session, run: str) -> dict[str, Any] | None:
+    """What `_begin` kept of a run that is to be resumed."""
+    if not run:
+        return None
+    kept = registry.newest_checkpoint(session.ledger, kind=BEGUN, run=run)
+    if kept is None:
+        raise NotFound(f"no run {run!r} was begun here")
+    return kept.meta
+
+
+def _begin(run: Run, origin: Checkpoint, epoch: int) -> None:
+    """Keep what it takes to resume the run; say which unfinished one is left behind by it."""
+    ledger, which = run.session.ledger, {"kind": BEGUN, "pool": run.session.pool.name}
+    last = registry.newest_checkpoint(ledger, **which)
+    if last is not None and last.meta["run"] != run.name:
+        told, all_told = len(runs.generations(ledger, last.meta["run"])), last.meta["generations"]
+        if told < all_told:
+            get_run_logger().warning(
+                "run %s is unfinished (%d of %d generations told) and is not continued: its start, its epoch or what "
+                "it rolls out is not this run's; to go on with it: resume=%s",
+                last.meta["run"], told, all_told, last.meta["run"],
+            )  # fmt: skip
+    own = {"run": run.name, "start": origin.id, "epoch": epoch, "generations": run.plan.generations}
+    registry.save_checkpoint(ledger, name=f"start of {run.name}", vector=origin.vector, meta=which | own)
 
 
 async def _evolve(run: Run, start: Vector) -> Vector:
@@ -121,15 +169,14 @@ async def _evolve(run: Run, start: Vector) -> Vector:
     if not run.plan.generations:
         return start
     log = runs.generations(run.session.ledger, run.name)
-    objectives = run.training.objective, run.validation.objective
-    before = await paid(run.session, objectives)
     search = await _search(run, start, [row["fitnesses"] for row in log])
     get_run_logger().info(
         "run %s: %s, N %d, λ %d, %d of %d generations told",
         run.name, search.stage, search.dimension, search.population_size, len(log), search.generations,
     )  # fmt: skip
     best, best_reward = start, await _reward("the start on validation", run.validation, start)
-    page = await EvolutionPage.open(run.name, run.session, objectives, search.generations, best_reward, before)
+    objectives, workers = (run.training.objective, run.validation.objective), run.session.pool.names
+    page = await EvolutionPage.open(run.name, workers, objectives, run.payer, search.generations, best_reward)
     for row in log:
         await page.add(row, show=False)
         if row["kept"]:
@@ -190,8 +237,8 @@ async def _generation(run: Run, search: Search, best_reward: float) -> dict[str,
         "stage": stage,
         "sigma": sigma,
         "fitnesses": scored.fitnesses,
-        "best": max(scored.fitnesses),
-        "mean": float(np.mean(scored.fitnesses)),
+        "best": max(scored.whole),
+        "mean": float(np.mean(scored.whole)),
         "parent": reward,
         "kept": reward > best_reward,
         "shares": shares(scored.total.workers).tolist(),
@@ -207,14 +254,20 @@ async def _generation(run: Run, search: Search, best_reward: float) -> dict[str,
 
 
 async def _reward(label: str, validation: Scoring, vector: Vector) -> float:
-    return float(np.mean([score.reward for score in await roll_out(label, validation.objective, vector)]))
+    """The mean reward; 0 of a parent that cannot be rolled out, so that none of them is kept."""
+    scores = await roll_out(label, validation.objective, vector)
+    return tally(scores, len(validation.objective.pool.workers)).mean_reward
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A generation's fitnesses, in the order of its candidates, and the sums over all of its rollouts."""
+    """A generation's fitnesses, in the order of its candidates, and the sums over all of its rollouts.
+
+    `whole`: the fitnesses of those that had all of their rollouts, which alone can be compared with one another's.
+    """
 
     fitnesses: list[float]
+    whole: list[float]
     total: Tally
 
 
@@ -229,22 +282,26 @@ async def generation(run: str, number: int) -> Scored:
 
     slots = len(scoring.objective.slots)
     fitnesses, totals = await race(len(population), slots, scoring.rungs, score, scoring.fitness)
-    return Scored(fitnesses, reduce(add, totals))
+    whole = [told for told, total in zip(fitnesses, totals, strict=True) if total.rollouts == slots]
+    # Without any, no candidate could be rolled out at all.
+    return Scored(fitnesses, whole or fitnesses, reduce(add, totals))
 
 
 def _scoring(
     session: Session,
+    payer: Payer,
     router: Router,
     questions_of: QuestionSet,
+    epoch: int,
     plan: EvolutionPlan,
+    work: AgenticWork | None,
+    memo_bytes: int,
     split: str,
-    work: AgenticWork | None = None,
 ) -> Scoring:
     """The slots of one part: train is sampled by the policy, validation is decided as in serving."""
     train = split == "train"
     count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
     chosen = questions_of.split(split)[:count]
-    epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     options = LoopOptions()
     temperature = plan.temperature if train else 0.0
     meaning = {
@@ -261,14 +318,15 @@ def _scoring(
         router,
         session.pool,
         [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
-        session.dispatcher.ask_all,
+        payer.ask_all,
         scope=f"measure:{epoch}",
         options=options,
         policy_seed=plan.seed,
+        memo_bytes=memo_bytes,
     )
     objective: Rewarding = questions
     if work is not None and (tasks := work.of(split)):
-        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats)
+        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats, asking=payer)
         objective = Mixture(questions, rollouts, plan.seed)
         meaning["agentic"] = agentic_meaning(tasks, work.agent, rollouts.bench.model)
     return Scoring(

@@ -18,7 +18,7 @@ from prefect import flow, get_run_logger, task
 
 from models.evaluation.metrics import Interval, over_seeds
 from models.grading.question import Question
-from models.house.climbing import Ascent, Bench
+from models.house.climbing import Ascent, Bench, Climb
 from models.house.direct import DirectPool, HousePool, SimulatedPool
 from models.house.questions import generate
 from tasks.policies import PAID, key_of
@@ -27,7 +27,7 @@ from tasks.report import Progress, markdown
 from tasks.route import HOUSE, load_backbone
 from tasks.train import prepare_backbone
 
-WARM = "warm start"
+WARM, FIRST = "warm start", "two stages"
 TRAIN_SEED = 1000
 """Of the first seed's questions. The held-out ones are another draw; a question that is in both is held out."""
 
@@ -41,7 +41,7 @@ def arms(plan: EvolutionPlan) -> dict[str, Ascent]:
     both = Ascent(**{name: getattr(plan, name) for name in names})
     generations, first = both.generations, both.subspace_generations
     return {
-        "two stages": both,
+        FIRST: both,
         "head in a subspace": replace(both, subspace_generations=generations),
         "every parameter": replace(both, subspace_generations=0),
         "halving": replace(both, generations=2 * generations, subspace_generations=2 * first, rungs=RUNGS),
@@ -68,7 +68,7 @@ async def run_seed(pool: str, seed: int, path: str, study: dict[str, Any], progr
     """What the arms found from one seed. The held-out questions are asked last, of all of them."""
     plan = Study.model_validate(study)
     bench = await _bench(pool, seed, path, plan)
-    climbs = {}
+    climbs: dict[str, Climb] = {}
     for name, ascent in arms(plan.evolution).items():
         climbs[name] = await bench.climb(ascent, plan.evolution.seed + seed, progress.add)
         get_run_logger().info("seed %d, %s: validation %+.4f", seed, name, climbs[name].gain)
@@ -79,7 +79,8 @@ async def run_seed(pool: str, seed: int, path: str, study: dict[str, Any], progr
         "rollouts": {name: climb.rollouts for name, climb in climbs.items()},
         "turns": bench.training.spent.turns,
         "asks": bench.training.spent.asks,
-        "missed": np.mean(climbs["two stages"].missed, axis=0).tolist(),
+        "first": {"turns": climbs[FIRST].spent.turns, "asks": climbs[FIRST].spent.asks},
+        "missed": np.mean(climbs[FIRST].missed, axis=0).tolist(),
     }
 
 
@@ -116,16 +117,23 @@ def report(pool: str, runs: Sequence[dict[str, Any]], questions: Sequence[Questi
         validation = f"{np.mean([run['validation'][name] for run in runs]):+.4f}"
         table.append([name, f"{runs[0]['rollouts'][name]:,}", validation, *gains, each])
     left_out, lost = np.mean([run["missed"] for run in runs], axis=0)
-    turns, asks = (sum(run[key] for run in runs) for key in ("turns", "asks"))
+    saved = [f"All ways, of which each knows what those before it met: {_saved(runs)}."]
+    if all("first" in run for run in runs):  # a seed that was kept by an older revision does not say
+        saved.insert(0, f"{FIRST.capitalize()}, the first of them, alone: {_saved([run['first'] for run in runs])}.")
     return "\n\n".join(
         [
             f"## {pool}: {len(runs)} seeds, {len(questions)} held-out questions",
             _table(table),
-            f"Two stages less the control: {_shown(over_seeds(gaps['two stages'] - gaps['control']))}.",
+            f"Two stages less the control: {_shown(over_seeds(gaps[FIRST] - gaps['control']))}.",
             f"Halving leaves out {left_out:.1%} of a generation's better half, whose mean fitness falls by {lost:.4f}.",
-            f"{turns:,} turns of rollouts took {asks:,} asks ({1 - asks / turns:.2%} saved).",
+            *saved,
         ]
     )
+
+
+def _saved(spent: Sequence[dict[str, Any]]) -> str:
+    turns, asks = (sum(one[key] for one in spent) for key in ("turns", "asks"))
+    return f"{turns:,} turns of rollouts took {asks:,} asks ({1 - asks / turns:.2%} saved)"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.errors import NotReady
 from models.fugu.agent import Agent, load_agent
-from models.fugu.agentic import Bench, Ended, Player, Rollouts, Serve, TaskSlot
+from models.fugu.agentic import Asking, Bench, Ended, Player, Rollouts, Serve, TaskSlot
 from models.grading import command, workshop
 from models.grading.repository import RepositoryTask, load_tasks
 from models.ledger.store import Ledger
@@ -60,14 +60,18 @@ def open_rollouts(
     scope: str,
     model: str = "fugu",
     repeats: int = 1,
+    asking: Asking | None = None,
 ) -> Rollouts:
-    """The rollouts of these tasks. Raises IsolationUnavailable, or NotReady where nothing was handed in that serves."""
+    """The rollouts of these tasks, whose calls go through `asking` (by default the session's dispatcher).
+
+    Raises IsolationUnavailable, or NotReady where nothing was handed in that serves.
+    """
     if not _PROVIDED:
         raise NotReady("nothing here serves an agent: start the flow from its deployment, or call tasks.agents.provide")
     workshop.isolation()
     serve = _PROVIDED[0](session.ledger, session.pool)
     hides = tuple({task.folder.parent for task in tasks} | {settings().home})
-    bench = Bench(agent, serve, session.dispatcher, scope, model, hides)
+    bench = Bench(agent, serve, asking or session.dispatcher, scope, model, hides)
     return Rollouts(bench, [TaskSlot(task, repeat) for task in tasks for repeat in range(repeats)])
 
 

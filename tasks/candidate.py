@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from models.errors import BadInput
 from models.fugu import schedule
 from models.fugu.fitness import RolloutScore, Tally, Weights, fitness, tally
 from models.fugu.mixture import Rewarding
-from models.fugu.objective import Objective
+from models.fugu.objective import ALL, Objective
 from tasks.policies import PAID, RETRIED, key_of
 
 
@@ -48,17 +49,34 @@ SCORING: ContextVar[Scoring] = ContextVar("scoring")
 async def score_candidate(
     vector: NDArray[np.floating], meaning: str, first: int, last: int, generation: int, index: int
 ) -> Tally:
-    """What the vector's rollouts on these slots come to. The calls are the ledger's: what was paid once is read."""
+    """What the vector's rollouts on these slots come to. The calls are the ledger's: what was paid once is read.
+
+    A vector that cannot be rolled out has no rollouts: the population follows from the log, so that an error would
+    come again whenever the run is resumed.
+    """
     scoring = SCORING.get()
     async with scoring.turn:
-        scores = await scoring.objective.scores(vector, temperature=scoring.temperature, part=slice(first, last))
+        scores = await _scores(scoring.objective, vector, scoring.temperature, slice(first, last))
     return tally(scores, len(scoring.objective.pool.workers))
 
 
 @task(task_run_name="roll out {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
 async def roll_out(label: str, objective: Rewarding, vector: NDArray[np.floating]) -> list[RolloutScore]:
-    """Every slot once as in serving (argmax): what a parent, or a contender, is judged by."""
-    return await objective.scores(vector, temperature=0.0)
+    """Every slot once as in serving (argmax): what a parent, or a contender, is judged by. None of a vector that cannot
+    be rolled out."""
+    return await _scores(objective, vector, 0.0)
+
+
+async def _scores(
+    objective: Rewarding, vector: NDArray[np.floating], temperature: float, part: slice = ALL
+) -> list[RolloutScore]:
+    try:
+        return await objective.scores(vector, temperature=temperature, part=part)
+    except BadInput as error:
+        if error.field != "vector":
+            raise
+        get_run_logger().warning("this vector cannot be rolled out and ranks last: %s", error)
+        return []
 
 
 @task(task_run_name="meet {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-from models.errors import FuguError, LimitReached, NoWorkerAllowed, UpstreamRefused
+from models.errors import FuguError, LimitReached, NoWorkerAllowed, UpstreamRefused, UpstreamTimeout
 from models.fugu import transcript
 from models.fugu.agent import Agent
 from models.fugu.decision import Decision
@@ -32,6 +32,9 @@ from models.grading import command, workshop
 from models.grading.repository import RepositoryTask
 from models.workers.ask import Ask, Message, Reply, seed_for
 from models.workers.client import Chunk
+
+OUT_OF_TIME = "out of time"
+"""How `models.grading.workshop.Ran` says it."""
 
 MAX_DECISIONS = 256
 """Of one rollout. An agent that wants more gets errors from then on: it has lost its way."""
@@ -136,45 +139,54 @@ class Player:
 class Calls:
     """A rollout's asks on their way to the ledger: under the rollout's scope, replicate and seeds.
 
-    `outage`: the first failure that was no answer of a worker's; then the rollout is no sample.
+    `outage`: the first failure that was no answer of a worker's; then the rollout is no sample. `given_up`: whether the
+    agent stopped waiting for a call and has begun none since.
     """
 
     def __init__(self, through: Asking, slot: TaskSlot, scope: str) -> None:
         self._through, self._slot, self._scope = through, slot, scope
         self.number, self.usd = 0, 0.0
         self.outage: FuguError | None = None
+        self.given_up = False
 
     async def ask(self, ask: Ask) -> Reply:
-        try:
-            return self._paid(await self._through.ask(self._own(ask)))
-        except FuguError as error:
-            raise self._noted(error) from None
+        with self._noted():
+            reply = await self._through.ask(self._own(ask))
+        self.usd += reply.cost_usd
+        return reply
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
-        try:
-            async for chunk in self._through.stream(self._own(ask)):
-                if chunk.reply is not None:
-                    self._paid(chunk.reply)
-                yield chunk
-        except FuguError as error:
-            raise self._noted(error) from None
+        last: Chunk | None = None
+        with self._noted():
+            async with aclosing(self._through.stream(self._own(ask))) as chunks:
+                async for chunk in chunks:
+                    if chunk.reply is None:
+                        yield chunk
+                    else:
+                        last = chunk
+        if last is not None and last.reply is not None:
+            self.usd += last.reply.cost_usd
+            yield last  # outside: who has it whole may go
 
     def _own(self, ask: Ask) -> Ask:
         seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
-        self.number += 1
+        self.number, self.given_up = self.number + 1, False
         sampling = ask.sampling.model_copy(update={"seed": seed})
         update = {"scope": self._scope, "replicate": self._slot.repeat, "sampling": sampling}
         return ask.model_copy(update=update)
 
-    def _paid(self, reply: Reply) -> Reply:
-        self.usd += reply.cost_usd
-        return reply
-
-    def _noted(self, error: FuguError) -> FuguError:
-        refused = isinstance(error, UpstreamRefused) and error.of_the_request
-        if not refused and self.outage is None:
-            self.outage = error
-        return error
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except FuguError as error:
+            refused = isinstance(error, UpstreamRefused) and error.of_the_request
+            if not refused and self.outage is None:
+                self.outage = error
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.given_up = True
+            raise
 
 
 @dataclass(frozen=True)
@@ -190,7 +202,10 @@ class Bench:
 
 
 async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
-    """One agent at work, then the verdict. Raises IsolationUnavailable, and a worker's outage."""
+    """One agent at work, then the verdict. Raises IsolationUnavailable, and a worker's outage.
+
+    That is also a worker who did not answer until the agent's time was over. An agent that used it up by itself failed.
+    """
     agent, task, calls = bench.agent, slot.task, Calls(bench.asking, slot, bench.scope)
     files = {path: text.encode() for path, text in task.options.files.items()}
     with ExitStack() as stack:
@@ -203,7 +218,9 @@ async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
             worked = await asyncio.to_thread(shop.work, files, commands, environment, home)
     if calls.outage is not None:
         raise calls.outage
-    verdict = await asyncio.to_thread(command.judge, task.options, worked.files)
+    if calls.given_up and worked.runs[0].ended == OUT_OF_TIME:
+        raise UpstreamTimeout(f"task {task.id!r}: the agent's time was over before a worker answered", maybe_paid=True)
+    verdict = await asyncio.to_thread(command.judge, task.options, worked.files, bench.hides)
     said = f"{worked.runs[0].ended}: {worked.runs[0].text.strip()[-500:]}"
     turns = tuple(choice for _, choice in player.made)
     return Ended(verdict.score, turns, calls.number, calls.usd, verdict.detail, said, player.in_roles)

@@ -108,16 +108,24 @@ def step_size_for_flips(
 ) -> float:
     """σ0 such that about `rate` of the decisions differ from the start's, by bisection in log σ.
 
-    `choose(vector) -> [Q]` gives the decisions of a vector on train transcripts. The same `draws` directions
-    are used at every σ, so that the flip rate is a (nearly) monotone function of it. The released σ0 is 0.03 whatever
-    the head's scale (data/EXPERIMENTS.md, section 4, has the flip rates of a warm start).
+    `choose(vector) -> [Q]` gives the decisions of a vector on train transcripts; where it raises BadInput, the vector
+    cannot be rolled out, and all of its decisions count as flipped (the start's own BadInput is raised). The same
+    `draws` directions are used at every σ, so that the flip rate is a (nearly) monotone function of it. Where no σ
+    within `bounds` reaches `rate`, the greatest is taken. The released σ0 is 0.03 whatever the head's scale
+    (data/EXPERIMENTS.md, section 4, has the flip rates of a warm start).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     directions = generator.standard_normal((draws, len(start)))
     reference = choose(start)
 
+    def flipped(vector: NDArray[np.floating]) -> float:
+        try:
+            return float(np.mean(choose(vector) != reference))
+        except BadInput:
+            return 1.0
+
     def flips(sigma: float) -> float:
-        return float(np.mean([np.mean(choose(start + sigma * z) != reference) for z in directions]))
+        return float(np.mean([flipped(start + sigma * z) for z in directions]))
 
     low, high = np.log(bounds[0]), np.log(bounds[1])
     for _ in range(rounds):

@@ -39,7 +39,8 @@ class RolloutScore:
 class Tally(BaseModel):
     """What a candidate's rollouts came to, in sums: those of other slots can be added.
 
-    `workers` [L] and `roles` [3]: how many turns each took.
+    `workers` [L] and `roles` [3]: how many turns each took. A vector that cannot be rolled out has no rollouts, and 0
+    for all that is a mean of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,16 +63,24 @@ class Tally(BaseModel):
     @property
     def mean_reward(self) -> float:
         """R."""
-        return self.reward / self.rollouts
+        return self._each(self.reward)
 
     @property
     def mean_turns(self) -> float:
         """Turns of a rollout."""
-        return sum(self.workers) / self.rollouts
+        return self._each(sum(self.workers))
+
+    @property
+    def mean_cost_usd(self) -> float:
+        """C."""
+        return self._each(self.cost_usd)
+
+    def _each(self, total: float) -> float:
+        return total / max(self.rollouts, 1)
 
 
 def tally(scores: Sequence[RolloutScore], worker_count: int) -> Tally:
-    """The sums of at least one rollout."""
+    """The sums of rollouts."""
     return Tally(
         rollouts=len(scores),
         reward=float(np.sum([s.reward for s in scores])),
@@ -88,9 +97,9 @@ def _counts(numbers: Sequence[int], length: int) -> tuple[int, ...]:
 
 def fitness(total: Tally, turn_budget: int, weights: Weights) -> float:
     """J of a candidate over its rollouts."""
-    turns, cost = total.mean_turns / turn_budget, total.cost_usd / total.rollouts
-    entropy = _entropy(shares(total.workers))
-    return total.mean_reward + weights.diversity * entropy + weights.turns * turns - weights.cost * cost
+    turns, entropy = total.mean_turns / turn_budget, _entropy(shares(total.workers))
+    cost = weights.cost * total.mean_cost_usd
+    return total.mean_reward + weights.diversity * entropy + weights.turns * turns - cost
 
 
 def shares(counts: Sequence[float]) -> NDArray[np.float64]:

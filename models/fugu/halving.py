@@ -21,14 +21,18 @@ async def race(
     score: Callable[[Sequence[int], slice], Awaitable[Sequence[Tally]]],
     fitness: Callable[[Tally], float],
 ) -> tuple[list[float], list[Tally]]:
-    """What to tell of each candidate, and all that its rollouts came to. `score` rolls some out on some slots."""
+    """What to tell of each candidate, and all that its rollouts came to. `score` rolls some out on some slots.
+
+    One that cannot be rolled out (its tally is empty) is not promoted, and is told as the worst.
+    """
     totals: dict[int, Tally] = {}
-    reached, going, first = [0] * candidates, list(range(candidates)), 0
+    reached, going, first = [-1] * candidates, list(range(candidates)), 0
     for rung, last in enumerate(ladder(slots, rungs)):
         for i, part in zip(going, await score(going, slice(first, last)), strict=True):
-            totals[i], reached[i] = totals[i] + part if i in totals else part, rung
+            totals[i] = totals[i] + part if i in totals else part
+            reached[i] = rung if part.rollouts else reached[i]
         fitnesses = [fitness(totals[i]) for i in range(candidates)]
-        going, first = promoted(fitnesses, going), last
+        going, first = promoted(fitnesses, [i for i in going if totals[i].rollouts]), last
     return told(fitnesses, reached), [totals[i] for i in range(candidates)]
 
 

@@ -59,12 +59,10 @@ class Mixture:
         asked = len(self.questions.slots)
         chosen = range(len(self.slots))[part]
         few = [index for index in chosen if index < asked]
+        playing = players(self.questions.router, vector, temperature, self.rollouts, self._seed)
         answered, ended = await asyncio.gather(
             self.questions.scores(vector, temperature=temperature, part=_slice(few)),
-            self.rollouts.ends(
-                players(self.questions.router, vector, temperature, self.rollouts, self._seed),
-                [index - asked for index in chosen if index >= asked],
-            ),
+            self.rollouts.ends(playing, [index - asked for index in chosen if index >= asked]),
         )
         return [*answered, *(end.score for end in ended)]
 

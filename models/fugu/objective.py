@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import FuguError, UpstreamRefused
+from models.fugu.batches import MEMO_BYTES
 from models.fugu.fitness import RolloutScore
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.microbatch import MicroBatcher
@@ -49,6 +51,9 @@ class Spent:
     asks: int = 0
     usd: float = 0.0
 
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.turns - other.turns, self.asks - other.asks, self.usd - other.usd)
+
 
 def gumbel(slots: Sequence[Slot], turns: int, width: int, seed: int) -> NDArray[np.float32]:
     """Noise [slots, turns, logits], each row a function of (seed, question, repeat) alone."""
@@ -61,26 +66,46 @@ def gumbel(slots: Sequence[Slot], turns: int, width: int, seed: int) -> NDArray[
 
 
 class Rows:
-    """Rows of an array by number, each computed when it is first asked for."""
+    """Rows of an array by number, each computed when it is first asked for.
 
-    def __init__(self, width: int, compute: Callable[[Indices], NDArray[np.float32]]) -> None:
-        self._compute = compute
+    Those of the lowest numbers are kept, at most `limit` bytes of them: texts are numbered as they are met, and the
+    first ones are what every candidate reads. The others are computed whenever they are asked for.
+    """
+
+    def __init__(self, width: int, compute: Callable[[Indices], NDArray[np.float32]], limit: float = math.inf) -> None:
+        self._compute, self._most = compute, limit // (width * np.dtype(np.float32).itemsize)
         self._rows, self._known = np.zeros((0, width), np.float32), np.zeros(0, np.bool_)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the rows that are kept, and of room for more."""
+        return self._rows.nbytes
 
     def of(self, ids: Indices) -> NDArray[np.float32]:
         """The rows [len(ids), width]."""
-        if (size := int(ids.max(initial=-1)) + 1) > len(self._known):
-            more = max(size, 2 * len(self._known)) - len(self._known)
-            self._rows, self._known = np.pad(self._rows, ((0, more), (0, 0))), np.pad(self._known, (0, more))
-        if len(new := np.unique(ids[~self._known[ids]])):
-            self._rows[new], self._known[new] = self._compute(new), True
-        return self._rows[ids]
+        if (size := min(int(ids.max(initial=-1)) + 1, self._most)) > len(self._known):
+            self._grow(int(min(max(size, 2 * len(self._known)), self._most)))
+        wanted, place = np.unique(ids, return_inverse=True)
+        kept = wanted[wanted < len(self._known)]
+        known = np.zeros(len(wanted), np.bool_)
+        known[: len(kept)] = self._known[kept]  # ascending: those that may be kept come first
+        rows = np.empty((len(wanted), self._rows.shape[1]), np.float32)
+        rows[known] = self._rows[wanted[known]]
+        if not known.all():
+            rows[~known] = self._compute(wanted[~known])
+            self._rows[kept], self._known[kept] = rows[: len(kept)], True
+        return rows[place]
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self._known)
+        self._rows, self._known = np.pad(self._rows, ((0, more), (0, 0))), np.pad(self._known, (0, more))
 
 
 class Objective:
     """The end-to-end reward of a router's vector over fixed slots, through real (memoised) worker calls.
 
     Candidates that are scored at the same time share forwards, each text under its own candidate's scales.
+    `memo_bytes`: the most that the states take which are kept for candidates that move the head alone.
     """
 
     def __init__(
@@ -93,6 +118,7 @@ class Objective:
         scope: str,
         options: LoopOptions,
         policy_seed: int = 42,
+        memo_bytes: int = MEMO_BYTES,
     ) -> None:
         self.router, self.pool, self.slots, self.options = router, pool, list(slots), options
         self.spent = Spent()
@@ -101,7 +127,9 @@ class Objective:
         self._replies: dict[str, Reply] = {}
         self._grades: dict[tuple[str, str], float] = {}
         self._start = router.candidate(router.vector)
-        self._states = Rows(router.backbone.width, lambda ids: router.states(self._texts_of(ids), self._start))
+        self._states = Rows(
+            router.backbone.width, lambda ids: router.states(self._texts_of(ids), self._start), memo_bytes
+        )
         self._reading = threading.Lock()
         self._forwards = MicroBatcher(router)
 

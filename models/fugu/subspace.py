@@ -25,6 +25,10 @@ Vector = NDArray[np.float32]
 
 BLOCKS = ("offsets", "workers", "roles")
 
+GREATEST = {"offsets": 1 / 3}
+"""A block's greatest scale. Offsets: three standard deviations leave a singular value its sign, so that their sum stays
+positive; where no offset changes a decision (one worker, say), the flip rate would ask for ever greater ones."""
+
 
 class Decided(NamedTuple):
     """What a vector decides on fixed states: a worker's and (where the router has them) a role's index for each."""
@@ -87,14 +91,15 @@ class Space:
     def fitted(self, decide: Callable[[Vector], Decided], rates: Mapping[str, float], seed: int = 42) -> Space:
         """This space with scales by which a step of σ = 1 in a block alone flips its rate of decisions.
 
-        `decide` is asked about states that the start meets. The role block is judged by the roles, the others by
-        the workers.
+        `decide` is asked about states that the start meets; it raises BadInput for a vector that cannot be rolled out.
+        The role block is judged by the roles, the others by the workers. No scale is above its `GREATEST`.
         """
         unscaled = replace(self, scales=(1.0, 1.0, 1.0))
         found = {}
         for name, where in self.blocks.items():
             choose = partial(_choose, unscaled, where, decide, name == "roles")
-            found[name] = step_size_for_flips(choose, np.zeros(where.stop - where.start), rate=rates[name], seed=seed)
+            size = step_size_for_flips(choose, np.zeros(where.stop - where.start), rate=rates[name], seed=seed)
+            found[name] = min(size, GREATEST.get(name, np.inf))
         offsets, workers, roles = (found.get(name, 1.0) for name in BLOCKS)
         return replace(self, scales=(offsets, workers, roles))
 

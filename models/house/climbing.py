@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from models.fugu import vector as vectors
 from models.fugu.backbone import Backbone
 from models.fugu.fitness import Tally, tally
 from models.fugu.halving import race
-from models.fugu.objective import Objective, Slot
+from models.fugu.objective import Objective, Slot, Spent
 from models.fugu.rollout import first_transcript
 from models.fugu.router import Router
 from models.fugu.search import Search, Stage, States
@@ -54,13 +54,15 @@ class Climb:
     """The best parent by validation, its gain there, the candidates' rollouts, and what halving would have missed.
 
     `missed`: of every generation, the part of the truly better half that halving leaves out, and the mean fitness that
-    its better half has less than the true one.
+    its better half has less than the true one. `spent`: by its own train rollouts; what an earlier climb of the bench
+    has met is known to this one.
     """
 
     vector: Vector
     gain: float
     rollouts: int
     missed: list[tuple[float, float]]
+    spent: Spent
 
 
 class Bench:
@@ -101,6 +103,7 @@ class Bench:
 
     async def climb(self, ascent: Ascent, seed: int, told: Callable[[int], Awaitable[None]] | None = None) -> Climb:
         """Ask, score, tell, until the last generation. `told` is called with 1 after each."""
+        before = replace(self.training.spent)
         search = await self._search(ascent, seed)
         shuffle = np.random.default_rng(seed)
         first = best = await self._validated(self.start)
@@ -116,7 +119,7 @@ class Bench:
                 best, kept = reward, search.parent
             if told is not None:
                 await told(1)
-        return Climb(kept, best - first, rollouts, missed)
+        return Climb(kept, best - first, rollouts, missed, self.training.spent - before)
 
     async def held_out(self, vector: Vector) -> list[float]:
         """The rewards of a vector's argmax on the held-out questions."""

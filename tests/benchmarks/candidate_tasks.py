@@ -1,14 +1,14 @@
 """What is Prefect's share of a generation? 33 candidates that take no time, each a task of a generation's flow.
 
 The server is set up as `fugu up` does it, in a process of its own; tasks, retries, keys and kept results are those
-of `evolve-router`, with vectors of the released length. Beside it the same rollouts without Prefect.
+of `evolve-router`, with vectors of the released length. Beside it the same rollouts without Prefect. Log records go to
+the server, as they do by default; only this terminal is spared them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import statistics
 import subprocess
@@ -31,6 +31,7 @@ from tasks.settings import settings
 POPULATION, LENGTH, GENERATIONS = 33, 19_456, 9
 START_S = 120
 CLIENT = "--client"
+QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
 
 
 @contextmanager
@@ -103,18 +104,19 @@ async def seconds() -> tuple[list[float], list[float]]:
 
 def main() -> None:
     if CLIENT in sys.argv:
-        logging.disable(logging.INFO)  # a line a task on this terminal is no part of the question
         print(json.dumps(asyncio.run(seconds())))
         return
     # A process of its own: it hands its last events over when it ends, and the server must still be there.
     with tempfile.TemporaryDirectory() as home, server(Path(home)):
-        client = subprocess.run([sys.executable, __file__, CLIENT], stdout=subprocess.PIPE, check=True, text=True)
+        command_line, variables = [sys.executable, __file__, CLIENT], os.environ | QUIET
+        client = subprocess.run(command_line, env=variables, stdout=subprocess.PIPE, check=True, text=True)
     tasks, alone = json.loads(client.stdout)
     shown = ", ".join(f"{value:.2f}" for value in tasks)
     print(
         f"seconds of {GENERATIONS} generations of {POPULATION}: {shown}; without Prefect {statistics.median(alone):.4f}"
     )
-    report("candidate_tasks", {"seconds_for_33": statistics.median(tasks)}, {"seconds_for_33": ("<=", 1.5)})
+    found = {"seconds_for_33": statistics.median(tasks), "worst_seconds_for_33": max(tasks)}
+    report("candidate_tasks", found, {"seconds_for_33": ("<=", 1.5)})
 
 
 if __name__ == "__main__":

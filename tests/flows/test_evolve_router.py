@@ -1,55 +1,158 @@
-"""What an evolution's page says it paid is all that the flow run paid, from its first question on."""
+"""Evolution as a flow: who cannot be rolled out ranks last, what is shown is comparable and paid, and a run that is
+left unfinished is named and can be gone on with."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import shutil
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
+from prefect import flow
 
-from flows import evolve_router
+from flows import evolve_router as evolving
+from flows.evolve_router import POPULATION, evolve_router, generation
+from models.errors import BadInput, NotFound
+from models.fugu.fitness import RolloutScore, Weights
+from models.ledger import epochs, registry, runs
+from tasks.candidate import SCORING, Scoring
+from tasks.evolution import KEY
+from tasks.preset import load_preset
+from tasks.questions import HOUSE, load_set
+from tasks.settings import open_ledger, settings
+
+
+class Rolled:
+    """Each slot's reward is the vector's number; one below 0 cannot be rolled out."""
+
+    slots = (None,) * 8
+    pool = SimpleNamespace(workers=(None, None))
+    options = SimpleNamespace(turns=5)
+
+    async def scores(self, vector, *, temperature, part=slice(None)):
+        if vector[0] < 0:
+            raise BadInput("the scaled singular values sum to -8.426, which is not positive", "vector")
+        return [RolloutScore(float(vector[0]), (0,)) for _ in self.slots[part]]
+
+
+@pytest.mark.usefixtures("prefect_server", "home")
+@pytest.mark.parametrize("rungs", [1, 3])
+async def test_a_generation_goes_on_without_those_that_cannot_be_rolled_out(rungs):
+    numbers = [0.3, -1.0, 0.9, 0.0, 0.6, 0.5, -1.0, 0.2]
+
+    @flow
+    async def evolve():
+        scoring = Scoring(Rolled(), Weights(), 1.0, rungs, f"rolled in {rungs} rungs", asyncio.Semaphore(2))
+        SCORING.set(scoring)
+        POPULATION.set(np.array(numbers, np.float32)[:, None])
+        return [await generation("x", 1) for _ in range(2)]
+
+    scored, again = await evolve()
+    assert json.loads(json.dumps(scored.fitnesses)) == again.fitnesses == scored.fitnesses
+    ranked = np.argsort(scored.fitnesses, kind="stable")
+    assert set(ranked[:2]) == {1, 6} and ranked[-1] == 2
+    whole = {1: [0.0, 0.2, 0.3, 0.5, 0.6, 0.9], 3: [0.6, 0.9]}[rungs]
+    assert sorted(scored.whole) == pytest.approx(whole)
+    assert scored.total.rollouts == {1: 6 * 8, 3: 6 * 2 + 3 * 2 + 2 * 4}[rungs]
+
+
+async def test_a_parent_that_cannot_be_rolled_out_is_not_kept(monkeypatch):
+    async def roll_out(*_):
+        return []
+
+    monkeypatch.setattr(evolving, "roll_out", roll_out)
+    assert await evolving._reward("parent 1", SimpleNamespace(objective=Rolled()), np.full(1, -1.0)) == 0.0
 
 
 @pytest.fixture
-def run():
-    objective = SimpleNamespace(scope="measure:1")
-    scoring = SimpleNamespace(objective=objective)
-    return SimpleNamespace(
-        name="x",
-        session=SimpleNamespace(ledger=None),
-        plan=SimpleNamespace(generations=1),
-        training=scoring,
-        validation=scoring,
-    )
+def asked(first_light_home, monkeypatch, tmp_path):
+    """A copy of a home that has a warm start is this test's; `asked()`: how many calls its workers have had."""
+    home, counter = tmp_path / "home", tmp_path / "asked.jsonl"
+    shutil.copytree(first_light_home[0], home)
+    monkeypatch.setenv("FUGU_HOME", str(home))
+    monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
+    return lambda: len(counter.read_text().splitlines()) if counter.exists() else 0
 
 
-async def test_the_search_and_the_starts_validation_are_paid_too(run, monkeypatch):
-    settled = 7  # by earlier flow runs
-    opened = {}
+@pytest.fixture
+def plan(small_data, data_with, monkeypatch):
+    """`(**evolution)`: from now on the small preset evolves otherwise in these."""
+    small = yaml.safe_load((small_data / "presets.yaml").read_text())["first-light"]
 
-    async def paid(session, objectives):
-        return {"settled": settled, "usd": 0.0}
+    def use(**evolution):
+        monkeypatch.setenv("FUGU_DATA", str(data_with(small | {"evolution": small["evolution"] | evolution})))
 
-    async def search(*_):
-        nonlocal settled
-        settled += 100
-        told = {"generation": 1, "generations": 1, "stage": "", "dimension": 1, "population_size": 1}
-        return SimpleNamespace(**told)
+    return use
 
-    async def reward(*_):
-        nonlocal settled
-        settled += 10
-        return 0.5
 
-    async def page(*given):
-        opened["before"] = given[-1]
+def told(run):
+    ledger = open_ledger()
+    rows = runs.generations(ledger, run)
+    ledger.close()
+    return rows
 
-    monkeypatch.setattr(evolve_router, "paid", paid)
-    monkeypatch.setattr(evolve_router, "_search", search)
-    monkeypatch.setattr(evolve_router, "_reward", reward)
-    monkeypatch.setattr(evolve_router.EvolutionPage, "open", page)
-    monkeypatch.setattr(evolve_router.runs, "generations", lambda *_: [])
-    monkeypatch.setattr(evolve_router, "get_run_logger", lambda: SimpleNamespace(info=lambda *_: None))
-    start = np.zeros(3, np.float32)
-    assert await evolve_router._evolve(run, start) is start
-    assert opened["before"]["settled"] == 7
+
+def test_a_search_that_steps_too_far_goes_on_and_its_page_counts_what_it_paid(asked, plan):
+    few = {"population": 8, "subspace_generations": 0, "rungs": 1, "questions": 10, "validation": 10, "sigma": 4.0}
+    plan(**few, generations=1)
+    ledger = open_ledger()
+    run = registry.load_checkpoint(ledger, asyncio.run(evolve_router())).meta["run"]
+    ledger.close()
+    first = told(run)
+    refused, rest = divmod(8 * 10 - first[0]["rollouts"], 10)
+    assert refused > 0 and rest == 0
+    lowest = sorted(first[0]["fitnesses"])[:refused]
+    assert max(lowest) < first[0]["mean"] and len(set(lowest)) == 1
+    page = (settings().home / "reports" / f"{KEY}.md").read_text()
+    assert asked() > 0 and f" {asked():,} calls paid" in page
+    plan(**few, generations=2)
+    asyncio.run(evolve_router())  # the log of the first leads to the population of the second
+    assert len(told(run)) == 2 and told(run)[:1] == first
+
+
+def test_an_unfinished_run_that_is_not_continued_is_named_and_can_be_resumed(asked, plan, monkeypatch):
+    few = {"population": 4, "generations": 2, "questions": 10, "validation": 10}
+    plan(**few)
+    warned, add = [], evolving.EvolutionPage.add
+
+    async def killed(page, row, show=True):
+        raise InterruptedError
+
+    class Log:
+        def info(self, *_):
+            pass
+
+        def warning(self, text, *values):
+            warned.append(text % values)
+
+    monkeypatch.setattr(evolving, "get_run_logger", Log)
+    monkeypatch.setattr(evolving.EvolutionPage, "add", killed)
+    with pytest.raises(InterruptedError):
+        asyncio.run(evolve_router())
+    monkeypatch.setattr(evolving.EvolutionPage, "add", add)
+    assert not warned
+
+    ledger = open_ledger()
+    name = registry.newest_checkpoint(ledger, kind="begun", pool="house").meta["run"]
+    series = load_set(HOUSE, load_preset("first-light").questions, ledger).name
+    now = epochs.next_epoch(ledger, "house", series, timedelta(0))
+    other = registry.load_checkpoint(ledger, asyncio.run(evolve_router())).meta["run"]
+    assert other != name and len(warned) == 1
+    assert f"run {name} is unfinished (1 of 2" in warned[0] and f"resume={name}" in warned[0]
+    assert registry.newest_checkpoint(ledger, kind="begun", run=other).meta["epoch"] == now
+
+    before = told(name)
+    assert registry.load_checkpoint(ledger, asyncio.run(evolve_router(resume=name))).meta["run"] == name
+    assert told(name)[:1] == before and len(told(name)) == 2
+    assert len(warned) == 1  # both are finished
+    with pytest.raises(NotFound, match="nobody"):
+        asyncio.run(evolve_router(resume="nobody"))
+    plan(**few | {"population": 5})
+    with pytest.raises(BadInput, match="begun with other"):
+        asyncio.run(evolve_router(resume=name))
+    ledger.close()

@@ -87,6 +87,22 @@ def test_start_that_is_not_finite_is_refused():
         Evolution(np.array([0.0, np.nan]), EvolutionOptions(0.3))
 
 
+def test_vectors_that_cannot_be_rolled_out_count_as_flipped():
+    refused = []
+
+    def choose(vector):
+        if np.abs(vector).max() > 1:
+            refused.append(vector)
+            raise BadInput("too large", "vector")
+        return np.zeros(10, np.intp)
+
+    sigma = step_size_for_flips(choose, np.zeros(30), rate=0.5, draws=1)
+    z = np.random.Generator(np.random.PCG64(42)).standard_normal((1, 30))
+    assert refused and sigma * np.abs(z).max() == pytest.approx(1, rel=0.1)
+    with pytest.raises(BadInput, match="too large"):  # nothing can be compared with such a start
+        step_size_for_flips(choose, np.full(30, 2.0))
+
+
 @pytest.mark.parametrize("scale", [0.1, 1.0, 50.0])
 def test_step_size_flips_the_wanted_share_of_decisions_whatever_the_heads_scale(scale):
     generator = np.random.default_rng(0)

@@ -78,3 +78,28 @@ async def test_a_race_rolls_out_half_and_its_winner_has_every_rollout():
     assert min(f for f, t in zip(fitnesses, totals, strict=True) if t.rollouts == 16) > max(
         f for f, t in zip(fitnesses, totals, strict=True) if t.rollouts < 16
     )
+
+
+@pytest.mark.parametrize("rungs", [1, 3])
+async def test_a_candidate_that_cannot_be_rolled_out_is_told_as_the_worst_and_not_asked_again(rungs):
+    asked = []
+
+    async def score(going, part):
+        asked.append(list(going))
+        scores = [[] if i in (0, 5) else [RolloutScore(0.0, (0,), 1.0)] * (part.stop - part.start) for i in going]
+        return [tally(rolled_out, 2) for rolled_out in scores]
+
+    # Whoever is rolled out costs something, so that nothing at all would be the best.
+    fitnesses, totals = await race(8, 16, rungs, score, lambda total: fitness(total, 5, Weights(cost=1.0)))
+    assert np.isfinite(fitnesses).all()
+    assert max(fitnesses[0], fitnesses[5]) < min(f for i, f in enumerate(fitnesses) if i not in (0, 5))
+    assert not any(0 in going or 5 in going for going in asked[1:])
+    assert [total.rollouts for total in totals].count(0) == 2
+
+
+async def test_a_generation_of_which_nobody_can_be_rolled_out_is_told_too():
+    async def score(going, part):
+        return [tally([], 2) for _ in going]
+
+    fitnesses, totals = await race(4, 16, 3, score, lambda total: fitness(total, 5, Weights(diversity=1.0)))
+    assert fitnesses == [0.0] * 4 and sum(total.rollouts for total in totals) == 0

@@ -11,7 +11,7 @@ import pytest
 from models.errors import TransientError, UpstreamUnavailable
 from models.fugu import schedule, transcript
 from models.fugu.loop import LoopOptions
-from models.fugu.objective import Objective, Slot, gumbel
+from models.fugu.objective import Objective, Rows, Slot, gumbel
 from models.fugu.roles import Role
 from models.fugu.router import Router
 from models.fugu.vector import layout_for
@@ -57,8 +57,8 @@ def router(backbones, pool):
     return Router.from_vector(backbone, head, pool.names, layout="head")
 
 
-def objective(router, pool, send, slots=SLOTS):
-    return Objective(router, pool, slots, send, scope="measure:1", options=LoopOptions())
+def objective(router, pool, send, slots=SLOTS, **options):
+    return Objective(router, pool, slots, send, scope="measure:1", options=LoopOptions(), **options)
 
 
 async def test_the_same_vector_has_the_same_score_and_asks_nobody_again(router, pool, send, counter):
@@ -181,3 +181,34 @@ async def test_candidates_that_move_the_head_alone_share_every_state(backbones, 
         layout.install(vector)  # an objective of its own, whose states nobody shares
         alone = objective(layout, pool, send)
         assert [s.workers for s in await alone.scores(vector, temperature=1.0)] == workers
+
+
+def test_rows_are_kept_within_their_bytes_and_are_right_beyond_them():
+    computed = []
+
+    def compute(ids):
+        computed.extend(ids.tolist())
+        return np.stack([ids, ids**2, -ids], axis=1).astype(np.float32)
+
+    rows = Rows(3, compute, limit=10 * 3 * 4 + 5)
+    draws = np.random.default_rng(0)
+    for most in (3, 8, 40, 40, 40):
+        ids = draws.integers(0, most, 30)
+        assert np.array_equal(rows.of(ids), np.stack([ids, ids**2, -ids], axis=1).astype(np.float32))
+        assert rows.nbytes <= 10 * 3 * 4
+    assert rows.of(np.zeros(0, np.intp)).shape == (0, 3)
+    assert len(kept := [i for i in computed if i < 10]) == len(set(kept))
+    assert len(over := [i for i in computed if i >= 10]) > len(set(over))
+
+
+async def test_scores_do_not_hang_on_what_may_be_remembered(backbones, pool, send):
+    backbone = backbones("tied")
+    length = layout_for(backbone, "late").length(9, backbone.width)
+    start = 0.1 * np.random.default_rng(0).standard_normal(length)
+    router = Router.from_vector(backbone, start, pool.names, layout="late")
+    rolled_out = []
+    for memo_bytes in (0, 5 * 4 * backbone.width, 1 << 20):
+        part = objective(router, pool, send, memo_bytes=memo_bytes)
+        rolled_out.append(await part.scores(router.vector, temperature=1.0))
+        assert part._states.nbytes <= memo_bytes
+    assert rolled_out[0] == rolled_out[1] == rolled_out[2]

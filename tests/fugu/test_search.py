@@ -6,8 +6,9 @@ import cma
 import numpy as np
 import pytest
 
+from models.fugu.router import Router
 from models.fugu.search import Search, Stage, States
-from models.fugu.subspace import Space, principal_directions
+from models.fugu.subspace import GREATEST, Space, principal_directions
 
 ROWS, WIDTH, RANK = 5, 12, 4
 STATES = np.random.default_rng(0).standard_normal((100, WIDTH))
@@ -97,8 +98,6 @@ def test_a_finished_run_can_be_given_more_generations():
 
 
 def test_states_are_computed_once_for_vectors_with_the_same_offsets(backbones, random_vector, texts, monkeypatch):
-    from models.fugu.router import Router
-
     backbone = backbones("tied")
     vector = random_vector(backbone, "late", 6)
     router = Router.from_vector(backbone, vector, ("ant", "bee", "cat"), layout="late")
@@ -114,3 +113,18 @@ def test_states_are_computed_once_for_vectors_with_the_same_offsets(backbones, r
     space = states.space(vector, 3)
     assert space.dimension == 6 * 3
     assert states.space(vector).dimension == len(vector)
+
+
+def test_where_no_offset_flips_a_decision_the_first_population_can_be_rolled_out_all_the_same(
+    backbones, random_vector, texts
+):
+    backbone = backbones("tied")
+    vector = random_vector(backbone, "late", 1, spread=0.0)
+    router = Router.from_vector(backbone, vector, ("ant",), roles=False, layout="late")
+    states = States(router, texts)
+    rates = {"offsets": 0.05, "workers": 0.05}
+    fitted = states.space(vector).fitted(states.decide, rates)
+    assert fitted.scales[0] == GREATEST["offsets"]
+    search = Search(vector, [Stage("whole", 1, lambda centre: fitted)], 40, 5)
+    for candidate in search.ask():
+        router.candidate(candidate)
