@@ -5,24 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from models.errors import BadInput
 from models.grading.question import Question
+from models.ledger.epochs import open_epoch
 from models.ledger.registry import Checkpoint
+from models.ledger.tables import calls
+from models.workers.ask import Ask, Sampling, seed_for
 from tasks.preset import BackbonePlan, load_preset
-from tasks.settings import settings
+from tasks.settings import load_pool, settings
 
 if TYPE_CHECKING:
     from models.fugu.backbone import Backbone
+    from models.fugu.loop import Turn
     from models.fugu.router import Router
     from models.ledger.store import Ledger
 
 HOUSE = "house"
 
 HELD_OUT = 400
-"""Questions on which int8 is held against float32: of them two may be decided otherwise."""
+"""Texts on which int8 is held against float32: of them two may be decided otherwise."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +82,10 @@ def _loaded(path: str, home: Path, memo_bytes: int, memo_half: bool, prefix_byte
 
 
 def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Router:
-    """The router of a checkpoint. Raises BadInput where its backbone is no longer the one it was trained on."""
+    """The router of a checkpoint, folded: it is asked about its one vector, whatever candidates it is asked about too.
+
+    Raises BadInput where its backbone is no longer the one it was trained on.
+    """
     from models.fugu.router import Router
 
     meta = checkpoint.meta
@@ -85,29 +95,56 @@ def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Rou
             f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",
             "backbone",
         )
-    return Router.from_vector(backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"])
-
-
-def serving_router(checkpoint: Checkpoint, ledger: Ledger) -> Router:
-    """The router of a checkpoint, made ready to serve its one vector, in int8 where the settings ask for it and it
-    decides alike on validation questions (a minute with Qwen3-0.6B)."""
-    router = load_router(checkpoint)
-    if settings().precision == "int8":
-        router = _in_int8(router, ledger)
+    router = Router.from_vector(
+        backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"]
+    )
     router.fold()
     return router
 
 
-def _in_int8(router: Router, ledger: Ledger) -> Router:
-    from models.fugu.reduced import reduced
+def serving_router(checkpoint: Checkpoint, ledger: Ledger) -> Router:
+    """The router of a checkpoint as an endpoint serves it: in int8 where the settings ask for it and it decides alike
+    in rollouts of validation questions (some minutes with Qwen3-0.6B)."""
+    router = load_router(checkpoint)
+    return _in_int8(router, checkpoint, ledger) if settings().precision == "int8" else router
+
+
+def _in_int8(router: Router, checkpoint: Checkpoint, ledger: Ledger) -> Router:
+    from models.fugu.reduced import met, reduced
     from tasks.questions import load_set
 
     try:
         questions = load_set(settings().questions, load_preset(settings().preset).questions, ledger)
-        return reduced(router, first_texts(questions.split("validation")[:HELD_OUT], router))
+        texts = met(router, questions.split("validation"), _recorded(checkpoint, ledger))
+        return reduced(router, list(islice(texts, HELD_OUT)))
     except BadInput as error:
         log.warning("decisions are not made in int8: %s", error)
         return router
+
+
+def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Turn], str | None]:
+    """What workers replied in the rollouts by which the checkpoint was learned and judged (`Objective`), as far as the
+    ledger has it. Nothing is asked."""
+    pool, meta = load_pool(), checkpoint.meta
+    if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names:
+        return lambda question, turn: None
+    scope = f"measure:{open_epoch(ledger, pool.name, meta['questions'])}"
+
+    def reply(question: Question, turn: Turn) -> str | None:
+        worker = pool.worker(turn.worker)
+        ask = Ask(
+            scope=scope,
+            worker=worker.name,
+            revision=worker.revision,
+            messages=turn.messages,
+            sampling=Sampling(seed=seed_for(question.id, 0)),
+        )
+        settled = select(calls.c.reply).where(calls.c.id == ask.identity, calls.c.status == "settled")
+        with ledger.reading() as connection:
+            found = connection.execute(settled).scalar_one_or_none()
+        return None if found is None else found["text"] or ""
+
+    return reply
 
 
 def first_texts(questions: Sequence[Question], router: Router) -> list[str]:

@@ -10,7 +10,7 @@ layer, and (`resumed`) the keys and values of conversations that go on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from models.errors import BadInput
 from models.fugu import svf
 from models.fugu.batches import BATCH_TOKENS, MEMO_BYTES, Memo, batches
-from models.fugu.decoder import KNOWN, Decoder, runs_by_hand
+from models.fugu.decoder import KNOWN, Decoder, Map, runs_by_hand
 from models.fugu.graphs import Graphs
 from models.fugu.hub import local_folder
 from models.fugu.loading import digest_of, kind_of, load_model, text_config, width_of
@@ -33,6 +33,10 @@ from models.fugu.products import Int8Product, Product
 from models.fugu.scaling import Scaling
 
 Features = NDArray[np.float32]
+
+_COPIES = 4
+"""A batch of conversations that go on gathers what is known of them, joins what is new to it, and copies out what is
+kept: the three of them together take less than all that is kept."""
 
 
 class Backbone:
@@ -154,14 +158,20 @@ class Backbone:
 
         `owner` names the candidate's offsets: what is computed under them is kept for the next turn.
         """
-        if not (self.resumes or self.graphs) or not len(texts):
+        graphs = self.graphs if scaling is None or scaling.static else None
+        if not (self.resumes or graphs) or not len(texts):
             return self.hidden(texts, scaling)
         if len(distinct := list(dict.fromkeys(texts))) < len(texts):
             return self.resumed(distinct, scaling, owner)[[distinct.index(text) for text in texts]]
-        decoder, maps, ids = self._by_hand(), {} if scaling is None else scaling.maps(), self._tokens(texts)
-        if (graphs := self.graphs) is not None and not self.resumes:
+        maps, ids = {} if scaling is None else scaling.maps(), self._tokens(texts)
+        if graphs is not None and not self.resumes:
             lengths = [len(row) for row in ids]
             return self._in_batches(lengths, lambda some: graphs.run([ids[i] for i in some], maps, owner))
+        return self._gone_on(ids, maps, owner)
+
+    def _gone_on(self, ids: Sequence[Tensor], maps: Mapping[str, Map], owner: str) -> Tensor:
+        """States [B, width] of token ids, of which what is known is not computed."""
+        decoder = self._by_hand()
         prefixes = [self._prefixes.longest(owner, row.numpy()) for row in ids]
         known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
 
@@ -174,15 +184,23 @@ class Backbone:
                 self._prefixes.keep(owner, prefix_of(ids[i].numpy(), seen, row, before - known[i]))
             return states
 
-        return self._in_batches([len(row) - n for row, n in zip(ids, known, strict=True)], run)
+        # What a batch computes are its new tokens, what it holds are all of them.
+        most = self._prefixes.limit // (_COPIES * decoder.seen_bytes)
+
+        def bounded(chosen: list[int]) -> Tensor:
+            return self._in_batches([len(ids[i]) for i in chosen], lambda some: run([chosen[j] for j in some]), most)
+
+        return self._in_batches([len(row) - n for row, n in zip(ids, known, strict=True)], bounded)
 
     @property
     def resumes(self) -> bool:
         """Whether a conversation's next turn is computed from the last one's keys and values.
 
-        In float32 alone: the two ways of computing differ by rounding, in bfloat16 by more than 1e-3.
+        Where there is room for them, and in float32 alone: the two ways of computing differ by rounding, which
+        bfloat16 and int8 (models/fugu/products.py) make more than 1e-3 of.
         """
-        return self.decoder is not None and self.model.dtype == torch.float32
+        exact = self.decoder is not None and self.decoder.exact and self.model.dtype == torch.float32
+        return exact and self._prefixes.limit > 0
 
     @cached_property
     def in_int8(self) -> Backbone:
@@ -279,10 +297,12 @@ class Backbone:
                 lower[i] = states[: len(ids[i])].to(self.memo_dtype, copy=True)
         return lower
 
-    def _in_batches(self, lengths: Sequence[int], run: Callable[[list[int]], Tensor]) -> Tensor:
+    def _in_batches(
+        self, lengths: Sequence[int], run: Callable[[list[int]], Tensor], tokens: int | None = None
+    ) -> Tensor:
         """`run(indices [b]) -> [b, width]` over batches of like length, in order, float32."""
         order, results = [], []
-        for chosen in batches(lengths, self._batch_tokens):
+        for chosen in batches(lengths, self._batch_tokens if tokens is None else tokens):
             results.append(run(chosen).float())
             order += chosen
         return torch.cat(results)[torch.tensor(order, device=self.device).argsort()]

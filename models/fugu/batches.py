@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -59,31 +60,38 @@ def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
 
 
 class Memo:
-    """The most recently used tensors, at most `limit` bytes of them. Threads may share it."""
+    """The most recently used tensors of texts, at most `limit` bytes of them. Threads may share it.
+
+    A text is known by its digest: it may be larger than its tensor, and nothing bounds texts.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: LRUCache[tuple[str, str], Tensor] = LRUCache(limit, getsizeof=lambda tensor: tensor.nbytes)
+        self._kept: LRUCache[tuple[str, bytes], Tensor] = LRUCache(limit, getsizeof=lambda tensor: tensor.nbytes)
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, str]) -> Tensor | None:
+    def get(self, what: str, text: str) -> Tensor | None:
         with self._lock:
-            return self._kept.get(key)
+            return self._kept.get(_key(what, text))
 
-    def put(self, key: tuple[str, str], tensor: Tensor) -> None:
+    def put(self, what: str, text: str, tensor: Tensor) -> None:
         with self._lock:
             if tensor.nbytes <= self._kept.maxsize:
-                self._kept[key] = tensor
+                self._kept[_key(what, text)] = tensor
 
     def each(self, what: str, texts: Sequence[str], compute: Callable[[Sequence[str]], list[Tensor]]) -> list[Tensor]:
         """compute(texts), of each distinct text at most once while it is remembered."""
-        known = {text: self.get((what, text)) for text in texts}
+        known = {text: self.get(what, text) for text in texts}
         missing = [text for text, state in known.items() if state is None]
         for text, state in zip(missing, compute(missing) if missing else (), strict=True):
             known[text] = state
-            self.put((what, text), state)
+            self.put(what, text, state)
         return [state for state in (known[text] for text in texts) if state is not None]
 
     def clear(self) -> None:
         with self._lock:
             self._kept.clear()
+
+
+def _key(what: str, text: str) -> tuple[str, bytes]:
+    return what, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -84,6 +85,7 @@ class Decoder:
     def __init__(self, model: Any, product: type[Product] = Product) -> None:
         self._model, self._product_of = model, product
         self._products: dict[str, Product] = {}
+        self.exact = product.exact
         self.layer_count: int = len(model.layers)
         self.tied = bool(model.config.tie_word_embeddings)
 
@@ -92,6 +94,15 @@ class Decoder:
         """Where the model's numbers live."""
         device: torch.device = self._model.device
         return device
+
+    @cached_property
+    def seen_bytes(self) -> int:
+        """Of what later tokens need of one token, in all layers (`Seen`)."""
+        attentions = [layer.self_attn for layer in self._model.layers]
+        keys = sum(each.k_proj.out_features for each in attentions)
+        values = sum(each.v_proj.out_features for each in attentions[:-1]) + attentions[-1].v_proj.in_features
+        size: int = self._model.dtype.itemsize
+        return (keys + values) * size
 
     def module(self, name: str) -> Any:
         """A matrix's module by its name below the base model. The output matrix has the embedding's shape."""
@@ -117,24 +128,32 @@ class Decoder:
         `rows` [B]: which of the given states each result goes on from, where the maps of layer `first` make
         several results of one (`Scaling.maps`).
         """
-        return self._run(states, read, maps, self._span(states, None), first, rows)[0]
+        return self._run(states, read, maps, self._span(states, None), first, rows, lambda seen: None)
 
     def resume(
         self, states: Tensor, read: Tensor, maps: Mapping[str, Map], past: Past | None
     ) -> tuple[Tensor, list[Seen]]:
         """`upper` from layer 0 for tokens that follow `past`; with it what their followers need of each layer."""
-        return self._run(states, read, maps, self._span(states, past), 0, None)
+        known: list[Seen] = []
+        return self._run(states, read, maps, self._span(states, past), 0, None, known.append), known
 
     def _run(
-        self, states: Tensor, read: Tensor, maps: Mapping[str, Map], span: _Span, first: int, rows: Tensor | None
-    ) -> tuple[Tensor, list[Seen]]:
-        last, known = self.layer_count - 1, []
-        for index in range(first, last):
+        self,
+        states: Tensor,
+        read: Tensor,
+        maps: Mapping[str, Map],
+        span: _Span,
+        first: int,
+        rows: Tensor | None,
+        keep: Callable[[Seen], None],
+    ) -> Tensor:
+        for index in range(first, self.layer_count - 1):
             states, seen = self._layer(index, states, span, maps, rows if index == first else None)
-            known.append(seen)
+            keep(seen)
         state, seen = self._last_layer(states, read, span, maps)
+        keep(seen)
         normed: Tensor = self._model.norm(state)
-        return normed, [*known, seen]
+        return normed
 
     def _span(self, states: Tensor, past: Past | None) -> _Span:
         new = torch.arange(states.shape[1], device=states.device)

@@ -32,10 +32,15 @@ KEPT = 96
 
 @dataclass(frozen=True)
 class Graph:
-    """The tensors that a replay reads and writes: ids [B, T], positions [B] -> states [B, width]."""
+    """The tensors that a replay reads and writes: ids [B, T], positions [B] -> states [B, width].
+
+    `maps`: kept, because a replay reads their numbers by address. The router that they are of may be gone by then:
+    another one with the same offsets replays the same graph.
+    """
 
     ids: Tensor
     read: Tensor
+    maps: Mapping[str, Map]
     states: Tensor
     replay: Callable[[], object]
 
@@ -72,23 +77,27 @@ class Graphs:
         return self._decoder.upper(self._decoder.embed(ids, maps), read, maps, 0)
 
     def _captured(self, ids: Tensor, read: Tensor, maps: Mapping[str, Map]) -> Graph:
-        states = self._forward(ids, read, maps)
-        if ids.device.type != "cuda":
-            return Graph(ids, read, states, lambda: states.copy_(self._forward(ids, read, maps)))
+        return Graph(ids, read, maps, *self._recorded(lambda: self._forward(ids, read, maps)))
+
+    def _recorded(self, forward: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], object]]:
+        """What `forward` gives, and how that is computed again in the same place."""
+        states = forward()
+        if states.device.type != "cuda":
+            return states, lambda: states.copy_(forward())
         # What is set up lazily must be there before: a stream of its own, as capturing asks for.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
-                self._forward(ids, read, maps)
+                forward()
         torch.cuda.current_stream().wait_stream(side)
         # One pool for all: they are replayed one at a time, and what they leave is copied out at once.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the card meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            states = self._forward(ids, read, maps)
-        return Graph(ids, read, states, graph.replay)
+            states = forward()
+        return states, graph.replay
 
 
 def shape_of(rows: Sequence[Tensor]) -> tuple[int, int] | None:

@@ -3,7 +3,8 @@
 Requests gather while a forward runs, and where several came at once for at most `wait_s` more; who is alone does not
 wait. They are then computed by like length, the short ones first, and each is answered as soon as its own forward is
 done. On a CPU several forwards run side by side, each on its part of the cores: one on all of them would wait for the
-slowest core again and again. Threads and event loops may both ask.
+slowest core again and again. They share texts out, not requests: all who ask about a text are in one forward, so that
+what its candidates have in common is computed once. Threads and event loops may both ask.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from models.fugu.router import Candidate, Router
 from models.workers.ask import Message
 
 Logits = NDArray[np.float32]
+Row = tuple[str, Candidate | None]
+"""A text, and under whom: None for the router's installed vector, under which conversations go on."""
 
 WAIT_S = 0.002
 """A small part of a forward of Qwen3-0.6B on any CPU, and about one on a GPU."""
@@ -37,11 +41,13 @@ some 250 MB. A single request may be larger."""
 
 @dataclass(frozen=True)
 class _Request:
-    """`candidate`: None for the router's installed vector, under which conversations go on."""
-
     texts: Sequence[str]
     candidate: Candidate | None
     answer: Future[Logits] = field(default_factory=Future)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [(text, self.candidate) for text in self.texts]
 
 
 class MicroBatcher:
@@ -100,15 +106,7 @@ class MicroBatcher:
         wanted = [request for request in gathered if request.answer.set_running_or_notify_cancel()]
         for _, requests in groupby(sorted(wanted, key=_kind), key=_kind):
             for some in _bounded(requests):
-                count = min(self._cores, len(some))
-                if count == 1:
-                    self._answer(some)
-                else:
-                    wait([self._lanes.submit(self._in_lane, some[lane::count], count) for lane in range(count)])
-
-    def _in_lane(self, requests: Sequence[_Request], lanes: int) -> None:
-        with threads(self._cores // lanes):
-            self._answer(requests)
+                self._answer(some)
 
     def _answer(self, requests: Sequence[_Request]) -> None:
         try:
@@ -124,15 +122,41 @@ class MicroBatcher:
             request.answer.set_result(rows)
 
     def _together(self, requests: Sequence[_Request]) -> list[Logits]:
-        texts = [text for request in requests for text in request.texts]
-        candidates = [request.candidate for request in requests for _ in request.texts if request.candidate is not None]
-        logits = self.router.logits_of(texts, candidates) if candidates else self.router.resumed_logits(texts)
+        rows = [row for request in requests for row in request.rows]
+        lanes = _lanes([text for text, _ in rows], self._cores)
+        if len(lanes) == 1:
+            logits = self._forward(rows)
+        else:
+            cores = self._cores // len(lanes)
+            parts = [self._lanes.submit(self._in_lane, [rows[i] for i in lane], cores) for lane in lanes]
+            wait(parts)  # also where one has failed: nothing of a pass runs beside the next
+            logits = np.concatenate([part.result() for part in parts])[np.argsort(np.concatenate(lanes))]
         return np.split(logits, np.cumsum([len(request.texts) for request in requests])[:-1])
+
+    def _in_lane(self, rows: Sequence[Row], cores: int) -> Logits:
+        with threads(cores):
+            return self._forward(rows)
+
+    def _forward(self, rows: Sequence[Row]) -> Logits:
+        texts = [text for text, _ in rows]
+        candidates = [candidate for _, candidate in rows if candidate is not None]
+        return self.router.logits_of(texts, candidates) if candidates else self.router.resumed_logits(texts)
 
 
 def _kind(request: _Request) -> tuple[bool, int]:
     """Requests of one kind share a forward: they are within a factor of two of each other's longest text."""
     return request.candidate is None, max((len(text) for text in request.texts), default=0).bit_length()
+
+
+def _lanes(texts: Sequence[str], most: int) -> list[list[int]]:
+    """The places of `texts` in at least one and at most `most` lanes of like work; equal texts are in one lane."""
+    asked = Counter(texts)
+    work = [0] * max(1, min(most, len(asked)))
+    lane_of: dict[str, int] = {}
+    for text in sorted(asked, key=lambda text: -asked[text] * len(text)):
+        lane_of[text] = lane = work.index(min(work))
+        work[lane] += asked[text] * max(1, len(text))
+    return [[i for i, text in enumerate(texts) if lane_of[text] == lane] for lane in range(len(work))]
 
 
 def _bounded(requests: Iterable[_Request]) -> Iterator[list[_Request]]:

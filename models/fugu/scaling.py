@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scaling:
-    """`count` candidates. `gains`: [count, r] by matrix; `first_layer`: the lowest layer that is adapted.
+    """`count` candidates. `gains`: [count, r] float32 by matrix; `first_layer`: the lowest layer that is adapted.
 
     `folded`: the functions of the one candidate over dense matrices, where they were made.
     """
@@ -41,6 +41,13 @@ class Scaling:
     def embeds(self) -> bool:
         """Whether the embedding is adapted, so that nothing is shared below layer 0."""
         return EMBEDDING in self.gains
+
+    @property
+    def static(self) -> bool:
+        """Whether the shapes of all that the functions compute follow from the shapes of what they are given, as a
+        graph needs it. Looking up each token once, as an adapted embedding does that is not folded, hangs on the ids.
+        """
+        return self.folded is not None or not self.embeds
 
     def maps(self, owners: Tensor | None = None, rows: Tensor | None = None) -> Mapping[str, Map]:
         """The functions for one batch. `owners` [B]: whose each result is (default: the only candidate's).
@@ -90,7 +97,7 @@ def scale_matrices(backbone: Backbone, layout: Layout, offsets: Tensor) -> Scali
             gain = tied_gains(factors.sigma, part, output)
         else:
             gain = gains(factors.sigma, part)
-        scaled[name] = gain.to(factors.weight)
+        scaled[name] = gain.to(factors.weight.device, torch.float32)
     return Scaling(matrices, scaled, layout.first_layer)
 
 

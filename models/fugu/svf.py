@@ -10,7 +10,9 @@ right = Vᵀ for a tall W; left = U and right = ΣVᵀ = UᵀW for a wide one), 
     W̃x = left (g ∘ (right x)),    g = (1 + δ) · c
 
 and a candidate is nothing but its gains g, one vector of min(m, n) numbers a matrix. Candidates that read the
-same input share `right x`, and each pays for `left` alone.
+same input share `right x`, and each pays for `left` alone. Gains, and what they are applied to, are float32 whatever
+the precision of W: an offset of 0.001 is less than bfloat16 resolves beside 1, and would be rounded away before the
+gain as after it.
 """
 
 from __future__ import annotations
@@ -66,11 +68,11 @@ class Factors:
 
         `rows` [B]: which of the given texts each result is of, where several gains apply to one text.
         """
-        gain = gain.to(self.weight)
+        gain = self._exact(gain)
 
         def apply(x: Tensor) -> Tensor:
-            inner = self._inward(x)
-            result = self._outward((inner if rows is None else inner[rows]) * gain)
+            inner = self._inward.unrounded(x)
+            result = self._outward(self._rounded((inner if rows is None else inner[rows]) * gain))
             return result if bias is None else result + bias
 
         return apply
@@ -81,33 +83,41 @@ class Factors:
         `gains` [C, r]; `owners` [B]: whose gains each result is under (default: the first's); `rows` as above.
         A token is looked up once, and taken through `right` at most once a candidate.
         """
-        gains = gains.to(self.weight)
+        gains = self._exact(gains)
 
         def look_up(ids: Tensor) -> Tensor:
             tokens, place = ids.unique(return_inverse=True)
             place = place if rows is None else place[rows]
-            inner = self._inward(F.embedding(tokens, self.weight)) if self.tall else F.embedding(tokens, self.left)
+            inner = F.embedding(tokens, self.weight if self.tall else self.basis)
+            inner = self._inward.unrounded(inner) if self.tall else inner
             if owners is None:
-                return F.embedding(place, self._backward(inner * gains[0]))
+                return F.embedding(place, self._backward(self._rounded(inner * gains[0])))
             present, owner = owners.unique(return_inverse=True)
             if len(present) * len(tokens) < place.numel():
-                each = self._backward(inner * gains[present, None])  # [candidates, tokens, n]
+                each = self._backward(self._rounded(inner * gains[present, None]))  # [candidates, tokens, n]
                 return each[owner[:, None], place]
-            return self._backward(inner[place] * gains[owners, None])
+            return self._backward(self._rounded(inner[place] * gains[owners, None]))
 
         return look_up
 
     def folded(self, gain: Tensor, bias: Tensor | None) -> Map:
         """`linear` with W̃ made dense, for a gain [r] that stays."""
-        return Product(self.left * gain @ self.right, bias)
+        return Product(self._rounded(self.left.float() * self._exact(gain) @ self.right.float()), bias)
 
     def folded_rows(self, gain: Tensor) -> Map:
         """`rows` for a gain [r] that stays: one product for each token, and still no adapted vocabulary."""
+        scaled = self.basis * self._exact(gain)
         if not self.tall:
-            table = self.left * gain @ self.right
+            table = self._rounded(scaled @ self.right.float())
             return lambda ids: F.embedding(ids, table)
-        product = Product(self.right.T * gain @ self.right)  # symmetric
+        product = Product(self._rounded(scaled @ self.basis.T))  # symmetric
         return lambda ids: product(F.embedding(ids, self.weight))
+
+    def _exact(self, gain: Tensor) -> Tensor:
+        return gain.to(self.weight.device, torch.float32)
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        return x.to(self.weight.dtype)
 
     @cached_property
     def _inward(self) -> Product:

@@ -1,9 +1,11 @@
 """What does a generation cost without its workers, beside plain forwards of the same transcripts?
 
-33 candidates and 8 transcripts of 256 tokens, under the layouts `released` and `late`. One unit is 33 × 8 plain
+33 candidates and 8 transcripts of 256 tokens, under the layouts `released` and `late`, asked at once through the
+micro-batcher as evolution asks them. One unit is 33 × 8 plain
 forwards by transformers, in the same batches of 8. Some parts are measured on fewer candidates and scaled, because
 their cost is the same for each: the plain forwards (8 of them, times 33) and `released` (its shared part, the
-look-up of the tokens, is then counted more often than it is done). The rival of each layout rebuilds its matrices
+look-up of the tokens, is then counted more often than it is done; their number is even, so that both lanes of two
+cores have full batches, as 33 nearly have). The rival of each layout rebuilds its matrices
 for each candidate from factors that were computed once, and runs the whole forward. At the end the cost of both
 layouts against λ and against questions; the small curve of `released` has few of each, since its cost is their
 product. Some ten minutes on two cores.
@@ -11,6 +13,7 @@ product. Some ten minutes on two cores.
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -20,10 +23,11 @@ from qwen import WORKERS, backbone, interleaved, over, plain, transcript, vector
 from reporting import report
 
 from models.fugu.backbone import Backbone
+from models.fugu.microbatch import MicroBatcher
 from models.fugu.router import Candidate, Router
 
 POPULATION, TRANSCRIPTS, TOKENS = 33, 8, 256
-RELEASED = 3
+RELEASED = 4
 TIMES = 3
 LAMBDAS = {"late": (1, 2, 4, 8, 16, 33), "released": (1, 2, 4)}
 QUESTIONS = {"late": (1, 2, 4, 8, 16), "released": (1, 2, 4)}
@@ -34,13 +38,20 @@ CANDIDATES = {"late": POPULATION, "released": 2}
 """Of the curve against questions."""
 
 
-def generation(router: Router, texts: Sequence[str], population: np.ndarray) -> np.ndarray:
-    """Every candidate installed, and the logits of every transcript under each: [C · B, rows]."""
+def generation(router: Router, texts: Sequence[str], population: np.ndarray) -> list[np.ndarray]:
+    """Every candidate installed, and the logits [B, rows] of every transcript under each."""
     candidates = [router.candidate(vector) for vector in population]
-    return router.logits_of([*texts] * len(candidates), [c for c in candidates for _ in texts])
+    return asyncio.run(asked(MicroBatcher(router), texts, candidates))
 
 
-def cold(router: Router, texts: Sequence[str], population: np.ndarray) -> np.ndarray:
+async def asked(batcher: MicroBatcher, texts: Sequence[str], candidates: Sequence[Candidate]) -> list[np.ndarray]:
+    """What the candidates get who ask at the same time."""
+    found = await asyncio.gather(*(batcher.logits(texts, candidate) for candidate in candidates))
+    batcher.close()
+    return found
+
+
+def cold(router: Router, texts: Sequence[str], population: np.ndarray) -> list[np.ndarray]:
     """The same where no state is remembered."""
     router.backbone.forget()
     return generation(router, texts, population)
@@ -118,8 +129,8 @@ def curves(name: str, router: Router, vectors: np.ndarray) -> None:
 
 def curve(name: str, router: Router, vectors: np.ndarray, questions: int) -> None:
     """One point, where no state is remembered."""
-    asked = [transcript(TOKENS, 100 + seed) for seed in range(questions)]
-    (seconds,) = interleaved([lambda: cold(router, asked, vectors)], 1)
+    texts = [transcript(TOKENS, 100 + seed) for seed in range(questions)]
+    (seconds,) = interleaved([lambda: cold(router, texts, vectors)], 1)
     print(f"{name}, cold, λ = {len(vectors)}, {questions} transcripts: {seconds[0]:.2f} s")
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from transformers import AutoModel, T5Config, ViTConfig, ViTModel
 from models.errors import BadInput
 from models.fugu.backbone import Backbone
 from models.fugu.batches import batches as batches_of
+from models.fugu.decoder import Decoder
 from models.fugu.router import Router
 
 CAUSAL = [
@@ -121,6 +123,35 @@ def test_what_is_remembered_stays_within_its_bound(load, texts):
     together = backbone.features(texts)
     assert backbone._memo._kept.currsize == 3 * 32 * 4 and len(backbone._memo._kept) == 3
     np.testing.assert_allclose(backbone.features(texts), together, atol=1e-5)
+
+
+def test_what_is_remembered_of_a_text_is_not_the_text(load, texts):
+    backbone = load("tied")
+    backbone.features([texts[3]])
+    assert all(sum(map(len, key)) < 64 < len(texts[3]) for key in backbone._memo._kept)
+
+
+def test_keys_and_values_are_held_where_they_are_wanted_alone(load, texts, random_vector, monkeypatch):
+    backbone = load("untied")
+    router = Router(backbone, random_vector(backbone, "released", 2), ["a", "b"], roles=False)
+    made, held = [], []
+    layer, last = Decoder._layer, Decoder._last_layer
+
+    def watched(self, *given):
+        states, seen = layer(self, *given)
+        made.append(weakref.ref(seen[0]))
+        return states, seen
+
+    def counted(self, *given):
+        held.append(sum(keys() is not None for keys in made))
+        made.clear()
+        return last(self, *given)
+
+    monkeypatch.setattr(Decoder, "_layer", watched)
+    monkeypatch.setattr(Decoder, "_last_layer", counted)
+    router.logits(texts[:1])
+    router.resumed_logits(texts[:1])
+    assert held == [1, backbone.layer_count - 1]
 
 
 def test_what_is_handed_out_is_not_what_is_remembered(load, texts):

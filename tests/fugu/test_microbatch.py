@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.errors import BadInput, NoWorkerAllowed
 from models.fugu import microbatch
@@ -102,6 +104,32 @@ async def test_on_a_cpu_a_pass_is_shared_out_among_the_cores(router, forwards, m
     batcher.close()
     assert sorted(map(len, forwards)) == [4, 5]
     np.testing.assert_allclose(np.concatenate(found), router.logits(EASY), atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["late", "released"])
+async def test_what_candidates_have_in_common_is_computed_once_however_many_cores(
+    load, random_vector, texts, monkeypatch, layout
+):
+    backbone = load("untied", memo_bytes=0)  # nothing is handed from lane to lane
+    vectors = [random_vector(backbone, layout, ROWS, seed=seed) for seed in range(5)]
+    router = Router(backbone, vectors[0], WORKERS, layout=layout)
+    monkeypatch.setattr(microbatch, "cores", lambda device: 2)
+    batcher, fed, tokens = MicroBatcher(router, wait_s=0.05), list[str](), backbone._tokens
+    monkeypatch.setattr(backbone, "_tokens", lambda some: fed.extend(some) or tokens(some))
+    asked = [*EASY, texts[1]]
+    found = await asyncio.gather(*(batcher.logits(asked, router.candidate(vector)) for vector in vectors))
+    batcher.close()
+    assert sorted(fed) == sorted(asked)
+    for vector, logits in zip(vectors, found, strict=True):
+        np.testing.assert_allclose(logits, router.logits(asked, vector), atol=1e-4)
+
+
+@given(st.lists(st.sampled_from(["", "a", "bb", "c" * 50, "d" * 60]), max_size=30), st.integers(1, 6))
+def test_lanes_hold_every_place_once_and_equal_texts_together(texts, most):
+    lanes = microbatch._lanes(texts, most)
+    assert sorted(place for lane in lanes for place in lane) == list(range(len(texts)))
+    assert len(lanes) == max(1, min(most, len(set(texts))))
+    assert sum(len({texts[place] for place in lane}) for lane in lanes) == len(set(texts))
 
 
 def test_a_limit_of_threads_reaches_no_other_thread():

@@ -77,6 +77,35 @@ def test_turns_of_several_conversations_share_a_forward(make_router, texts, comp
     np.testing.assert_allclose(router.resumed_logits(again), router.logits(again), atol=1e-4)
 
 
+def test_a_batch_holds_less_than_all_that_is_kept(make_router, computed, monkeypatch):
+    router = make_router(prefix_bytes=1 << 22)
+    backbone, begun = router.backbone, "user: " + "Of stones and of mornings. " * 20
+    router.resumed_logits([begun])
+    gathered = []
+
+    def watched(prefixes, device):
+        past = past_of(prefixes, device)
+        gathered.append(0 if past is None else sum(keys.nbytes + values.nbytes for keys, values in past.seen))
+        return past
+
+    monkeypatch.setattr("models.fugu.backbone.past_of", watched)
+    shapes, turns = computed(router), [f"{begun} And {number}?" for number in range(32)]
+    found = router.resumed_logits(turns)
+    assert 0 < max(gathered) <= backbone._prefixes.limit / 4 and max(count for count, _ in shapes) > 1
+    assert sum(count for count, _ in shapes) == 32 and max(tokens for _, tokens in shapes) < 10
+    np.testing.assert_allclose(found, router.logits(turns), atol=1e-4)
+    known = backbone._prefixes.longest(router._installed.offsets, backbone._tokens([begun])[0].numpy())
+    size = sum(keys.nbytes + values.nbytes for keys, values in known.seen)
+    assert size == len(known.ids) * backbone.decoder.seen_bytes
+
+
+def test_without_room_for_conversations_none_is_resumed(make_router, texts, computed):
+    router = make_router(prefix_bytes=0)
+    shapes = computed(router)
+    np.testing.assert_array_equal(router.resumed_logits(texts), router.logits(texts))
+    assert not router.backbone.resumes and not shapes
+
+
 def test_what_was_kept_belongs_to_the_offsets_under_which_it_was_computed(make_router, texts, random_vector, computed):
     router = make_router()
     router.resumed_logits([texts[1]])

@@ -33,6 +33,29 @@ def test_half_precision_stays_half_precision():
     assert Product(torch.randn(512, 256).bfloat16())(torch.randn(2, 256).bfloat16()).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_product_in_half_precision_may_be_had_unrounded(bias):
+    weight, x = torch.randn(64, 32).bfloat16(), torch.randn(3, 5, 32).bfloat16()
+    offset = torch.randn(64).bfloat16() if bias else None
+    found = Product(weight, offset).unrounded(x)
+    expected = F.linear(x.double(), weight.double(), None if offset is None else offset.double())
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    assert found.dtype == torch.float32 and not torch.equal(found, found.bfloat16().float())
+    whole, x = Product(torch.randn(512, 300), torch.randn(512)), torch.randn(4, 300)
+    assert torch.equal(whole.unrounded(x), whole(x))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="it has a product of its own")
+def test_on_cuda_it_is_the_same_and_differentiable():
+    weight, x = torch.randn(64, 32).bfloat16(), torch.randn(3, 5, 32).bfloat16()
+    expected = F.linear(x.double(), weight.double())
+    product, there = Product(weight.cuda()), x.cuda()
+    torch.testing.assert_close(product.unrounded(there).double().cpu(), expected, atol=1e-4, rtol=1e-4)
+    there.requires_grad_()
+    product.unrounded(there).sum().backward()
+    assert there.grad is not None
+
+
 def test_int8_is_close_and_a_row_does_not_hang_on_the_others():
     torch.manual_seed(0)
     weight, bias = torch.randn(512, 300) * torch.rand(512, 1), torch.randn(512)

@@ -126,6 +126,22 @@ def test_a_folded_router_decides_the_same(backbones, texts, population, name, la
     np.testing.assert_allclose(router.logits(texts), router.logits(texts, 2 * vector), atol=1e-6)
 
 
+def test_small_offsets_move_bfloat16_as_they_move_float32(load, random_vector):
+    """In the mean of many logits, because rounding moves a single one further than they do."""
+    half, whole = load("tied", dtype=torch.bfloat16), load("tied")
+    whole.model.to(torch.bfloat16).float()  # the same weights
+    small, none = (random_vector(whole, "late", 100, spread=spread) for spread in (0.001, 0.0))
+    draws = np.random.default_rng(0)
+    texts = ["user: " + "".join(map(chr, draws.integers(97, 123, 20))) for _ in range(400)]
+    moved = []
+    for backbone in (whole, half):
+        router = Router(backbone, none, [str(n) for n in range(100)], roles=False, layout="late")
+        assert {gains.dtype for gains in router.candidate(small).scaling.gains.values()} == {torch.float32}
+        moved.append((router.logits(texts, small) - router.logits(texts, none)).ravel())
+    exact, rough = moved
+    assert exact @ rough / (exact @ exact) == pytest.approx(1, abs=0.25)
+
+
 def test_gains_of_many_are_those_of_each(backbones, population):
     backbone = backbones("tied")
     layout = layout_for(backbone, "released")

@@ -113,6 +113,26 @@ def test_a_gain_per_text_is_applied_to_that_text():
         torch.testing.assert_close(together[i], factors.linear(both[i], None)(x[i]))
 
 
+@pytest.mark.parametrize("shape", [(2000, 48), (200, 300)])
+def test_small_offsets_move_bfloat16_as_they_move_float32(shape):
+    """In the mean over what is put in: a single result is moved by less than bfloat16 resolves."""
+    weight = draw(shape, 0, 0)[0].bfloat16()
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2000, shape[1], generator=generator).bfloat16()
+    offsets, ids = 0.001 * torch.randn(min(shape), generator=generator), torch.arange(shape[0])[None]
+
+    def moved(weight: torch.Tensor) -> list[torch.Tensor]:
+        """What the offsets make of the linear map's results, and of the looked-up rows."""
+        factors = svf.factor(weight)
+        gains = svf.gains(factors.sigma, offsets), torch.ones(min(shape))
+        after, before = ((factors.linear(g, None)(x.to(weight)), factors.rows(g[None])(ids)) for g in gains)
+        assert {each.dtype for each in after} == {weight.dtype}
+        return [(a.float() - b.float()).ravel() for a, b in zip(after, before, strict=True)]
+
+    for exact, rough in zip(moved(weight.float()), moved(weight), strict=True):
+        assert (exact @ rough / (exact @ exact)).item() == pytest.approx(1, abs=0.2)
+
+
 def test_a_factorisation_is_read_back_from_the_cache(tmp_path, monkeypatch):
     weight, _, _ = draw((12, 7), 0, 0)
     made = svf.factor(weight, tmp_path / "svf")

@@ -11,9 +11,14 @@ import torch
 
 from models.fugu import reduced
 from models.fugu.router import Router
+from models.fugu.vector import layout_for
+from models.grading.question import Question
 from models.house.backbone import TINY
 from models.house.qwen import fresh, train_tokenizer
+from models.ledger.calls import CallSpec, Settlement, claim, settle
+from models.ledger.epochs import open_epoch
 from models.ledger.store import Ledger
+from models.workers.ask import Ask, Reply, Sampling, seed_for
 from tasks import route
 from tasks.preset import BackbonePlan, load_preset
 from tasks.settings import settings
@@ -42,6 +47,14 @@ def checkpoint(home):
     return SimpleNamespace(id="0" * 40, vector=vector, meta=meta | {"backbone": "backbones/some"})
 
 
+@pytest.fixture
+def ledger(home):
+    ledger = Ledger(settings().database)
+    ledger.create_schema()
+    yield ledger
+    ledger.close()
+
+
 def test_what_is_remembered_is_bounded_by_the_settings(home, monkeypatch):
     monkeypatch.setenv("FUGU_MEMO_BYTES", "1000")
     monkeypatch.setenv("FUGU_PREFIX_BYTES", "2000")
@@ -60,20 +73,47 @@ def test_a_preset_overrides_the_settings_and_what_it_leaves_out_is_theirs(home, 
 
 
 @pytest.mark.parametrize("agree", [1.0, 0.99])
-def test_int8_serves_where_it_agrees_on_held_out_questions(checkpoint, home, monkeypatch, caplog, agree):
+def test_int8_serves_where_it_agrees_on_held_out_questions(checkpoint, ledger, monkeypatch, caplog, agree):
     monkeypatch.setenv("FUGU_PRECISION", "int8")
     monkeypatch.setattr(reduced, "agreement", lambda *_: agree)
     run, seconds = reduced._timed, iter((2.0, 1.0))
     monkeypatch.setattr(reduced, "_timed", lambda *given: (run(*given)[0], next(seconds)))
     monkeypatch.setattr(route, "HELD_OUT", 3)
+    monkeypatch.setattr(reduced, "FEWEST", 3)
     caplog.set_level(logging.INFO)
-    ledger = Ledger(settings().database)
-    ledger.create_schema()
     router = route.serving_router(checkpoint, ledger)
-    ledger.close()
     exact = route.load_backbone("backbones/some")
     assert router.backbone is (exact.in_int8 if agree == 1.0 else exact)
     assert f"on 3 held-out texts {agree:.2%} of the argmaxes agree" in caplog.text
+
+
+def test_whoever_loads_a_router_gets_its_vector_folded(home):
+    backbone = route.load_backbone("backbones/some")
+    size = layout_for(backbone, "released").length(3, backbone.width)
+    vector = (0.1 * np.random.default_rng(0).standard_normal(size)).astype(np.float32)
+    meta = Router(backbone, vector, WORKERS, roles=False).meta | {"backbone": "backbones/some"}
+    router = route.load_router(SimpleNamespace(id="0" * 40, vector=vector, meta=meta))
+    assert router._installed.scaling.static and not router.candidate(vector).scaling.static
+
+
+def test_int8_is_held_against_float32_on_replies_that_were_paid_for(checkpoint, ledger, monkeypatch):
+    """What the checkpoint's own rollouts left in the ledger, of its pool and its question set; else nothing."""
+    pool = route.load_pool()
+    checkpoint.meta |= {"workers": list(pool.names), "pool": pool.name, "questions": "some"}
+    worker, messages = pool.workers[0], ({"role": "user", "content": "Which one?"},)
+    scope = f"measure:{open_epoch(ledger, pool.name, 'some')}"
+    ask = Ask(scope=scope, worker=worker.name, revision=worker.revision, messages=messages)
+    ask = ask.model_copy(update={"sampling": Sampling(seed=seed_for("q", 0))})
+    claim(ledger, [CallSpec(ask.identity, scope, worker.name, worker.revision, ask.payload())], "me")
+    question = Question(id="q", task="t", messages=messages)
+    turn = SimpleNamespace(worker=worker.name, messages=messages)
+    assert route._recorded(checkpoint, ledger)(question, turn) is None  # asked, but not answered
+    reply = Reply(worker=worker.name, revision=worker.revision, text="This one.").model_dump(mode="json")
+    settle(ledger, [Settlement(ask.identity, 1, "me", reply, 0.0, 0.0)])
+    assert route._recorded(checkpoint, ledger)(question, turn) == "This one."
+    assert route._recorded(checkpoint, ledger)(question.model_copy(update={"id": "other"}), turn) is None
+    checkpoint.meta["pool"] = "another"
+    assert route._recorded(checkpoint, ledger)(question, turn) is None
 
 
 def test_the_shipped_evolutions_go_in_two_stages():
