@@ -12,25 +12,26 @@ that are watched.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, get_run_logger
 from pydantic import Field
 
 from models.conductor.gate import readiness
 from models.conductor.offers import exercises
+from models.conductor.policy import PROMPTS, PlanRequest
 from models.conductor.practice import Exercise, Sample
+from models.conductor.prompt import Card
 from models.conductor.trials import Stage
 from models.errors import BadInput, NotReady
 from models.ledger import epochs
 from models.workers.ask import Sampling
-from tasks.course import ConductorPreset, CoursePlan, CoursePreset, load_course
+from tasks.course import ConductorPreset, CoursePlan, load_course
 from tasks.examined import training_artifacts
-from tasks.examples import cold_start_examples
+from tasks.examples import check_plans_by, cold_start_examples
 from tasks.learn import (
     Bridge,
     Student,
@@ -39,15 +40,15 @@ from tasks.learn import (
     prepare_conductor,
     rehearsed,
     train_student,
+    training_home,
     tune_student,
 )
 from tasks.plan import cards
 from tasks.questions import HOUSE, QuestionSet, load_set
 from tasks.report import table
 from tasks.session import Session, open_session
-from tasks.settings import settings
 
-REVISION = 1
+REVISION = 2
 """Part of a training's name: change the procedure, change the number."""
 
 GROUPS = 32
@@ -61,7 +62,7 @@ GROUP = 8
 async def train_conductor(
     pool: str = "house",
     questions: str = HOUSE,
-    preset: CoursePreset = "house",
+    preset: str = Field("house", description="an entry of conductors.yaml: paper, small, house, or one of your own"),
     start: str = Field("", description="house, a folder, or a hub's name; empty: the preset's"),
     seed: int = 0,
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
@@ -69,9 +70,11 @@ async def train_conductor(
     """Returns the folder of the trained conductor, which FUGU_CONDUCTOR may name. Raises NotReady at the gate."""
     plan = load_course(preset)
     async with open_session(pool, max_usd) as session:
+        if plan.cold_start.examples:
+            check_plans_by(plan.cold_start.plans_by, session.pool)
         questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation", "test")
         folder = Path(await prepare_conductor(start or plan.start))
-        lesson = await _lesson(session, questions_of, plan, seed, folder)
+        lesson = await _lesson(session, questions_of, preset, plan, seed, folder)
         try:
             return await _learn(lesson, folder)
         finally:
@@ -104,14 +107,24 @@ class Lesson:
 
 
 async def _lesson(
-    session: Session, questions_of: QuestionSet, plan: ConductorPreset, seed: int, folder: Path
+    session: Session, questions_of: QuestionSet, preset: str, plan: ConductorPreset, seed: int, folder: Path
 ) -> Lesson:
     known = await asyncio.to_thread(cards, session.ledger, session.pool)
     if plan.offers.shuffled and not any(known.values()):
         raise BadInput("shuffled workers are known by their cards, and nothing is measured yet: refresh-labels", "pool")
     started = await asyncio.to_thread(digest_of, folder)
-    meaning = [REVISION, started, session.pool.fingerprint, questions_of.name, plan.model_dump(), known, seed]
-    name = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+    meaning = {
+        "revision": REVISION,
+        "start": started,
+        "workers": session.pool.fingerprint,
+        "questions": questions_of.name,
+        "settings": plan.model_dump(),
+        "cards": _shown(plan.prompt, session.pool.names, known),
+        "seed": seed,
+    }
+    home, line = await asyncio.to_thread(training_home, session.pool.name, preset, meaning)
+    if line:
+        get_run_logger().warning(line)
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     stage = Stage(
         questions={question.id: question for question in questions_of.questions},
@@ -120,8 +133,13 @@ async def _lesson(
         ask=session.dispatcher.ask,
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
-    home = settings().home / "conductors" / f"{session.pool.name}-{name}"
     return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage, step_tasks=plan.step_tasks))
+
+
+def _shown(prompt: str, workers: Sequence[str], known: Mapping[str, str]) -> Any:
+    """What a prompt shows of the workers: only a refresh of the labels that changes this makes another training."""
+    everyone = tuple(Card(ordinal, known.get(name, "")) for ordinal, name in enumerate(workers))
+    return PROMPTS[prompt](PlanRequest(({"role": "user", "content": ""},), everyone))
 
 
 async def _learn(lesson: Lesson, folder: Path) -> str:
@@ -147,8 +165,12 @@ async def _learn(lesson: Lesson, folder: Path) -> str:
 
 
 def _tell_where(student: Student) -> None:
-    device = student.model.device.type
-    where = "on the CPU, since there is no GPU here" if device == "cpu" else f"on {device}"
+    import torch
+
+    device, there = student.model.device, torch.cuda.device_count()
+    where = "on the CPU, since there is no GPU here" if device.type == "cpu" else f"on {device}"
+    if there > 1:
+        where += f" alone; there are {there} GPUs here, and CUDA_VISIBLE_DEVICES says which one is the first"
     get_run_logger().info("the conductor is trained %s", where)
 
 
@@ -156,13 +178,15 @@ def _check_memory(student: Student, plan: ConductorPreset) -> None:
     """Before anything is paid. Raises BadInput where a stage does not fit."""
     from models.conductor.grpo import fitting_rank
 
-    for stage in (plan.course, plan.recursion):
-        if stage is not None and stage.iterations:
-            fitting_rank(student.model, stage.lora)
+    ranks = [stage.lora for stage in (plan.course, plan.recursion) if stage is not None and stage.iterations]
+    for rank in [*ranks, plan.course.lora] if plan.cold_start.examples else ranks:
+        fitting_rank(student.model, rank)
 
 
 async def _cold_start(lesson: Lesson, student: Student) -> None:
     """Stage 0. A run that was killed after it takes what it made."""
+    from models.conductor.grpo import fitting_rank
+
     plan, kept = lesson.plan.cold_start, lesson.home / "cold"
     if not plan.examples:
         return
@@ -174,7 +198,8 @@ async def _cold_start(lesson: Lesson, student: Student) -> None:
     examples = await cold_start_examples(
         plan.plans_by, given, lesson.bridge.questions, lesson.session, lesson.bridge, student.prompt
     )
-    loss = await tune_student(len(examples), student, examples, plan, lesson.seed)
+    lora = fitting_rank(student.model, lesson.plan.course.lora)
+    loss = await tune_student(len(examples), student, examples, plan, lesson.seed, lora)
     get_run_logger().info("cold start: %d examples of %d exercises, loss %.3f", len(examples), len(given), loss)
     await asyncio.to_thread(student.save, "cold")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,8 +14,6 @@ from tasks.settings import settings
 if TYPE_CHECKING:
     from models.conductor.grpo import Course
     from models.conductor.offers import Offers
-
-CoursePreset = Literal["paper", "small", "house"]
 
 
 class _Value(BaseModel):
@@ -37,12 +35,16 @@ class OffersPlan(_Value):
 
 
 class ColdStartPlan(_Value):
-    """Stage 0: so many examples by `plans_by`, "" for none; then `models.conductor.sft.Tuning`'s settings."""
+    """Stage 0: so many examples by `plans_by`, 0 for none; then `models.conductor.sft.Tuning`'s settings.
+
+    Adapters are trained where the memory asks for them, of the course's rank.
+    """
 
     plans_by: str = ""
     examples: int = Field(0, ge=0)
     epochs: int = Field(1, gt=0)
     batch: int = Field(8, gt=0)
+    micro_batch: int = Field(0, ge=0)
     learning_rate: float = Field(1e-5, gt=0)
 
 
@@ -76,7 +78,9 @@ class ConductorPreset(_Value):
     questions: QuestionCounts
     max_steps: int = Field(5, gt=0)
     offers: OffersPlan = OffersPlan(least=1, most=0, whole=0.0, shuffled=False)
-    cold_start: ColdStartPlan = ColdStartPlan(plans_by="", examples=0, epochs=1, batch=8, learning_rate=1e-5)
+    cold_start: ColdStartPlan = ColdStartPlan(
+        plans_by="", examples=0, epochs=1, batch=8, micro_batch=0, learning_rate=1e-5
+    )
     course: CoursePlan
     recursion: CoursePlan | None = None
     step_tasks: bool = True
@@ -85,11 +89,15 @@ class ConductorPreset(_Value):
 
 
 def load_course(name: str) -> ConductorPreset:
-    """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
-    path = settings().data / "conductors.yaml"
+    """The preset of that name: of the home's own `conductors.yaml` where that file is, else of the data's.
+
+    Raises BadFile where the file does not hold it, or holds it wrongly.
+    """
+    own = settings().home / "conductors.yaml"
+    path = own if own.is_file() else settings().data / "conductors.yaml"
     try:
-        presets = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        presets: dict[str, Any] = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise BadFile(path, f"cannot be read: {error}") from None
     if name not in presets:
         raise BadFile(path, f"no preset {name!r}; there are {', '.join(presets)}")

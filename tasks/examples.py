@@ -13,12 +13,27 @@ from models.conductor.practice import Execute, Exercise, attempted
 from models.errors import BadInput, FuguError
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
+from models.workers.pool import Pool
 from tasks.session import Session
 
 if TYPE_CHECKING:
     from models.conductor.sft import Example
 
 HOUSE, WORKER = "house", "worker:"
+
+
+def check_plans_by(plans_by: str, pool: Pool) -> None:
+    """Raises BadInput, or NotFound, where none of that name can write plans for this pool. Asks nobody."""
+    if plans_by == HOUSE:
+        from models.house.rehearsal import WORKERS
+
+        strangers = [name for name in pool.names if name not in WORKERS]
+        if strangers:
+            raise BadInput(f"the house has no worker {strangers[0]!r}: it cannot write plans for this pool", "plans_by")
+    elif not plans_by.startswith(WORKER):
+        raise BadInput(f"nobody is called {plans_by!r}: plans are by house or worker:NAME", "plans_by")
+    elif pool.worker(plans_by.removeprefix(WORKER)).is_recorded:
+        raise BadInput(f"{plans_by!r} is known from recorded scores only: it cannot write plans", "plans_by")
 
 
 async def cold_start_examples(
@@ -29,23 +44,19 @@ async def cold_start_examples(
     execute: Execute,
     prompt: str,
 ) -> list[Example]:
-    """`plans_by`: "house" (rehearsed with its workers) or "worker:NAME", a prompted conductor. Raises BadInput."""
+    """`plans_by`: "house" (rehearsed with its workers) or "worker:NAME", a prompted conductor.
+
+    Raises as `check_plans_by` does.
+    """
+    check_plans_by(plans_by, session.pool)
     if plans_by == HOUSE:
-        return await asyncio.to_thread(_by_house, exercises, questions, session, prompt)
-    if plans_by.startswith(WORKER):
-        return await _by_worker(plans_by.removeprefix(WORKER), exercises, session, execute, prompt)
-    raise BadInput(f"nobody is called {plans_by!r}: plans are by house or worker:NAME", "plans_by")
+        return await asyncio.to_thread(_by_house, exercises, questions, prompt)
+    return await _by_worker(plans_by.removeprefix(WORKER), exercises, session, execute, prompt)
 
 
-def _by_house(
-    exercises: Sequence[Exercise], questions: Mapping[str, Question], session: Session, prompt: str
-) -> list[Example]:
+def _by_house(exercises: Sequence[Exercise], questions: Mapping[str, Question], prompt: str) -> list[Example]:
     from models.house.lessons import lessons
-    from models.house.rehearsal import WORKERS
 
-    strangers = [name for name in session.pool.names if name not in WORKERS]
-    if strangers:
-        raise BadInput(f"the house has no worker {strangers[0]!r}: it cannot write plans for this pool", "plans_by")
     return list(lessons(exercises, questions, prompt, seed=0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
@@ -25,6 +26,7 @@ from tasks.course import ColdStartPlan
 from tasks.plan import HOUSE, house_folder
 from tasks.policies import RETRIED
 from tasks.report import Progress
+from tasks.settings import settings
 
 if TYPE_CHECKING:
     from models.conductor.grpo import Course
@@ -204,6 +206,41 @@ def digest_of(folder: Path) -> str:
     return content.hexdigest()
 
 
+NOTE = "training.json"
+"""A file in a training's folder: what it was begun with."""
+
+
+def training_home(pool: str, preset: str, meaning: Mapping[str, Any]) -> tuple[Path, str]:
+    """The folder of a training, named after what it means, so that a run that is started again finds its own.
+
+    `meaning`: in JSON's values. The second is one line where a new one is begun although another of the pool and preset
+    was not finished, "" elsewhere.
+    """
+    text = json.dumps(meaning, sort_keys=True)
+    home = settings().home / "conductors" / f"{pool}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    note = {"pool": pool, "preset": preset, "meaning": json.loads(text)}
+    line = "" if home.is_dir() else _unfinished(home, note)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    return home, line
+
+
+def _unfinished(home: Path, note: Mapping[str, Any]) -> str:
+    """Of several the one that differs in least."""
+    found = []
+    for other in sorted(home.parent.glob(f"*/{NOTE}")):
+        try:
+            begun = json.loads(other.read_text(encoding="utf-8"))
+        except ValueError:  # a kill tore it
+            continue
+        if all(begun[key] == note[key] for key in ("pool", "preset")) and not (other.parent / "final").is_dir():
+            found.append(([key for key in note["meaning"] if begun["meaning"].get(key) != note["meaning"][key]], other))
+    if not found:
+        return ""
+    differs, other = min(found, key=lambda pair: len(pair[0]))
+    return f"a training begins anew in {home}: {other.parent} was not finished, and had other {', '.join(differs)}"
+
+
 def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Student:
     """Slow: call it in a thread."""
     from models.conductor.checkpoint import load
@@ -213,12 +250,23 @@ def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Stud
 
 
 @task(task_run_name="cold start on {count} examples", cache_policy=NO_CACHE, cache_result_in_memory=False)
-async def tune_student(count: int, student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: int) -> float:
-    """Stage 0: supervised, on plans that scored 1. Returns the last loss."""
+async def tune_student(
+    count: int, student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: int, lora: int
+) -> float:
+    """Stage 0: supervised, on plans that scored 1. Returns the last loss. `lora`: the rank of adapters, 0 for none."""
+    return await asyncio.to_thread(_tune, student, examples, plan, seed, lora)
+
+
+def _tune(student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: int, lora: int) -> float:
+    from models.conductor.grpo import adapted, adapted_rate, merged
     from models.conductor.sft import Tuning, tune
 
-    tuning = Tuning(plan.epochs, plan.batch, learning_rate=plan.learning_rate, seed=seed)
-    return await asyncio.to_thread(tune, student.model, student.tokenizer, examples, tuning)
+    rate = adapted_rate(plan.learning_rate, lora)
+    tuning = Tuning(plan.epochs, plan.batch, learning_rate=rate, seed=seed, micro_batch=plan.micro_batch)
+    model = adapted(student.model, lora, seed) if lora else student.model
+    loss = tune(model, student.tokenizer, examples, tuning)
+    student.model = merged(model) if lora else model
+    return loss
 
 
 async def train_student(

@@ -16,12 +16,21 @@ Prompt = str | Sequence[Message]
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """The model, ready to answer, and its tokenizer. In single precision on a CPU, as saved on a GPU."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """The model, ready to answer, and its tokenizer. In single precision on a CPU, as saved on a GPU.
+
+    What is saved after a training is in single precision, so it is served as it was trained. Of the folder's defaults
+    for generation the special tokens alone are kept: a hub's repetition penalty would write other plans than the
+    model's own, in use as in training, and `generate` fills in from them whatever a call leaves open.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     place = "cuda" if torch.cuda.is_available() else "cpu"
     kind = "auto" if place == "cuda" else torch.float32
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, local_files_only=True)
+    given = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=given.bos_token_id, eos_token_id=given.eos_token_id, pad_token_id=given.pad_token_id
+    )
     return model.to(place).eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -59,7 +68,7 @@ def complete(
     temperatures: Sequence[float],
     seeds: Sequence[int],
 ) -> list[str]:
-    """What the model says after each prompt, in one batch; each has its temperature and seed."""
+    """What the model, as `load` gives it, says after each prompt, in one batch; each has its temperature and seed."""
     from transformers import LogitsProcessorList
 
     rows = [prompt_ids(tokenizer, prompt) for prompt in prompts]
@@ -73,9 +82,6 @@ def complete(
             attention_mask=mask.to(model.device),
             max_new_tokens=max_tokens,
             do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
             logits_processor=LogitsProcessorList([Noise(temperatures, seeds)] if any(temperatures) else []),
             pad_token_id=padding,
         )

@@ -5,7 +5,7 @@ out, advantages normalised within the group, the clipped surrogate with ε = 0.2
 others (its loss is "dapo"), so all of it is set here.
 
 Who carries workflows out is the caller's: `execute` is called from the thread that trains. What is not here, on
-purpose: several devices; trl's trainer takes them from `accelerate launch`.
+purpose: several devices. Of several GPUs the first is used; CUDA_VISIBLE_DEVICES says which one that is.
 """
 
 from __future__ import annotations
@@ -29,8 +29,16 @@ from models.errors import BadInput
 
 log = logging.getLogger(__name__)
 
-_TRAINED = 16
-"""Bytes of a parameter that is trained: weight, gradient and AdamW's two moments, in single precision."""
+_TRAINED, _MERGED = 16, 4
+"""Bytes of a parameter that is trained: weight, gradient and AdamW's two moments, in single precision; and of one that
+adapters were merged into: in half precision most of what they learned would be rounded away."""
+
+_FASTER = 10.0
+"""By how much adapters learn faster than all weights. A preset's rate is that of all weights, and adapters want about
+ten times it (Schulman et al., LoRA Without Regret, 2025: supervised as well as by rewards)."""
+
+_ANSWERS = "answers.json"
+"""A file in a checkpoint of the recursion finetune: what its next second rounds are shown."""
 
 _SHARE = 0.6
 """The part of a memory that they may take: the rollouts' keys, values and activations need the rest."""
@@ -44,6 +52,7 @@ class Course:
     """One run of GRPO; the defaults are the paper's (REFERENCE B2).
 
     An iteration samples `group` completions for each of `questions`, at `temperature`, and takes one step.
+    `learning_rate`: of all weights; adapters take `adapted_rate` of it.
     `micro_batch`: completions of one forward with gradients, 0 for all. `lora`: the adapters' rank, 0 for none.
     `vllm`: generate with it where it is installed and there is a GPU.
     """
@@ -80,6 +89,7 @@ def train(
 ) -> tuple[Any, list[dict[str, float]]]:
     """The trained model, and the figures of each iteration. Goes on from the last checkpoint in `folder`.
 
+    The model comes back in single precision, adapters merged: saved as it is, it is served as it was trained.
     `exercises`: `course.exercises` of them, in the order in which they are taken. Where some are second rounds
     this is the recursion finetune: rewards are normalised within each round's groups, those of rounds without
     recursion are discounted by γ.
@@ -92,9 +102,16 @@ def train(
             if report is not None and logs and "reward" in logs:
                 report(state.global_step, logs)
 
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # Before the trainer writes its own part of the checkpoint: once that is complete, so is this.
+            if control.should_save and rounds.recursive:
+                checkpoint = folder / f"checkpoint-{state.global_step}"
+                checkpoint.mkdir(parents=True, exist_ok=True)
+                rounds.keep(checkpoint / _ANSWERS)
+
     _tell(course)
-    if not course.lora:
-        model.float()  # a step of 1e-6 is lost on a weight in bf16
+    # All weights in single precision: a step of 1e-6 is lost on a weight in bf16.
+    model = adapted(model, course.lora, course.seed) if course.lora else model.float()
 
     def write(requests: Sequence[PlanRequest]) -> list[str]:
         model.eval()  # with checkpointed gradients a model in training keeps no keys and values
@@ -116,15 +133,16 @@ def train(
             args=_config(course, folder, recursive=rounds.recursive),
             train_dataset=rounds.rows(),
             processing_class=tokenizer,
-            peft_config=_adapters(course.lora) if course.lora else None,
             callbacks=[Told()],
         )
         trainer.remove_callback(PrinterCallback)
         last = newest_checkpoint(folder)
+        if last is not None and rounds.recursive:
+            rounds.recall(last / _ANSWERS)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     history = [row for row in trainer.state.log_history if "reward" in row]
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    return (trained.merge_and_unload() if course.lora else trained).eval(), history
+    return (merged(trained) if course.lora else trained).eval(), history
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -166,7 +184,7 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
     rewards: dict[str, Any] = {"scale_rewards": "group"}
     if recursive:
         rewards |= {"multi_objective_aggregation": "normalize_then_sum", "reward_weights": [DISCOUNT, 1.0]}
-    return GRPOConfig(
+    config = GRPOConfig(
         output_dir=str(folder),
         loss_type="grpo",
         beta=0.0,
@@ -178,7 +196,7 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=rows // micro_batch,
         max_steps=course.iterations,
-        learning_rate=course.learning_rate,
+        learning_rate=adapted_rate(course.learning_rate, course.lora),
         lr_scheduler_type="cosine",
         warmup_steps=course.warm_up,
         # The exercises come in their own order: a batch of the recursion holds as many of each round.
@@ -197,26 +215,50 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
         report_to=[],
         disable_tqdm=True,
     )
+    config._n_gpu = min(1, config.n_gpu)  # else a second GPU is a replica for `DataParallel`, which trl refuses
+    return config
 
 
-def _adapters(rank: int) -> Any:
-    from peft import LoraConfig
+def adapted(model: Any, rank: int, seed: int) -> Any:
+    """The model with new adapters of that rank on every linear layer but the last; they alone are trained."""
+    from peft import LoraConfig, get_peft_model
 
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(
+            model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        )
+
+
+def merged(model: Any) -> Any:
+    """The plain model, in single precision, that writes what the one with adapters does."""
+    return model.float().merge_and_unload().requires_grad_(True)
+
+
+def adapted_rate(rate: float, rank: int) -> float:
+    """The learning rate of adapters where all weights would have `rate`; `rate` itself without adapters (`rank` 0)."""
+    return rate * _FASTER if rank else rate
 
 
 def fitting_rank(model: Any, rank: int) -> int:
     """The rank of the adapters that this memory asks for: 0 where it holds the training of all weights, else `rank`.
 
-    Raises BadInput, naming the memory, where it holds neither, or where the course has no adapters (`rank` 0).
+    Raises BadInput, naming the memory, where it holds neither, or where the course has no adapters (`rank` 0); naming
+    what is to be installed, where adapters are needed and peft is not there.
     """
     where, total = _memory()
     count = sum(parameter.numel() for parameter in model.parameters())
     if _TRAINED * count <= _SHARE * total:
         return 0
-    held = sum(parameter.nbytes for parameter in model.parameters())
+    held = _MERGED * count
     wanted, way = (_TRAINED * count, "a `lora` rank in the preset") if not rank else (held, "a smaller conductor")
     if rank and held <= _SHARE * total:
+        if importlib.util.find_spec("peft") is None:
+            raise BadInput(
+                f"{where} holds a training of this conductor with adapters only, and those need peft: install the "
+                "extra `lora` (pip install -c constraints.txt -e '.[lora]')",
+                "preset",
+            )
         return rank
     raise BadInput(
         f"{count / 1e9:.2f} billion parameters take {wanted / 2**30:.0f} GiB beside what the rollouts need, and "
@@ -238,7 +280,11 @@ def _vllm(course: Course) -> bool:
 
 def _tell(course: Course) -> None:
     if course.lora:
-        log.info("adapters of rank %d are trained, since %s does not hold more", course.lora, _memory()[0])
+        rate = adapted_rate(course.learning_rate, course.lora)
+        log.info(
+            "adapters of rank %d are trained, since %s does not hold more: at a rate of %.1e, %.0f times the preset's",
+            course.lora, _memory()[0], rate, _FASTER,
+        )  # fmt: skip
     if course.vllm and not _vllm(course):
         why = "it is not installed" if torch.cuda.is_available() else "there is no GPU"
         log.warning("plans are written by transformers and not by vLLM, since %s", why)

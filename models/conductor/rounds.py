@@ -1,15 +1,20 @@
 """What trl's trainer is given: rows to ask for plans, and the rewards of the plans that it got.
 
-A second round's prompt shows the answer of a first one, so it is written when its row is read: a plan is sampled from
-the model as it stands and carried out. All completions of the group go on from that one answer, which makes their
-rewards comparable.
+A second round's prompt shows the answer of a first one, so it is written when its row is read: a plan is sampled and
+carried out. All completions of the group go on from that one answer, which makes their rewards comparable.
+
+Rows are read one batch ahead, so the plan is by the model as it stands one step before it learns from the group. A
+checkpoint keeps the answers that were read already: written again, they would be by the model after that step.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +66,18 @@ class Rounds:
     def second(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
         """Of second rounds. trl calls it after `first`, which carried both out."""
         return [sample.reward if sample.exercise.second else None for sample in self._samples]
+
+    def keep(self, file: Path) -> None:
+        """Write the answers that the batch read last shows to `file`; where it is there, it is whole."""
+        numbers, answers = self._answered
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps({"numbers": numbers, "answers": list(answers.items())}), encoding="utf-8")
+        os.replace(partial, file)
+
+    def recall(self, file: Path) -> None:
+        """Show the answers that `keep` wrote when their batch is read."""
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        self._answered = kept["numbers"], dict(kept["answers"])
 
     def _read(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
         """The rows of a batch; a group's are equal.

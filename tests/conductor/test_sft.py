@@ -2,8 +2,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from models.conductor.checkpoint import complete, prompt_ids
-from models.conductor.sft import IGNORED, Example, Tuning, _encoded, batched, tune
+from models.conductor.checkpoint import complete, load, prompt_ids
+from models.conductor.grpo import adapted
+from models.conductor.sft import IGNORED, Example, Tuning, _encoded, batched, fit, tune
 from models.house.conductor import TINY
 from models.house.qwen import fresh, train_tokenizer
 
@@ -76,3 +77,53 @@ def test_progress_is_told_up_to_the_end(model, tokenizer):
 def test_an_example_too_long_loses_the_start_of_its_prompt_not_the_completion(tokenizer):
     whole, unscored = _encoded(tokenizer, EXAMPLES[0], 1000)
     assert _encoded(tokenizer, EXAMPLES[0], len(whole) - 1) == (whole[1:], unscored - 1)
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def rows(count):
+    torch.manual_seed(5)
+    return [(torch.randint(TINY.vocabulary, (6 + n,)).tolist(), 2) for n in range(count)]
+
+
+def test_small_steps_are_not_lost_on_a_model_that_was_loaded_in_half_precision(model):
+    before = weights(model.bfloat16())
+    fit(model, list(batched(rows(8), 8)), 1e-6)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    changed = (weights(model) != before.float()).float().mean()
+    assert changed > 0.5  # words that no row holds have no gradient, but decay
+
+
+def test_only_what_is_trained_is_held_in_single_precision(model):
+    model = adapted(model.bfloat16(), 4, seed=0)
+    fit(model, list(batched(rows(8), 8)), 1e-3)
+    kinds = {parameter.requires_grad: parameter.dtype for parameter in model.parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+
+
+def test_a_batch_in_parts_is_the_same_step(tokenizer):
+    trained, losses = [], []
+    for micro_batch in (0, 3):
+        torch.manual_seed(3)
+        model = fresh(TINY)
+        losses.append(fit(model, list(batched(rows(16), 8)), 1e-3, micro_batch=micro_batch))
+        trained.append(weights(model))
+    assert torch.allclose(*trained, atol=1e-5)
+    assert torch.allclose(*(torch.tensor(each) for each in losses), atol=1e-5)
+
+
+def test_what_a_hub_says_of_generation_does_not_change_what_is_written(model, tokenizer, tmp_path):
+    model.generation_config.update(repetition_penalty=1.5, no_repeat_ngram_size=2, suppress_tokens=[5])
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, tokenizer = load(tmp_path)
+    ids = prompt_ids(tokenizer, "question: tea\n")
+    start = len(ids)
+    while len(ids) < start + 12:
+        with torch.no_grad():
+            ids.append(int(loaded(torch.tensor([ids])).logits[0, -1].argmax()))
+    said = complete(loaded, tokenizer, ["question: tea\n"], max_tokens=12, temperatures=[0.0], seeds=[0])
+    assert loaded.generation_config.eos_token_id not in ids[start:]
+    assert said == [tokenizer.decode(ids[start:], skip_special_tokens=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,19 +15,23 @@ from sqlalchemy import select
 
 from flows import train_conductor as train_conductor_module
 from flows.train_conductor import train_conductor
+from models.conductor import grpo
 from models.conductor.policy import CheckpointPolicy, PlanRequest
 from models.conductor.practice import Exercise, Outcome, Trial
 from models.conductor.trials import Stage
 from models.conductor.workflow import Step, Workflow
-from models.errors import NotReady, UpstreamUnavailable
+from models.errors import BadFile, BadInput, NotFound, NotReady, UpstreamUnavailable
 from models.grading.question import Question
 from models.house.conductor import TINY
+from models.house.plans import written
 from models.house.qwen import fresh
 from models.ledger.tables import calls
+from models.workers.ask import Reply
 from models.workers.client import Client
 from tasks import ask as ask_worker_module
 from tasks import learn
 from tasks.ask import ask_worker
+from tasks.course import ConductorPreset, load_course
 from tasks.session import open_session
 from tasks.settings import PROJECT, open_ledger
 
@@ -125,6 +130,120 @@ def test_an_outage_is_no_sample_and_ends_nothing(conductors, home, monkeypatch):
     monkeypatch.setattr(learn, "carry_out_batch", learn.carry_out_batch.with_options(retries=0))
     assert Path(asyncio.run(train_conductor())).is_dir()
     assert lost
+
+
+def test_plans_that_nobody_can_write_are_refused_before_anybody_is_asked(conductors, home, tmp_path):
+    pool = tmp_path / "strangers.yaml"
+    pool.write_text(yaml.safe_dump({"name": "strangers", "workers": [{"name": "zoe", "model": "house/calc"}]}))
+    conductors(cold_start={"plans_by": "house", "examples": 4})
+    with pytest.raises(BadInput, match="the house has no worker 'zoe'"):
+        asyncio.run(train_conductor(pool=str(pool)))
+    for plans_by, error in (("worker:nobody", NotFound), ("somebody", BadInput)):
+        conductors(cold_start={"plans_by": plans_by, "examples": 4})
+        with pytest.raises(error, match=r"nobody|somebody"):
+            asyncio.run(train_conductor())
+    assert settled() == [] and not (home / "conductors").exists()
+
+
+def test_a_stage_that_does_not_fit_the_memory_is_refused_also_where_it_is_the_cold_start_alone(monkeypatch):
+    monkeypatch.setattr(grpo, "_memory", lambda: ("this card", 2**10))
+    plan = SMALL | {"course": SMALL["course"] | {"iterations": 0}}
+    student = learn.Student(fresh(TINY), None, "compact", 8, Path())
+    train_conductor_module._check_memory(student, ConductorPreset.model_validate(plan))
+    plan |= {"cold_start": {"plans_by": "house", "examples": 4}}
+    with pytest.raises(BadInput, match="this card has"):
+        train_conductor_module._check_memory(student, ConductorPreset.model_validate(plan))
+
+
+class End(BaseException):
+    """As a process ends."""
+
+
+SAGE = written(Workflow(steps=(Step(model=5, subtask="Answer the question.", access=()),)))
+
+
+def test_a_worker_writes_the_cold_starts_plans_and_a_killed_run_takes_what_came_of_them(conductors, home, monkeypatch):
+    conductors(
+        questions=SMALL["questions"] | {"two_hop_share": 0.0},
+        cold_start={"plans_by": "worker:sage", "examples": 16, "batch": 2, "learning_rate": 1e-5},
+    )
+    complete, tune, learned, taken = Client.complete, train_conductor_module.tune_student, [], []
+
+    async def planning(self, ask):
+        if ask.scope == "plans":
+            return Reply(worker=ask.worker, revision=ask.revision, text=SAGE)
+        return await complete(self, ask)
+
+    async def noted(count, student, examples, *rest):
+        learned.append(examples)
+        return await tune(count, student, examples, *rest)
+
+    async def until_here(lesson, student, plan, name):
+        taken.append({name: tensor.clone() for name, tensor in student.model.state_dict().items()})
+        raise End
+
+    monkeypatch.setattr(Client, "complete", planning)
+    monkeypatch.setattr(train_conductor_module, "tune_student", noted)
+    monkeypatch.setattr(train_conductor_module, "_practise", until_here)
+    for _ in range(2):
+        with pytest.raises(End):
+            asyncio.run(train_conductor())
+    # Of what it wrote, the plans that answered right; the second run neither asked nor tuned again.
+    (examples,) = learned
+    assert 0 < len(examples) < 16
+    assert all(example.completion == SAGE and example.prompt.startswith("question: ") for example in examples)
+    assert [row.scope for row in settled()].count("plans") == 16
+    assert len(list(home.glob("conductors/*/cold"))) == 1
+    assert all(torch.equal(tensor, taken[1][name]) for name, tensor in taken[0].items())
+    shipped = CheckpointPolicy.load(PROJECT / "data" / "conductor")._model.state_dict()
+    assert not all(torch.equal(tensor, taken[0][name]) for name, tensor in shipped.items())
+
+
+def test_a_refresh_of_the_labels_makes_another_training_only_where_the_prompt_shows_it(
+    conductors, home, monkeypatch, caplog
+):
+    async def begun(lesson, folder):
+        return str(lesson.home)
+
+    monkeypatch.setattr(train_conductor_module, "_learn", begun)
+
+    def home_with(prompt, card):
+        conductors(prompt=prompt)
+        monkeypatch.setattr(train_conductor_module, "cards", lambda ledger, pool: dict.fromkeys(pool.names, card))
+        caplog.clear()
+        return asyncio.run(train_conductor())
+
+    before, after, other = "sums 0.91, facts 0.52", "sums 0.93, facts 0.52", "facts 0.92, sums 0.91"
+    assert home_with("compact", before) == home_with("compact", other)
+    assert home_with("carded", before) == home_with("carded", after)
+    assert "begins anew" not in caplog.text
+    assert home_with("full", before) != home_with("full", after)
+    assert "was not finished, and had other cards\n" in caplog.text
+
+
+def test_the_homes_own_presets_are_read_in_place_of_the_datas(conductors, home):
+    assert load_course("house").course.iterations == 4
+    own = SMALL | {"course": SMALL["course"] | {"iterations": 7}}
+    home.mkdir(exist_ok=True)
+    (home / "conductors.yaml").write_text(yaml.safe_dump({"mine": own}))
+    assert load_course("mine").course.iterations == 7
+    with pytest.raises(BadFile, match="no preset 'house'; there are mine"):
+        load_course("house")
+    (home / "conductors.yaml").write_text("")
+    with pytest.raises(BadFile, match="cannot be read"):
+        load_course("mine")
+
+
+def test_it_is_told_where_the_conductor_is_trained(monkeypatch):
+    told = []
+    logger = SimpleNamespace(info=lambda text, *values: told.append(text % values))
+    monkeypatch.setattr(train_conductor_module, "get_run_logger", lambda: logger)
+    for device, count in (("cpu", 0), ("cuda:0", 1), ("cuda:0", 2)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        train_conductor_module._tell_where(SimpleNamespace(model=SimpleNamespace(device=torch.device(device))))
+    assert told[0] == "the conductor is trained on the CPU, since there is no GPU here"
+    assert told[1] == "the conductor is trained on cuda:0"
+    assert "there are 2 GPUs here, and CUDA_VISIBLE_DEVICES" in told[2]
 
 
 SUM = Question(
