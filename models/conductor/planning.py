@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -121,7 +121,7 @@ class Planner:
             while workflow is None and len(texts) < 2:
                 again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
                 texts.append(await self.shared.parts.policy.write(again))
-                workflow, findings, complaint = self._judged(texts[-1])
+                workflow, findings, complaint = self._judged(texts[-1], wanted.skills)
                 if complaint:
                     complaints.append(complaint)
         except LimitReached:
@@ -172,9 +172,9 @@ class Planner:
         limits, calls = self.shared.parts.plan, self.shared.meter.calls_left
         return limits if calls is None else replace(limits, max_steps=max(1, min(limits.max_steps, calls)))
 
-    def _judged(self, text: str) -> tuple[Workflow | None, tuple[Finding, ...], str | None]:
+    def _judged(self, text: str, skills: Mapping[str, int]) -> tuple[Workflow | None, tuple[Finding, ...], str | None]:
         """The workflow, if it may be carried out; what was found; what to complain about."""
-        found = parse(text)
+        found = parse(text, skills=skills)
         if isinstance(found, Malformed):
             return None, (Finding(found.code, found.step, found.reason),), found.reason
         findings = lint(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -48,6 +47,20 @@ class PlanRequest:
     complaint: str | None = None
     refused: str | None = None
     seed: int | None = None
+
+    @property
+    def skills(self) -> dict[str, int]:
+        """task -> the ordinal of who is best at it, as the cards tell; without tasks that nobody is any good at.
+
+        A plan may name a worker by one.
+        """
+        best: dict[str, tuple[float, int]] = {}
+        for card in self.cards:
+            for task, told in _SKILL.findall(card.text):
+                mean = float(told)
+                if mean >= _SKILLED and mean > best.get(task, (0.0, 0))[0]:
+                    best[task] = mean, card.ordinal
+        return {task: best[task][1] for task in sorted(best)}
 
 
 class Policy(Protocol):
@@ -116,19 +129,14 @@ def compact_prompt(request: PlanRequest) -> str:
 
 
 def carded_prompt(request: PlanRequest) -> str:
-    """`compact_prompt` with a line for every task of the cards: who is some good at it, by ordinal, the best first.
+    """`compact_prompt` with the skills that are offered instead of ordinals; a step names the skill that it needs.
 
-    Nothing else tells who is who, so ordinals may be shuffled. Turned round, the cards are a table that a small model
-    can look up: what it needs stands behind the task's name.
+    The cards say whom that is (`PlanRequest.skills`), so ordinals may be shuffled, and a worker that was never seen is
+    asked for what its card says. A model of a million weights does not learn to look that up in its prompt (measured:
+    data/EXPERIMENTS.md, section 9), and need not.
     """
-    able: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for card in request.cards:
-        for task, mean in _SKILL.findall(card.text):
-            if float(mean) >= _SKILLED:
-                able[task].append((-float(mean), card.ordinal))
-    lines = [f"{task}: {' '.join(str(ordinal) for _, ordinal in sorted(able[task]))}" for task in sorted(able)]
-    asked, models, rest = compact_prompt(request).split("\n", 2)
-    return "\n".join([asked, models, *lines, rest])
+    asked, _, rest = compact_prompt(request).split("\n", 2)
+    return "\n".join([asked, f"skills: {' '.join(request.skills)}", rest])
 
 
 PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {

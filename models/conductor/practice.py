@@ -108,7 +108,7 @@ def attempted(texts: Sequence[str], exercises: Sequence[Exercise], execute: Exec
 
 def judged(text: str, exercise: Exercise) -> Sample:
     """Parsed and linted; nothing is carried out."""
-    workflow = parse(text)
+    workflow = parse(text, skills=exercise.request.skills)
     if isinstance(workflow, Malformed):
         return Sample(exercise, text, None, workflow.reason)
     findings = lint(

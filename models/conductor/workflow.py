@@ -16,6 +16,7 @@ from models.conductor import literals
 from models.conductor.literals import NAMES, Unreadable, Value
 from models.conductor.windows import Listed, Window, plan_of
 
+NO_SKILLS: Mapping[str, int] = {}
 MAX_CHARS = 1 << 18
 """Of a completion; of a longer one only its end is read."""
 
@@ -92,11 +93,11 @@ class Finding:
         return self.message if self.step is None else f"step {self.step + 1}: {self.message}"
 
 
-def parse(text: str, *, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
+def parse(text: str, *, skills: Mapping[str, int] = NO_SKILLS, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
     """The last complete plan of a completion: three lists of equal length, one of each name. Never raises.
 
-    Linear in the text. Where no three that are near one another fit, a list that stands again replaces the earlier
-    one.
+    `skills`: what a model may be named by instead of its number. Linear in the text. Where no three that are near one
+    another fit, a list that stands again replaces the earlier one.
     """
     text = text[-max_chars:]
     latest: dict[str, Listed | Malformed] = {}
@@ -105,7 +106,7 @@ def parse(text: str, *, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
     def readable() -> Iterator[Listed]:
         nonlocal joined
         for name, values, place in literals.named_lists(text):
-            latest[name] = listed = _typed(name, values, place)
+            latest[name] = listed = _typed(name, values, place, skills)
             if isinstance(listed, Listed):
                 joined = _fitting(latest) or joined
                 yield listed
@@ -114,11 +115,14 @@ def parse(text: str, *, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
     return _workflow(found) if found else Malformed(*_complaint(latest))
 
 
-def _typed(name: str, values: list[Value] | Unreadable, place: tuple[int, int]) -> Listed | Malformed:
+def _typed(
+    name: str, values: list[Value] | Unreadable, place: tuple[int, int], skills: Mapping[str, int]
+) -> Listed | Malformed:
     if isinstance(values, Unreadable):
         return Malformed(f"{name}: {values}", "unreadable-list")
     read, wanted = _READERS[name]
-    entries = [read(value) for value in values]
+    named = skills if name == "model_id" else NO_SKILLS
+    entries = [named[value] if isinstance(value, str) and value in named else read(value) for value in values]
     if None in entries:
         step = entries.index(None)
         return Malformed(f"{name}: entry {step} (counted from 0) is not {wanted}", "unreadable-entry", step)

@@ -57,29 +57,40 @@ def lessons(
     for number, exercise in enumerate(exercises):
         rng = Random(f"lessons/{seed}/{number}")
         question = questions[exercise.question]
-        plans = _best(rng, exercise, question)
-        if plans:
-            plan, asked = rng.choice(plans), PROMPTS[prompt](exercise.request)
-            if isinstance(asked, str):
-                yield Example(asked, written(plan, _thought(asked, question, plan)))
-            else:
-                yield Example(tuple(asked), written(plan))
+        asked = PROMPTS[prompt](exercise.request)
+        if prompt == "carded":
+            plan = _by_skill(rng, exercise, question)
+        else:
+            plans = _best(rng, exercise, question, _ordinals(exercise))
+            plan = written(rng.choice(plans)) if plans else None
+        if plan is not None:
+            yield Example(asked if isinstance(asked, str) else tuple(asked), plan)
 
 
-def _thought(prompt: str, question: Question, plan: Workflow) -> str:
-    """The lines of the prompt that tell who is good at the plan's steps, where it has any.
-
-    Written down first, they make two easy things of a hard one: to name what the question needs, and to look up who
-    is good at it.
-    """
-    told = {line.partition(":")[0]: f"{line}\n" for line in prompt.splitlines()}
-    return "".join(told.get(task, "") for task in tasks_of(_kind(question), question.task, len(plan.steps)))
+def _ordinals(exercise: Exercise) -> list[int]:
+    return [ordinal for ordinal, allowed in enumerate(exercise.allowed) if allowed]
 
 
-def _best(rng: Random, exercise: Exercise, question: Question) -> list[Workflow]:
+def _by_skill(rng: Random, exercise: Exercise, question: Question) -> str | None:
+    """A good plan that names skills: those that the steps are, where whoever is best at them does well."""
+    skills, kind = exercise.request.skills, _kind(question)
+    for steps in (1, 2):
+        needed = tasks_of(kind, question.task, steps)
+        if all(task in skills for task in needed):
+            first, last = skills[needed[0]], skills[needed[-1]]
+            plan = one_step(kind, first, rng) if steps == 1 else two_steps(kind, first, last, rng)
+            if mean_score(plan, question, exercise.workers) >= _GOOD:
+                return written(plan, needed)
+    plans = _best(rng, exercise, question, sorted(set(skills.values())))
+    if not plans:
+        return None
+    plan = rng.choice(plans)
+    return written(plan, [rng.choice([task for task in skills if skills[task] == step.model]) for step in plan.steps])
+
+
+def _best(rng: Random, exercise: Exercise, question: Question, offered: Sequence[int]) -> list[Workflow]:
     """The plans with the highest mean score; of two steps only where no single one is any good."""
     kind = _kind(question)
-    offered = [ordinal for ordinal, allowed in enumerate(exercise.allowed) if allowed]
     single = [one_step(kind, ordinal, rng) for ordinal in offered]
     if found := _highest(single, lambda plan: mean_score(plan, question, exercise.workers)):
         return found

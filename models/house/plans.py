@@ -162,11 +162,11 @@ def _pick(texts: Sequence[str], rng: Random | None) -> str:
     return texts[0] if rng is None else rng.choice(texts)
 
 
-def written(plan: Workflow, thought: str = "") -> str:
-    """The plan as a conductor writes it: what it thinks first, then three lists, one a line."""
+def written(plan: Workflow, skills: Sequence[str] | None = None) -> str:
+    """The plan as a conductor writes it: three lists, one a line. `skills`: each step's, to be named by it."""
     access = [["all"] if step.access == "all" else list(step.access) for step in plan.steps]
     return (
-        f"{thought}model_id = {json.dumps([step.model for step in plan.steps])}\n"
+        f"model_id = {json.dumps(skills or [step.model for step in plan.steps])}\n"
         f"subtasks = {json.dumps([step.subtask for step in plan.steps])}\n"
         f"access_list = {json.dumps(access)}"
     )

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from random import Random
 
 import pytest
 
@@ -133,10 +134,21 @@ def test_workers_that_are_kept_apart_are_never_offered_together():
     assert never_together(WORKERS, apart, 3) == [("ann", "bob", "cem"), ("ann", "bob", "dan")]
 
 
-def test_a_carded_prompt_tells_skills_by_ordinal_and_nothing_of_names():
-    text = carded_prompt(exercise().request)
-    told = "facts: 0\nlists: 3\ntext: 1\nunits: 0\n"
-    assert text == f"question: What is 0?\nmodels: 0 1 2 3\n{told}steps: 5\n"
+def test_a_carded_prompt_tells_the_offered_skills_and_a_plan_may_name_them():
+    given = exercise()
+    assert carded_prompt(given.request) == "question: What is 0?\nskills: facts lists text units\nsteps: 5\n"
+    by_skill = judged(plan(0, 1).replace("[0, 1]", '["units", "text"]'), given)
+    assert by_skill.asked == ("ann", "bob") and not by_skill.fault
+    assert "model's number" in judged(plan(0).replace("[0]", '["law"]', 1), given).fault
+
+
+def test_a_skill_is_whoevers_card_says_most_of_it_under_whatever_number():
+    cards = {"ann": "facts 0.91, text 0.40", "bob": "text 0.84, units 0.29", "cem": "text 0.84"}
+    for seed in range(20):
+        given = exercise_for(question(), WORKERS[:3], WORKERS, cards, shuffle=Random(seed))
+        best = {task: given.workers[ordinal] for task, ordinal in given.request.skills.items()}
+        assert best["facts"] == "ann" and best["text"] in ("bob", "cem") and set(best) == {"facts", "text"}
+        assert carded_prompt(given.request).splitlines()[1] == "skills: facts text"
 
 
 # Failure modes
