@@ -17,8 +17,6 @@ own mean). With `agentic`, rollouts of a coding agent on repositories are slots 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,34 +29,24 @@ from prefect import flow, get_run_logger
 from pydantic import Field
 
 from models.errors import BadInput, NotFound, RecordedWorker
-from models.fugu.agent import Agent
-from models.fugu.fitness import Tally, Weights, shares, tally
+from models.fugu.fitness import Tally, shares, tally
 from models.fugu.halving import race
-from models.fugu.loop import LoopOptions
-from models.fugu.mixture import Mixture, Rewarding
-from models.fugu.objective import Objective, Slot
-from models.fugu.roles import PROMPTS_VERSION
 from models.fugu.router import Router
 from models.fugu.search import Search, Stage, States
 from models.fugu.subspace import Space
 from models.fugu.vector import Vector
-from models.grading.grade import version
-from models.grading.repository import RepositoryTask
 from models.ledger import epochs, registry, runs
 from models.ledger.registry import Checkpoint
-from tasks.agents import find_agent, find_tasks, open_rollouts
-from tasks.agents import meaning as agentic_meaning
+from tasks.agents import find_agent, find_tasks
 from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
 from tasks.checkpoint import find_checkpoint
 from tasks.evolution import EvolutionPage, Payer
 from tasks.preset import EvolutionPlan, PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.questions import HOUSE, load_set
 from tasks.route import load_router
+from tasks.scoring import AgenticWork, digest, open_scoring
 from tasks.session import Session, all_ended, open_session
 from tasks.settings import settings
-
-CONCURRENT_CANDIDATES = 64
-"""As many as may wait for shared forwards (models/fugu/tree.py); the pass that computes them bounds its own memory."""
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
@@ -100,10 +88,10 @@ async def evolve_router(
         payer = Payer(session)
         # What both parts remember for candidates that move the head alone: together as much as the backbone does.
         memo_bytes = (settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2
-        part = partial(_scoring, session, payer, router, questions_of, epoch, plan, work, memo_bytes)
+        part = partial(open_scoring, session, payer, router, questions_of, epoch, plan, work, memo_bytes)
         training, validation = part("train"), part("validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
-        run = Run(f"{session.pool.name}-{_digest(identity)[:12]}", session, payer, router, plan, training, validation)
+        run = Run(f"{session.pool.name}-{digest(identity)[:12]}", session, payer, router, plan, training, validation)
         if begun and run.name != resume:
             raise BadInput(f"run {resume} was begun with other questions, preset, pool or tasks than these", "resume")
         _begin(run, origin, epoch)
@@ -111,18 +99,6 @@ async def evolve_router(
         meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset}
         name = f"evolved on {session.pool.name}"
         return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
-
-
-@dataclass(frozen=True)
-class AgenticWork:
-    """Repositories' tasks, and the agent that works on them."""
-
-    tasks: list[RepositoryTask]
-    agent: Agent
-
-    def of(self, split: str) -> list[RepositoryTask]:
-        """The tasks of one part."""
-        return [task for task in self.tasks if task.question.split == split]
 
 
 @dataclass(frozen=True)
@@ -285,59 +261,3 @@ async def generation(run: str, number: int) -> Scored:
     whole = [told for told, total in zip(fitnesses, totals, strict=True) if total.rollouts == slots]
     # Without any, no candidate could be rolled out at all.
     return Scored(fitnesses, whole or fitnesses, reduce(add, totals))
-
-
-def _scoring(
-    session: Session,
-    payer: Payer,
-    router: Router,
-    questions_of: QuestionSet,
-    epoch: int,
-    plan: EvolutionPlan,
-    work: AgenticWork | None,
-    memo_bytes: int,
-    split: str,
-) -> Scoring:
-    """The slots of one part: train is sampled by the policy, validation is decided as in serving."""
-    train = split == "train"
-    count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
-    chosen = questions_of.split(split)[:count]
-    options = LoopOptions()
-    temperature = plan.temperature if train else 0.0
-    meaning = {
-        "backbone": [router.backbone.digest, str(router.backbone.memo_dtype)],
-        "layout": router.layout.name,
-        "loop": [options.turns, options.roles, PROMPTS_VERSION],
-        "epoch": epochs.identity(session.ledger, epoch),
-        "slots": [[q.id, version(q.grader)] for q in chosen],
-        "repeats": repeats,
-        "pool": session.pool.fingerprint,
-        "policy": [temperature, plan.seed],
-    }
-    questions = Objective(
-        router,
-        session.pool,
-        [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
-        payer.ask_all,
-        scope=f"measure:{epoch}",
-        options=options,
-        policy_seed=plan.seed,
-        memo_bytes=memo_bytes,
-    )
-    objective: Rewarding = questions
-    if work is not None and (tasks := work.of(split)):
-        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats, asking=payer)
-        objective = Mixture(questions, rollouts, plan.seed)
-        meaning["agentic"] = agentic_meaning(tasks, work.agent, rollouts.bench.model)
-    return Scoring(
-        objective=objective,
-        weights=Weights(plan.diversity, plan.turns, plan.cost) if train else Weights(),
-        temperature=temperature,
-        rungs=plan.rungs if train else 1,
-        meaning=_digest(meaning),
-        turn=asyncio.Semaphore(CONCURRENT_CANDIDATES),
-    )
-
-
-def _digest(meaning: Any) -> str:
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

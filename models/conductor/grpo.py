@@ -94,20 +94,8 @@ def train(
     this is the recursion finetune: rewards are normalised within each round's groups, those of rounds without
     recursion are discounted by γ.
     """
-    from transformers import PrinterCallback, TrainerCallback
+    from transformers import PrinterCallback
     from trl import GRPOTrainer
-
-    class Told(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if report is not None and logs and "reward" in logs:
-                report(state.global_step, logs)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            # Before the trainer writes its own part of the checkpoint: once that is complete, so is this.
-            if control.should_save and rounds.recursive:
-                checkpoint = folder / f"checkpoint-{state.global_step}"
-                checkpoint.mkdir(parents=True, exist_ok=True)
-                rounds.keep(checkpoint / _ANSWERS)
 
     _tell(course)
     # All weights in single precision: a step of 1e-6 is lost on a weight in bf16.
@@ -133,7 +121,7 @@ def train(
             args=_config(course, folder, recursive=rounds.recursive),
             train_dataset=rounds.rows(),
             processing_class=tokenizer,
-            callbacks=[Told()],
+            callbacks=[_told(rounds, folder, report)],
         )
         trainer.remove_callback(PrinterCallback)
         last = newest_checkpoint(folder)
@@ -143,6 +131,25 @@ def train(
     history = [row for row in trainer.state.log_history if "reward" in row]
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return (merged(trained) if course.lora else trained).eval(), history
+
+
+def _told(rounds: Rounds, folder: Path, report: Report | None) -> Any:
+    """A callback of the trainer that reports each iteration and completes its checkpoints."""
+    from transformers import TrainerCallback
+
+    class Told(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if report is not None and logs and "reward" in logs:
+                report(state.global_step, logs)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # Before the trainer writes its own part of the checkpoint: once that is complete, so is this.
+            if control.should_save and rounds.recursive:
+                checkpoint = folder / f"checkpoint-{state.global_step}"
+                checkpoint.mkdir(parents=True, exist_ok=True)
+                rounds.keep(checkpoint / _ANSWERS)
+
+    return Told()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -10,7 +10,7 @@ layer, and (`resumed`) the keys and values of conversations that go on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from models.errors import BadInput
 from models.fugu import svf
-from models.fugu.batches import BATCH_TOKENS, MEMO_BYTES, Memo, batches
+from models.fugu.batches import BATCH_TOKENS, MEMO_BYTES, Memo, batches, in_batches, padded
 from models.fugu.decoder import KNOWN, Decoder, Map, runs_by_hand
 from models.fugu.graphs import Graphs
 from models.fugu.hub import local_folder
@@ -74,6 +73,7 @@ class Backbone:
         self._factoring = threading.Lock()
         self._memo, self.memo_dtype = Memo(memo_bytes), memo_dtype or model.dtype
         self._prefixes = Prefixes(prefix_bytes)
+        self._batch_tokens = BATCH_TOKENS.get(model.device.type, 2048)
 
     @classmethod
     def load(
@@ -166,7 +166,7 @@ class Backbone:
         maps, ids = {} if scaling is None else scaling.maps(), self._tokens(texts)
         if graphs is not None and not self.resumes:
             lengths = [len(row) for row in ids]
-            return self._in_batches(lengths, lambda some: graphs.run([ids[i] for i in some], maps, owner))
+            return in_batches(lengths, self._batch_tokens, lambda some: graphs.run([ids[i] for i in some], maps, owner))
         return self._gone_on(ids, maps, owner)
 
     def _gone_on(self, ids: Sequence[Tensor], maps: Mapping[str, Map], owner: str) -> Tensor:
@@ -176,7 +176,7 @@ class Backbone:
         known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
 
         def run(chosen: list[int]) -> Tensor:
-            new, read = self._padded([ids[i][known[i] :] for i in chosen])
+            new, read = padded([ids[i][known[i] :] for i in chosen], self.device)
             past = past_of([prefixes[i] for i in chosen], self.device)
             states, seen = decoder.resume(decoder.embed(new, maps), read, maps, past)
             before = max(known[i] for i in chosen)
@@ -188,9 +188,9 @@ class Backbone:
         most = self._prefixes.limit // (_COPIES * decoder.seen_bytes)
 
         def bounded(chosen: list[int]) -> Tensor:
-            return self._in_batches([len(ids[i]) for i in chosen], lambda some: run([chosen[j] for j in some]), most)
+            return in_batches([len(ids[i]) for i in chosen], most, lambda some: run([chosen[j] for j in some]))
 
-        return self._in_batches([len(row) - n for row, n in zip(ids, known, strict=True)], bounded)
+        return in_batches([len(row) - n for row, n in zip(ids, known, strict=True)], self._batch_tokens, bounded)
 
     @property
     def resumes(self) -> bool:
@@ -237,7 +237,7 @@ class Backbone:
 
         def run(chosen: list[int]) -> Tensor:
             here = {text: index for index, text in enumerate(dict.fromkeys(rows[i][0] for i in chosen))}
-            given, last = self._padded([inputs[text] for text in here])
+            given, last = padded([inputs[text] for text in here], self.device)
             shared = len(here) < len(chosen)
             which = torch.tensor([here[rows[i][0]] for i in chosen], device=self.device)
             owners = torch.tensor([rows[i][1] for i in chosen], device=self.device)
@@ -245,7 +245,7 @@ class Backbone:
             states = decoder.embed(given, maps) if first == 0 else given.to(self.model.dtype)
             return decoder.upper(states, last[which], maps, first, which if shared and not embeds else None)
 
-        return self._in_batches([len(inputs[text]) for text, _ in rows], run)
+        return in_batches([len(inputs[text]) for text, _ in rows], self._batch_tokens, run)
 
     def _by_hand(self) -> Decoder:
         if self.decoder is None:
@@ -269,8 +269,9 @@ class Backbone:
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> list[Tensor]:
         ids = self._tokens(texts)
-        states = self._in_batches(
-            [len(row) for row in ids], lambda some: self._plain(*self._padded([ids[i] for i in some]))
+        lengths = [len(row) for row in ids]
+        states = in_batches(
+            lengths, self._batch_tokens, lambda some: self._plain(*padded([ids[i] for i in some], self.device))
         )
         return [state.clone() for state in states.cpu()]
 
@@ -292,26 +293,7 @@ class Backbone:
         decoder, ids = self._by_hand(), self._tokens(texts)
         lower: list[Tensor] = [torch.empty(0)] * len(ids)
         for chosen in batches([len(row) for row in ids], self._batch_tokens):
-            batch, _ = self._padded([ids[i] for i in chosen])
+            batch, _ = padded([ids[i] for i in chosen], self.device)
             for i, states in zip(chosen, decoder.lower(decoder.embed(batch, {}), end), strict=True):
                 lower[i] = states[: len(ids[i])].to(self.memo_dtype, copy=True)
         return lower
-
-    def _in_batches(
-        self, lengths: Sequence[int], run: Callable[[list[int]], Tensor], tokens: int | None = None
-    ) -> Tensor:
-        """`run(indices [b]) -> [b, width]` over batches of like length, in order, float32."""
-        order, results = [], []
-        for chosen in batches(lengths, self._batch_tokens if tokens is None else tokens):
-            results.append(run(chosen).float())
-            order += chosen
-        return torch.cat(results)[torch.tensor(order, device=self.device).argsort()]
-
-    def _padded(self, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Rows as one batch [b, T, …], and their last positions [b]."""
-        batch = pad_sequence(list(rows), batch_first=True).to(self.device)
-        return batch, torch.tensor([len(row) - 1 for row in rows], device=self.device)
-
-    @property
-    def _batch_tokens(self) -> int:
-        return BATCH_TOKENS.get(self.device.type, 2048)

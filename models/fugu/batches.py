@@ -13,6 +13,7 @@ import torch
 from cachetools import LRUCache
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 MEMO_BYTES = 1 << 28
 """Bound of the states that a backbone remembers: at width 256 and 50 tokens some 5,000 texts under `late`."""
@@ -95,3 +96,19 @@ class Memo:
 
 def _key(what: str, text: str) -> tuple[str, bytes]:
     return what, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def in_batches(lengths: Sequence[int], tokens: int, run: Callable[[list[int]], Tensor]) -> Tensor:
+    """`run(indices [b]) -> [b, width]` over `batches` of at most `tokens`, in order, float32 [B, width]."""
+    order, results = [], []
+    for chosen in batches(lengths, tokens):
+        results.append(run(chosen).float())
+        order += chosen
+    whole = torch.cat(results)
+    return whole[torch.tensor(order, device=whole.device).argsort()]
+
+
+def padded(rows: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows as one batch [b, T, …], and their last positions [b]."""
+    batch = pad_sequence(list(rows), batch_first=True).to(device)
+    return batch, torch.tensor([len(row) - 1 for row in rows], device=device)
