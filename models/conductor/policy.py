@@ -50,17 +50,25 @@ class PlanRequest:
 
     @property
     def skills(self) -> dict[str, int]:
-        """task -> the ordinal of who is best at it, as the cards tell; without tasks that nobody is any good at.
+        """task -> the ordinal of who is best at it, as the cards tell, however good that is.
 
         A plan may name a worker by one.
         """
+        return {task: ordinal for task, (_, ordinal) in self._best.items()}
+
+    @property
+    def offered_skills(self) -> list[str]:
+        """The tasks that somebody is some good at."""
+        return [task for task, (mean, _) in self._best.items() if mean >= _SKILLED]
+
+    @property
+    def _best(self) -> dict[str, tuple[float, int]]:
         best: dict[str, tuple[float, int]] = {}
         for card in self.cards:
             for task, told in _SKILL.findall(card.text):
-                mean = float(told)
-                if mean >= _SKILLED and mean > best.get(task, (0.0, 0))[0]:
-                    best[task] = mean, card.ordinal
-        return {task: best[task][1] for task in sorted(best)}
+                if task not in best or float(told) > best[task][0]:
+                    best[task] = float(told), card.ordinal
+        return dict(sorted(best.items()))
 
 
 class Policy(Protocol):
@@ -136,7 +144,7 @@ def carded_prompt(request: PlanRequest) -> str:
     data/EXPERIMENTS.md, section 9), and need not.
     """
     asked, _, rest = compact_prompt(request).split("\n", 2)
-    return "\n".join([asked, f"skills: {' '.join(request.skills)}", rest])
+    return "\n".join([asked, f"skills: {' '.join(request.offered_skills)}", rest])
 
 
 PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {

@@ -73,19 +73,19 @@ def _ordinals(exercise: Exercise) -> list[int]:
 
 def _by_skill(rng: Random, exercise: Exercise, question: Question) -> str | None:
     """A good plan that names skills: those that the steps are, where whoever is best at them does well."""
-    skills, kind = exercise.request.skills, _kind(question)
+    skills, offered, kind = exercise.request.skills, exercise.request.offered_skills, _kind(question)
     for steps in (1, 2):
         needed = tasks_of(kind, question.task, steps)
-        if all(task in skills for task in needed):
+        if set(needed) <= set(offered):
             first, last = skills[needed[0]], skills[needed[-1]]
             plan = one_step(kind, first, rng) if steps == 1 else two_steps(kind, first, last, rng)
             if mean_score(plan, question, exercise.workers) >= _GOOD:
                 return written(plan, needed)
-    plans = _best(rng, exercise, question, sorted(set(skills.values())))
+    plans = _best(rng, exercise, question, sorted({skills[task] for task in offered}))
     if not plans:
         return None
     plan = rng.choice(plans)
-    return written(plan, [rng.choice([task for task in skills if skills[task] == step.model]) for step in plan.steps])
+    return written(plan, [rng.choice([task for task in offered if skills[task] == step.model]) for step in plan.steps])
 
 
 def _best(rng: Random, exercise: Exercise, question: Question, offered: Sequence[int]) -> list[Workflow]:
