@@ -1,7 +1,8 @@
 """What does GRPO add to the house conductor? Three experiments, each from the conductor as it is shipped.
 
 `gap`: greedy accuracy on held-out questions against the best workflow of at most two steps, found by trying all.
-`pools`: shuffled ordinals with cards, on workers that were never offered together, against the best allowed single.
+`pools`: cards and shuffled ordinals, on workers that its training never offered together (the conductor that it starts
+from was offered all of them, by number and without cards), against the best allowed single.
 `recursion`: what a second round adds to the first, before and after the recursion finetune.
 
     python tests/benchmarks/grpo.py [--part gap] [--part pools] [--part recursion] [--seeds 3]
@@ -33,7 +34,7 @@ from models.conductor.watch import modes
 from models.grading.question import Question
 from models.house.lessons import best_workflow, lessons, single_scores
 from models.house.rehearsal import WORKERS
-from tasks.course import load_course
+from tasks.course import ConductorPreset, load_course
 from tasks.settings import PROJECT
 
 START = PROJECT / "data" / "conductor"
@@ -45,13 +46,12 @@ BOUNDS = {
 }
 
 
-PRESET = load_course("house")
+PRESET, POOLS = load_course("house"), load_course("house-pools")
 
 
-def course(iterations: int, seed: int) -> Course:
-    """The preset `house` of data/conductors.yaml, for so many iterations."""
-    plan = PRESET.course.course(seed, lora=0)
-    return replace(plan, iterations=iterations, save_every=1000)
+def course(preset: ConductorPreset, seed: int) -> Course:
+    """The preset's GRPO."""
+    return replace(preset.course.course(seed, lora=0), save_every=1000)
 
 
 class Clock:
@@ -101,7 +101,7 @@ def gap(seeds: Sequence[int]) -> dict[str, float]:
         print(f"{name} (n = {rows.sum()}): frozen {frozen[rows].mean():.4f}, best {best[rows].mean():.4f}", flush=True)
     gains, minutes = [], []
     for seed in seeds:
-        clock, plan = Clock(), course(PRESET.course.iterations, seed)
+        clock, plan = Clock(), course(PRESET, seed)
         asked = training_questions(seed, plan.exercises, PRESET.questions.two_hop_share, unseen)
         watched = everyone([question for question in asked if question.task == "two_hop"][:32])
         pupil = Pupil.of(START)
@@ -146,9 +146,10 @@ def pools(seeds: Sequence[int]) -> dict[str, float]:
     two, subsets = two_hop(unseen), never_together(WORKERS, APART, 3)
     alone = np.array([single_scores(question, DRAWS) for question in unseen])
     gains: list[np.ndarray] = []
+    by_rewards: list[np.ndarray] = []
     for seed in seeds:
-        clock, plan = Clock(), course(100, seed)
-        asked = training_questions(seed, 4000, 0.3, unseen)
+        clock, plan, cold_start = Clock(), course(POOLS, seed), POOLS.cold_start
+        asked = training_questions(seed, POOLS.questions.train, POOLS.questions.two_hop_share, unseen)
         labels = measured(asked[:1200])
         known, overall = cards(labels), {worker: float(np.mean(list(labels[worker].values()))) for worker in WORKERS}
         shuffle = Random(seed)
@@ -159,11 +160,12 @@ def pools(seeds: Sequence[int]) -> dict[str, float]:
         rival = np.array(
             [alone[i][WORKERS.index(max(each.offered, key=lambda name: overall[name]))] for i, each in enumerate(given)]
         )
-        offers = Offers(least=2, most=4, shuffled=True, apart=APART)
-        pupil = Pupil.of(START, "carded")
-        drawn = exercises(asked, WORKERS, known, offers, count=len(asked), seed=seed)
+        offers = replace(POOLS.offers.offers(), apart=APART)
+        pupil = Pupil.of(START, POOLS.prompt)
+        drawn = exercises(asked, WORKERS, known, offers, count=cold_start.examples, seed=seed)
         examples = list(lessons(drawn, {question.id: question for question in asked}, pupil.prompt, seed))
-        tune(pupil.model, pupil.tokenizer, examples, Tuning(1, 16, 512, 5e-4, seed))
+        tuning = Tuning(cold_start.epochs, cold_start.batch, 512, cold_start.learning_rate, seed)
+        tune(pupil.model, pupil.tokenizer, examples, tuning)
         print(f"pools, seed {seed}: cold start on {len(examples)} examples, {clock}")
         cold = scores(pupil.greedy(given, unseen), unseen)
         before = pupil.sampled(given[::24], unseen)
@@ -178,6 +180,8 @@ def pools(seeds: Sequence[int]) -> dict[str, float]:
         print(f"  greedy plans that can be run: {np.mean([not sample.fault for sample in samples]):.4f}")
         tell(before, pupil.sampled(given[::24], unseen))
         gains.append(trained - rival)
+        by_rewards.append(trained - cold)
+    summed_up("GRPO over its cold start", by_rewards)
     _, low = summed_up("over best allowed single", gains)
     return {"pools_low": low}
 
@@ -203,7 +207,7 @@ def recursion(seeds: Sequence[int]) -> dict[str, float]:
     given = everyone(unseen)
     gains: dict[str, list[np.ndarray]] = defaultdict(list)
     for seed in seeds:
-        clock, plan = Clock(), course(40, seed)
+        clock, plan = Clock(), replace(course(PRESET, seed), iterations=40)
         asked = training_questions(seed, plan.exercises, 0.7, unseen)
         rounds = exercises(asked, WORKERS, {}, Offers(whole=0.9), count=plan.exercises, seed=seed)
         pupil = Pupil.of(START)
