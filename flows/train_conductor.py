@@ -62,7 +62,9 @@ GROUP = 8
 async def train_conductor(
     pool: str = "house",
     questions: str = HOUSE,
-    preset: str = Field("house", description="an entry of conductors.yaml: paper, small, house, or one of your own"),
+    preset: str = Field(
+        "house", description="an entry of conductors.yaml: paper, small, house, house-pools, or one of your own"
+    ),
     start: str = Field("", description="house, a folder, or a hub's name; empty: the preset's"),
     seed: int = 0,
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
