@@ -12,19 +12,16 @@ that are watched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, get_run_logger
 from pydantic import Field
 
 from models.conductor.gate import readiness
 from models.conductor.offers import exercises
-from models.conductor.policy import PROMPTS, PlanRequest
 from models.conductor.practice import Exercise, Sample
-from models.conductor.prompt import Card
 from models.conductor.trials import Stage
 from models.errors import BadInput, NotReady
 from models.ledger import epochs
@@ -121,7 +118,8 @@ async def _lesson(
         "workers": session.pool.fingerprint,
         "questions": questions_of.name,
         "settings": plan.model_dump(),
-        "cards": _shown(plan.prompt, session.pool.names, known),
+        # Without cards in the prompt a refresh of the labels makes no other training.
+        "cards": known if plan.prompt != "compact" else {},
         "seed": seed,
     }
     home, line = await asyncio.to_thread(training_home, session.pool.name, preset, meaning)
@@ -136,12 +134,6 @@ async def _lesson(
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
     return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage, step_tasks=plan.step_tasks))
-
-
-def _shown(prompt: str, workers: Sequence[str], known: Mapping[str, str]) -> Any:
-    """What a prompt shows of the workers: only a refresh of the labels that changes this makes another training."""
-    everyone = tuple(Card(ordinal, known.get(name, "")) for ordinal, name in enumerate(workers))
-    return PROMPTS[prompt](PlanRequest(({"role": "user", "content": ""},), everyone))
 
 
 async def _learn(lesson: Lesson, folder: Path) -> str:

@@ -17,7 +17,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from models.errors import TransientError
 
-REVISION = "1"
+REVISION = "2"
 """Part of every key: change what a task computes, change the number."""
 
 

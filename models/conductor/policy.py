@@ -125,15 +125,7 @@ def compact_prompt(request: PlanRequest) -> str:
 
     It shows no cards, so who is who must be fixed: ordinals may be masked, but not shuffled.
     """
-    asked = [text_of(message) for message in request.messages if message.get("role") == "user"]
-    lines = [
-        f"question: {asked[-1][:_QUESTION_CHARS] if asked else ''}",
-        f"models: {' '.join(str(card.ordinal) for card in request.cards)}",
-        f"steps: {request.max_steps}",
-    ]
-    if request.previous is not None:
-        lines.append(f"previous: {request.previous[:_PREVIOUS_CHARS]}")
-    return "\n".join(lines) + "\n"
+    return _compact(request, f"models: {' '.join(str(card.ordinal) for card in request.cards)}")
 
 
 def carded_prompt(request: PlanRequest) -> str:
@@ -143,8 +135,15 @@ def carded_prompt(request: PlanRequest) -> str:
     asked for what its card says. A model of a million weights does not learn to look that up in its prompt (measured:
     data/EXPERIMENTS.md, section 9), and need not.
     """
-    asked, _, rest = compact_prompt(request).split("\n", 2)
-    return "\n".join([asked, f"skills: {' '.join(request.offered_skills)}", rest])
+    return _compact(request, f"skills: {' '.join(request.offered_skills)}")
+
+
+def _compact(request: PlanRequest, offered: str) -> str:
+    asked = [text_of(message) for message in request.messages if message.get("role") == "user"]
+    lines = [f"question: {asked[-1][:_QUESTION_CHARS] if asked else ''}", offered, f"steps: {request.max_steps}"]
+    if request.previous is not None:
+        lines.append(f"previous: {request.previous[:_PREVIOUS_CHARS]}")
+    return "\n".join(lines) + "\n"
 
 
 PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -139,15 +140,15 @@ class Player:
 class Calls:
     """A rollout's asks on their way to the ledger: under the rollout's scope, replicate and seeds.
 
-    `outage`: the first failure that was no answer of a worker's; then the rollout is no sample. `given_up`: whether the
-    agent stopped waiting for a call and has begun none since.
+    `outage`: the first failure that was no answer of a worker's; then the rollout is no sample. `unanswered_s`: for how
+    long, in seconds, the agent has waited in vain since the last answer.
     """
 
     def __init__(self, through: Asking, slot: TaskSlot, scope: str) -> None:
         self._through, self._slot, self._scope = through, slot, scope
         self.number, self.usd = 0, 0.0
         self.outage: FuguError | None = None
-        self.given_up = False
+        self.unanswered_s = 0.0
 
     async def ask(self, ask: Ask) -> Reply:
         with self._noted():
@@ -170,22 +171,24 @@ class Calls:
 
     def _own(self, ask: Ask) -> Ask:
         seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
-        self.number, self.given_up = self.number + 1, False
+        self.number += 1
         sampling = ask.sampling.model_copy(update={"seed": seed})
         update = {"scope": self._scope, "replicate": self._slot.repeat, "sampling": sampling}
         return ask.model_copy(update=update)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
+        began = time.monotonic()
         try:
             yield
+            self.unanswered_s = 0.0
         except FuguError as error:
             refused = isinstance(error, UpstreamRefused) and error.of_the_request
             if not refused and self.outage is None:
                 self.outage = error
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            self.given_up = True
+            self.unanswered_s += time.monotonic() - began
             raise
 
 
@@ -204,7 +207,8 @@ class Bench:
 async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
     """One agent at work, then the verdict. Raises IsolationUnavailable, and a worker's outage.
 
-    That is also a worker who did not answer until the agent's time was over. An agent that used it up by itself failed.
+    That is also a worker for whom the agent waited in vain for half of its time or more, until that was over. An agent
+    that used it up by itself, or call by call, failed.
     """
     agent, task, calls = bench.agent, slot.task, Calls(bench.asking, slot, bench.scope)
     files = {path: text.encode() for path, text in task.options.files.items()}
@@ -218,7 +222,7 @@ async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
             worked = await asyncio.to_thread(shop.work, files, commands, environment, home)
     if calls.outage is not None:
         raise calls.outage
-    if calls.given_up and worked.runs[0].ended == OUT_OF_TIME:
+    if worked.runs[0].ended == OUT_OF_TIME and calls.unanswered_s >= agent.limits().wall_s / 2:
         raise UpstreamTimeout(f"task {task.id!r}: the agent's time was over before a worker answered", maybe_paid=True)
     verdict = await asyncio.to_thread(command.judge, task.options, worked.files, bench.hides)
     said = f"{worked.runs[0].ended}: {worked.runs[0].text.strip()[-500:]}"

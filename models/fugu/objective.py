@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class Rows:
     first ones are what every candidate reads. The others are computed whenever they are asked for.
     """
 
-    def __init__(self, width: int, compute: Callable[[Indices], NDArray[np.float32]], limit: float = math.inf) -> None:
+    def __init__(self, width: int, compute: Callable[[Indices], NDArray[np.float32]], limit: int = sys.maxsize) -> None:
         self._compute, self._most = compute, limit // (width * np.dtype(np.float32).itemsize)
         self._rows, self._known = np.zeros((0, width), np.float32), np.zeros(0, np.bool_)
 

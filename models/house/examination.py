@@ -20,6 +20,7 @@ import torch
 from models.conductor.policy import CheckpointPolicy, PlanRequest
 from models.conductor.prompt import Card
 from models.conductor.workflow import Malformed, Workflow, lint, parse
+from models.errors import BadInput
 from models.evaluation.metrics import bootstrap, interval
 from models.grading.question import Question
 from models.house.conductor import DEFAULT, load, questions
@@ -141,6 +142,10 @@ def second_round(policy: CheckpointPolicy, first: Sequence[Sitting]) -> dict[str
 
 def main(folder: Path) -> None:
     policy, hot = load(folder), load(folder, temperature=1.0)
+    if policy.reads_cards:
+        raise BadInput(
+            f"{folder} reads cards, and who is who is fixed here: its report is in reports/conductor.md", "folder"
+        )
     asked = questions(DEFAULT, test=1000, unseen=300)
     rivals = Rivals.seen_on([question for question in asked if question.split == "train"])
     for split in ("test", "unseen"):

@@ -137,6 +137,9 @@ def test_workers_that_are_kept_apart_are_never_offered_together():
 def test_a_carded_prompt_tells_the_offered_skills_and_a_plan_may_name_them():
     given = exercise()
     assert carded_prompt(given.request) == "question: What is 0?\nskills: facts lists text units\nsteps: 5\n"
+    asked = ({"role": "user", "content": "What\nis\n0?"},)
+    several = carded_prompt(replace(given.request, messages=asked))
+    assert several == "question: What\nis\n0?\nskills: facts lists text units\nsteps: 5\n"
     by_skill = judged(plan(0, 1).replace("[0, 1]", '["units", "text"]'), given)
     assert by_skill.asked == ("ann", "bob") and not by_skill.fault
     assert given.request.skills == {"facts": 0, "lists": 3, "text": 1, "units": 0}
