@@ -35,6 +35,11 @@ class Exercise:
         return [ordinal in offered for ordinal in range(len(self.workers))]
 
     @property
+    def ordinals(self) -> list[int]:
+        """Of those who may be asked."""
+        return [ordinal for ordinal, allowed in enumerate(self.allowed) if allowed]
+
+    @property
     def offered(self) -> tuple[str, ...]:
         """The names of those who may be asked."""
         return tuple(name for name, allowed in zip(self.workers, self.allowed, strict=True) if allowed)

@@ -104,7 +104,7 @@ def _ordinals(samples: Sequence[Sample]) -> float:
     for sample in samples:
         if not sample.asked or sample.workflow is None:
             continue
-        offered = [ordinal for ordinal, allowed in enumerate(sample.exercise.allowed) if allowed]
+        offered = sample.exercise.ordinals
         for step in sample.workflow.steps:
             asked[step.model] += 1
             for ordinal in offered:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from models.conductor import literals
 from models.conductor.literals import NAMES, Unreadable, Value
 from models.conductor.windows import Listed, Window, plan_of
+from models.workers.ask import characters
 
 NO_SKILLS: Mapping[str, int] = {}
 MAX_CHARS = 1 << 18
@@ -133,9 +134,7 @@ def _text(value: Value) -> str | None:
     """The text without what no encoder or database takes."""
     if not isinstance(value, str):
         return None
-    if not value.isascii():  # halves of surrogate pairs are joined or replaced
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value.replace("\0", "\ufffd")
+    return characters(value).replace("\0", "\ufffd")
 
 
 def _access(value: Value) -> Access | None:

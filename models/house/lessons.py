@@ -61,14 +61,10 @@ def lessons(
         if prompt == "carded":
             plan = _by_skill(rng, exercise, question)
         else:
-            plans = _best(rng, exercise, question, _ordinals(exercise))
+            plans = _best(rng, exercise, question, exercise.ordinals)
             plan = written(rng.choice(plans)) if plans else None
         if plan is not None:
             yield Example(asked if isinstance(asked, str) else tuple(asked), plan)
-
-
-def _ordinals(exercise: Exercise) -> list[int]:
-    return [ordinal for ordinal, allowed in enumerate(exercise.allowed) if allowed]
 
 
 def _by_skill(rng: Random, exercise: Exercise, question: Question) -> str | None:

@@ -91,6 +91,11 @@ def json_bytes(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
+def characters(text: str) -> str:
+    """Halves of surrogate pairs joined or replaced: no tokenizer, database or next worker takes them."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def seed_for(question_id: str, repeat: int) -> int:
     """The `seed` of an ask, from (question, repeat) alone: candidates share their workers' randomness."""
     return int.from_bytes(hashlib.sha256(f"{question_id}#{repeat}".encode()).digest()[:4]) >> 1

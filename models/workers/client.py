@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from models.errors import BadInput, FuguError, RecordedWorker, UpstreamUnavailable
-from models.workers.ask import Ask, Reply, Usage
+from models.workers.ask import Ask, Reply, Usage, characters
 from models.workers.pool import Pool, Worker
 from models.workers.upstream import translated
 
@@ -159,20 +159,13 @@ def _reply(worker: Worker, ask: Ask, response: Any, seconds: float) -> Reply:
     return Reply(
         worker=worker.name,
         revision=ask.revision,
-        text=_characters(choice.message.content),
+        text=None if choice.message.content is None else characters(choice.message.content),
         finish_reason=choice.finish_reason or "stop",
         tool_calls=tuple(call.model_dump() for call in choice.message.tool_calls or ()),
         usage=usage,
         cost_usd=0.0 if price is None else price.usd(usage.prompt_tokens, usage.completion_tokens),
         seconds=seconds,
     )
-
-
-def _characters(text: str | None) -> str | None:
-    """Halves of surrogate pairs joined or replaced: no tokenizer, database or next worker takes them."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _usage(worker: Worker, ask: Ask, response: Any) -> Usage:

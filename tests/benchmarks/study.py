@@ -15,14 +15,14 @@ import numpy as np
 from prefect import flow
 from reporting import report
 
-from flows.study_evolution import WARM, run_seed
+from flows.study_evolution import FIRST, WARM, run_seed
 from models.evaluation.metrics import over_seeds
 from tasks.preset import load_study
 from tasks.report import Progress
 from tasks.route import HOUSE
 from tasks.train import prepare_backbone
 
-ARM, CONTROL = "two stages", "control"
+CONTROL = "control"
 
 
 @flow(name="study-benchmark", flow_run_name="study {pool} for its figures")
@@ -36,8 +36,8 @@ async def seeds(pool: str) -> list[dict[str, Any]]:
 
 def figures(runs: list[dict[str, Any]]) -> dict[str, float]:
     """Mean gains on held-out questions, and the low ends of their intervals."""
-    held_out = {name: np.array([run["held out"][name] for run in runs]) for name in (WARM, ARM, CONTROL)}
-    gain, over = over_seeds(held_out[ARM] - held_out[WARM]), over_seeds(held_out[ARM] - held_out[CONTROL])
+    held_out = {name: np.array([run["held out"][name] for run in runs]) for name in (WARM, FIRST, CONTROL)}
+    gain, over = over_seeds(held_out[FIRST] - held_out[WARM]), over_seeds(held_out[FIRST] - held_out[CONTROL])
     return {
         "seeds": len(runs),
         "questions": held_out[WARM].shape[1],
