@@ -14,6 +14,7 @@ from deployments.commands import (
     measure,
     migrate,
     pool,
+    prefect,
     replay,
     resume,
     rollback,
@@ -43,6 +44,7 @@ app.command("import-scores")(scores.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
 app.command()(migrate.migrate)
+app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
 
 
