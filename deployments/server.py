@@ -115,14 +115,17 @@ class Run:
         return self.state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+def credentials(secret: str) -> dict[str, str]:
+    """The header that Prefect's API asks for: no user with a password, but the whole of what Basic encodes."""
+    return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
+
+
 class Server:
     """The requests. `url` is the server's root, where its UI is; `secret` is what its API asks for."""
 
     def __init__(self, url: str, secret: str) -> None:
         self.url = url
-        # As Prefect's own client sends it: not a user with a password, but the whole of what Basic encodes.
-        headers = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
-        self._http = httpx.Client(base_url=f"{url}/api", headers=headers, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=f"{url}/api", headers=credentials(secret), timeout=30, trust_env=False)
 
     def healthy(self) -> bool:
         try:

@@ -18,25 +18,22 @@ import httpx
 import psutil
 import pytest
 
-from deployments.server import Server
+from deployments.home import secret
+from deployments.server import Server, credentials
 
 HERE = Path(__file__).parent
 POOL = "name: tiny\nworkers:\n  - {name: calc, model: house/calc}\n  - {name: sage, model: house/sage}\n"
 QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number", "reference": %d}\n'
 DEPLOYMENTS = """
 pull: []
-definitions:
-  job: &job
-    command: "{{ $FUGU_PYTHON }} -m prefect.engine"
-    env: {FUGU_HOME: "{{ $FUGU_HOME }}"}
 deployments:
   - name: local
     entrypoint: standin_flows:first_light
-    work_pool: {name: gpu, job_variables: *job}
+    work_pool: {name: gpu}
     parameters: {}
   - name: on-demand
     entrypoint: standin_flows:wait
-    work_pool: {name: cpu, job_variables: *job}
+    work_pool: {name: cpu}
     schedules: [{slug: nightly, cron: "17 3 * * *", timezone: UTC}]
 """
 
@@ -120,7 +117,7 @@ def killed(place: Place) -> Killed:
     share = _cpu_share(place, "uvicorn")
     orphan = _start_waiting(place, prefect)
     scheduled = {"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
-    nightly = httpx.post(f"{prefect}/api/flow_runs/count", json=scheduled).json()
+    nightly = httpx.post(f"{prefect}/api/flow_runs/count", json=scheduled, headers=credentials(secret(place.home))).json()
     process.send_signal(signal.SIGKILL)
     return Killed(out, asked, nightly, share, orphan)
 
@@ -176,7 +173,7 @@ def test_ctrl_c_while_it_starts_ends_all(place: Place, killed: Killed) -> None:
 def _start_waiting(place: Place, prefect: str) -> str:
     """A run on the pool that would take ten minutes; its id, once it has begun."""
     started = place.home / "started"
-    run = Server(prefect).start_run("wait/on-demand", {"started": str(started)})
+    run = Server(prefect, secret(place.home)).start_run("wait/on-demand", {"started": str(started)})
     _wait_until(started.exists, 40)
     return run.id
 
