@@ -231,7 +231,7 @@ class Start:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.console.print(
             f"endpoint  {endpoint}/v1  (models fugu, trinity and fugu-ultra)\n"
-            f"Prefect   {self._prefect}  (its page asks for the line in {secret_file(self.here.home)})\n"
+            f"Prefect   {self._prefect}  (log in with the line in {secret_file(self.here.home)})\n"
             f"reports   {self.here.home / 'reports'}\nlogs      {self.here.home / 'logs'}",
             highlight=False,
             markup=False,

@@ -20,6 +20,8 @@ MAY = allowed(
 )
 BROWSER = "Sec-Fetch-Site: {}\r\nSec-Fetch-Mode: {}\r\nSec-Fetch-Dest: {}\r\n"
 
+UPGRADE = f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n"
+
 
 class Inside:
     """The application behind the door: counts what reaches it."""
@@ -50,7 +52,9 @@ def port(serving):
         def ask(headers="", *, method="GET", target="/", version="1.1", websocket=False):
             before = inside.reached
             if websocket:
-                headers += "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22 + "==\r\n"
+                headers += (
+                    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22 + "==\r\n"
+                )
             headers += "Connection: Upgrade\r\n" if websocket else "Connection: close\r\n"
             request = f"{method} {target} HTTP/{version}\r\n{headers}\r\n".replace("PORT", str(number))
             with socket.create_connection(("127.0.0.1", number), timeout=10) as connection:
