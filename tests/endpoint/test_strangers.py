@@ -257,19 +257,20 @@ def test_prefects_own_command_line_works_on_the_running_home_alone(home, tmp_pat
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A real Chromium with a profile of its own."""
-    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    if not all(found.values()):
-        assert not os.environ.get("CI"), f"a real browser is part of the proof: {found}"
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver_program = shutil.which("chromedriver")
+    if not (program and driver_program):
+        assert not os.environ.get("CI"), "a real browser is part of the proof: install chromium and chromium-driver"
         pytest.skip("no chromium with its chromedriver on this machine")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = found["chromium"]
+    options.binary_location = program
     for word in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=1400,1000"):
         options.add_argument(f"--{word}")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(found["chromedriver"]))
+    driver = webdriver.Chrome(options, webdriver.ChromeService(driver_program))
     driver.set_script_timeout(60)
     yield driver
     driver.quit()
