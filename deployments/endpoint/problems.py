@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from deployments.endpoint.body import SHOWN
 from deployments.endpoint.response import encode
 from models.errors import (
     BadInput,
@@ -59,7 +60,7 @@ def not_ready(message: str) -> Problem:
 
 
 def unknown_model(name: str) -> Problem:
-    return Problem(404, f"the model {name!r} does not exist", INVALID, "model_not_found", "model")
+    return Problem(404, f"the model {name[:SHOWN]!r} does not exist", INVALID, "model_not_found", "model")
 
 
 def problem_of(error: Exception, *, trace: bool = False) -> Problem:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deployments.endpoint.body import Step, place, read_object
 from deployments.endpoint.messages import (
@@ -41,7 +41,6 @@ def _off(value: bool) -> bool:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
 Off = Annotated[bool, AfterValidator(_off), Field(json_schema_extra={"const": False})]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -75,12 +74,14 @@ class Extension(BaseModel):
 
     allowed_workers: list[str] | None = Field(None, min_length=1)
     max_usd: float | None = Field(None, ge=0)
-    max_calls: Whole | None = Field(None, ge=1)
+    max_calls: int | None = Field(None, ge=1)
     max_seconds: float | None = Field(None, gt=0)
-    depth: Whole | None = Field(None, ge=0, le=MAX_DEPTH)
+    depth: int | None = Field(None, ge=0, le=MAX_DEPTH)
     recursive: bool | None = None
-    shuffle: Whole | None = Field(None, ge=0, lt=2**63)
+    shuffle: int | None = Field(None, ge=0, lt=2**63)
     conversation: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[ -~]+$")
+
+    _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(_whole)
 
     def limits(self, default: Limits) -> Limits:
         """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
@@ -93,23 +94,24 @@ class Extension(BaseModel):
 
 def _publish(schema: dict[str, Any]) -> None:
     """What `parse` does before it validates: a field that is null is one that is not given."""
-    optional = schema["properties"].keys() - set(schema["required"])
-    for name in optional:
-        schema["properties"][name] = {"anyOf": [schema["properties"][name], {"type": "null"}]}
+    null = {"type": "null"}
+    for name, field in schema["properties"].items():
+        if name not in schema["required"] and null not in field.get("anyOf", ()):
+            schema["properties"][name] = {"anyOf": [field, null]}
 
 
 class ChatRequest(BaseModel):
-    """One line a field: first what reaches the worker, then what is settled here, then what changes nothing."""
+    """First what reaches the worker, then what is settled here, then what changes nothing."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=_publish)
     __pydantic_extra__: dict[str, None]
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: Whole | None = Field(None, ge=1)
-    max_completion_tokens: Whole | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    seed: Whole | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Bias] | None = None
@@ -125,7 +127,7 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions = StreamOptions()
     fugu: Extension = Extension.model_construct()
 
-    n: Annotated[Whole, Field(ge=1, le=1)] = 1
+    n: Annotated[int, Field(ge=1, le=1)] = 1
     store: Off = False
     logprobs: Off = False
     service_tier: Literal["auto", "default"] = "auto"
@@ -134,6 +136,8 @@ class ChatRequest(BaseModel):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: dict[str, str] | None = None
+
+    _whole = field_validator("max_tokens", "max_completion_tokens", "seed", "n", mode="before")(_whole)
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
