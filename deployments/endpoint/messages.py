@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 UNKNOWN = "unknown "
@@ -41,6 +41,11 @@ def _of(complaint: str, forms: Mapping[type, str]) -> Discriminator:
     return Discriminator(lambda value: forms.get(type(value)), UNKNOWN, complaint)
 
 
+def whole(value: Any) -> Any:
+    """1.0 is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _finite(value: Any) -> Any:
     """Raises ValueError for a number that JSON cannot say again: 1e999 was read as infinite."""
     waiting = [value]
@@ -59,7 +64,13 @@ Anything = Annotated[Any, AfterValidator(_finite)]
 Object = Annotated[dict[str, Any], AfterValidator(_finite)]
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
-TextOrList = _of("has to be text or a list of parts", {str: ":text", list: ":list"})
+TextOrList = _of("has to be text or a list", {str: ":text", list: ":list"})
+
+
+StopText = Annotated[str, Field(min_length=1)]
+Stop: TypeAlias = Annotated[
+    Annotated[StopText, Tag(":text")] | Annotated[list[StopText], Field(max_length=4), Tag(":list")], TextOrList
+]
 
 
 class TextPart(TypedDict, extra_items=Anything):
@@ -99,7 +110,7 @@ class ToolCall(TypedDict, extra_items=Anything):
     id: str
     type: Literal["function"]
     function: CalledFunction
-    index: NotRequired[int | None]
+    index: NotRequired[Annotated[int, BeforeValidator(whole)] | None]
 
 
 class Said(TypedDict, extra_items=None):
@@ -111,7 +122,8 @@ class Said(TypedDict, extra_items=None):
 class Answered(TypedDict, extra_items=None):
     """An answer, of this endpoint or of another one, with all that such an answer may hold.
 
-    `annotations` and `reasoning_content` are not passed on: they are said about an answer, and are not of it.
+    What is said about an answer and is not of it is taken and goes no further: `annotations`, `reasoning_content`, and
+    `parsed`, with which the client library says an answer again.
     """
 
     role: Literal["assistant"]
@@ -121,6 +133,7 @@ class Answered(TypedDict, extra_items=None):
     tool_calls: NotRequired[Annotated[list[ToolCall], Field(fail_fast=True)] | None]
     annotations: NotRequired[list[Object] | None]
     reasoning_content: NotRequired[str | None]
+    parsed: NotRequired[Anything]
 
 
 class Result(TypedDict, extra_items=None):
@@ -149,8 +162,14 @@ def _passed_on(message: Mapping[str, Any]) -> dict[str, Any]:
         content = ""  # providers want a text where there is nothing else
     kept = {name: message[name] for name in ("name", "refusal", "tool_call_id") if message.get(name) is not None}
     if calls:
-        kept["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in calls]
+        kept["tool_calls"] = [_call(call) for call in calls]
     return {"role": message["role"], "content": content, **kept}
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Without its place in a stream, and without what the client library makes of its arguments."""
+    function = {name: value for name, value in call["function"].items() if name != "parsed_arguments"}
+    return {**{name: value for name, value in call.items() if name != "index"}, "function": function}
 
 
 class DefinedFunction(TypedDict, extra_items=Anything):

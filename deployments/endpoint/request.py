@@ -21,18 +21,15 @@ from deployments.endpoint.messages import (
     UNKNOWN,
     ChatMessage,
     ResponseFormat,
+    Stop,
     Tool,
     ToolChoice,
     passed_on,
+    whole,
 )
 from models.conductor.request import MAX_DEPTH, Limits
 from models.errors import BadInput
 from models.workers.ask import Sampling
-
-
-def _whole(value: Any) -> Any:
-    """1.0 is an integer in JSON."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _off(value: bool) -> bool:
@@ -44,7 +41,6 @@ def _off(value: bool) -> bool:
 Off = Annotated[bool, AfterValidator(_off), Field(json_schema_extra={"const": False})]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
-Stop = Annotated[str, Field(min_length=1)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
@@ -81,7 +77,7 @@ class Extension(BaseModel):
     shuffle: int | None = Field(None, ge=0, lt=2**63)
     conversation: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[ -~]+$")
 
-    _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(_whole)
+    _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(whole)
 
     def limits(self, default: Limits) -> Limits:
         """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
@@ -110,7 +106,7 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: Stop | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -137,7 +133,7 @@ class ChatRequest(BaseModel):
     prompt_cache_key: str | None = None
     metadata: dict[str, str] | None = None
 
-    _whole = field_validator("max_tokens", "max_completion_tokens", "seed", "n", mode="before")(_whole)
+    _whole = field_validator("max_tokens", "max_completion_tokens", "seed", "n", mode="before")(whole)
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
@@ -227,7 +223,7 @@ def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
             break
         taken.append(step)
     if complaint.startswith(UNKNOWN) and isinstance(data, dict):
-        taken.append(complaint.removeprefix(UNKNOWN))
+        taken += [name for name in [complaint.removeprefix(UNKNOWN)] if name]
     elif len(taken) == 2 and not isinstance(data, dict) and isinstance(taken[1], int):
         taken.pop()  # a list of plain values is one field
     return place(taken)
