@@ -151,19 +151,23 @@ ChatMessage: TypeAlias = Annotated[
 ]
 
 
+PASSED_ON = frozenset({"role", "name", "refusal", "tool_call_id"})
+
+
 def passed_on(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages as workers get them: without nulls, and without what only says how an answer came about."""
     return [_passed_on(message) for message in messages]
 
 
 def _passed_on(message: Mapping[str, Any]) -> dict[str, Any]:
-    calls, content = message.get("tool_calls"), message.get("content")
-    if content is None and not calls and not message.get("refusal"):
-        content = ""  # providers want a text where there is nothing else
-    kept = {name: message[name] for name in ("name", "refusal", "tool_call_id") if message.get(name) is not None}
-    if calls:
+    kept = {name: value for name, value in message.items() if name in PASSED_ON and value is not None}
+    if calls := message.get("tool_calls"):
         kept["tool_calls"] = [_call(call) for call in calls]
-    return {"role": message["role"], "content": content, **kept}
+    if "content" in message:
+        kept["content"] = message["content"]
+    if kept.get("content") is None and not calls and "refusal" not in kept:
+        kept["content"] = ""  # providers want a text where there is nothing else
+    return kept
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _first(error: ValidationError, data: Any) -> BadInput:
             return BadInput(f"{field!r} is not a field that this endpoint can honour", field)
         case "missing":
             return BadInput(f"{field!r} is missing", field)
-    return BadInput(f"{field}: {first['msg']}", field)
+    return BadInput(f"{field}: {first['msg'].removeprefix('Value error, ')}", field)
 
 
 def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
