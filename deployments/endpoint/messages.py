@@ -79,7 +79,7 @@ class TextPart(TypedDict, extra_items=Anything):
 
 
 class ImageUrl(TypedDict, extra_items=Anything):
-    url: str
+    url: Annotated[str, Field(pattern="^(https?://|gs://|data:)")]
     detail: NotRequired[Literal["auto", "low", "high"] | None]
 
 
@@ -229,7 +229,7 @@ class JsonFormat(TypedDict, extra_items=Anything):
 class JsonSchema(TypedDict, extra_items=Anything):
     name: FunctionName
     description: NotRequired[str | None]
-    schema: NotRequired[Object | None]
+    schema: Object
     strict: NotRequired[bool | None]
 
 
