@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
@@ -43,30 +44,26 @@ def place(steps: Sequence[Step]) -> str:
 
 def _refuse_halves(body: bytes) -> None:
     """Python's own reader takes them, and so can tell where they stand; ours is faster and does not."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return
-    _refuse(HALF, data, "holds half of a surrogate pair, which is no character")
+    with suppress(ValueError, RecursionError):
+        _refuse(HALF, json.loads(body), "holds half of a surrogate pair, which is no character")
 
 
 def _refuse(unfit: re.Pattern[str], data: Any, complaint: str) -> None:
     """Raises BadInput for the first text or name with a character that is unfit."""
-    for steps, text in _texts(data):
-        if unfit.search(text):
-            field = unfit.sub("\ufffd", place(steps))
-            raise BadInput(f"{field} {complaint}", field)
+    way = _way(unfit, data)
+    if way is not None:
+        field = unfit.sub("\ufffd", place(way[::-1]))
+        raise BadInput(f"{field} {complaint}", field)
 
 
-def _texts(data: Any) -> Iterator[tuple[tuple[Step, ...], str]]:
-    """Every name and every text, with the steps that lead to it."""
-    waiting: list[tuple[tuple[Step, ...], Any]] = [((), data)]
-    while waiting:
-        steps, value = waiting.pop()
-        if isinstance(value, str):
-            yield steps, value
-        elif isinstance(value, dict):
-            yield from (((*steps, name), name) for name in value)
-            waiting += [((*steps, name), inner) for name, inner in reversed(value.items())]
-        elif isinstance(value, list):
-            waiting += [((*steps, index), value[index]) for index in reversed(range(len(value)))]
+def _way(unfit: re.Pattern[str], value: Any) -> list[Step] | None:
+    """The steps to the first text or name with a character that is unfit, the last one first."""
+    if isinstance(value, str):
+        return [] if unfit.search(value) else None
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, below in inner:
+        if isinstance(step, str) and unfit.search(step):
+            return [step]
+        if (way := _way(unfit, below)) is not None:
+            return [*way, step]
+    return None

@@ -199,7 +199,7 @@ class ChatRequest(BaseModel):
 
 def _first(error: ValidationError, data: Any) -> BadInput:
     """The first complaint, by the name of its place in `data`."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = _field(first["loc"], first["type"], data)
     match first["type"]:
         case "extra_forbidden" | "none_required":
@@ -233,7 +233,4 @@ def _text(content: Any, where: str) -> str:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if any(part["type"] != "text" for part in parts):
         raise BadInput(f"{where}: a tool's result has to be text", where)
-    text = "".join(part["text"] for part in parts)
-    if "\0" in text:
-        raise BadInput(f"{where}: a tool's result may not hold the character U+0000", where)
-    return text
+    return "".join(part["text"] for part in parts)
