@@ -82,10 +82,12 @@ def _answers(*refusals: int, **answered: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chat() -> dict[str, Any]:
-    events = {
-        "type": "string",
-        "description": "Server-sent events. The data of each is a ChatCompletionChunk, or, where the answer failed "
-        "after its first byte, a Refusal; of the last one, after an answer, it is `[DONE]`.",
+    chunk = {"contentMediaType": JSON, "contentSchema": {"anyOf": [_ref(ChatCompletionChunk), _ref(Refusal)]}}
+    event = {
+        "type": "object",
+        "description": "Each server-sent event. A Refusal: the answer failed after its first byte.",
+        "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, chunk]}},
+        "required": ["data"],
     }
     parameters = [
         {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
@@ -96,7 +98,7 @@ def _chat() -> dict[str, Any]:
         "operationId": "chat",
         "parameters": parameters,
         "requestBody": {"required": True, "content": {JSON: {"schema": _ref(ChatRequest)}}},
-        "responses": _answers(*REFUSALS, json=_ref(ChatCompletion), event_stream=events),
+        "responses": _answers(*REFUSALS, json=_ref(ChatCompletion), event_stream=event),
     }
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from deployments.endpoint.body import SHOWN
 from deployments.endpoint.response import encode
 from models.errors import (
     BadInput,
@@ -33,6 +32,9 @@ from models.errors import (
 
 INVALID = "invalid_request_error"
 
+LONGEST = 1000
+"""Characters of a message: it may quote what a caller sent."""
+
 
 @dataclass(eq=False)
 class Problem(Exception):
@@ -46,7 +48,7 @@ class Problem(Exception):
     headers: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        return {"error": {"message": self.message[:LONGEST], "type": self.type, "param": self.param, "code": self.code}}
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -60,7 +62,7 @@ def not_ready(message: str) -> Problem:
 
 
 def unknown_model(name: str) -> Problem:
-    return Problem(404, f"the model {name[:SHOWN]!r} does not exist", INVALID, "model_not_found", "model")
+    return Problem(404, f"the model {name!r} does not exist", INVALID, "model_not_found", "model")
 
 
 def problem_of(error: Exception, *, trace: bool = False) -> Problem:
