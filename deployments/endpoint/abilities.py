@@ -58,7 +58,7 @@ def candidates(pool: Pool, chat: ChatRequest, wanted: Sequence[str] | None) -> t
 def _demands(chat: ChatRequest) -> list[str]:
     """The fields of a request that a worker might be unable to honour."""
     demands = [name for name in chat.sampling().fields() if name not in _WISHES]
-    if (chat.response_format or {}).get("type") == "text":
+    if chat.response_format is not None and chat.response_format["type"] == "text":
         demands.remove("response_format")
     return [*demands, "messages"] if chat.has_images else demands
 

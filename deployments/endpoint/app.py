@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from deployments.doors import Doors
 from deployments.endpoint.abilities import is_askable
+from deployments.endpoint.body import SHOWN
 from deployments.endpoint.champions import Champions
 from deployments.endpoint.chat import Chat
 from deployments.endpoint.conductor import Conductor
@@ -34,16 +35,19 @@ from models.ledger.requests import get_request
 
 log = logging.getLogger(__name__)
 
+READ = ["GET", "HEAD"]
+
 
 def create_app(parts: Parts, options: Options = DEFAULT) -> ASGIApp:
     """The application, behind its door. Its start-up returns at once: champions and imports are loaded meanwhile."""
     endpoint = Endpoint(parts, options)
-    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None)
+    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/v1/chat/completions", endpoint.chat.respond, methods=["POST"])
-    app.add_api_route("/v1/models", endpoint.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name}", endpoint.model, methods=["GET"])
-    app.add_api_route("/livez", endpoint.livez, methods=["GET"])
-    app.add_api_route("/readyz", endpoint.readyz, methods=["GET"])
+    app.add_api_route("/v1/models", endpoint.models, methods=READ)
+    app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
+    app.add_api_route("/livez", endpoint.livez, methods=READ)
+    app.add_api_route("/readyz", endpoint.readyz, methods=READ)
+    app.add_api_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     return Doors(app, options.allowed)
@@ -123,6 +127,9 @@ class Endpoint:
     async def livez(self, request: Request) -> Response:
         return _json({"status": "ok"})
 
+    async def openapi(self, request: Request) -> Response:
+        return _json(await asyncio.to_thread(_document))
+
     async def readyz(self, request: Request) -> Response:
         """200 when a question would be answered without delay, else 503; the body says what is missing.
 
@@ -145,7 +152,19 @@ class Endpoint:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problem_response(Problem(error.status_code, error.detail, headers=dict(error.headers or {})))
+    message, code, path = error.detail, None, request.url.path[:SHOWN]
+    if error.status_code == 404:
+        served = ", ".join(f"{min(route.methods)} {route.path}" for route in request.app.routes)
+        message, code = f"there is no {path} here, but {served}", "not_found"
+    elif error.status_code == 405:
+        message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
+    return problem_response(Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
+
+
+def _document() -> dict[str, object]:
+    from deployments.endpoint.openapi import document
+
+    return document()
 
 
 async def _fault(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from deployments.endpoint.abilities import candidates
 from deployments.endpoint.champions import Seats
 from deployments.endpoint.exchange import Answer, Exchange
+from deployments.endpoint.identity import key_of
 from deployments.endpoint.parts import Options, Parts
 from deployments.endpoint.problems import Problem, not_ready, problem_of, problem_response, unknown_model
 from deployments.endpoint.receipt import Receipt
@@ -59,6 +60,7 @@ class Chat:
         if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
             # A web page may post plain text to any address unasked; it may not post JSON.
             raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
+        key_of(request)  # of a request that has no use for it, too: what is wrong is said
         body = await read_body(request, self._options.max_body_bytes, self._options.body_s)
         return ChatRequest.parse(body), body
 

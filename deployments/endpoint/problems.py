@@ -32,6 +32,9 @@ from models.errors import (
 
 INVALID = "invalid_request_error"
 
+LONGEST = 1000
+"""Characters of a message: it may quote what a caller sent."""
+
 
 @dataclass(eq=False)
 class Problem(Exception):
@@ -45,7 +48,7 @@ class Problem(Exception):
     headers: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        return {"error": {"message": self.message[:LONGEST], "type": self.type, "param": self.param, "code": self.code}}
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,31 +4,52 @@ A field is passed on to the worker, or changes nothing by its nature (`user`, `m
 refused with the field's name. Two are wishes, and adapted to the worker in silence: a limit of tokens above the
 worker's own becomes the worker's (clients send 64,000 as a matter of course), and `seed` is left out for a provider
 that has none.
+
+`ChatRequest` is what is published at /openapi.json, and what validates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from deployments.endpoint.body import Step, place, read_object
+from deployments.endpoint.messages import (
+    TAG,
+    UNKNOWN,
+    ChatMessage,
+    ResponseFormat,
+    Stop,
+    Tool,
+    ToolChoice,
+    passed_on,
+    whole,
+)
 from models.conductor.request import MAX_DEPTH, Limits
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
-Penalty = Annotated[float, Field(ge=-2, le=2)]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
-MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "refusal"})
-PARTS = {"text": "text", "image_url": "image_url"}
-"""Content parts that are passed on, each with the field that holds its content."""
+def _off(value: bool) -> bool:
+    if value:
+        raise ValueError("only false is honoured here")
+    return value
+
+
+Off = Annotated[bool, AfterValidator(_off), Field(json_schema_extra={"const": False})]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 MAX_MESSAGES = 4096
 MAX_TOOLS = 128
+
+Messages = Annotated[
+    list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True), AfterValidator(passed_on)
+]
 
 
 class StreamOptions(BaseModel):
@@ -45,7 +66,7 @@ class Extension(BaseModel):
     names whose memory is shared.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     allowed_workers: list[str] | None = Field(None, min_length=1)
     max_usd: float | None = Field(None, ge=0)
@@ -56,6 +77,8 @@ class Extension(BaseModel):
     shuffle: int | None = Field(None, ge=0, lt=2**63)
     conversation: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[ -~]+$")
 
+    _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(whole)
+
     def limits(self, default: Limits) -> Limits:
         """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
         own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
@@ -65,35 +88,44 @@ class Extension(BaseModel):
         return limits
 
 
-class ChatRequest(BaseModel):
-    """One line a field: first what reaches the worker, then what is settled here, then what changes nothing."""
+def _publish(schema: dict[str, Any]) -> None:
+    """What `parse` does before it validates: a field that is null is one that is not given."""
+    null = {"type": "null"}
+    for name, field in schema["properties"].items():
+        if name not in schema["required"] and null not in field.get("anyOf", ()):
+            schema["properties"][name] = {"anyOf": [field, null]}
 
-    model_config = ConfigDict(extra="forbid")
+
+class ChatRequest(BaseModel):
+    """First what reaches the worker, then what is settled here, then what changes nothing."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=_publish)
+    __pydantic_extra__: dict[str, None]
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Stop | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    tools: list[dict[str, Any]] | None = Field(None, min_length=1, max_length=MAX_TOOLS)
-    tool_choice: str | dict[str, Any] | None = None
+    logit_bias: dict[str, Bias] | None = None
+    tools: list[Tool] | None = Field(None, min_length=1, max_length=MAX_TOOLS, fail_fast=True)
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     reasoning_effort: Effort | None = None
 
-    model: str
-    messages: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_MESSAGES)
+    model: str = Field(examples=["fugu", "trinity", "fugu-ultra"])
+    messages: Messages
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     fugu: Extension = Extension.model_construct()
 
-    n: Literal[1] = 1
-    store: Literal[False] = False
-    logprobs: Literal[False] = False
+    n: Annotated[int, Field(ge=1, le=1)] = 1
+    store: Off = False
+    logprobs: Off = False
     service_tier: Literal["auto", "default"] = "auto"
     modalities: list[Literal["text"]] | None = Field(None, min_length=1)
     user: str | None = None
@@ -101,23 +133,17 @@ class ChatRequest(BaseModel):
     prompt_cache_key: str | None = None
     metadata: dict[str, str] | None = None
 
+    _whole = field_validator("max_tokens", "max_completion_tokens", "seed", "n", mode="before")(whole)
+
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
         """Raises BadInput, with the field's name, for whatever OpenAI's API or this endpoint does not take."""
-        try:
-            data = from_json(body, allow_inf_nan=False)
-        except ValueError as error:
-            raise BadInput(f"the body is not JSON: {error}") from None
-        if not isinstance(data, dict):
-            raise BadInput("the body has to be a JSON object")
         # Clients spell an option that is not used as null.
-        data = {name: value for name, value in data.items() if value is not None}
+        data = {name: value for name, value in read_object(body).items() if value is not None}
         try:
             chat = cls.model_validate(data, strict=True)
         except ValidationError as error:
-            raise _first(error) from None
-        for index, message in enumerate(chat.messages):
-            _check_message(message, f"messages[{index}]")
+            raise _first(error, data) from None
         chat._check_fields_together()
         return chat
 
@@ -125,16 +151,11 @@ class ChatRequest(BaseModel):
         limits = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(limits) > 1:
             raise BadInput("max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
-        if self.stop is not None and "" in (self.stop if isinstance(self.stop, list) else [self.stop]):
-            raise BadInput("stop: nothing can be cut off at an empty text", "stop")
         if "stream_options" in self.model_fields_set and not self.stream:
             raise BadInput("stream_options is for requests with stream=true", "stream_options")
         for name in TOOL_FIELDS[1:]:
             if getattr(self, name) is not None and not self.tools:
                 raise BadInput(f"{name} needs tools", name)
-        for index, tool in enumerate(self.tools or ()):
-            if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-                raise BadInput("only tools of type 'function' are passed on", f"tools[{index}].type")
 
     def sampling(self) -> Sampling:
         """Every field that shapes the reply, as the ledger and the worker get it."""
@@ -176,56 +197,40 @@ class ChatRequest(BaseModel):
                 raise BadInput(f"{where}: tool turns are not for the model {self.model!r}; use 'fugu'", where)
 
 
-def _first(error: ValidationError) -> BadInput:
-    """The first complaint. Only `stream_options` and `fugu` have named fields below the first level."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = first["loc"][: 2 if first["loc"][0] in ("stream_options", "fugu") else 1]
-    field = ".".join(str(part) for part in place)
-    if first["type"] == "extra_forbidden":
-        return BadInput(f"{field!r} is not a field that this endpoint can honour", field)
-    if first["type"] == "missing":
-        return BadInput(f"{field!r} is missing", field)
-    return BadInput(f"{field}: {first['msg']}", field)
+def _first(error: ValidationError, data: Any) -> BadInput:
+    """The first complaint, by the name of its place in `data`."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    field = _field(first["loc"], first["type"], data)
+    match first["type"]:
+        case "extra_forbidden" | "none_required":
+            return BadInput(f"{field!r} is not a field that this endpoint can honour", field)
+        case "missing":
+            return BadInput(f"{field!r} is missing", field)
+    return BadInput(f"{field}: {first['msg'].removeprefix('Value error, ')}", field)
 
 
-def _check_message(message: Mapping[str, Any], where: str) -> None:
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        raise BadInput(f"{where}.role has to be one of {', '.join(sorted(ROLES))}", f"{where}.role")
-    for name, value in message.items():
-        if name not in MESSAGE_FIELDS and value is not None:
-            raise BadInput(f"{where}.{name} is not a field that this endpoint can honour", f"{where}.{name}")
-    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
-        raise BadInput(f"{where}.tool_call_id is missing", f"{where}.tool_call_id")
-    calls = message.get("tool_calls")
-    if calls is not None and (role != "assistant" or not isinstance(calls, list)):
-        raise BadInput(f"{where}.tool_calls has to be a list, of an assistant's", f"{where}.tool_calls")
-    if content is None and (calls or message.get("refusal")):
-        return
-    if isinstance(content, list):
-        _check_parts(content, f"{where}.content")
-    elif not isinstance(content, str):
-        raise BadInput(f"{where}.content has to be text or a list of parts", f"{where}.content")
+def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
+    """Where `steps` lead in `data`, as far as they do: pydantic also names the forms that it tried on the way."""
+    taken: list[Step] = []
+    for step in steps:
+        if isinstance(step, str) and step.startswith(TAG) and not (isinstance(data, dict) and step in data):
+            continue
+        if isinstance(step, int) and isinstance(data, list):
+            data = data[step]
+        elif isinstance(data, dict):
+            data = data.get(step)
+        else:
+            break
+        taken.append(step)
+    if complaint.startswith(UNKNOWN) and isinstance(data, dict):
+        taken += [name for name in [complaint.removeprefix(UNKNOWN)] if name]
+    elif len(taken) == 2 and not isinstance(data, dict) and isinstance(taken[1], int):
+        taken.pop()  # a list of plain values is one field
+    return place(taken)
 
 
 def _text(content: Any, where: str) -> str:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if any(part["type"] != "text" for part in parts):
         raise BadInput(f"{where}: a tool's result has to be text", where)
-    text = "".join(part["text"] for part in parts)
-    if "\0" in text:
-        raise BadInput(f"{where}: a tool's result may not hold the character U+0000", where)
-    return text
-
-
-def _check_parts(parts: Sequence[Any], where: str) -> None:
-    if not parts:
-        raise BadInput(f"{where} is empty", where)
-    for index, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in PARTS:
-            known = ", ".join(PARTS)
-            raise BadInput(f"{where}[{index}].type has to be one of {known}", f"{where}[{index}].type")
-        held = part.get(PARTS[kind])
-        if not isinstance(held, str if kind == "text" else dict):
-            raise BadInput(f"{where}[{index}].{kind} is missing", f"{where}[{index}].{kind}")
+    return "".join(part["text"] for part in parts)

@@ -69,7 +69,8 @@ class Ultra:
                 return continue_with(ledger, id, results, chat.sampling())
 
             return go_on
-        earlier = [name for message in chat.messages if is_ours(name := message.get("tool_call_id") or "")]
+        answered = [message["tool_call_id"] for message in chat.messages if message["role"] == "tool"]
+        earlier = [name for name in answered if is_ours(name)]
         own = {
             "id": id,
             "messages": tuple(chat.messages),

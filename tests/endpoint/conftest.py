@@ -58,7 +58,7 @@ def serving():
 
 
 class Upstream:
-    """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `e429`, `cut`, `ada`, ...
+    """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `mute` (null), `cut`, ...
 
     `failing`: words; whoever is asked last for something that holds one answers 500.
     """
@@ -112,7 +112,7 @@ class Upstream:
             function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"x": 1}'}
             call = {"id": "call_1", "type": "function", "function": function}
             return {"role": "assistant", "content": None, "tool_calls": [call]}
-        return {"role": "assistant", "content": "".join(self._words(body))}
+        return {"role": "assistant", "content": "".join(self._words(body)) if body["model"] != "mute" else None}
 
     def _persons(self, name: str, body: dict) -> dict:
         last = body["messages"][-1]
@@ -129,6 +129,8 @@ class Upstream:
         for prompt, reply in self.scripts.items():
             if prompt in system:
                 return [reply]
+        if body["model"] == "mute":
+            return []
         return [f"{len(body['messages'])} messages"] if body["model"] == "count" else WORDS
 
     def _body(self, body: dict, kind: str, usage: bool = True, **choice) -> dict:
@@ -157,7 +159,7 @@ class Upstream:
         yield f"data: {json.dumps({**last, 'choices': []})}\n\ndata: [DONE]\n\n"
 
 
-MODELS = ("echo", "count", "stall", "silent", "cut", "e400", "e401", "e429", "e500", *PEOPLE)
+MODELS = ("echo", "count", "stall", "silent", "mute", "cut", "e400", "e401", "e429", "e500", *PEOPLE)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,246 @@
+"""What a request holds below its first level: messages and their parts, tools and calls of them, formats of answers.
+
+The shapes are OpenAI's, in types of our own: those of the `openai` package have lists of type `Iterable`, which
+pydantic checks only where somebody walks them, and lose what they do not know. A test holds ours to the same fields.
+
+What a part, a tool or a call holds beyond its shape is kept and passed on (providers have fields of their own); a
+message holds nothing else, but for nulls.
+"""
+
+# mypy: disable-error-code="call-arg"
+# It does not know PEP 728's `extra_items` yet.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from typing_extensions import TypedDict
+
+UNKNOWN = "unknown "
+"""What the type of an error begins with where a value has none of the forms it may have; then the field that says."""
+
+TAG = ":"
+"""What a form's name begins with, where pydantic tells the place of an error."""
+
+
+def _by(field: str, forms: Mapping[str, str]) -> Discriminator:
+    """Told apart by the text in `field`; `forms`: what it may be -> the form's tag."""
+
+    def form(value: Any) -> str | None:
+        kind = value.get(field) if isinstance(value, dict) else None
+        return forms.get(kind) if isinstance(kind, str) else None
+
+    return Discriminator(form, UNKNOWN + field, f"has to be one of {', '.join(forms)}")
+
+
+def _of(complaint: str, forms: Mapping[type, str]) -> Discriminator:
+    """Told apart by what kind of JSON value it is."""
+    return Discriminator(lambda value: forms.get(type(value)), UNKNOWN, complaint)
+
+
+def whole(value: Any) -> Any:
+    """1.0 is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _finite(value: Any) -> Any:
+    """Raises ValueError for a number that JSON cannot say again: 1e999 was read as infinite."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+        elif isinstance(inner, float) and not math.isfinite(inner):
+            raise ValueError("a number in it is too large")
+    return value
+
+
+Anything = Annotated[Any, AfterValidator(_finite)]
+Object = Annotated[dict[str, Any], AfterValidator(_finite)]
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+TextOrList = _of("has to be text or a list", {str: ":text", list: ":list"})
+
+
+StopText = Annotated[str, Field(min_length=1)]
+Stop: TypeAlias = Annotated[
+    Annotated[StopText, Tag(":text")] | Annotated[list[StopText], Field(max_length=4), Tag(":list")], TextOrList
+]
+
+
+class TextPart(TypedDict, extra_items=Anything):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(TypedDict, extra_items=Anything):
+    url: Annotated[str, Field(pattern="^(https?://|gs://|data:)")]
+    detail: NotRequired[Literal["auto", "low", "high"] | None]
+
+
+class ImagePart(TypedDict, extra_items=Anything):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part: TypeAlias = Annotated[
+    Annotated[TextPart, Tag(":text")] | Annotated[ImagePart, Tag(":image_url")],
+    _by("type", {"text": ":text", "image_url": ":image_url"}),
+]
+Content: TypeAlias = Annotated[
+    Annotated[str, Tag(":text")] | Annotated[list[Part], Field(min_length=1, fail_fast=True), Tag(":list")], TextOrList
+]
+
+
+class CalledFunction(TypedDict, extra_items=Anything):
+    """As a model called it: its name may be no tool's, and its arguments need not be JSON."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict, extra_items=Anything):
+    """`index`: in calls that were put together from a stream."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+    index: NotRequired[Annotated[int, BeforeValidator(whole)] | None]
+
+
+class Said(TypedDict, extra_items=None):
+    role: Literal["system", "developer", "user"]
+    content: Content
+    name: NotRequired[str | None]
+
+
+class Answered(TypedDict, extra_items=None):
+    """An answer, of this endpoint or of another one, with all that such an answer may hold.
+
+    What is said about an answer and is not of it is taken and goes no further: `annotations`, `reasoning_content`, and
+    `parsed`, with which the client library says an answer again.
+    """
+
+    role: Literal["assistant"]
+    content: NotRequired[Content | None]
+    name: NotRequired[str | None]
+    refusal: NotRequired[str | None]
+    tool_calls: NotRequired[Annotated[list[ToolCall], Field(fail_fast=True)] | None]
+    annotations: NotRequired[list[Object] | None]
+    reasoning_content: NotRequired[str | None]
+    parsed: NotRequired[Anything]
+
+
+class Result(TypedDict, extra_items=None):
+    role: Literal["tool"]
+    tool_call_id: str
+    content: Content
+    name: NotRequired[str | None]
+
+
+ROLES = {"system": ":said", "developer": ":said", "user": ":said", "assistant": ":answered", "tool": ":result"}
+
+ChatMessage: TypeAlias = Annotated[
+    Annotated[Said, Tag(":said")] | Annotated[Answered, Tag(":answered")] | Annotated[Result, Tag(":result")],
+    _by("role", ROLES),
+]
+
+
+PASSED_ON = frozenset({"role", "name", "refusal", "tool_call_id"})
+
+
+def passed_on(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages as workers get them: without nulls, and without what only says how an answer came about."""
+    return [_passed_on(message) for message in messages]
+
+
+def _passed_on(message: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in message.items() if name in PASSED_ON and value is not None}
+    if calls := message.get("tool_calls"):
+        kept["tool_calls"] = [_call(call) for call in calls]
+    if "content" in message:
+        kept["content"] = message["content"]
+    if kept.get("content") is None and not calls and "refusal" not in kept:
+        kept["content"] = ""  # providers want a text where there is nothing else
+    return kept
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Without its place in a stream, and without what the client library makes of its arguments."""
+    function = {name: value for name, value in call["function"].items() if name != "parsed_arguments"}
+    return {**{name: value for name, value in call.items() if name != "index"}, "function": function}
+
+
+class DefinedFunction(TypedDict, extra_items=Anything):
+    name: FunctionName
+    description: NotRequired[str | None]
+    parameters: NotRequired[Object | None]
+    strict: NotRequired[bool | None]
+
+
+class Tool(TypedDict, extra_items=Anything):
+    type: Literal["function"]
+    function: DefinedFunction
+
+
+class ChosenFunction(TypedDict, extra_items=Anything):
+    name: FunctionName
+
+
+class ChosenTool(TypedDict, extra_items=Anything):
+    type: Literal["function"]
+    function: ChosenFunction
+
+
+class Allowed(TypedDict, extra_items=Anything):
+    mode: Literal["auto", "required"]
+    tools: list[Object]
+
+
+class AllowedTools(TypedDict, extra_items=Anything):
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+ToolChoice: TypeAlias = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag(":text")]
+    | Annotated[
+        Annotated[ChosenTool, Tag(":function")] | Annotated[AllowedTools, Tag(":allowed")],
+        _by("type", {"function": ":function", "allowed_tools": ":allowed"}),
+        Tag(":object"),
+    ],
+    _of("has to be none, auto, required or an object", {str: ":text", dict: ":object"}),
+]
+
+
+class TextFormat(TypedDict, extra_items=Anything):
+    type: Literal["text"]
+
+
+class JsonFormat(TypedDict, extra_items=Anything):
+    type: Literal["json_object"]
+
+
+class JsonSchema(TypedDict, extra_items=Anything):
+    name: FunctionName
+    description: NotRequired[str | None]
+    schema: Object
+    strict: NotRequired[bool | None]
+
+
+class SchemaFormat(TypedDict, extra_items=Anything):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat: TypeAlias = Annotated[
+    Annotated[TextFormat, Tag(":text")]
+    | Annotated[JsonFormat, Tag(":json_object")]
+    | Annotated[SchemaFormat, Tag(":json_schema")],
+    _by("type", {"text": ":text", "json_object": ":json_object", "json_schema": ":json_schema"}),
+]
