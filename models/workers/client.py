@@ -122,18 +122,20 @@ _END = object()
 async def _translated_events(litellm: Any, fields: dict[str, Any]) -> AsyncGenerator[Any]:
     """litellm's chunks in OpenAI's shape, `None` at the end of a stream that told its end.
 
-    litellm ends every stream with a finish reason of its own making, so that what the upstream said is read beside it.
+    litellm ends every stream with a finish reason and a usage, its own where the upstream gave none, so that what the
+    upstream gave is read from the stream's state instead.
     """
     response = await litellm.acompletion(**fields)
     try:
         async for part in response:
-            told = _told(part)
+            told = _told(part) | {"usage": None}
             for choice in told.get("choices") or ():
                 choice["finish_reason"] = None
             yield told
+        counted = [usage for part in response.chunks if (usage := getattr(part, "usage", None)) is not None]
         word = response.received_finish_reason or response.intermittent_finish_reason
-        if word is not None:
-            yield {"choices": [{"delta": {}, "finish_reason": word}]}
+        choices = [] if word is None else [{"delta": {}, "finish_reason": word}]
+        yield {"choices": choices, "usage": counted[-1].model_dump(warnings=False) if counted else None}
     finally:
         with suppress(Exception):
             await response.aclose()

@@ -38,7 +38,7 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     """The error of our tree for one that litellm, httpx, or the time limit around them, raised.
 
     What answered with a status: as `answered`. 408 and time limits: UpstreamTimeout. Lost connections:
-    UpstreamUnavailable. `maybe_paid` wherever the request may have reached a model: not where no connection was made,
+    UpstreamUnavailable. A whole reply that litellm stumbled over: UpstreamMalformed. `maybe_paid` wherever the request may have reached a model: not where no connection was made,
     nor where the upstream answered with an error.
     """
     if isinstance(error, FuguError):
@@ -52,6 +52,8 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     told = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
     unsent = any(isinstance(cause, UNSENT) for cause in chain)
     status = 408 if isinstance(error, httpx.TimeoutException) else getattr(error, "status_code", None)
+    if not 300 <= (status or 0) < 500 and all(_is_of_reading(cause) for cause in chain):
+        return UpstreamMalformed(_line(f"the reply cannot be read: {_text(error)}", worker))
     return _of_status(status, _text(error), worker, _headers(error), told, not (told or unsent))
 
 
@@ -157,6 +159,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _is_of_reading(error: BaseException) -> bool:
+    """Whether it may be litellm's trouble with a reply that came whole: not a connection's, a status's or a module's."""
+    readers = ("litellm", "openai", "pydantic", "pydantic_core", "json", "builtins")
+    return type(error).__module__.split(".")[0] in readers and not isinstance(error, OSError | ImportError)
 
 
 def _text(error: Exception) -> str:
