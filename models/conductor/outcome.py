@@ -134,6 +134,7 @@ def _step(execution: Execution, records: Sequence[StepRecord], record: StepRecor
         "call_ids": list(record.call_ids),
         "prompt_tokens": record.usage.prompt_tokens,
         "completion_tokens": record.usage.completion_tokens,
+        "estimated": record.usage.estimated,
         "cost_usd": record.cost_usd,
         "seconds": record.seconds,
         "conducted": nested.trace if nested is not None else None,

@@ -54,10 +54,11 @@ class _Joined:
 
 @dataclass(eq=False)
 class _Call:
-    """A tool call that comes in pieces. `place`: the upstream's own index, which several may share."""
+    """A tool call that comes in pieces. `given`, `place`: the upstream's own id and index, which several may share."""
 
-    id: str | None
+    given: str | None
     place: Any
+    id: str
     name: str = ""
     arguments: _Joined = field(default_factory=_Joined)
     told: bool = False
@@ -213,22 +214,23 @@ class Saying:
             if piece:
                 yield {"index": index, "function": {"arguments": piece}}
             return
-        call.told, call.id = True, call.id or f"call_{uuid.uuid4().hex[:24]}"
+        call.told = True
         whole = {"name": call.name, "arguments": str(call.arguments)}
         yield {"index": index, "id": call.id, "type": "function", "function": whole}
 
     def _find(self, id: str | None, place: Any, name: str, arguments: str) -> _Call:
         """The call that a piece belongs to: the one of its id, else the last of its index, else a new one."""
         here = [call for call in self._calls if place is None or call.place == place][-1:]
-        found = [call for call in self._calls if call.id == id][-1:] if id is not None else here
-        if not found:
-            found = [call for call in here if call.id is None]
+        found = [call for call in self._calls if call.given == id][-1:] if id is not None else here
+        if not found:  # an id may come after its call's name
+            found = [call for call in here if call.given is None and not (call.name and name)]
         elif found[0].is_followed_by(name, arguments):
-            found, id = [], None
+            found = []
         if not found:
-            found = [_Call(id, place)]
+            taken = id is not None and any(call.id == id for call in self._calls)
+            found = [_Call(id, place, f"call_{uuid.uuid4().hex[:24]}" if id is None or taken else id)]
             self._calls += found
-        found[0].id = found[0].id or id
+        found[0].given = found[0].given or id
         return found[0]
 
     def _fitting(self, text: str) -> str:

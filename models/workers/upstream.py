@@ -38,8 +38,8 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     """The error of our tree for one that litellm, httpx, or the time limit around them, raised.
 
     What answered with a status: as `answered`. 408 and time limits: UpstreamTimeout. Lost connections:
-    UpstreamUnavailable. A whole reply that litellm stumbled over: UpstreamMalformed. `maybe_paid` wherever the request may have reached a model: not where no connection was made,
-    nor where the upstream answered with an error.
+    UpstreamUnavailable. A whole reply that litellm stumbled over: UpstreamMalformed. `maybe_paid` wherever the request
+    may have reached a model: not where no connection was made, nor where the upstream answered with an error.
     """
     if isinstance(error, FuguError):
         return error
@@ -162,7 +162,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_reading(error: BaseException) -> bool:
-    """Whether it may be litellm's trouble with a reply that came whole: not a connection's, a status's or a module's."""
+    """Whether it may be litellm's trouble with a reply that came whole: not a connection's or a status's."""
     readers = ("litellm", "openai", "pydantic", "pydantic_core", "json", "builtins")
     return type(error).__module__.split(".")[0] in readers and not isinstance(error, OSError | ImportError)
 
