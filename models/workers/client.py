@@ -17,7 +17,7 @@ from models.errors import FuguError
 from models.workers import wire
 from models.workers.ask import Ask, Reply
 from models.workers.pool import Pool, Worker
-from models.workers.saying import Piece, Saying, most_bytes
+from models.workers.saying import Piece, Saying
 from models.workers.translation import body_of, prepared, speaks_openai
 from models.workers.upstream import translated
 from models.workers.usage import cost_of, usage_of
@@ -109,8 +109,7 @@ class Client:
                 yield body
                 yield None
                 return
-            limit = worker.output_tokens(fields["max_tokens"])
-            async with aclosing(wire.events(response, worker, saying.most, limit)) as events:
+            async with aclosing(wire.events(response, worker, saying.most, saying.tokens)) as events:
                 async for event, cut in events:
                     saying.cut |= cut
                     yield event
@@ -151,7 +150,7 @@ def _told(response: Any) -> dict[str, Any]:
 
 
 def _saying(worker: Worker, ask: Ask) -> Saying:
-    return Saying(worker, most_bytes(worker.output_tokens(ask.sampling.max_tokens)))
+    return Saying(worker, worker.output_tokens(ask.sampling.max_tokens))
 
 
 def _reply(worker: Worker, ask: Ask, saying: Saying, seconds: float) -> Reply:

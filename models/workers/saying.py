@@ -15,14 +15,9 @@ from models.workers.pool import Worker
 from models.workers.upstream import failed
 
 SLACK_BYTES, BYTES_A_TOKEN = 16_384, 64
-"""Of the reply that is kept: what is longer than its limit of tokens can be is cut there."""
+"""Of the text, thoughts and tool calls that are kept: a reply longer than its limit of tokens can be is cut there."""
 
 THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
-
-
-def most_bytes(tokens: int) -> int:
-    """Of a reply's text, thoughts and tool calls, where so many tokens were asked for at most."""
-    return SLACK_BYTES + BYTES_A_TOKEN * tokens
 
 
 @dataclass
@@ -87,16 +82,16 @@ class Piece:
 
 
 class Saying:
-    """One reply, put together. `most`: the bytes that are kept of it; what passes them makes it `cut`.
+    """One reply, put together, where at most `tokens` were asked for: what passes `most` bytes makes it `cut`.
 
     A whole reply is a stream of one chunk. `add` and `end` raise UpstreamMalformed for what cannot be read,
     UpstreamBroken where the worker says that it failed, and what `upstream.failed` makes of an error in place of a
     chunk.
     """
 
-    def __init__(self, worker: Worker, most: int) -> None:
-        self.most = most
-        self._worker, self._left = worker, most
+    def __init__(self, worker: Worker, tokens: int) -> None:
+        self.tokens, self.most = tokens, SLACK_BYTES + BYTES_A_TOKEN * tokens
+        self._worker, self._left = worker, self.most
         self._text, self._thoughts = _Joined(), _Joined()
         self._calls: list[_Call] = []
         self._finish: str | None = None

@@ -95,7 +95,8 @@ def body_of(worker: Worker, fields: dict[str, Any]) -> dict[str, Any]:
     """The request as OpenAI's protocol has it, each field under the name and in the form that the model takes."""
     provider, _, model = worker.model.partition("/")
     given = {name: value for name, value in fields.items() if name not in _UNSENT | {"model", "messages"}}
+    extra = given.pop("extra_body", {})
     options = load_litellm().utils.get_optional_params(model=model, custom_llm_provider=provider, **given)
-    extra = options.pop("extra_body", None) or {}
+    extra |= options.pop("extra_body", None) or {}
     set_ = {name: value for name, value in options.items() if value is not None and (name, value) != ("stream", False)}
     return {"model": model, "messages": fields["messages"], **set_, **extra}

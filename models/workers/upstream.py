@@ -168,7 +168,9 @@ def _is_of_reading(error: BaseException) -> bool:
 
 
 def _text(error: Exception) -> str:
-    return str(error).strip().removeprefix("litellm.") or type(error).__name__
+    """Without litellm's prefixes, and without the traceback that it appends: files of ours are nobody's business."""
+    text, _, _ = str(error).partition("Traceback (most recent call last)")
+    return text.strip().removeprefix("litellm.") or type(error).__name__
 
 
 def _line(text: str, worker: Worker) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from models.workers.ask import TOKEN_BYTES, Ask, Usage, json_bytes
@@ -37,7 +37,7 @@ def usage_of(counted: Any, worker: Worker, ask: Ask, said: str) -> Usage:
     completion = completion or tokens(said, worker)
     if thoughts > completion:  # counted beside the completion
         completion += thoughts
-    most_prompt, most = _most_prompt(ask), _most_completion(worker, ask, said)
+    most_prompt, most = _most_prompt(ask), max(_limit(worker, ask), json_bytes(said))
     if total is not None and total > prompt + completion:
         estimated |= total > most_prompt + most
         completion = total - prompt if total <= prompt + most else completion
@@ -56,8 +56,10 @@ def cost_of(usage: Usage, worker: Worker, ask: Ask) -> float:
     """USD, and never more than what was reserved for the call: a limit of money holds whatever an upstream says."""
     if worker.price is None:
         return 0.0
-    worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens)
-    return min(worker.price.usd(usage.prompt_tokens, usage.completion_tokens), worst)
+    cost = worker.price.usd(usage.prompt_tokens, usage.completion_tokens)
+    if usage.prompt_tokens <= _characters(ask) and usage.completion_tokens <= _limit(worker, ask):
+        return cost  # surely within it, and the bytes of a long prompt need not be counted for that
+    return min(cost, worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens))
 
 
 def tokens(text: str, worker: Worker) -> int:
@@ -80,16 +82,27 @@ def _detail(fields: Mapping[str, Any], group: str, name: str) -> int:
 
 
 def _prompt_tokens(worker: Worker, ask: Ask) -> int:
-    texts = [str(message.get("content") or "") for message in ask.messages]
+    texts = [part["text"] for part in _parts(ask) if isinstance(part.get("text"), str)]
     written = "\n".join([*texts, *(str(tool) for tool in ask.sampling.tools or ())])
     return tokens(written, worker) + TOKEN_BYTES * len(ask.messages)  # and what delimits a message
 
 
+def _characters(ask: Ask) -> int:
+    return sum(len(part["text"]) for part in _parts(ask) if isinstance(part.get("text"), str))
+
+
+def _parts(ask: Ask) -> Iterator[Mapping[str, Any]]:
+    for message in ask.messages:
+        content = message.get("content")
+        yield from content if isinstance(content, list) else [{"type": "text", "text": content}]
+
+
 def _most_prompt(ask: Ask) -> int:
-    contents = [message.get("content") for message in ask.messages]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return ask.prompt_bytes + PROMPT_SLACK + PART_TOKENS * sum(part.get("type") != "text" for part in parts)
+    """A character is at most four bytes, and so tokens; tools and tool calls are written into the prompt, too."""
+    beside = [ask.sampling.fields(), [message.get("tool_calls") for message in ask.messages]]
+    others = sum(part.get("type") != "text" for part in _parts(ask))
+    return 4 * _characters(ask) + json_bytes(beside) + PROMPT_SLACK + PART_TOKENS * others
 
 
-def _most_completion(worker: Worker, ask: Ask, said: str) -> int:
-    return max(worker.output_tokens(ask.sampling.max_tokens), json_bytes(said))
+def _limit(worker: Worker, ask: Ask) -> int:
+    return worker.output_tokens(ask.sampling.max_tokens)
