@@ -104,7 +104,7 @@ class Client:
     async def _events(self, worker: Worker, fields: dict[str, Any], saying: Saying) -> AsyncGenerator[Any]:
         """The stream's events, `None` where it says that it is whole; whoever does not stream sends a whole reply."""
         async with self._wire.post(worker, body_of(worker, fields), fields["api_key"]) as response:
-            if "json" in response.headers.get("content-type", ""):
+            if response.headers.get("content-type", "").startswith(("application/json", "text/html")):
                 body, saying.cut = await wire.whole(response, worker, saying.most)
                 yield body
                 yield None

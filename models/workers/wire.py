@@ -84,10 +84,10 @@ async def whole(response: httpx.Response, worker: Worker, most: int) -> tuple[An
 async def events(response: httpx.Response, worker: Worker, most: int, tokens: int) -> AsyncGenerator[tuple[Any, bool]]:
     """The JSON of each event of a stream, `None` for its [DONE]; beside it whether the stream was cut there.
 
-    Raises UpstreamMalformed.
+    Raises UpstreamMalformed. A piece of an event with which a stream breaks off is none.
     """
     left, longest = BETWEEN_BYTES + BETWEEN_BYTES_A_TOKEN * tokens, ERROR_BYTES + JSON_BYTES * most
-    buffer, data, name = bytearray(), bytearray(), bytearray()
+    buffer, data, name, begun = bytearray(), bytearray(), bytearray(), False
     async for piece in response.aiter_bytes():
         buffer += piece
         *lines, buffer = buffer.split(b"\n")
@@ -99,14 +99,32 @@ async def events(response: httpx.Response, worker: Worker, most: int, tokens: in
                 data, name = bytearray(), bytearray()
             elif field == b"data":
                 data += (b"\n" if data else b"") + value.removeprefix(b" ")
+                begun = True
             elif field == b"event":
                 name = value.strip()
         if left < 0 or len(buffer) + len(data) > longest:
-            begun = data + buffer.partition(b":")[2]
-            yield (_json(begun, worker, True) if begun.strip() else {}), True
+            yield _piece(data + _last(buffer), worker, True), True
             return
-    if data or buffer.startswith(b"data:"):  # the last event lacks its empty line
-        yield _event(data or buffer.partition(b":")[2], name, worker), False
+    data += _last(buffer)
+    if data.strip() == b"[DONE]":
+        yield None, False
+    elif data:  # the last event lacks its empty line
+        yield _piece(data, worker, False), False
+    elif not begun:
+        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is no stream: {_begin(buffer)}")
+
+
+def _last(line: bytearray) -> bytearray:
+    """What a line that has not ended holds of an event."""
+    return line.removeprefix(b"data:") if line.startswith(b"data:") else bytearray()
+
+
+def _piece(data: bytearray, worker: Worker, cut: bool) -> Any:
+    """As much of an event as there is, which may be nothing."""
+    try:
+        return _json(data, worker, cut)
+    except UpstreamMalformed:
+        return {}
 
 
 def _event(data: bytearray, name: bytearray, worker: Worker) -> Any:
@@ -131,9 +149,12 @@ def _json(data: bytes | bytearray, worker: Worker, cut: bool) -> Any:
             return from_json(bytes(data), allow_partial="trailing-strings")
         return json.loads(data.decode("utf-8-sig", "replace"), parse_int=_whole_number)
     except ValueError:
-        begin = characters(" ".join(data[:100].decode("utf-8", "replace").split()))
         what = "longer than a reply can be" if cut else "not JSON"
-        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}: {begin!r}") from None
+        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}: {_begin(data)}") from None
+
+
+def _begin(data: bytes | bytearray) -> str:
+    return repr(characters(" ".join(data[:100].decode("utf-8", "replace").split())))
 
 
 def _whole_number(digits: str) -> int:

@@ -152,7 +152,7 @@ class Odd:
 
     def __init__(self):
         self.answers, self.asked = {}, Counter()
-        self.status, self.headers = 200, ""
+        self.status, self.headers, self.kind = 200, "", None
         self.gone = asyncio.Event()
 
     async def serve(self, reader, writer):
@@ -163,7 +163,7 @@ class Odd:
         answer = self.answers[body["model"]]
         if body.get("stream") and self.status == 200 and not isinstance(answer, list | bytes):
             answer = _streamed(answer)
-        kind = "text/event-stream" if isinstance(answer, list) else "application/json"
+        kind = self.kind or ("text/event-stream" if isinstance(answer, list) else "application/json")
         head = f"HTTP/1.1 {self.status} X\r\ncontent-type: {kind}\r\n{self.headers}connection: close\r\n\r\n"
         events = answer if isinstance(answer, list) else [answer]
         try:

@@ -226,6 +226,23 @@ async def test_a_reply_that_is_no_answer_fails_once_and_counts_as_maybe_paid(mee
     assert odd.asked["odd"] == 1 and len(maybe_paid(ledger)) == 1
 
 
+@pytest.mark.parametrize("kind", ["text/html", "text/event-stream", "text/plain"])
+@pytest.mark.parametrize("body", [b"<html>login please</html>", b"", b"[1, 2]"])
+async def test_what_is_no_stream_fails_once(meet, odd, kind, body):
+    odd.kind = kind
+    with pytest.raises(UpstreamMalformed):
+        await meet(body, True)
+    assert odd.asked["odd"] == 1
+
+
+async def test_a_stream_that_breaks_off_within_an_event_was_cut(meet, odd):
+    odd.kind = "text/event-stream"
+    with pytest.raises(UpstreamUnavailable, match="cut"):
+        await meet(f"data: {json.dumps(HALF)}\n\ndata: {json.dumps(HALF)[:20]}".encode(), True)
+    reply = await meet(f"data: {json.dumps(chunk({}, 'stop'))}\r\n\r\ndata: [DONE]".encode(), True, scope="t")
+    assert (reply.text, reply.finish_reason) == (None, "stop")
+
+
 TOLD = {
     "429": ({"error": {"message": "free-models-per-day", "code": 429}, "user_id": "x"}, RateLimited, 3),
     "429 in words": ({"error": {"message": "slow", "code": "rate_limit_exceeded"}}, RateLimited, 3),
