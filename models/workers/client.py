@@ -112,10 +112,21 @@ class Client:
             async with aclosing(wire.events(response, worker, saying.most, saying.tokens)) as events:
                 async for event, cut in events:
                     saying.cut |= cut
+                    if event is None:
+                        await _drain(events)
                     yield event
 
 
 _END = object()
+_DRAIN_S = 0.02
+
+
+async def _drain(events: AsyncGenerator[Any]) -> None:
+    """Read what follows the end, mostly nothing: only a connection that was read to its end serves the next call."""
+    with suppress(Exception):
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in events:
+                pass
 
 
 async def _translated_events(litellm: Any, fields: dict[str, Any]) -> AsyncGenerator[Any]:

@@ -71,7 +71,8 @@ class Dispatcher:
         lease_s: float = 120.0,
     ) -> None:
         self._pool = pool
-        self._client: Sender = client if client is not None else Client(pool)
+        self._own = Client(pool)
+        self._client: Sender = self._own if client is None else client
         self._retry = retry
         self._owner = owner or uuid.uuid4().hex
         self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
@@ -134,8 +135,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._commit.close()
-        if isinstance(self._client, Client):
-            await self._client.close()
+        await self._own.close()
 
     async def _join(self, ask: Ask, identity: str, once: bool = False, patience_s: float | None = None) -> Reply:
         flight = self._flights.get(identity)

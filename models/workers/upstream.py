@@ -46,8 +46,9 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     if isinstance(error, TimeoutError):
         limit = worker.limits.total_timeout_s
         return UpstreamTimeout(f"worker {worker.name!r}: no reply within {limit:g} s", maybe_paid=True)
-    if isinstance(error, RecursionError):
-        return UpstreamMalformed(f"worker {worker.name!r}: the reply is nested too deep")
+    if isinstance(error, RecursionError | httpx.DecodingError):
+        what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as it says"
+        return UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}")
     chain = list(_causes(error))
     told = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
     unsent = any(isinstance(cause, UNSENT) for cause in chain)
@@ -90,6 +91,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _wait(value: str, unit: float) -> float | None:
     now = datetime.now(UTC)
+    if value[:1].isdigit():
+        value = value.partition(",")[0]  # of a header that came twice
     try:
         number = float(value)
     except ValueError:

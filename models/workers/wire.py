@@ -37,8 +37,9 @@ class Wire:
         self._http: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
 
     @asynccontextmanager
     async def post(self, worker: Worker, body: Mapping[str, Any], key: str) -> AsyncIterator[httpx.Response]:
@@ -97,7 +98,7 @@ async def events(response: httpx.Response, worker: Worker, most: int, tokens: in
             if not line and data:
                 yield _event(data, name, worker), False
                 data, name = bytearray(), bytearray()
-            elif field == b"data":
+            elif field.removeprefix(b"\xef\xbb\xbf") == b"data":
                 data += (b"\n" if data else b"") + value.removeprefix(b" ")
                 begun = True
             elif field == b"event":

@@ -235,6 +235,13 @@ async def test_what_is_no_stream_fails_once(meet, odd, kind, body):
     assert odd.asked["odd"] == 1
 
 
+async def test_a_reply_that_is_not_encoded_as_it_says_fails_once(meet, odd):
+    odd.headers = "content-encoding: gzip\r\n"
+    with pytest.raises(UpstreamMalformed, match="encoded"):
+        await meet(choice({"content": "hi"}))
+    assert odd.asked["odd"] == 1
+
+
 async def test_a_stream_that_breaks_off_within_an_event_was_cut(meet, odd):
     odd.kind = "text/event-stream"
     with pytest.raises(UpstreamUnavailable, match="cut"):

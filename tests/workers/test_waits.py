@@ -32,6 +32,7 @@ WAITS = {
     "6m0s": 360.0,
     "1h30m": 5400.0,
     "500ms": 0.5,
+    "20, 30": 20.0,
     "20 parsecs": None,
     "soon": None,
     "": None,
