@@ -5,12 +5,14 @@ FuguError
 │   ├── RateLimited            429; `retry_after` seconds where the upstream named them
 │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
 │   ├── UpstreamUnavailable    connection lost, 5xx
+│   │   └── UpstreamBroken     a worker began to answer and then said that it failed: paid, and not resent at once
 │   └── ClaimHeld              another owner's lease on the same call is alive
 └── PermanentError             trying again changes nothing
     ├── BadInput               what the caller gave is wrong; `field` names where
     │   ├── BadFile            a pool, question or score file; `path` and `line`
     │   └── NoWorkerAllowed    the mask leaves no worker
     ├── UpstreamRefused        4xx from a worker's provider; `status`
+    ├── UpstreamMalformed      a worker's whole reply cannot be read: paid, so it is not asked for again
     ├── MissingKey             the environment variable that holds a worker's key is empty
     ├── RecordedWorker         a worker known only from recorded scores was asked live
     ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
@@ -24,20 +26,33 @@ FuguError
 
 from __future__ import annotations
 
+import math
+
 
 class FuguError(Exception):
     """Root of the tree."""
 
 
+LONGEST_WAIT_S = 86_400.0
+"""A day. Whoever names a longer one is taken to mean that: it outlasts every patience, and every date can hold it."""
+
+
+def bounded_wait(seconds: float | None) -> float | None:
+    """The seconds within [0, LONGEST_WAIT_S]; what is no number is no wish."""
+    if seconds is None or math.isnan(seconds):
+        return None
+    return min(max(seconds, 0.0), LONGEST_WAIT_S)
+
+
 class TransientError(FuguError):
-    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did.
+    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did; at most `LONGEST_WAIT_S`.
 
     `maybe_paid`: the request may have reached a model, so that this try may cost money.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, maybe_paid: bool = False) -> None:
         super().__init__(message)
-        self.retry_after, self.maybe_paid = retry_after, maybe_paid
+        self.retry_after, self.maybe_paid = bounded_wait(retry_after), maybe_paid
 
 
 class RateLimited(TransientError):
@@ -50,6 +65,16 @@ class UpstreamTimeout(TransientError):
 
 class UpstreamUnavailable(TransientError):
     """Connection refused or lost, or a 5xx."""
+
+
+class UpstreamBroken(UpstreamUnavailable):
+    """A worker began to answer and then said that it failed (a finish reason `error`, an error amid a stream).
+
+    What came of it was generated, so it is paid: no policy sends it again at once; a batch's task may.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, maybe_paid=True)
 
 
 class ClaimHeld(TransientError):
@@ -95,6 +120,12 @@ class UpstreamRefused(PermanentError):
     def of_the_request(self) -> bool:
         """Whether this one request was refused (too long, filtered), and not the caller or the model's name."""
         return self.answered and self.status in (400, 413, 422)
+
+
+class UpstreamMalformed(PermanentError):
+    """A worker's reply came whole, with a status of success, and cannot be read. It may have been paid."""
+
+    maybe_paid = True
 
 
 class MissingKey(PermanentError):

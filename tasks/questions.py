@@ -16,8 +16,8 @@ from models.grading.question import Question, load_questions
 from models.ledger import epochs
 from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
-from models.workers.client import check_models
 from models.workers.pool import Pool
+from models.workers.translation import check_models
 from tasks.preset import QuestionCounts
 
 HOUSE = "house"

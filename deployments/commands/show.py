@@ -84,8 +84,10 @@ def _calls(name: str, index: int, found: Past) -> Iterator[str]:
 
 def _call(id: str, call: Settled) -> Iterator[str]:
     payload, reply = call.payload, call.reply
-    tokens = reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
-    took = f"{reply['seconds']:.2f} s, {tokens} tokens, ${reply['cost_usd']:.6f}"
+    usage = reply["usage"]
+    tokens = f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens"
+    tokens += " (estimated)" if usage.get("estimated") else ""
+    took = f"{reply['seconds']:.2f} s, {tokens}, ${reply['cost_usd']:.6f}"
     yield f"    call {id[:12]} to {payload['worker']}, {_clock(call.began)} to {_clock(call.ended)}: {took}"
     for message in payload["messages"]:
         yield from _indented(f"{message['role']}: {_content(message)}")

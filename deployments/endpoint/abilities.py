@@ -13,8 +13,8 @@ from cachetools import LRUCache, cached
 
 from deployments.endpoint.request import TOOL_FIELDS, ChatRequest
 from models.errors import BadInput, NoWorkerAllowed
-from models.workers.client import load_litellm
 from models.workers.pool import Pool, Worker
+from models.workers.translation import load_litellm
 
 ALLOWED = "fugu.allowed_workers"
 

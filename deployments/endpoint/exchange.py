@@ -11,12 +11,12 @@ from deployments.endpoint.abilities import ALLOWED
 from deployments.endpoint.champions import Seat
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.request import ChatRequest
-from deployments.endpoint.response import FUGU, PIECE, TRINITY, total
+from deployments.endpoint.response import FUGU, PIECE, TRINITY
 from models.errors import NoWorkerAllowed
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.roles import Role
 from models.fugu.rollout import answer
-from models.workers.ask import Ask, Message, Reply, Sampling, Usage
+from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
 
 Emit = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes one delta of a streamed answer; waits while the client is slow."""

@@ -12,10 +12,10 @@ from models.conductor.workflow import PlanLimits
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.store import Ledger
-from models.workers.client import load_litellm
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
+from models.workers.translation import load_litellm
 
 if TYPE_CHECKING:
     from models.conductor.policy import Policy

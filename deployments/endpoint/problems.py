@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.responses import Response
@@ -84,9 +85,8 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
     match error:
         case RateLimited():
             headers = _retry_after(error.retry_after)
-            return Problem(
-                429, f"a worker is rate limited{detail}", "rate_limit_error", "rate_limit_exceeded", None, headers
-            )
+            message = f"a worker is rate limited{_until(error.retry_after)}{detail}"
+            return Problem(429, message, "rate_limit_error", "rate_limit_exceeded", None, headers)
         case ClaimHeld():
             headers = _retry_after(error.retry_after)
             return Problem(503, "the same call is under way", "server_error", "claim_held", None, headers)
@@ -99,8 +99,16 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
             message = f"step {error.step + 1} of the workflow failed with every worker that may be asked{detail}"
             return Problem(502, message, "server_error", "workflow_failed")
         case FuguError():
-            return Problem(502, f"a worker could not be asked{detail}", "server_error", "upstream_error")
+            wait = getattr(error, "retry_after", None)
+            message = f"a worker could not be asked{_until(wait)}{detail}"
+            headers = _retry_after(wait) if wait else {}
+            return Problem(502, message, "server_error", "upstream_error", None, headers)
     return Problem(500, "internal error", "server_error", "internal_error")
+
+
+def _until(seconds: float | None) -> str:
+    """When a worker that asked to wait may be asked again, in UTC."""
+    return f" until {datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S} UTC" if seconds else ""
 
 
 def _retry_after(seconds: float | None) -> dict[str, str]:

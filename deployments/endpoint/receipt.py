@@ -97,6 +97,7 @@ def _step(step: Step) -> dict[str, Any]:
         "call_id": reply.call_id if reply else None,
         "prompt_tokens": reply.usage.prompt_tokens if reply else None,
         "completion_tokens": reply.usage.completion_tokens if reply else None,
+        "estimated": reply.usage.estimated if reply else None,
         "cost_usd": reply.cost_usd if reply else None,
         "seconds": reply.seconds if reply else None,
     }

@@ -29,11 +29,6 @@ def event(body: Mapping[str, Any]) -> bytes:
     return b"data: " + encode(body) + b"\n\n"
 
 
-def total(usages: Sequence[Usage]) -> Usage:
-    """The tokens of all asks together."""
-    return Usage(**{name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields})
-
-
 def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, Any]:
     """`orchestration`: what a conducted request used beside its answering step; only `total_tokens` includes it."""
     prompt = {"cached_tokens": usage.cached_tokens}

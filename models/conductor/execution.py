@@ -152,7 +152,7 @@ class Execution:
         return await run.walk(seen)
 
     def _goes_on(self, slot: _Slot, error: TransientError) -> bool:
-        return self._shared.parts.retry.delay(slot.failures, error.retry_after) is not None
+        return self._shared.parts.retry.delay(slot.failures, error) is not None
 
     async def _give_to_another(self, slot: _Slot, error: FuguError) -> None:
         if isinstance(error, WorkflowFailed) and error.workflow == self.id:

@@ -90,6 +90,7 @@ def _spent(steps: Steps, plans: Sequence[Plan], shared: Shared, answering: Steps
     everything = total([reply.usage for reply in replies] + [u for n in nested for u in (n.usage, n.orchestration)])
     usage = total(last)
     rest = {name: getattr(everything, name) - getattr(usage, name) for name in Usage.model_fields}
+    rest["estimated"] = everything.estimated
     cost = sum(reply.cost_usd for reply in replies) + sum(inner.cost_usd for inner in nested)
     return _Spent(usage, Usage(**rest), cost, len(replies) + sum(inner.calls for inner in nested))
 
@@ -133,6 +134,7 @@ def _step(execution: Execution, records: Sequence[StepRecord], record: StepRecor
         "call_ids": list(record.call_ids),
         "prompt_tokens": record.usage.prompt_tokens,
         "completion_tokens": record.usage.completion_tokens,
+        "estimated": record.usage.estimated,
         "cost_usd": record.cost_usd,
         "seconds": record.seconds,
         "conducted": nested.trace if nested is not None else None,

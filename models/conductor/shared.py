@@ -108,7 +108,7 @@ class Shared:
         await self.meter.enter(worst)
         cost = worst
         try:
-            reply = await self.parts.dispatcher.attempt(ask)
+            reply = await self.parts.dispatcher.attempt(ask, self.parts.retry.patience_s)
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise
@@ -132,7 +132,7 @@ class Shared:
                 return await self.attempt(ask)
             except TransientError as error:
                 failed += 1
-                if self.parts.retry.delay(failed, error.retry_after) is None:
+                if self.parts.retry.delay(failed, error) is None:
                     raise
 
     async def write(self, change: Change[Any]) -> Any:

@@ -134,7 +134,7 @@ def _text(value: Value) -> str | None:
     """The text without what no encoder or database takes."""
     if not isinstance(value, str):
         return None
-    return characters(value).replace("\0", "\ufffd")
+    return characters(value)
 
 
 def _access(value: Value) -> Access | None:

@@ -92,8 +92,10 @@ def json_bytes(value: Any) -> int:
 
 
 def characters(text: str) -> str:
-    """Halves of surrogate pairs joined or replaced: no tokenizer, database or next worker takes them."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """Halves of surrogate pairs joined or replaced, NUL replaced: no tokenizer, database or next worker takes them."""
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\0", "\ufffd")
 
 
 def seed_for(question_id: str, repeat: int) -> int:
@@ -102,7 +104,10 @@ def seed_for(question_id: str, repeat: int) -> int:
 
 
 class Usage(BaseModel):
-    """Tokens, as the upstream counted them."""
+    """Tokens, as the upstream counted them. `estimated`: a number is ours, as the upstream's was none or cannot be.
+
+    `completion_tokens` has the hidden thoughts in it, of which `reasoning_tokens` tells.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -110,6 +115,7 @@ class Usage(BaseModel):
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -117,8 +123,11 @@ class Usage(BaseModel):
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """The tokens of all together."""
-    return Usage(**{name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields})
+    """The tokens of all together; estimated where one of them is."""
+    return Usage.model_validate(
+        {name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields}
+        | {"estimated": any(usage.estimated for usage in usages)}
+    )
 
 
 class Reply(BaseModel):

@@ -11,10 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from models.errors import BudgetExceeded, ClaimHeld, FuguError, MaybePaid, TransientError, UpstreamUnavailable
+from models.errors import (
+    BudgetExceeded,
+    ClaimHeld,
+    FuguError,
+    MaybePaid,
+    RateLimited,
+    TransientError,
+    UpstreamUnavailable,
+)
 from models.ledger.calls import CallSpec, Claim, Settlement
 from models.ledger.store import Ledger
-from models.workers.ask import Ask, Reply
+from models.workers.ask import Ask, Reply, characters
 from models.workers.client import Chunk, Client
 from models.workers.commit import Failure, GroupCommit
 from models.workers.pool import Pool, Worker
@@ -63,7 +71,8 @@ class Dispatcher:
         lease_s: float = 120.0,
     ) -> None:
         self._pool = pool
-        self._client: Sender = client if client is not None else Client(pool)
+        self._own = Client(pool)
+        self._client: Sender = self._own if client is None else client
         self._retry = retry
         self._owner = owner or uuid.uuid4().hex
         self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
@@ -80,13 +89,13 @@ class Dispatcher:
         """
         return await self._join(ask, ask.identity)
 
-    async def attempt(self, ask: Ask) -> Reply:
+    async def attempt(self, ask: Ask, patience_s: float | None = None) -> Reply:
         """As `ask`, but one try alone: a transient failure is raised to all who joined it.
 
         Its row says when the next try may start, so that whoever calls then, in whichever process, meets the others
-        in that one try. How many there are is the callers' to count.
+        in that one try. How many there are is the callers' to count, and for how long they wait theirs to say.
         """
-        return await self._join(ask, ask.identity, once=True)
+        return await self._join(ask, ask.identity, True, patience_s)
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
         """A reply or an error for each, in order; claims and settlements share transactions."""
@@ -126,11 +135,13 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._commit.close()
+        await self._own.close()
 
-    async def _join(self, ask: Ask, identity: str, once: bool = False) -> Reply:
+    async def _join(self, ask: Ask, identity: str, once: bool = False, patience_s: float | None = None) -> Reply:
         flight = self._flights.get(identity)
         if flight is None:
-            flight = self._flights[identity] = _Flight(asyncio.create_task(self._run(ask, identity, once)))
+            run = self._run(ask, identity, once, patience_s)
+            flight = self._flights[identity] = _Flight(asyncio.create_task(run))
             flight.task.add_done_callback(lambda task: self._land(identity, task))
         flight.joined += 1
         try:
@@ -148,12 +159,12 @@ class Dispatcher:
         if not task.cancelled():
             task.exception()  # those who waited have it; nobody else is to be told
 
-    async def _run(self, ask: Ask, identity: str, once: bool) -> Reply:
+    async def _run(self, ask: Ask, identity: str, once: bool, patience_s: float | None) -> Reply:
         worker = self._pool.worker(ask.worker)
         first = 0
         async with self._lanes[worker.name].claims:
             while True:
-                claim = await self._claim(worker, ask, identity)
+                claim = await self._claim(worker, ask, identity, patience_s)
                 if claim.state == "settled":
                     return _stored(claim)
                 first = first or claim.attempt
@@ -163,8 +174,12 @@ class Dispatcher:
                     if once or not self._goes_on(claim, first, error):
                         raise
 
-    async def _claim(self, worker: Worker, ask: Ask, identity: str) -> Claim:
-        """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run)."""
+    async def _claim(self, worker: Worker, ask: Ask, identity: str, patience_s: float | None = None) -> Claim:
+        """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run).
+
+        Raises RateLimited where the call's next try may not start within the patience.
+        """
+        patience = self._retry.patience_s if patience_s is None else patience_s
         payload = ask.payload()
         worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens) if worker.price else 0.0
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
@@ -183,7 +198,11 @@ class Dispatcher:
                 return claim
             if time.monotonic() - started > self._retry.hold_s:
                 raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
-            await asyncio.sleep(_pause(claim, pause))
+            wait = _pause(claim, pause)
+            if wait > patience:
+                until = f"{claim.not_before:%Y-%m-%d %H:%M:%S} UTC"
+                raise RateLimited(f"worker {worker.name!r} asked not to be asked again before {until}", wait)
+            await asyncio.sleep(wait)
             pause = min(2 * pause, self._retry.poll_cap_s)
 
     async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, once: bool) -> Reply:
@@ -233,17 +252,17 @@ class Dispatcher:
             if once:  # who tries again is not known here: the pauses grow with the row's own count
                 delay: float | None = self._retry.pause(claim.attempt, error.retry_after)
             else:
-                delay = self._retry.delay(claim.attempt - first + 1, error.retry_after)
+                delay = self._retry.delay(claim.attempt - first + 1, error)
             wait = timedelta(seconds=delay if delay is not None else error.retry_after or 0.0)
             retry_at, maybe_paid = datetime.now(UTC) + wait, error.maybe_paid
         else:  # an error without a name of ours, a cancellation among them, says nothing about the price
-            retry_at, maybe_paid = None, sent and not isinstance(error, FuguError)
+            retry_at, maybe_paid = None, sent and getattr(error, "maybe_paid", not isinstance(error, FuguError))
         transient = isinstance(error, TransientError)
-        message = str(error) or type(error).__name__
+        message = characters(str(error)) or type(error).__name__
         await self._commit.fail(Failure(claim.call_id, claim.attempt, message, transient, retry_at, maybe_paid))
 
     def _goes_on(self, claim: Claim, first: int, error: TransientError) -> bool:
-        return self._retry.delay(claim.attempt - first + 1, error.retry_after) is not None
+        return self._retry.delay(claim.attempt - first + 1, error) is not None
 
     def _free(self) -> None:
         """Wake those who wait for the budget."""
@@ -263,7 +282,8 @@ def _stored(claim: Claim) -> Reply:
 
 
 def _replayed(reply: Reply) -> list[Chunk]:
-    pieces = [Chunk(reply.text or "", reply.tool_calls)] if reply.text or reply.tool_calls else []
+    calls = tuple({"index": index, **call} for index, call in enumerate(reply.tool_calls))
+    pieces = [Chunk(reply.text or "", calls)] if reply.text or calls else []
     return [*pieces, Chunk(reply=reply)]
 
 

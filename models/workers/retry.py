@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from models.errors import TransientError, UpstreamBroken
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -22,11 +24,12 @@ class RetryPolicy:
     poll_cap_s: float = 1.0
     hold_s: float = 900.0
 
-    def delay(self, failed: int, retry_after: float | None = None) -> float | None:
-        """Seconds to wait after `failed` tries (from 1); `None`: give up."""
-        if failed >= self.tries or (retry_after is not None and retry_after > self.patience_s):
+    def delay(self, failed: int, error: TransientError) -> float | None:
+        """Seconds to wait after `failed` tries (from 1), the last of which met `error`; `None`: give up."""
+        wish = error.retry_after
+        if failed >= self.tries or isinstance(error, UpstreamBroken) or (wish is not None and wish > self.patience_s):
             return None
-        return self.pause(failed, retry_after)
+        return self.pause(failed, wish)
 
     def pause(self, failed: int, retry_after: float | None = None) -> float:
         """Seconds before the next try, for whoever makes one."""

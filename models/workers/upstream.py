@@ -2,58 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
-from models.errors import FuguError, RateLimited, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
+from models.errors import (
+    LONGEST_WAIT_S,
+    FuguError,
+    RateLimited,
+    UpstreamBroken,
+    UpstreamMalformed,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    bounded_wait,
+)
+from models.workers.ask import characters
 from models.workers.pool import Worker
+
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+EPOCH_S, EPOCH_MS = 1e9, 1e12
+"""A "wait" of 31 years is a time: seconds since 1970, or milliseconds."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def translated(error: Exception, worker: Worker) -> FuguError:
-    """The error of our tree for one that litellm, or the time limit around it, raised.
+    """The error of our tree for one that litellm, httpx, or the time limit around them, raised.
 
-    429: RateLimited. 408 and time limits: UpstreamTimeout. 409, 5xx and lost connections: UpstreamUnavailable.
-    Any other 4xx: UpstreamRefused. `maybe_paid` wherever the request may have reached a model: not where
-    no connection was made, nor where the upstream answered with an error.
+    What answered with a status: as `answered`. 408 and time limits: UpstreamTimeout. Lost connections:
+    UpstreamUnavailable. A whole reply that litellm stumbled over: UpstreamMalformed. `maybe_paid` wherever the request
+    may have reached a model: not where no connection was made, nor where the upstream answered with an error.
     """
-    status = getattr(error, "status_code", None)
-    chain = list(_causes(error))
-    answered = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
-    unsent = any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout) for cause in chain)
-    message = _line(error, worker)
+    if isinstance(error, FuguError):
+        return error
     if isinstance(error, TimeoutError):
         limit = worker.limits.total_timeout_s
         return UpstreamTimeout(f"worker {worker.name!r}: no reply within {limit:g} s", maybe_paid=True)
-    if status == 429:
-        return RateLimited(message, retry_after(error))
-    if status == 408:
-        return UpstreamTimeout(message, maybe_paid=not (answered or unsent))
-    if status is not None and 400 <= status < 500 and status != 409:
-        return UpstreamRefused(message, status, answered)
-    return UpstreamUnavailable(message, retry_after(error), maybe_paid=not (answered or unsent))
+    if isinstance(error, RecursionError | httpx.DecodingError):
+        what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as it says"
+        return UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}")
+    chain = list(_causes(error))
+    told = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
+    unsent = any(isinstance(cause, UNSENT) for cause in chain)
+    status = 408 if isinstance(error, httpx.TimeoutException) else getattr(error, "status_code", None)
+    if not 300 <= (status or 0) < 500 and all(_is_of_reading(cause) for cause in chain):
+        return UpstreamMalformed(_line(f"the reply cannot be read: {_text(error)}", worker))
+    return _of_status(status, _text(error), worker, _headers(error), told, not (told or unsent))
 
 
-def retry_after(error: Any) -> float | None:
-    """Seconds that the upstream asked to wait: Retry-After as a number or an HTTP date."""
-    response = getattr(error, "response", None)
-    for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
-        value = headers.get("retry-after") if headers else None
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            pass
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            continue
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+def answered(status: int, text: str, worker: Worker, headers: Mapping[str, str]) -> FuguError:
+    """What an upstream's own error means. 429: RateLimited. 408: UpstreamTimeout. 409, 5xx: UpstreamUnavailable.
+
+    Any other: UpstreamRefused.
+    """
+    return _of_status(status, f"{status}: {text}", worker, headers, True, False)
+
+
+def failed(error: Any, worker: Worker, begun: bool) -> FuguError:
+    """What an error object in a reply with status 200 means. `begun`: after some of the reply had come."""
+    told = error if isinstance(error, Mapping) else {"message": error}
+    message = told.get("message")
+    text = message if isinstance(message, str) else json.dumps(error)[:500]
+    if begun:
+        return UpstreamBroken(_line(f"it failed amid its reply: {text}", worker))
+    return answered(_code(told), text, worker, {})
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the upstream asked to wait, at most LONGEST_WAIT_S; `None` where it names none that can be read.
+
+    A number, a duration ("1m30s"), an HTTP date, or a time since 1970. Names of headers in lower case.
+    """
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0)):
+        value = headers.get(name)
+        wait = None if value is None else _wait(str(value).strip(), unit)
+        if wait is not None:
+            return wait
     return None
+
+
+def _wait(value: str, unit: float) -> float | None:
+    now = datetime.now(UTC)
+    if value[:1].isdigit():
+        value = value.partition(",")[0]  # of a header that came twice
+    try:
+        number = float(value)
+    except ValueError:
+        return _duration(value) if value[:1].isdigit() else _until(value, now)
+    if EPOCH_S <= number < 1e15:
+        number = (number / 1000 if number >= EPOCH_MS else number) - now.timestamp()
+        unit = 1.0
+    return bounded_wait(number * unit)
+
+
+def _duration(value: str) -> float | None:
+    value = value.lower().replace(" ", "")
+    parts = _DURATION.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        return None
+    return bounded_wait(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def _until(value: str, now: datetime) -> float | None:
+    """Of an HTTP date. One with a year that no calendar here holds is as late as can be."""
+    if re.search(r"\b[1-9]\d{4,}\b", value):
+        return LONGEST_WAIT_S
+    try:
+        when = parsedate_to_datetime(value)
+        return bounded_wait((when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _of_status(
+    status: int | None, text: str, worker: Worker, headers: Mapping[str, str], told: bool, maybe_paid: bool
+) -> FuguError:
+    wait = retry_after(headers)
+    message = _line(text, worker)
+    if wait:
+        until = datetime.now(UTC) + timedelta(seconds=wait)
+        message += f" (it asks to wait {wait:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC)"
+    if status == 429:
+        return RateLimited(message, wait)
+    if status == 408:
+        return UpstreamTimeout(message, wait, maybe_paid=maybe_paid)
+    if status is not None and 300 <= status < 500 and status != 409:
+        return UpstreamRefused(message, status, told)
+    return UpstreamUnavailable(message, wait, maybe_paid=maybe_paid)
+
+
+def _code(error: Mapping[str, Any]) -> int:
+    """The HTTP status that an error object stands for."""
+    for name in ("code", "status", "status_code"):
+        value = str(error.get(name))
+        if value.isascii() and value.isdigit() and 400 <= int(value[:9]) < 600:
+            return int(value)
+    words = f"{error.get('code')} {error.get('type')}".lower()
+    return 429 if "rate_limit" in words or "quota" in words else 503
+
+
+def _headers(error: Any) -> Mapping[str, str]:
+    """The upstream's, whichever of its fields litellm put them into."""
+    response = getattr(error, "response", None)
+    found: dict[str, str] = {}
+    for headers in (getattr(response, "headers", None), getattr(error, "litellm_response_headers", None)):
+        found |= {str(name).lower(): value for name, value in dict(headers or {}).items()}
+    return found
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -62,9 +164,21 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _line(error: Exception, worker: Worker) -> str:
-    """One line, without litellm's prefixes, never with the worker's key."""
-    text = " ".join(str(error).split()).removeprefix("litellm.")
+def _is_of_reading(error: BaseException) -> bool:
+    """Whether it may be litellm's trouble with a reply that came whole: not a connection's or a status's."""
+    readers = ("litellm", "openai", "pydantic", "pydantic_core", "json", "builtins")
+    return type(error).__module__.split(".")[0] in readers and not isinstance(error, OSError | ImportError)
+
+
+def _text(error: Exception) -> str:
+    """Without litellm's prefixes, and without the traceback that it appends: files of ours are nobody's business."""
+    text, _, _ = str(error).partition("Traceback (most recent call last)")
+    return text.strip().removeprefix("litellm.") or type(error).__name__
+
+
+def _line(text: str, worker: Worker) -> str:
+    """One line that every database takes, never with the worker's key."""
+    text = " ".join(characters(text).split())
     try:
         key = worker.key()
     except FuguError:

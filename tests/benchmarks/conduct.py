@@ -24,9 +24,9 @@ from models.conductor.request import ConductParts, ConductRequest
 from models.conductor.workflow import Workflow, parse
 from models.ledger.store import Ledger
 from models.workers.ask import Ask
-from models.workers.client import load_litellm
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker
+from models.workers.translation import load_litellm
 
 SECONDS = 1.0
 RUNS = 3

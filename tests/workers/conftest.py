@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
 
 from models.ledger.store import Ledger
+from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
 from models.workers.retry import RetryPolicy
@@ -127,3 +129,103 @@ async def dispatcher(ledger, pool):
     yield make
     for one in made:
         await one.close()
+
+
+def _chunk(delta, finish=None):
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def _streamed(body):
+    """The chunks of a stream that says the same as a whole reply."""
+    if not isinstance(body, dict) or not body.get("choices"):
+        return [body, "[DONE]"]
+    [one] = body["choices"]
+    last = [{"choices": [], "usage": body["usage"]}] if "usage" in body else []
+    return [_chunk(one["message"]), _chunk({}, one["finish_reason"]), *last, "[DONE]"]
+
+
+class Odd:
+    """An upstream whose models answer as `answers` has it: a JSON value or text, with `headers` and `status`.
+
+    A list is a stream's events, also for who asked for a whole reply. `asked` counts; `gone`: somebody left early.
+    """
+
+    def __init__(self):
+        self.answers, self.asked = {}, Counter()
+        self.status, self.headers, self.kind = 200, "", None
+        self.gone = asyncio.Event()
+
+    async def serve(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = next(line for line in head.split("\r\n") if line.startswith("content-length"))
+        body = json.loads(await reader.readexactly(int(length.partition(":")[2])))
+        self.asked[body["model"]] += 1
+        answer = self.answers[body["model"]]
+        if body.get("stream") and self.status == 200 and not isinstance(answer, list | bytes):
+            answer = _streamed(answer)
+        kind = self.kind or ("text/event-stream" if isinstance(answer, list) else "application/json")
+        head = f"HTTP/1.1 {self.status} X\r\ncontent-type: {kind}\r\n{self.headers}connection: close\r\n\r\n"
+        events = answer if isinstance(answer, list) else [answer]
+        try:
+            writer.write(head.encode())
+            for event in events:
+                data = (
+                    event
+                    if isinstance(event, bytes)
+                    else (event if isinstance(event, str) else json.dumps(event)).encode()
+                )
+                writer.write(b"data: " + data + b"\n\n" if isinstance(answer, list) else data)
+                await writer.drain()
+        except ConnectionError:
+            self.gone.set()
+        writer.close()
+
+
+@pytest.fixture
+async def odd():
+    odd = Odd()
+    server = await asyncio.start_server(odd.serve, "127.0.0.1", 0)
+    odd.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    yield odd
+    server.close()
+
+
+@pytest.fixture
+async def meet(odd, ledger):
+    """`meet(answer, streamed)` -> the reply of a worker that answers so, asked through the dispatcher."""
+    worker = Worker(
+        name="w",
+        model="openai/odd",
+        api_base=odd.url,
+        price=Price(input_per_million=1, output_per_million=10),
+        limits=Limits(total_timeout_s=30),
+    )
+    retry = RetryPolicy(tries=3, base_s=0, poll_s=0, patience_s=2.0)
+    dispatcher = Dispatcher(ledger, Pool(name="p", workers=(worker,)), retry=retry)
+
+    async def ask(answer, streaming=False, scope="s"):
+        odd.answers["odd"] = answer
+        asked = Ask(scope=scope, worker="w", revision="1", messages=({"role": "user", "content": "hi"},))
+        if not streaming:
+            return await dispatcher.ask(asked)
+        chunks = [chunk async for chunk in dispatcher.stream(asked)]
+        reply = chunks[-1].reply
+        assert "".join(chunk.text for chunk in chunks) == (reply.text or "")
+        assert _put_together([call for chunk in chunks for call in chunk.tool_calls]) == list(reply.tool_calls)
+        return reply
+
+    yield ask
+    await dispatcher.close()
+
+
+def _put_together(deltas):
+    """What a client makes of streamed tool calls: it goes by their indices."""
+    made = {}
+    for delta in deltas:
+        if "id" in delta:
+            assert delta["index"] not in made
+            made[delta["index"]] = {**delta, "function": dict(delta["function"])}
+        else:
+            made[delta["index"]]["function"]["arguments"] += delta["function"]["arguments"]
+    assert list(made) == list(range(len(made)))
+    return [{name: value for name, value in call.items() if name != "index"} for call in made.values()]

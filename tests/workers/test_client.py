@@ -12,8 +12,9 @@ from models.errors import (
     UpstreamUnavailable,
 )
 from models.workers.ask import Ask, Sampling, Usage
-from models.workers.client import Client, _prepared, check_models
+from models.workers.client import Client
 from models.workers.pool import Pool, Price, Worker
+from models.workers.translation import check_models, prepared
 
 COST = (5 * 1.0 + 2 * 10.0) / 1e6
 
@@ -82,7 +83,7 @@ async def test_a_fault_is_a_transient_error_after_a_single_try(upstream, pool, f
 
 @pytest.mark.parametrize(("model", "seeded"), [("openai/m", True), ("anthropic/claude-sonnet-4-5", False)])
 async def test_a_limit_is_cut_to_the_workers_and_a_seed_goes_only_where_it_is_known(model, seeded):
-    _, fields = await _prepared(Worker(name="w", model=model), ask("w", seed=7, max_tokens=64_000))
+    _, fields = await prepared(Worker(name="w", model=model), ask("w", seed=7, max_tokens=64_000))
     assert fields["max_tokens"] == 4096 and ("seed" in fields) is seeded
 
 

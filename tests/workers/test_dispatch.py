@@ -116,13 +116,25 @@ async def test_a_longer_retry_after_than_the_patience_is_not_waited_for(dispatch
     assert len(client.sent) == 1
 
 
-async def test_joiners_of_a_later_time_do_not_send_before_it(dispatcher):
+async def test_a_time_beyond_the_patience_is_told_at_once_to_all_who_ask_before_it(dispatcher):
     client = Fake(RateLimited("429", 3600.0))
     with pytest.raises(RateLimited):
         await dispatcher(client).ask(ask())
+    for again in (dispatcher(client).ask, dispatcher(client).attempt):
+        with pytest.raises(RateLimited, match=r"before 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC") as refused:
+            async with asyncio.timeout(5):
+                await again(ask())
+        assert 3500 < refused.value.retry_after <= 3600
+    assert len(client.sent) == 1
+
+
+async def test_joiners_of_a_later_time_within_their_patience_do_not_send_before_it(dispatcher):
+    client = Fake(RateLimited("429", 60.0))
+    with pytest.raises(RateLimited):
+        await dispatcher(client, retry=RetryPolicy(tries=1)).ask(ask())
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await dispatcher(client).ask(ask())
+            await dispatcher(client, retry=RetryPolicy(patience_s=1.0)).attempt(ask(), 90.0)
     assert len(client.sent) == 1
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from models.errors import RecordedWorker
+from models.errors import RateLimited, RecordedWorker, UpstreamBroken, UpstreamUnavailable
 from models.ledger.accounts import maybe_paid, spend
 from models.workers.ask import Ask
 from models.workers.retry import RetryPolicy
@@ -53,7 +53,8 @@ async def test_a_recorded_worker_is_a_clear_error(dispatcher, ledger):
 def test_delays_grow_with_full_jitter_and_honour_the_upstream():
     policy = RetryPolicy(tries=20, base_s=1.0, cap_s=8.0)
     for failed, most in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (12, 8.0)):
-        delays = [policy.delay(failed) for _ in range(300)]
+        delays = [policy.delay(failed, UpstreamUnavailable("away")) for _ in range(300)]
         assert 0 <= min(delays) < 0.1 * most and 0.9 * most < max(delays) <= most
-    assert policy.delay(1, 30.0) == 30.0
-    assert policy.delay(20) is None and policy.delay(1, 121.0) is None
+    assert policy.delay(1, RateLimited("busy", 30.0)) == 30.0
+    assert policy.delay(20, RateLimited("busy")) is None and policy.delay(1, RateLimited("busy", 121.0)) is None
+    assert policy.delay(1, UpstreamBroken("it failed")) is None  # it was paid

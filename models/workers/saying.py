@@ -1,0 +1,269 @@
+"""What a worker says, read from OpenAI's shape however oddly it is filled: whole, or in the chunks of a stream."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.errors import UpstreamBroken, UpstreamMalformed, UpstreamUnavailable
+from models.workers.ask import characters
+from models.workers.finish import finish_of
+from models.workers.pool import Worker
+from models.workers.upstream import failed
+
+SLACK_BYTES, BYTES_A_TOKEN = 16_384, 64
+"""Of the text, thoughts and tool calls that are kept: a reply longer than its limit of tokens can be is cut there."""
+
+THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
+
+
+@dataclass
+class _Joined:
+    """A text that comes in pieces: halves of a surrogate pair in two pieces are one character."""
+
+    pieces: list[str] = field(default_factory=list)
+    _half: str = ""
+
+    def add(self, piece: str) -> str:
+        """The piece as it can be handed on; half a pair at its end waits for the next one."""
+        piece = self._half + piece
+        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
+        return self._keep(piece.removesuffix(self._half) if self._half else piece)
+
+    def end(self) -> str:
+        half, self._half = self._half, ""
+        return self._keep(half)
+
+    def _keep(self, piece: str) -> str:
+        piece = characters(piece)
+        if piece:
+            self.pieces.append(piece)
+        return piece
+
+    def __str__(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(eq=False)
+class _Call:
+    """A tool call that comes in pieces. `given`, `place`: the upstream's own id and index, which several may share."""
+
+    given: str | None
+    place: Any
+    id: str
+    name: str = ""
+    arguments: _Joined = field(default_factory=_Joined)
+    told: bool = False
+
+    def without_parameters(self) -> str:
+        """What its arguments lack where none were given: no text at all is no JSON."""
+        return "" if str(self.arguments).strip() else self.arguments.add("{}")
+
+    def is_followed_by(self, name: str, arguments: str) -> bool:
+        """Whether a piece with a name and arguments is another call's, as this one has all of its own."""
+        if not (name and arguments and self.name):
+            return False
+        try:
+            json.loads(str(self.arguments))
+        except ValueError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a chunk adds: text, and tool calls as OpenAI streams them, their indices counted from 0."""
+
+    text: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+
+
+class Saying:
+    """One reply, put together, where at most `tokens` were asked for: what passes `most` bytes makes it `cut`.
+
+    A whole reply is a stream of one chunk. `add` and `end` raise UpstreamMalformed for what cannot be read,
+    UpstreamBroken where the worker says that it failed, and what `upstream.failed` makes of an error in place of a
+    chunk.
+    """
+
+    def __init__(self, worker: Worker, tokens: int) -> None:
+        self.tokens, self.most = tokens, SLACK_BYTES + BYTES_A_TOKEN * tokens
+        self._worker, self._left = worker, self.most
+        self._text, self._thoughts = _Joined(), _Joined()
+        self._calls: list[_Call] = []
+        self._finish: str | None = None
+        self._spoken = self._begun = False
+        self.usage: Any = None
+        self.cut = False
+
+    def add(self, chunk: Any) -> Piece:
+        """What the chunk adds to the reply."""
+        if not isinstance(chunk, Mapping):
+            raise self.malformed(f"a chunk is {type(chunk).__name__}, not an object")
+        error = chunk.get("error")
+        if error or chunk.get("object") == "error":
+            raise failed(error or chunk, self._worker, self._begun)
+        self.usage = chunk.get("usage") or self.usage
+        choices = chunk.get("choices")
+        if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
+            return Piece()
+        choice = choices[0]
+        if not isinstance(choice, Mapping):
+            raise self.malformed("a choice is no object")
+        self._begun = True
+        delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+        piece = self._read(delta) if isinstance(delta, Mapping) else Piece()
+        self._stop(choice.get("finish_reason"))
+        return piece
+
+    def end(self, complete: bool) -> Piece:
+        """What is left to hand on. `complete`: the upstream said that this is all, though not why.
+
+        Raises UpstreamUnavailable where it did not: the stream was cut off.
+        """
+        if self._finish is None and not complete and not self.cut:
+            raise UpstreamUnavailable(f"worker {self._worker.name!r}: the stream was cut", maybe_paid=True)
+        if not self._begun:
+            raise self.malformed("the reply holds no choice")
+        if any(not call.name for call in self._calls):
+            raise self.malformed("a tool call has no name")
+        self._thoughts.end()
+        rest = [call.arguments.end() or call.without_parameters() for call in self._calls]
+        calls = tuple({"index": index, "function": {"arguments": text}} for index, text in enumerate(rest) if text)
+        return Piece(self._text.end(), calls)
+
+    def malformed(self, why: str) -> UpstreamMalformed:
+        return UpstreamMalformed(f"worker {self._worker.name!r}: {why}")
+
+    @property
+    def text(self) -> str | None:
+        """`None` where nothing was said in words."""
+        text = str(self._text)
+        return text if text or (self._spoken and not self._calls) else None
+
+    @property
+    def tool_calls(self) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": str(call.arguments)}}
+            for call in self._calls
+        )
+
+    @property
+    def finish_reason(self) -> str:
+        if self.cut:
+            return "length"
+        if self._finish in (None, "stop", "tool_calls"):
+            return "tool_calls" if self._calls else "stop"
+        return self._finish or "stop"
+
+    @property
+    def generated(self) -> str:
+        """All that was generated: text, thoughts and tool calls."""
+        calls = [f"{call.name} {call.arguments}" for call in self._calls]
+        return "".join([str(self._text), str(self._thoughts), *calls])
+
+    def _stop(self, word: Any) -> None:
+        if word is None or word == "":
+            return
+        meaning = finish_of(word)
+        if meaning is None:
+            said = characters(str(word))[:100]
+            raise UpstreamBroken(f"worker {self._worker.name!r}: it failed, finishing with {said!r}")
+        self._finish = self._finish or meaning
+
+    def _read(self, delta: Mapping[str, Any]) -> Piece:
+        text, thoughts = spoken(delta.get("content"))
+        if text is None:
+            text, _ = spoken(delta.get("refusal"))
+        self._spoken |= text is not None
+        for name in ("reasoning_content", "reasoning", "thinking"):
+            if delta.get(name) and not thoughts:
+                thoughts = "".join(part or "" for part in spoken(delta[name]))
+        self._thoughts.add(self._fitting(thoughts))
+        said = self._text.add(self._fitting(text or ""))
+        calls = delta.get("tool_calls") or ()
+        if not calls and delta.get("function_call"):
+            calls = [{"function": delta["function_call"], "index": 0}]
+        if not isinstance(calls, Sequence) or isinstance(calls, str):
+            raise self.malformed("tool_calls is no list")
+        return Piece(said, tuple(told for call in calls for told in self._call(call)))
+
+    def _call(self, told: Any) -> Iterable[dict[str, Any]]:
+        function = told.get("function") if isinstance(told, Mapping) else None
+        if not isinstance(function, Mapping):
+            raise self.malformed("a tool call is not of a function")
+        id, name, arguments = told.get("id"), function.get("name"), function.get("arguments")
+        name = characters(name) if isinstance(name, str) else ""
+        if not isinstance(arguments, str):
+            arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+        call = self._find(characters(str(id)) if id else None, told.get("index"), name, arguments)
+        call.name = call.name or name
+        piece = call.arguments.add(self._fitting(arguments))
+        if not call.name:
+            return
+        index = self._calls.index(call)
+        if call.told:
+            if piece:
+                yield {"index": index, "function": {"arguments": piece}}
+            return
+        call.told = True
+        whole = {"name": call.name, "arguments": str(call.arguments)}
+        yield {"index": index, "id": call.id, "type": "function", "function": whole}
+
+    def _find(self, id: str | None, place: Any, name: str, arguments: str) -> _Call:
+        """The call that a piece belongs to: the one of its id, else the last of its index, else a new one."""
+        here = [call for call in self._calls if place is None or call.place == place][-1:]
+        found = [call for call in self._calls if call.given == id][-1:] if id is not None else here
+        if not found:  # an id may come after its call's name
+            found = [call for call in here if call.given is None and not (call.name and name)]
+        elif found[0].is_followed_by(name, arguments):
+            found = []
+        if not found:
+            taken = id is not None and any(call.id == id for call in self._calls)
+            found = [_Call(id, place, f"call_{uuid.uuid4().hex[:24]}" if id is None or taken else id)]
+            self._calls += found
+        found[0].given = found[0].given or id
+        return found[0]
+
+    def _fitting(self, text: str) -> str:
+        """As much of it as is kept."""
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if size > self._left:
+            self.cut = True
+            text = text.encode("utf-8", "surrogatepass")[: self._left].decode("utf-8", "ignore")
+        self._left -= min(size, self._left)
+        return text
+
+
+def spoken(content: Any) -> tuple[str | None, str]:
+    """The words and the thoughts of a message's content: a text, or parts of several kinds."""
+    if content is None or isinstance(content, str):
+        return content, ""
+    if isinstance(content, Mapping):
+        content = [content]
+    if not isinstance(content, Sequence):
+        return json.dumps(content), ""
+    words: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            words.append(part)
+        elif isinstance(part, Mapping):
+            kind = part.get("type")
+            of_thoughts = isinstance(kind, str) and kind in THOUGHTS
+            (thoughts if of_thoughts else words).append(_flat(part, kind))
+    return "".join(words), "".join(thoughts)
+
+
+def _flat(part: Mapping[str, Any], kind: Any) -> str:
+    """The text of one part, whose field is named `text` or as its kind, and may hold parts again."""
+    held = next((part[name] for name in ("text", kind, "value") if isinstance(name, str) and part.get(name)), "")
+    inner = held if isinstance(held, list) else [held]
+    return "".join(
+        piece if isinstance(piece, str) else str(piece.get("text") or piece.get("value") or "")
+        for piece in inner
+        if isinstance(piece, str | Mapping)
+    )

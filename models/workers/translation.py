@@ -1,0 +1,102 @@
+"""What litellm knows: which fields a worker takes, in which form, and who speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import cache
+from typing import Any
+
+import httpx
+
+from models.errors import BadInput, RecordedWorker
+from models.workers.ask import Ask
+from models.workers.pool import Pool, Worker
+
+PROVIDERS = frozenset({"openai", "custom_openai", "hosted_vllm"})
+"""litellm's names for whoever speaks OpenAI's protocol as it is, at an address of its own."""
+
+
+async def prepared(worker: Worker, ask: Ask) -> tuple[Any, dict[str, Any]]:
+    """litellm, imported on first use (seconds) and off the event loop, and the fields to send."""
+    fields = _fields(worker, ask)
+    litellm = load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
+    if "seed" in fields and not _takes_seed(worker.model):
+        del fields["seed"]
+    return litellm, fields
+
+
+@cache
+def load_litellm() -> Any:
+    """litellm, set up for this project: nothing fetched on import, nothing printed or reported."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import asks the network
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm
+
+
+def check_models(pool: Pool) -> None:
+    """Raises BadInput for a worker whose model litellm cannot send to anybody. Imports litellm (seconds)."""
+    litellm = load_litellm()
+    for worker in pool.workers:
+        if worker.is_recorded:
+            continue
+        try:
+            litellm.get_llm_provider(worker.model, api_base=worker.api_base)
+        except litellm.exceptions.BadRequestError:
+            message = f"worker {worker.name!r}: litellm knows no provider for model {worker.model!r}"
+            raise BadInput(message, "model") from None
+
+
+@cache
+def _takes_seed(model: str) -> bool:
+    """A seed is a wish; a provider that does not know it would refuse the whole call."""
+    known = load_litellm().get_supported_openai_params(model)
+    return known is None or "seed" in known
+
+
+def speaks_openai(worker: Worker) -> bool:
+    """Whether it can be asked directly: not a model that OpenAI serves over its other protocol alone."""
+    provider, _, model = worker.model.partition("/")
+    if provider not in PROVIDERS or worker.api_base is None:
+        return False
+    return bool(load_litellm().model_cost.get(model, {}).get("mode") != "responses")
+
+
+def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
+    if worker.is_recorded:
+        raise RecordedWorker(f"worker {worker.name!r} is known from recorded scores only and cannot be asked")
+    key = worker.key()
+    fields = ask.sampling.fields()
+    if worker.api_base is not None:
+        fields |= {"api_base": worker.api_base, "api_key": key or "none"}
+    elif key is not None:
+        fields["api_key"] = key
+    if "tools" in fields:
+        fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's own gateway has no say in them
+    limits = worker.limits
+    return fields | {
+        "model": worker.model,
+        "messages": [dict(message) for message in ask.messages],
+        "max_tokens": worker.output_tokens(ask.sampling.max_tokens),
+        "timeout": httpx.Timeout(limits.total_timeout_s, connect=limits.connect_timeout_s),
+        "num_retries": 0,
+        "max_retries": 0,
+    }
+
+
+_UNSENT = frozenset({"api_base", "api_key", "timeout", "num_retries", "max_retries", "_skip_mcp_handler"})
+"""Fields of a call that are no fields of the request's body."""
+
+
+def body_of(worker: Worker, fields: dict[str, Any]) -> dict[str, Any]:
+    """The request as OpenAI's protocol has it, each field under the name and in the form that the model takes."""
+    provider, _, model = worker.model.partition("/")
+    given = {name: value for name, value in fields.items() if name not in _UNSENT | {"model", "messages"}}
+    extra = given.pop("extra_body", {})
+    options = load_litellm().utils.get_optional_params(model=model, custom_llm_provider=provider, **given)
+    extra |= options.pop("extra_body", None) or {}
+    set_ = {name: value for name, value in options.items() if value is not None and (name, value) != ("stream", False)}
+    return {"model": model, "messages": fields["messages"], **set_, **extra}

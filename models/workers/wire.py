@@ -1,0 +1,193 @@
+"""OpenAI's chat protocol spoken directly: one request, its bytes bounded, its JSON as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic_core import from_json
+
+from models.errors import UpstreamMalformed
+from models.workers.ask import characters
+from models.workers.pool import Pool, Worker
+from models.workers.upstream import answered
+
+ERROR_BYTES = 65_536
+JSON_BYTES = 6
+"""A character of a reply is at most so many bytes of JSON for each of its own."""
+
+BETWEEN_BYTES = 2**20
+"""What a stream may hold beside its reply, and BETWEEN_BYTES_A_TOKEN for each token."""
+BETWEEN_BYTES_A_TOKEN = 1024
+
+
+class Wire:
+    """Pooled connections to the workers of a pool. Belongs to one event loop."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    @asynccontextmanager
+    async def post(self, worker: Worker, body: Mapping[str, Any], key: str) -> AsyncIterator[httpx.Response]:
+        """The response, once its head is there. Raises httpx's errors, and `answered` for a status of failure."""
+        http = await self._opened()
+        limits = worker.limits
+        request = http.build_request(
+            "POST",
+            f"{str(worker.api_base).rstrip('/')}/chat/completions",
+            content=json.dumps(body).encode(),  # in ASCII: UTF-8 has no bytes for half a surrogate pair
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+            timeout=httpx.Timeout(limits.total_timeout_s, connect=limits.connect_timeout_s),
+        )
+        response = await http.send(request, stream=True)
+        try:
+            if not response.is_success:
+                data, _ = await _read(response, ERROR_BYTES)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                raise answered(response.status_code, _message(data), worker, headers)
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _opened(self) -> httpx.AsyncClient:
+        context = _tls() if _tls.cache_info().currsize else await asyncio.to_thread(_tls)
+        if self._http is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+            self._http = httpx.AsyncClient(
+                verify=context, mounts=_unproxied(self._pool), limits=limits, follow_redirects=True
+            )
+        return self._http
+
+
+async def whole(response: httpx.Response, worker: Worker, most: int) -> tuple[Any, bool]:
+    """The body's JSON, and whether it was cut: of a reply of more than `most` bytes as much is read as was received.
+
+    Raises UpstreamMalformed.
+    """
+    data, cut = await _read(response, ERROR_BYTES + JSON_BYTES * most)
+    return _json(data, worker, cut), cut
+
+
+async def events(response: httpx.Response, worker: Worker, most: int, tokens: int) -> AsyncGenerator[tuple[Any, bool]]:
+    """The JSON of each event of a stream, `None` for its [DONE]; beside it whether the stream was cut there.
+
+    Raises UpstreamMalformed. A piece of an event with which a stream breaks off is none.
+    """
+    left, longest = BETWEEN_BYTES + BETWEEN_BYTES_A_TOKEN * tokens, ERROR_BYTES + JSON_BYTES * most
+    buffer, data, name, begun = bytearray(), bytearray(), bytearray(), False
+    async for piece in response.aiter_bytes():
+        buffer += piece
+        *lines, buffer = buffer.split(b"\n")
+        left -= len(piece)
+        for line in (line.removesuffix(b"\r") for line in lines):
+            field, _, value = line.partition(b":")
+            if not line and data:
+                yield _event(data, name, worker), False
+                data, name = bytearray(), bytearray()
+            elif field.removeprefix(b"\xef\xbb\xbf") == b"data":
+                data += (b"\n" if data else b"") + value.removeprefix(b" ")
+                begun = True
+            elif field == b"event":
+                name = value.strip()
+        if left < 0 or len(buffer) + len(data) > longest:
+            yield _piece(data + _last(buffer), worker, True), True
+            return
+    data += _last(buffer)
+    if data.strip() == b"[DONE]":
+        yield None, False
+    elif data:  # the last event lacks its empty line
+        yield _piece(data, worker, False), False
+    elif not begun:
+        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is no stream: {_begin(buffer)}")
+
+
+def _last(line: bytearray) -> bytearray:
+    """What a line that has not ended holds of an event."""
+    return line.removeprefix(b"data:") if line.startswith(b"data:") else bytearray()
+
+
+def _piece(data: bytearray, worker: Worker, cut: bool) -> Any:
+    """As much of an event as there is, which may be nothing."""
+    try:
+        return _json(data, worker, cut)
+    except UpstreamMalformed:
+        return {}
+
+
+def _event(data: bytearray, name: bytearray, worker: Worker) -> Any:
+    if data.strip() == b"[DONE]":
+        return None
+    value = _json(data, worker, False)
+    return {"error": value} if name == b"error" and not (isinstance(value, dict) and value.get("error")) else value
+
+
+async def _read(response: httpx.Response, most: int) -> tuple[bytes, bool]:
+    data = bytearray()
+    async for piece in response.aiter_bytes():
+        data += piece
+        if len(data) > most:
+            return bytes(data[:most]), True
+    return bytes(data), False
+
+
+def _json(data: bytes | bytearray, worker: Worker, cut: bool) -> Any:
+    try:
+        if cut:
+            return from_json(bytes(data), allow_partial="trailing-strings")
+        return json.loads(data.decode("utf-8-sig", "replace"), parse_int=_whole_number)
+    except ValueError:
+        what = "longer than a reply can be" if cut else "not JSON"
+        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}: {_begin(data)}") from None
+
+
+def _begin(data: bytes | bytearray) -> str:
+    return repr(characters(" ".join(data[:100].decode("utf-8", "replace").split())))
+
+
+def _whole_number(digits: str) -> int:
+    """Python reads no number of thousands of digits; whatever one counts, it is too many."""
+    return int(digits) if len(digits) < 20 else int(f"{digits[0] if digits[0] == '-' else ''}{10**19}")
+
+
+def _message(data: bytes) -> str:
+    """What an error body says, in OpenAI's shape or any other."""
+    text = data.decode("utf-8", "replace")
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    error = told.get("error", told) if isinstance(told, dict) else told
+    message = error.get("message", error) if isinstance(error, dict) else error
+    return message if isinstance(message, str) else json.dumps(message)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+def _unproxied(pool: Pool) -> dict[str, None]:
+    """Workers on this machine are behind no proxy, whatever the environment says of proxies."""
+    hosts = {urlsplit(worker.api_base or "").hostname for worker in (*pool.workers, *pool.conductors)}
+    return {f"all://{f'[{host}]' if ':' in host else host}": None for host in hosts if host and _is_local(host)}
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
