@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
     memo_half: bool = Field(False, description="whether the states below a layer are remembered in half precision")
     prefix_bytes: int = Field(1 << 31, ge=0, description="the most that keys and values of conversations take")
+    read_tokens: int = Field(
+        4096, ge=16, description="tokens of a conversation that a router reads at most: its beginning and its end"
+    )
     precision: Literal["native", "int8"] = Field(
         "native",
         description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "
@@ -99,6 +102,7 @@ class Settings(BaseSettings):
             "FUGU_MEMO_BYTES": str(self.memo_bytes),
             "FUGU_MEMO_HALF": str(self.memo_half).lower(),
             "FUGU_PREFIX_BYTES": str(self.prefix_bytes),
+            "FUGU_READ_TOKENS": str(self.read_tokens),
             "FUGU_PRECISION": self.precision,
         }
 
