@@ -96,8 +96,8 @@ class Backbone:
         `cache`: where factorisations are kept; `memo_bytes`: bound of the states that are remembered,
         `prefix_bytes`: of the keys and values that are kept of conversations, `memo_dtype`: a lower precision for
         the remembered states below a layer, `read_tokens`: the most that is read of a text. By default float32 on
-        the CPU, bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the weights
-        are no whole safetensors, or the model reads no plain text or is an encoder-decoder.
+        the CPU, bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the
+        weights are no whole safetensors, or the model reads no plain text or is an encoder-decoder.
         """
         from transformers import AutoConfig, AutoTokenizer
 

@@ -1,42 +1,20 @@
-"""How much of a conversation is read: all of what fits; of what does not, its beginning and its end.
-
-The beginning says what the conversation is about, the newest turns what is wanted now, and the state that decides is
-read at the very end. So a quarter of what is read is of the beginning, the rest of the end.
-"""
+"""What a model is fed of a text: its tokens, where they are few enough, else those of its two ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.errors import BadInput
+from models.fugu.transcript import ends
 
 READ_TOKENS = 4096
 """Tokens of a text that are read at most. Of Qwen3-0.6B in float32 their keys and values take 0.9 GB, less than half of
 what is kept of all conversations."""
-
-Whole = TypeVar("Whole", str, list[int])
-"""Characters or tokens."""
-
-_STEPS = 8
-
-
-def ends(whole: Whole, most: int) -> Whole:
-    """`whole` where it has at most `most` items, else the first quarter of `most` and as much of its end as fits.
-
-    What is left out grows by eighths of `most`: of a conversation that goes on the same is read for some turns, and
-    what was computed of it need not be computed again.
-    """
-    if len(whole) <= most:
-        return whole
-    step = max(1, most // _STEPS)
-    out = -(-(len(whole) - most) // step) * step
-    first = most // 4
-    return whole[:first] + whole[first + out :]
 
 
 class Reader:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fugu.microbatch import MicroBatcher
-from models.fugu.reading import ends
 from models.fugu.router import Router
+from models.fugu.transcript import ends
 
 WORKERS = ("ant", "bee", "cat")
 ROWS = len(WORKERS) + 3
