@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     max_subtask_chars: int = Field(4000, ge=1, description="characters of a step's subtask, at most")
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
+    max_body_bytes: int = Field(1 << 25, ge=1, description="bytes of a request, at most")
+    max_messages: int = Field(4096, ge=1, description="messages of a request, at most")
+    max_fields: int = Field(16_384, ge=1, description="values in one field of a request or one message, at most")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
 
     memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
@@ -99,6 +102,9 @@ class Settings(BaseSettings):
             "FUGU_CONDUCTOR": self.conductor,
             "FUGU_MAX_STEPS": str(self.max_steps),
             "FUGU_MAX_SUBTASK_CHARS": str(self.max_subtask_chars),
+            "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
+            "FUGU_MAX_MESSAGES": str(self.max_messages),
+            "FUGU_MAX_FIELDS": str(self.max_fields),
             "FUGU_MEMO_BYTES": str(self.memo_bytes),
             "FUGU_MEMO_HALF": str(self.memo_half).lower(),
             "FUGU_PREFIX_BYTES": str(self.prefix_bytes),

@@ -5,18 +5,32 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
 
+from deployments.endpoint.annex import SOCKET, Annex, Room
 from deployments.endpoint.app import create_app
+from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.decisions import DistantRouter
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from models.conductor.request import Limits
 from models.errors import BadInput, FuguError
+from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from models.fugu.microbatch import MicroBatcher
 
 GRACE_S = 4
 """How long answers that are under way may take to end after SIGTERM; a supervisor kills after 5 s."""
@@ -27,21 +41,54 @@ def main() -> int:
     arguments = _arguments()
     log_to_stderr()
     try:
-        listening = listen(arguments.host, arguments.port)
-        hosts = DEFAULT.hosts | {arguments.host.lower(), listening.getsockname()[0]}
-        app = create_app(open_parts(), Options(hosts=hosts, limits=_limits(arguments), observe=arguments.observe))
+        server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except FuguError as error:
         print(error, file=sys.stderr)
         return 2
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
-    )
-    server = Announcing(config, listening, arguments.announce)
     # uvicorn raises the signal again when it has shut down; a stop that was asked for is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listening])
     return 0 if server.started else 1
+
+
+def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
+    listening = listen(arguments.host, arguments.port)
+    hosts = DEFAULT.hosts | {arguments.host.lower(), listening.getsockname()[0]}
+    options, parts = replace(_options(arguments), hosts=hosts), open_parts()
+    command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
+    room = Room(total=8 * options.max_body_bytes, body=options.max_body_bytes)
+    annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
+    return Announcing(_config(create_app(parts, options, annex)), listening, arguments.announce), listening
+
+
+def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
+    """This process is one's annex: see `annex.py`."""
+    folder = arguments.annex
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / SOCKET))
+    parts = open_parts(partial(DistantRouter, folder))
+    server = uvicorn.Server(_config(create_app(parts, replace(_options(arguments), eager=False))))
+
+    def stop_at_end_of_input() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+
+    threading.Thread(target=stop_at_end_of_input, daemon=True).start()
+    return server, listening
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    here = settings()
+    bounds = Bounds(here.max_messages, here.max_fields)
+    limits, observe = _limits(arguments), arguments.observe
+    return Options(limits=limits, observe=observe, max_body_bytes=here.max_body_bytes, bounds=bounds)
+
+
+def _config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-observe", dest="observe", action="store_false", help="show no fugu-ultra request in Prefect"
     )
+    parser.add_argument("--annex", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from deployments.endpoint import bounds
 from models.conductor.request import MAX_DEPTH, Limits
 from models.errors import BadInput
 from models.workers.ask import Sampling
@@ -27,8 +28,11 @@ PARTS = {"text": "text", "image_url": "image_url"}
 """Content parts that are passed on, each with the field that holds its content."""
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
-MAX_MESSAGES = 4096
 MAX_TOOLS = 128
+
+# OpenAI documents the bounds of `metadata`, `tools` and `stop`; the others are generous.
+Label = Annotated[str, Field(max_length=512)]
+Stop = Annotated[str, Field(max_length=4096)]
 
 
 class StreamOptions(BaseModel):
@@ -74,7 +78,7 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -85,8 +89,8 @@ class ChatRequest(BaseModel):
     response_format: dict[str, Any] | None = None
     reasoning_effort: Effort | None = None
 
-    model: str
-    messages: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_MESSAGES)
+    model: Label
+    messages: list[dict[str, Any]] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     fugu: Extension = Extension.model_construct()
@@ -96,13 +100,13 @@ class ChatRequest(BaseModel):
     logprobs: Literal[False] = False
     service_tier: Literal["auto", "default"] = "auto"
     modalities: list[Literal["text"]] | None = Field(None, min_length=1)
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    metadata: dict[str, str] | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    metadata: dict[Annotated[str, Field(max_length=64)], Label] | None = Field(None, max_length=16)
 
     @classmethod
-    def parse(cls, body: bytes) -> ChatRequest:
+    def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ChatRequest:
         """Raises BadInput, with the field's name, for whatever OpenAI's API or this endpoint does not take."""
         try:
             data = from_json(body, allow_inf_nan=False)
@@ -110,6 +114,7 @@ class ChatRequest(BaseModel):
             raise BadInput(f"the body is not JSON: {error}") from None
         if not isinstance(data, dict):
             raise BadInput("the body has to be a JSON object")
+        within.check(data)
         # Clients spell an option that is not used as null.
         data = {name: value for name, value in data.items() if value is not None}
         try:

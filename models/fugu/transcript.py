@@ -22,8 +22,8 @@ def ends(whole: Whole, most: int) -> Whole:
     """`whole` where it has at most `most` items, else the first quarter of `most` and as much of its end as fits.
 
     The beginning says what a conversation is about, the newest turns what is wanted now, and the state that decides is
-    read at the very end. What is left out grows by eighths of `most`: of a conversation that goes on the same is read for some turns, and
-    what was computed of it need not be computed again.
+    read at the very end. What is left out grows by eighths of `most`: of a conversation that goes on the same is read
+    for some turns, and what was computed of it need not be computed again.
     """
     if len(whole) <= most:
         return whole
