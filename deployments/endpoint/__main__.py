@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import uvicorn
-from fastapi import FastAPI
 from pydantic import ValidationError
 
 from deployments.endpoint.annex import SOCKET, Annex, Room
 from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.connections import config_of
 from deployments.endpoint.decisions import DistantRouter
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
@@ -32,7 +33,7 @@ from tasks.settings import settings
 if TYPE_CHECKING:
     from models.fugu.microbatch import MicroBatcher
 
-GRACE_S = 4
+GRACE_S = 4.0
 """How long answers that are under way may take to end after SIGTERM; a supervisor kills after 5 s."""
 
 
@@ -40,6 +41,7 @@ def main() -> int:
     """Serve. A host that is not loopback, a taken port, a broken pool file: one line and exit status 2."""
     arguments = _arguments()
     log_to_stderr()
+    _allow_files()
     try:
         server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except FuguError as error:
@@ -59,7 +61,9 @@ def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
     room = Room(total=8 * options.max_body_bytes, body=options.max_body_bytes)
     annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
-    return Announcing(_config(create_app(parts, options, annex)), listening, arguments.announce), listening
+    return Announcing(
+        config_of(create_app(parts, options, annex), options.patience, GRACE_S), listening, arguments.announce
+    ), listening
 
 
 def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
@@ -68,7 +72,8 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / SOCKET))
     parts = open_parts(partial(DistantRouter, folder))
-    server = uvicorn.Server(_config(create_app(parts, replace(_options(arguments), eager=False))))
+    options = replace(_options(arguments), eager=False)
+    server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
 
     def stop_at_end_of_input() -> None:
         sys.stdin.buffer.read()
@@ -78,17 +83,17 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
     return server, listening
 
 
+def _allow_files() -> None:
+    """As many open files as the system lets this process have: a connection is one, and its call upstream another."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _options(arguments: argparse.Namespace) -> Options:
     here = settings()
     bounds = Bounds(here.max_messages, here.max_fields)
     limits, observe = _limits(arguments), arguments.observe
     return Options(limits=limits, observe=observe, max_body_bytes=here.max_body_bytes, bounds=bounds)
-
-
-def _config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
-    )
 
 
 def _arguments() -> argparse.Namespace:

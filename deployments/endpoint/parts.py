@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.connections import Patience
 from models.conductor.request import Limits
 from models.conductor.workflow import PlanLimits
 from models.errors import NotFound
@@ -52,8 +53,8 @@ class Options:
     waits for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a
     server; `shown`: how many of their flow runs may begin at once. With one, 40 of them are final 6 to 9 s after the
     last answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and
-    then it stands still for a minute. `record`: whether the ledger gets a row for every answered request. `eager`: whether
-    what only conducted requests need is loaded at the start, and not with the first of them.
+    then it stands still for a minute. `record`: whether the ledger gets a row for every answered request. `eager`:
+    whether what only conducted requests need is loaded at the start, and not with the first of them.
     """
 
     poll_s: float = 1.0
@@ -61,6 +62,7 @@ class Options:
     body_s: float = 60.0
     max_body_bytes: int = 32 * 2**20
     bounds: Bounds = Bounds()  # noqa: RUF009 - a frozen value
+    patience: Patience = Patience()  # noqa: RUF009 - a frozen value
     turns: int = 5
     hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "::1"})
     limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value
