@@ -55,8 +55,8 @@ _NOT_HANDED_BACK = _OF_A_CONNECTION | {"date", "server"}
 
 
 def weight(body: bytes) -> int:
-    """What a body costs, in bytes of text: to litellm a message is as much as 512, another value as 64 (measured)."""
-    return len(body) + 512 * body.count(b"{") + 64 * body.count(b",")
+    """What a body costs, in bytes of text: to litellm a message is as much as 1,024, another value as 64 (measured)."""
+    return len(body) + 1024 * body.count(b"{") + 64 * body.count(b",")
 
 
 @dataclass(frozen=True)
