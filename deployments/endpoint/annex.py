@@ -90,13 +90,15 @@ class Annex:
         size = min(int(request.headers.get("Content-Length") or self._room.body), self._room.body)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._place(size))
-            http = (await unless_gone(request, self._ready(), body.read)).http
+            running = await unless_gone(request, self._ready(), body.read)
             headers = [(name, value) for name, value in request.headers.items() if name not in _NOT_PASSED_ON]
-            asked = http.build_request("POST", request.url.path, headers=headers, content=body.pieces())
+            asked = running.http.build_request("POST", request.url.path, headers=headers, content=body.pieces())
             try:
-                answer = await unless_gone(request, http.send(asked, stream=True), body.read)
+                answer = await unless_gone(request, running.http.send(asked, stream=True), body.read)
             except httpx.TransportError as error:
                 log.error("the annex has failed: %r", error)
+                with suppress(TimeoutError):  # a moment, so that the next request does not meet a dead one
+                    await asyncio.wait_for(running.process.wait(), 1.0)
                 raise Problem(502, "what answers large requests has ended", "server_error", "internal_error") from None
             stack.push_async_callback(answer.aclose)
             kept = {name: value for name, value in answer.headers.items() if name not in _NOT_HANDED_BACK}
