@@ -72,7 +72,8 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / SOCKET))
     parts = open_parts(partial(DistantRouter, folder))
-    options = replace(_options(arguments), eager=False)
+    # Who asks has been let in by the other process, whose words `annex.py` passes on under this name.
+    options = replace(_options(arguments), eager=False, hosts=DEFAULT.hosts)
     server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
 
     def stop_at_end_of_input() -> None:
