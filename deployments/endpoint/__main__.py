@@ -59,7 +59,7 @@ def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]
     hosts = DEFAULT.hosts | {arguments.host.lower(), listening.getsockname()[0]}
     options, parts = replace(_options(arguments), hosts=hosts), open_parts()
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
-    room = Room(total=8 * options.max_body_bytes, body=options.max_body_bytes)
+    room = Room(total=2 * options.max_body_bytes, body=options.max_body_bytes)
     annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
     return Announcing(
         config_of(create_app(parts, options, annex), options.patience, GRACE_S), listening, arguments.announce

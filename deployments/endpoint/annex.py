@@ -66,7 +66,7 @@ class Room:
 
     total: int
     body: int
-    patience_s: float = 30.0
+    patience_s: float = 60.0
     idle_s: float = 300.0
 
 
@@ -83,6 +83,7 @@ class Annex:
         self._freed = asyncio.Condition()
         self._under_way = 0
         self._idle: asyncio.TimerHandle | None = None
+        self._starts: set[asyncio.Task[_Running]] = set()
         self._ending: asyncio.Task[None] | None = None
 
     async def respond(self, request: Request, body: Body) -> Response:
@@ -108,6 +109,8 @@ class Annex:
         """End it, and what is under way in it."""
         if self._idle is not None:
             self._idle.cancel()
+        for start in self._starts:
+            start.cancel()
         async with self._starting:
             await self._end()
 
@@ -140,11 +143,22 @@ class Annex:
         self._ending = asyncio.create_task(end())
 
     async def _ready(self) -> _Running:
+        # A client that goes away meanwhile leaves the start to those who come after it.
+        start = asyncio.create_task(self._started())
+        self._starts.add(start)
+        start.add_done_callback(self._starts.discard)
+        return await asyncio.shield(start)
+
+    async def _started(self) -> _Running:
         async with self._starting:
             if self._running is None or self._running.process.returncode is not None:
                 await self._end()
                 self._running = await _start(self._command, self._load_router)
-                await self._running.wait()
+                try:
+                    await self._running.wait()
+                except BaseException:
+                    await self._end()
+                    raise
             return self._running
 
     async def _end(self) -> None:

@@ -99,6 +99,12 @@ def test_what_a_body_costs_grows_with_its_bytes_its_messages_and_its_values():
     assert weight(json.dumps({"messages": [{"role": "user", "content": "x"}] * 500}).encode()) > LIGHT
 
 
+def test_a_client_that_leaves_while_the_annex_starts_leaves_the_start_to_the_next_one(served, upstream):
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{served.url}/v1/chat/completions", json=body(LARGE), timeout=0.5)
+    assert ask(served, f"{LARGE}0").status_code == 200 and len(upstream.seen) == 1
+
+
 def test_a_large_request_is_answered_by_another_process_and_decided_by_this_ones_router(served, upstream):
     answer = ask(served, f"{LARGE}0")
     assert answer.json()["choices"][0]["message"]["content"] == "one two three"
