@@ -60,7 +60,7 @@ def open_scoring(
     options = LoopOptions()
     temperature = plan.temperature if train else 0.0
     meaning = {
-        "backbone": [router.backbone.digest, str(router.backbone.memo_dtype)],
+        "backbone": [router.backbone.digest, str(router.backbone.memo_dtype), router.backbone.reader.most],
         "layout": router.layout.name,
         "loop": [options.turns, options.roles, PROMPTS_VERSION],
         "epoch": epochs.identity(session.ledger, epoch),

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     max_subtask_chars: int = Field(4000, ge=1, description="characters of a step's subtask, at most")
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
+    max_body_bytes: int = Field(1 << 25, ge=1, description="bytes of a request, at most")
+    max_messages: int = Field(4096, ge=1, description="messages of a request, at most")
+    max_fields: int = Field(16_384, ge=1, description="values in one field of a request or one message, at most")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
     hosts: str = Field("", description="other names by which the ports may be called, with commas: NAME or NAME:PORT")
     origins: str = Field("", description="other origins whose pages may use the ports, with commas: https://NAME")
@@ -45,6 +48,9 @@ class Settings(BaseSettings):
     memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
     memo_half: bool = Field(False, description="whether the states below a layer are remembered in half precision")
     prefix_bytes: int = Field(1 << 31, ge=0, description="the most that keys and values of conversations take")
+    read_tokens: int = Field(
+        4096, ge=16, description="tokens of a conversation that a router reads at most: its beginning and its end"
+    )
     precision: Literal["native", "int8"] = Field(
         "native",
         description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "
@@ -98,9 +104,13 @@ class Settings(BaseSettings):
             "FUGU_CONDUCTOR": self.conductor,
             "FUGU_MAX_STEPS": str(self.max_steps),
             "FUGU_MAX_SUBTASK_CHARS": str(self.max_subtask_chars),
+            "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
+            "FUGU_MAX_MESSAGES": str(self.max_messages),
+            "FUGU_MAX_FIELDS": str(self.max_fields),
             "FUGU_MEMO_BYTES": str(self.memo_bytes),
             "FUGU_MEMO_HALF": str(self.memo_half).lower(),
             "FUGU_PREFIX_BYTES": str(self.prefix_bytes),
+            "FUGU_READ_TOKENS": str(self.read_tokens),
             "FUGU_PRECISION": self.precision,
         }
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
+import socket
 import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 from pydantic import ValidationError
 
 from deployments.doors import Host, allowed
+from deployments.endpoint.annex import SOCKET, Annex, Room
 from deployments.endpoint.app import create_app
+from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.connections import config_of
+from deployments.endpoint.decisions import DistantRouter
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
@@ -20,7 +31,10 @@ from models.conductor.request import Limits
 from models.errors import BadInput, FuguError
 from tasks.settings import settings
 
-GRACE_S = 4
+if TYPE_CHECKING:
+    from models.fugu.microbatch import MicroBatcher
+
+GRACE_S = 4.0
 """How long answers that are under way may take to end after SIGTERM; a supervisor kills after 5 s."""
 
 
@@ -28,23 +42,60 @@ def main() -> int:
     """Serve. A host that is not loopback, a taken port, a broken pool file: one line and exit status 2."""
     arguments = _arguments()
     log_to_stderr()
+    _allow_files()
     try:
-        listening = listen(arguments.host, arguments.port)
-        may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
-        options = Options(allowed=may_come, limits=_limits(arguments), observe=arguments.observe)
-        app = create_app(open_parts(), options)
+        server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except FuguError as error:
         print(error, file=sys.stderr)
         return 2
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
-    )
-    server = Announcing(config, listening, arguments.announce)
     # uvicorn raises the signal again when it has shut down; a stop that was asked for is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listening])
     return 0 if server.started else 1
+
+
+def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
+    listening = listen(arguments.host, arguments.port)
+    may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
+    options, parts = replace(_options(arguments), allowed=may_come), open_parts()
+    command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
+    room = Room(total=2 * options.max_body_bytes, body=options.max_body_bytes)
+    annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
+    return Announcing(
+        config_of(create_app(parts, options, annex), options.patience, GRACE_S), listening, arguments.announce
+    ), listening
+
+
+def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
+    """This process is one's annex: see `annex.py`."""
+    folder = arguments.annex
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / SOCKET))
+    parts = open_parts(partial(DistantRouter, folder))
+    # Who asks has been let in by the other process, whose words `annex.py` passes on under this name.
+    options = replace(_options(arguments), eager=False)
+    server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
+
+    def stop_at_end_of_input() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+
+    threading.Thread(target=stop_at_end_of_input, daemon=True).start()
+    return server, listening
+
+
+def _allow_files() -> None:
+    """As many open files as the system lets this process have: a connection is one, and its call upstream another."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    here = settings()
+    bounds = Bounds(here.max_messages, here.max_fields)
+    limits, observe = _limits(arguments), arguments.observe
+    return Options(limits=limits, observe=observe, max_body_bytes=here.max_body_bytes, bounds=bounds)
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-observe", dest="observe", action="store_false", help="show no fugu-ultra request in Prefect"
     )
+    parser.add_argument("--annex", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

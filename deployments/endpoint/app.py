@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from deployments.doors import Doors
 from deployments.endpoint.abilities import is_askable
+from deployments.endpoint.annex import Annex
 from deployments.endpoint.body import SHOWN
 from deployments.endpoint.champions import Champions
 from deployments.endpoint.chat import Chat
@@ -29,6 +30,7 @@ from deployments.endpoint.problems import Problem, problem_of, problem_response,
 from deployments.endpoint.response import FUGU, TRINITY, ULTRA, encode, model_body
 from deployments.endpoint.ultra import Ultra
 from deployments.endpoint.works import Works
+from models.conductor.executor import Executor
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.requests import get_request
@@ -37,10 +39,16 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
+PREPARE_S = 60.0
+"""How long a conducted request waits for what is loaded with the first of them."""
 
-def create_app(parts: Parts, options: Options = DEFAULT) -> ASGIApp:
-    """The application, behind its door. Its start-up returns at once: champions and imports are loaded meanwhile."""
-    endpoint = Endpoint(parts, options)
+
+def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = None) -> ASGIApp:
+    """The application, behind its door. Its start-up returns at once: champions and imports are loaded meanwhile.
+
+    `annex`: where large requests are answered; without one they are here.
+    """
+    endpoint = Endpoint(parts, options, annex)
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/v1/chat/completions", endpoint.chat.respond, methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
@@ -56,8 +64,8 @@ def create_app(parts: Parts, options: Options = DEFAULT) -> ASGIApp:
 class Endpoint:
     """What the routes of one application share, from its start to its end."""
 
-    def __init__(self, parts: Parts, options: Options) -> None:
-        self._parts, self._options = parts, options
+    def __init__(self, parts: Parts, options: Options, annex: Annex | None) -> None:
+        self._parts, self._options, self._annex = parts, options, annex
         self._champions = Champions(
             (FUGU, TRINITY),
             parts.pool,
@@ -66,15 +74,19 @@ class Endpoint:
         )
         self._conductor = Conductor(parts, options, self._champions)
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
-        self._works = Works(parts.ledger, self._conductor.executor, self._observer.watch)
-        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works))
+        self._preparing: asyncio.Task[None] | None = None
+        self._works = Works(parts.ledger, self._executor, self._observer.watch)
+        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works), annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(self._follow())
         yield
-        following.cancel()
-        await asyncio.wait([following])
+        for task in filter(None, (following, self._preparing)):
+            task.cancel()
+            await asyncio.wait([task])
+        if self._annex is not None:
+            await self._annex.close()
         await self._works.close()
         await self._conductor.close()
         await self._observer.close()
@@ -96,7 +108,15 @@ class Endpoint:
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._champions.watch(self._options.poll_s))
-            group.create_task(self._prepare())
+            if self._options.eager:
+                group.create_task(self._prepare())
+
+    async def _executor(self) -> Executor:
+        """Raises Problem 503 while there is none."""
+        if not self._options.eager:
+            self._preparing = self._preparing or asyncio.create_task(self._prepare())
+            await asyncio.wait([self._preparing], timeout=PREPARE_S)
+        return self._conductor.executor()
 
     async def _prepare(self) -> None:
         """What `fugu-ultra` needs, once the others can answer: it must not delay them."""

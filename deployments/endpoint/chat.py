@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.endpoint.abilities import candidates
+from deployments.endpoint.annex import LIGHT, Annex, weight
 from deployments.endpoint.champions import Seats
 from deployments.endpoint.exchange import Answer, Exchange
 from deployments.endpoint.identity import key_of
@@ -19,7 +20,7 @@ from deployments.endpoint.problems import Problem, not_ready, problem_of, proble
 from deployments.endpoint.receipt import Receipt
 from deployments.endpoint.request import ChatRequest
 from deployments.endpoint.response import DONE, HEARTBEAT, TRINITY, ULTRA, Envelope, encode, event, usage_body
-from deployments.endpoint.streaming import EventStream, Feed, Item, read_body, unless_gone
+from deployments.endpoint.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
 from deployments.endpoint.ultra import Ultra
 from deployments.endpoint.works import CLIENT_GONE
 from models.errors import BadInput
@@ -29,10 +30,13 @@ log = logging.getLogger(__name__)
 
 
 class Chat:
-    """The route and the writing that follows its answers."""
+    """The route and the writing that follows its answers. With an `annex`, large requests are answered there."""
 
-    def __init__(self, parts: Parts, options: Options, champions: Seats, ultra: Ultra | None) -> None:
+    def __init__(
+        self, parts: Parts, options: Options, champions: Seats, ultra: Ultra | None, annex: Annex | None = None
+    ) -> None:
         self._parts, self._options, self._champions, self._ultra = parts, options, champions, ultra
+        self._annex = annex
         self._afterwards: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -43,7 +47,17 @@ class Chat:
     async def respond(self, request: Request) -> Response:
         receipt = Receipt(f"chatcmpl-{uuid4().hex}", request.headers.get("X-Fugu-Trace") == "1")
         try:
-            chat, body = await self._read(request)
+            body = await self._read(request)
+            if isinstance(body, Body):
+                assert self._annex is not None
+                return await self._annex.respond(request, body)
+            # A thread of its own for what is large: it has to let others in between.
+            within = self._options.bounds
+            chat = (
+                await asyncio.to_thread(ChatRequest.parse, body, within)
+                if weight(body) > LIGHT
+                else ChatRequest.parse(body, within)
+            )
             if chat.model == ULTRA and self._ultra is not None:
                 return await self._ultra.respond(request, chat, body, _wanted(request, chat))
             exchange = receipt.exchange = self._exchange(request, chat, receipt.id)
@@ -56,13 +70,17 @@ class Chat:
             self._finish(receipt, problem.status, error)
             return problem_response(problem, receipt.headers())
 
-    async def _read(self, request: Request) -> tuple[ChatRequest, bytes]:
+    async def _read(self, request: Request) -> bytes | Body:
+        """The body; one that is the annex's to answer is read no further than it takes to know that."""
         if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
             # A web page may post plain text to any address unasked; it may not post JSON.
             raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
         key_of(request)  # of a request that has no use for it, too: what is wrong is said
-        body = await read_body(request, self._options.max_body_bytes, self._options.body_s)
-        return ChatRequest.parse(body), body
+        if self._annex is None:
+            return await read_body(request, self._options.max_body_bytes, self._options.body_s)
+        body = Body(request)
+        begun = await body.begin(LIGHT, self._options.body_s)
+        return body if begun is None or weight(begun) > LIGHT else begun
 
     def _exchange(self, request: Request, chat: ChatRequest, id: str) -> Exchange:
         if chat.model not in self._champions.names:

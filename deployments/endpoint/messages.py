@@ -67,7 +67,7 @@ FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 TextOrList = _of("has to be text or a list", {str: ":text", list: ":list"})
 
 
-StopText = Annotated[str, Field(min_length=1)]
+StopText = Annotated[str, Field(min_length=1, max_length=4096)]
 Stop: TypeAlias = Annotated[
     Annotated[StopText, Tag(":text")] | Annotated[list[StopText], Field(max_length=4), Tag(":list")], TextOrList
 ]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from deployments.doors import OWN, Allowed
+from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.connections import Patience
 from models.conductor.request import Limits
 from models.conductor.workflow import PlanLimits
 from models.errors import NotFound
@@ -19,6 +22,7 @@ from models.workers.translation import load_litellm
 
 if TYPE_CHECKING:
     from models.conductor.policy import Policy
+    from models.fugu.microbatch import MicroBatcher
     from models.fugu.rollout import Decider
 
 
@@ -51,13 +55,16 @@ class Options:
     server; `shown`: how many of their flow runs may begin at once. With one, 40 of them are final 6 to 9 s after the
     last answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and
     then it stands still for a minute. `record`: whether the ledger gets a row for every answered request.
-    `allowed`: hosts and origins beside its own.
+    `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests need is loaded at the
+    start, and not with the first of them.
     """
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
     body_s: float = 60.0
     max_body_bytes: int = 32 * 2**20
+    bounds: Bounds = Bounds()  # noqa: RUF009 - a frozen value
+    patience: Patience = Patience()  # noqa: RUF009 - a frozen value
     turns: int = 5
     allowed: Allowed = OWN
     limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value
@@ -65,6 +72,7 @@ class Options:
     observe: bool = True
     shown: int = 1
     record: bool = True
+    eager: bool = True
 
 
 DEFAULT = Options()
@@ -76,8 +84,15 @@ CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
 """Of a step: a worker that asks for longer is passed over, another one gets the step."""
 
 
-def open_parts() -> Parts:
-    """The ledger, the pool, the routers and the conductor of this process's settings."""
+ROUTERS = 3
+"""That are kept: those of two models, and one that a request began with before another was promoted."""
+
+
+def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
+    """The ledger, the pool, the routers and the conductor of this process's settings.
+
+    `load_router`: who decides by a checkpoint, where that is not for this process to load.
+    """
     from tasks.plan import cards, open_policy, plan_limits
     from tasks.route import serving_router
     from tasks.settings import open_ledger, open_pool, settings
@@ -85,7 +100,8 @@ def open_parts() -> Parts:
     ledger, pool = open_ledger(), open_pool()
     dispatcher = Dispatcher(ledger, pool, retry=SERVING, lease_s=settings().lease_s)
 
-    def load(checkpoint: str) -> Decider:
+    @lru_cache(maxsize=ROUTERS)
+    def load(checkpoint: str) -> MicroBatcher:
         from models.fugu.microbatch import MicroBatcher
 
         return MicroBatcher(serving_router(registry.load_checkpoint(ledger, checkpoint), ledger))
@@ -93,4 +109,4 @@ def open_parts() -> Parts:
     def open_conductor() -> tuple[Policy, Mapping[str, str]]:
         return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)
 
-    return Parts(ledger, pool, dispatcher, load, open_conductor=open_conductor, plan=plan_limits())
+    return Parts(ledger, pool, dispatcher, load_router or load, open_conductor=open_conductor, plan=plan_limits())

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from deployments.endpoint import bounds
 from deployments.endpoint.body import Step, place, read_object
 from deployments.endpoint.messages import (
     TAG,
@@ -44,12 +45,12 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
-MAX_MESSAGES = 4096
 MAX_TOOLS = 128
 
-Messages = Annotated[
-    list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True), AfterValidator(passed_on)
-]
+Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True), AfterValidator(passed_on)]
+
+# OpenAI documents the bounds of `metadata`, `tools` and `stop`; the others are generous.
+Label = Annotated[str, Field(max_length=512)]
 
 
 class StreamOptions(BaseModel):
@@ -117,7 +118,7 @@ class ChatRequest(BaseModel):
     response_format: ResponseFormat | None = None
     reasoning_effort: Effort | None = None
 
-    model: str = Field(examples=["fugu", "trinity", "fugu-ultra"])
+    model: Annotated[Label, Field(examples=["fugu", "trinity", "fugu-ultra"])]
     messages: Messages
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -128,18 +129,20 @@ class ChatRequest(BaseModel):
     logprobs: Off = False
     service_tier: Literal["auto", "default"] = "auto"
     modalities: list[Literal["text"]] | None = Field(None, min_length=1)
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    metadata: dict[str, str] | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    metadata: dict[Annotated[str, Field(max_length=64)], Label] | None = Field(None, max_length=16)
 
     _whole = field_validator("max_tokens", "max_completion_tokens", "seed", "n", mode="before")(whole)
 
     @classmethod
-    def parse(cls, body: bytes) -> ChatRequest:
+    def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ChatRequest:
         """Raises BadInput, with the field's name, for whatever OpenAI's API or this endpoint does not take."""
+        data = read_object(body)
+        within.check(data)
         # Clients spell an option that is not used as null.
-        data = {name: value for name, value in read_object(body).items() if value is not None}
+        data = {name: value for name, value in data.items() if value is not None}
         try:
             chat = cls.model_validate(data, strict=True)
         except ValidationError as error:

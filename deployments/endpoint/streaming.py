@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -54,16 +55,17 @@ class Feed:
         await asyncio.wait([self._task])
 
 
-class EventStream(StreamingResponse):
-    """Server-sent events; `close` is awaited however the stream ends, also before its first event."""
-
-    media_type = "text/event-stream"
+class Closing(StreamingResponse):
+    """A body as it comes; `close` is awaited however it ends, also before its first piece."""
 
     def __init__(
-        self, events: AsyncIterator[bytes], close: Callable[[], Awaitable[None]], headers: Mapping[str, str]
+        self,
+        pieces: AsyncIterator[bytes],
+        close: Callable[[], Awaitable[None]],
+        headers: Mapping[str, str],
+        status: int = 200,
     ) -> None:
-        # A proxy that buffers would hold the heartbeats back.
-        super().__init__(events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+        super().__init__(pieces, status, headers=headers)
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,10 +75,25 @@ class EventStream(StreamingResponse):
             await self._close()
 
 
-async def unless_gone(request: Request, waiting: Awaitable[T]) -> T:
-    """What `waiting` gives. Raises ClientDisconnect, and cancels it, when the client goes away first."""
+class EventStream(Closing):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, events: AsyncIterator[bytes], close: Callable[[], Awaitable[None]], headers: Mapping[str, str]
+    ) -> None:
+        # A proxy that buffers would hold the heartbeats back.
+        super().__init__(events, close, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+
+
+async def unless_gone(request: Request, waiting: Awaitable[T], read: asyncio.Event | None = None) -> T:
+    """What `waiting` gives. Raises ClientDisconnect, and cancels it, when the client goes away first.
+
+    `read`: set when the body has been read; until then whoever reads it is told.
+    """
     work = asyncio.ensure_future(waiting)
-    gone = asyncio.create_task(_disconnected(request))
+    gone = asyncio.create_task(_disconnected(request, read))
     try:
         await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -88,27 +105,62 @@ async def unless_gone(request: Request, waiting: Awaitable[T]) -> T:
         await asyncio.wait([work, gone])
 
 
-async def _disconnected(request: Request) -> None:
-    """Returns when the client has gone; the body has been read already."""
+async def _disconnected(request: Request, read: asyncio.Event | None) -> None:
+    """Returns when the client has gone; what is received before is the body's."""
+    if read is not None:
+        await read.wait()
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+class Body:
+    """A request's body: its beginning, and then all of it, piece by piece. `read` is set when there is no more."""
+
+    def __init__(self, request: Request) -> None:
+        self.read = asyncio.Event()
+        self._stream, self._begun = request.stream(), bytearray()
+
+    async def begin(self, most: int, within_s: float) -> bytes | None:
+        """The whole body; `None` where it has more than `most` bytes. Raises Problem 408, ClientDisconnect."""
+        async with _in_time(within_s):
+            async for piece in self._stream:
+                self._begun += piece
+                if len(self._begun) > most:
+                    return None
+        self.read.set()
+        return bytes(self._begun)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """What has been read, and what is still to come. Once. Raises ClientDisconnect."""
+        begun, self._begun = bytes(self._begun), bytearray()
+        yield begun
+        if not self.read.is_set():
+            async for piece in self._stream:
+                yield piece
+            self.read.set()
 
 
 async def read_body(request: Request, limit: int, within_s: float) -> bytes:
     """The body. Raises Problem: 413 beyond `limit` bytes, 408 when it takes longer than `within_s`."""
     body = bytearray()
     size = 0
-    try:
-        async with asyncio.timeout(within_s):
-            async for piece in request.stream():
-                size += len(piece)
-                if size <= limit:
-                    body += piece
-                elif size > 4 * limit:
-                    break
-    except TimeoutError:
-        raise Problem(408, "the body did not arrive in time", code="request_timeout") from None
+    async with _in_time(within_s):
+        async for piece in request.stream():
+            size += len(piece)
+            if size <= limit:
+                body += piece
+            elif size > 4 * limit:
+                break
     if size > limit:
         # Read on for a while, keeping nothing: a client that is still sending would not see the answer.
         raise Problem(413, f"the body has more than {limit} bytes", code="request_too_large")
     return bytes(body)
+
+
+@asynccontextmanager
+async def _in_time(within_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise Problem(408, "the body did not arrive in time", code="request_timeout") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,9 @@ class Work:
 class Works:
     """All of them, by request id. `executor` raises Problem while nothing can be conducted; `watch` is told of each."""
 
-    def __init__(self, ledger: Ledger, executor: Callable[[], Executor], watch: Callable[[Conducting], object]) -> None:
+    def __init__(
+        self, ledger: Ledger, executor: Callable[[], Awaitable[Executor]], watch: Callable[[Conducting], object]
+    ) -> None:
         self._ledger, self._executor, self._watch = ledger, executor, watch
         self._journal = Journal(ledger)
         self._mark = own_mark()
@@ -123,7 +125,7 @@ class Works:
         if row is not None and row.get("body") is not None:
             work.begun.set_result(row)
             return row
-        executor = self._executor()
+        executor = await self._executor()
         try:
             row = await self._begin(wanted, row, executor)
             work.begun.set_result(row)

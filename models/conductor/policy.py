@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Protocol
@@ -28,6 +28,9 @@ BATCH = 32
 """Requests that are written at once, so that memory stays bounded."""
 
 _REPAIR_TEMPERATURE = 0.7
+READ_CHARS = 1 << 16
+"""Of a conversation that a local model reads whole; of a longer one its two ends."""
+
 _QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format behind prompts longer than they learned
 _SKILL, _SKILLED = re.compile(r"([\w-]+) ([01]\.\d+)"), 0.3
 
@@ -120,6 +123,18 @@ def full_prompt(request: PlanRequest) -> list[Message]:
     return [*messages, {"role": "assistant", "content": request.refused or ""}, {"role": "user", "content": again}]
 
 
+def _bounded(request: PlanRequest) -> PlanRequest:
+    """A conversation of more than `READ_CHARS` characters as one message: a quarter of them of its beginning, the rest
+    of its end, where it says what is wanted now."""
+    texts = [text_of(message) for message in request.messages]
+    if sum(map(len, texts)) <= READ_CHARS:
+        return request
+    whole = "\n".join(f"{message.get('role')}: {text}" for message, text in zip(request.messages, texts, strict=True))
+    first = READ_CHARS // 4
+    read = f"{whole[:first]}\n[...]\n{whole[first - READ_CHARS :]}"
+    return replace(request, messages=({"role": "user", "content": read},))
+
+
 def compact_prompt(request: PlanRequest) -> str:
     """For small models that were trained on it: the last question, the ordinals, the limit, any previous answer.
 
@@ -210,12 +225,15 @@ class CheckpointPolicy:
             texts += checkpoint.complete(
                 self._model,
                 self._tokenizer,
-                [self._prompt(request) for request in batch],
+                [self._read(request) for request in batch],
                 max_tokens=self._max_tokens,
                 temperatures=[self._temperature_for(request) for request in batch],
                 seeds=[(request.seed or 0) % 2**63 for request in batch],
             )
         return texts
+
+    def _read(self, request: PlanRequest) -> str | list[Message]:
+        return self._prompt(_bounded(request) if self._prompt is full_prompt else request)
 
     def _temperature_for(self, request: PlanRequest) -> float:
         """A greedy model that is not shown the complaint would write the refused plan again."""

@@ -29,6 +29,7 @@ from models.fugu.hub import local_folder
 from models.fugu.loading import digest_of, kind_of, load_model, text_config, width_of
 from models.fugu.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
 from models.fugu.products import Int8Product, Product
+from models.fugu.reading import READ_TOKENS, Reader
 from models.fugu.scaling import Scaling
 
 Features = NDArray[np.float32]
@@ -42,8 +43,7 @@ class Backbone:
     """A frozen model with its tokenizer. Safe to share between threads and between routers.
 
     `kind`: "causal" or "encoder". `decoder`: the layers by hand, where they are known by name (`decoder.KNOWN`).
-    A text of one token is read at that token. A text beyond the model's context keeps its end (with an
-    encoder its beginning, as it was trained).
+    `reader`: what is read of a text, `read_tokens` at most.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Backbone:
         prefix_bytes: int = PREFIX_BYTES,
         memo_dtype: torch.dtype | None = None,
         product: type[Product] = Product,
+        read_tokens: int = READ_TOKENS,
     ) -> None:
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
         self.source, self.revision = source, revision
@@ -67,6 +68,7 @@ class Backbone:
         self.graphs = Graphs(self.decoder) if self.decoder is not None and model.device.type == "cuda" else None
         self._text = text_config(model.config)
         self.width = self._text.hidden_size if by_hand else width_of(model)
+        self.reader = Reader(tokenizer, read_tokens, self._text, encoder=self.kind == "encoder")
         self.layer_count: int = getattr(self._text, "num_hidden_layers", 0)
         self._cache = cache
         self._factors: dict[str, svf.Factors] = {}
@@ -87,14 +89,15 @@ class Backbone:
         memo_bytes: int = MEMO_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
         memo_dtype: torch.dtype | None = None,
+        read_tokens: int = READ_TOKENS,
     ) -> Backbone:
         """A folder, or a hub name at `revision`.
 
         `cache`: where factorisations are kept; `memo_bytes`: bound of the states that are remembered,
         `prefix_bytes`: of the keys and values that are kept of conversations, `memo_dtype`: a lower precision for
-        the remembered states below a layer. By default float32 on the CPU,
-        bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the weights
-        are no whole safetensors, or the model reads no plain text or is an encoder-decoder.
+        the remembered states below a layer, `read_tokens`: the most that is read of a text. By default float32 on
+        the CPU, bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the
+        weights are no whole safetensors, or the model reads no plain text or is an encoder-decoder.
         """
         from transformers import AutoConfig, AutoTokenizer
 
@@ -110,7 +113,8 @@ class Backbone:
             raise BadInput(f"{path_or_name} cannot be loaded as a backbone: {error}", "backbone") from None
         model = model.to(device).eval().requires_grad_(False)
         source = str(folder.resolve() if Path(path_or_name).is_dir() else path_or_name)
-        return cls(model, tokenizer, folder, source, revision, cache, memo_bytes, prefix_bytes, memo_dtype)
+        memory = memo_bytes, prefix_bytes, memo_dtype
+        return cls(model, tokenizer, folder, source, revision, cache, *memory, read_tokens=read_tokens)
 
     @cached_property
     def digest(self) -> str:
@@ -213,7 +217,7 @@ class Backbone:
         if self.device.type != "cpu" or self.model.dtype != torch.float32:
             raise BadInput("int8 is for a CPU and weights in float32", "precision")
         of = self.model, self.tokenizer, self.folder, self.source, self.revision, self._cache
-        made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product)
+        made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product, self.reader.most)
         made._factors, made._factoring = self._factors, self._factoring
         return made
 
@@ -253,18 +257,7 @@ class Backbone:
         return self.decoder
 
     def _tokens(self, texts: Sequence[str]) -> list[Tensor]:
-        """What is fed to the model: token ids per text, for a causal model without the last one."""
-        limit = getattr(self._text, "max_position_embeddings", None) or 1 << 30
-        fed = []
-        for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]:
-            if not ids:
-                raise BadInput("a text without a token has no state", "messages")
-            if self.kind == "encoder":
-                ids = ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
-            else:
-                ids = (ids[:-1] if len(ids) > 1 else ids)[-limit:]
-            fed.append(torch.tensor(ids))
-        return fed
+        return self.reader.tokens(texts)
 
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> list[Tensor]:

@@ -5,6 +5,9 @@ wait. They are then computed by like length, the short ones first, and each is a
 done. On a CPU several forwards run side by side, each on its part of the cores: one on all of them would wait for the
 slowest core again and again. They share texts out, not requests: all who ask about a text are in one forward, so that
 what its candidates have in common is computed once. Threads and event loops may both ask.
+
+Long texts wait in a line of their own: a thread computes them on half of the cores beside the short ones, which
+therefore never wait for a long one.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -39,6 +42,10 @@ GATHERED = 1 << 18
 some 250 MB. A single request may be larger."""
 
 
+LONG = 1 << 13
+"""Characters from which on a text is a long one: some 2,000 tokens."""
+
+
 @dataclass(frozen=True)
 class _Request:
     texts: Sequence[str]
@@ -49,19 +56,56 @@ class _Request:
     def rows(self) -> list[Row]:
         return [(text, self.candidate) for text in self.texts]
 
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.texts), default=0)
+
+
+class _Line:
+    """Requests that wait for one thread, which gives all that have gathered to `compute` whenever it is free.
+
+    `wait_s`: the most that a request waits for others while nothing runs, where the last one was not alone.
+    """
+
+    def __init__(self, name: str, wait_s: float, compute: Callable[[Sequence[_Request]], None]) -> None:
+        self._compute, self._wait_s = compute, wait_s
+        self._lock = threading.Lock()
+        self._waiting: list[_Request] = []
+        self._several = True
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self.busy = False
+
+    def put(self, request: _Request) -> None:
+        with self._lock:
+            self._waiting.append(request)
+            first = len(self._waiting) == 1
+        if first:
+            self._thread.submit(self._run, time.monotonic() + (self._wait_s if self._several else 0.0))
+
+    def close(self) -> None:
+        """Answer what was asked, then end the thread."""
+        self._thread.shutdown()
+
+    def _run(self, until: float) -> None:
+        time.sleep(max(0.0, until - time.monotonic()))
+        with self._lock:
+            gathered, self._waiting = self._waiting, []
+        self._several = len(gathered) > 1
+        self.busy = True
+        self._compute([request for request in gathered if request.answer.set_running_or_notify_cancel()])
+        self.busy = False
+
 
 class MicroBatcher:
     """Asks `router` for many at once. `wait_s`: the most that a request waits for others while nothing runs, where
     the last one was not alone."""
 
     def __init__(self, router: Router, wait_s: float = WAIT_S) -> None:
-        self.router, self._wait_s = router, wait_s
-        self._lock = threading.Lock()
-        self._waiting: list[_Request] = []
-        self._several = True
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forwards")
+        self.router = router
         self._cores = cores(router.backbone.device)
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="lane")
+        self._short = _Line("forwards", wait_s, lambda some: self._compute(some, self._left))
+        self._long = _Line("long forwards", wait_s, lambda some: self._compute(some, lambda: self._half))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -75,12 +119,8 @@ class MicroBatcher:
 
     def submit(self, texts: Sequence[str], candidate: Candidate | None = None) -> Future[Logits]:
         """Logits [B, L (+ 3)] of `texts`, for a thread to wait for; under the installed vector by default."""
-        request = _Request(list(texts), candidate)
-        with self._lock:
-            self._waiting.append(request)
-            first = len(self._waiting) == 1
-        if first:
-            self._thread.submit(self._compute, time.monotonic() + (self._wait_s if self._several else 0.0))
+        request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate)
+        (self._long if request.longest >= LONG else self._short).put(request)
         return request.answer
 
     async def logits(self, texts: Sequence[str], candidate: Candidate | None = None) -> Logits:
@@ -95,40 +135,46 @@ class MicroBatcher:
 
     def close(self) -> None:
         """Answer what was asked, then end the threads."""
-        self._thread.shutdown()
+        self._short.close()
+        self._long.close()
         self._lanes.shutdown()
 
-    def _compute(self, until: float) -> None:
-        time.sleep(max(0.0, until - time.monotonic()))
-        with self._lock:
-            gathered, self._waiting = self._waiting, []
-        self._several = len(gathered) > 1
-        wanted = [request for request in gathered if request.answer.set_running_or_notify_cancel()]
+    @property
+    def _half(self) -> int:
+        """The cores of long texts."""
+        return max(1, self._cores // 2)
+
+    def _left(self) -> int:
+        """The cores of short ones."""
+        return max(1, self._cores - self._half) if self._long.busy else self._cores
+
+    def _compute(self, wanted: Sequence[_Request], share: Callable[[], int]) -> None:
+        """`share`: on how many cores, asked before each pass."""
         for _, requests in groupby(sorted(wanted, key=_kind), key=_kind):
             for some in _bounded(requests):
-                self._answer(some)
+                self._answer(some, share())
 
-    def _answer(self, requests: Sequence[_Request]) -> None:
+    def _answer(self, requests: Sequence[_Request], cores: int) -> None:
         try:
-            logits = self._together(requests)
+            logits = self._together(requests, cores)
         except Exception as error:
             if len(requests) == 1:
                 requests[0].answer.set_exception(error)
                 return
             for request in requests:  # one that cannot be computed fails alone
-                self._answer([request])
+                self._answer([request], cores)
             return
         for request, rows in zip(requests, logits, strict=True):
             request.answer.set_result(rows)
 
-    def _together(self, requests: Sequence[_Request]) -> list[Logits]:
+    def _together(self, requests: Sequence[_Request], cores: int) -> list[Logits]:
         rows = [row for request in requests for row in request.rows]
-        lanes = _lanes([text for text, _ in rows], self._cores)
+        lanes = _lanes([text for text, _ in rows], cores)
         if len(lanes) == 1:
-            logits = self._forward(rows)
+            logits = self._forward(rows) if cores == self._cores else self._in_lane(rows, cores)
         else:
-            cores = self._cores // len(lanes)
-            parts = [self._lanes.submit(self._in_lane, [rows[i] for i in lane], cores) for lane in lanes]
+            each = cores // len(lanes)
+            parts = [self._lanes.submit(self._in_lane, [rows[i] for i in lane], each) for lane in lanes]
             wait(parts)  # also where one has failed: nothing of a pass runs beside the next
             logits = np.concatenate([part.result() for part in parts])[np.argsort(np.concatenate(lanes))]
         return np.split(logits, np.cumsum([len(request.texts) for request in requests])[:-1])
@@ -145,7 +191,7 @@ class MicroBatcher:
 
 def _kind(request: _Request) -> tuple[bool, int]:
     """Requests of one kind share a forward: they are within a factor of two of each other's longest text."""
-    return request.candidate is None, max((len(text) for text in request.texts), default=0).bit_length()
+    return request.candidate is None, request.longest.bit_length()
 
 
 def _lanes(texts: Sequence[str], most: int) -> list[list[int]]:

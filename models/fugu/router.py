@@ -224,7 +224,7 @@ class Router:
         """
         started = time.perf_counter()
         mask = self.mask(allowed, 1)
-        logits = self.resumed_logits([transcript.text(messages)])
+        logits = self.resumed_logits([self.backbone.reader.text(transcript.text(messages))])
         return self.decisions(logits, mask, started=started)[0]
 
     def decide_many(
@@ -241,7 +241,7 @@ class Router:
         """
         started = time.perf_counter()
         mask = self.mask(allowed, len(transcripts))
-        texts = [transcript.text(messages) for messages in transcripts]
+        texts = [self.backbone.reader.text(transcript.text(messages)) for messages in transcripts]
         memo = {} if memo is None else memo
         new = [text for text in dict.fromkeys(texts) if text not in memo]
         memo.update(zip(new, self.logits(new, vector), strict=True))

@@ -7,10 +7,30 @@ the choices, a chat template 41 %.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from models.errors import BadInput
 from models.workers.ask import Message
+
+Whole = TypeVar("Whole", str, list[int])
+"""Characters or tokens."""
+
+_STEPS = 8
+
+
+def ends(whole: Whole, most: int) -> Whole:
+    """`whole` where it has at most `most` items, else the first quarter of `most` and as much of its end as fits.
+
+    The beginning says what a conversation is about, the newest turns what is wanted now, and the state that decides is
+    read at the very end. What is left out grows by eighths of `most`: of a conversation that goes on the same is read
+    for some turns, and what was computed of it need not be computed again.
+    """
+    if len(whole) <= most:
+        return whole
+    step = max(1, most // _STEPS)
+    out = -(-(len(whole) - most) // step) * step
+    first = most // 4
+    return whole[:first] + whole[first + out :]
 
 
 def text(messages: Sequence[Message]) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from models.conductor.checkpoint import prompt_ids
 from models.conductor.policy import (
+    READ_CHARS,
     SETTINGS,
     CheckpointPolicy,
     FixedPolicy,
@@ -123,6 +124,15 @@ def test_after_a_refusal_the_plan_and_the_complaint_are_shown():
     assert [first] == full_prompt(REQUEST)
     assert after[0] == {"role": "assistant", "content": "model_id = [9]"}
     assert "there is no Model 9" in after[1]["content"]
+
+
+def test_a_local_model_reads_both_ends_of_a_conversation_that_is_too_long(checkpoint):
+    short, long = "x" * READ_CHARS, "begin " + "x" * 10 * READ_CHARS + " end"
+    messages = [{"role": "user", "content": short}]
+    assert checkpoint._read(asked := PlanRequest(tuple(messages), ())) == full_prompt(asked)
+    (read,) = checkpoint._read(PlanRequest(({"role": "user", "content": long}, *messages, *REQUEST.messages), ()))
+    assert len(read["content"]) < READ_CHARS + len(full_prompt(PlanRequest((), ()))[0]["content"]) + 100
+    assert "user: begin xxx" in read["content"] and f"user: {REQUEST.messages[0]['content']}" in read["content"]
 
 
 def test_the_compact_prompt_shows_the_last_question_and_who_may_be_asked():

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from deployments.endpoint.app import create_app
+from deployments.endpoint.connections import Patience, config_of
 from deployments.endpoint.listening import listen, url_of
 from deployments.endpoint.parts import Options, Parts, no_conductor
 from models.conductor.policy import FixedPolicy
@@ -34,10 +35,10 @@ BUSY = {"Retry-After": "7"}
 
 
 @contextmanager
-def running(app):
-    """The app on a free loopback port, served by uvicorn in a thread; gives its URL."""
+def running(app, patience=Patience()):  # noqa: B008 - a frozen value
+    """The app on a free loopback port, served as the endpoint is, in a thread; gives its URL."""
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    server = uvicorn.Server(config_of(app, patience, 3))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -171,3 +172,36 @@ async def test_the_wait_is_bounded_and_what_is_waiting_is_answered_at_the_end(ro
     batcher.close()
     assert last.result(timeout=0).shape == (2, ROWS)
     assert (await MicroBatcher(router).logits([])).shape == (0, ROWS)
+
+
+async def test_a_short_text_overtakes_a_long_one_that_is_under_way(router, monkeypatch):
+    batcher, under_way, released = MicroBatcher(router), threading.Event(), threading.Event()
+    run, long = router.resumed_logits, "user: " + "x" * microbatch.LONG
+
+    def forward(texts):
+        if long in texts:
+            under_way.set()
+            assert released.wait(20)
+        return run(texts)
+
+    monkeypatch.setattr(router, "resumed_logits", forward)
+    asked = asyncio.ensure_future(batcher.logits([long]))
+    assert await asyncio.to_thread(under_way.wait, 20)
+    more = asyncio.ensure_future(batcher.logits([f"{long} and another"]))
+    short = await batcher.logits(EASY)
+    assert not asked.done() and not more.done()
+    released.set()
+    np.testing.assert_allclose(short, router.logits(EASY), atol=1e-4)
+    np.testing.assert_allclose(await asked, router.logits([long]), atol=1e-4)
+    assert (await more).shape == (1, ROWS)
+    batcher.close()
+
+
+@pytest.mark.parametrize(("many", "shares"), [(1, (1, 1)), (2, (1, 1)), (5, (2, 3))])
+def test_long_texts_leave_cores_to_short_ones_which_have_all_of_them_otherwise(router, monkeypatch, many, shares):
+    monkeypatch.setattr(microbatch, "cores", lambda device: many)
+    batcher = MicroBatcher(router)
+    assert batcher._left() == many
+    batcher._long.busy = True
+    assert (batcher._half, batcher._left()) == shares
+    batcher.close()

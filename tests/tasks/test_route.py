@@ -59,9 +59,12 @@ def test_what_is_remembered_is_bounded_by_the_settings(home, monkeypatch):
     monkeypatch.setenv("FUGU_MEMO_BYTES", "1000")
     monkeypatch.setenv("FUGU_PREFIX_BYTES", "2000")
     monkeypatch.setenv("FUGU_MEMO_HALF", "true")
+    monkeypatch.setenv("FUGU_READ_TOKENS", "300")
     backbone = route.load_backbone("backbones/some")
     assert (backbone._memo.limit, backbone._prefixes.limit, backbone.memo_dtype) == (1000, 2000, torch.bfloat16)
     assert backbone._below(2, ["user: Which one?"])[0].dtype == torch.bfloat16
+    assert backbone.reader.most == 300
+    assert settings().environment()["FUGU_READ_TOKENS"] == "300"
     assert settings().environment()["FUGU_MEMO_HALF"] == "true"  # and so in every process of this house
 
 

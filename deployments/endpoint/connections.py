@@ -1,0 +1,116 @@
+"""Connections end: those that send no request in time, however slowly, and those that do not read their answer.
+
+How long a body may take is the routes' to say (`streaming.py`); how many connections there are is bounded here, and the
+probes are answered also where there are too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from deployments.endpoint.problems import not_ready, problem_response
+
+PROBES = frozenset({"/livez", "/readyz"})
+
+_RESERVE = 64
+"""Connections beyond the bound, for probes."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """`head_s`: from a connection's beginning, or from the end of its last answer, until the head of a request is
+    there. `read_s`: how long a client may leave unread what was sent to it. `connections`: at most; the one that has
+    been without a request for longest makes room for a new one.
+    """
+
+    head_s: float = 20.0
+    read_s: float = 60.0
+    connections: int = 1000
+
+
+def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Config:
+    """An app as it is served. `grace_s`: how long answers that are under way may take to end when it is stopped."""
+    return uvicorn.Config(
+        app,
+        http=type("Connection", (_Connection,), {"patience": patience}),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type]  # only ever compared
+    )
+
+
+class _Connection(H11Protocol):
+    patience: Patience
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._unread: asyncio.TimerHandle | None = None
+        self._wait_for_head()
+        if len(self.connections) > self.patience.connections:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head.cancel()
+        if self._unread is not None:
+            self._unread.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.idle:
+            self._head.cancel()
+
+    def on_response_complete(self) -> None:
+        # Before the rest: that may begin the next request.
+        self._wait_for_head()
+        super().on_response_complete()
+        if not self.idle:
+            self._head.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.patience.read_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self._since = self.loop.time()
+        self._head = self.loop.call_later(self.patience.head_s, self.transport.abort)
+
+    def _make_room(self) -> None:
+        others = (each for each in self.connections if isinstance(each, _Connection) and each is not self)
+        longest = min((each for each in others if each.idle), key=lambda each: each._since, default=None)
+        if longest is not None:
+            longest.transport.abort()
+        elif len(self.connections) > self.patience.connections + _RESERVE:
+            self.transport.abort()
+        else:
+            self.app = _Crowded(self.app)  # type: ignore[assignment]
+
+
+class _Crowded:
+    """Answers probes alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+        else:
+            await problem_response(not_ready("too many connections"), {"Connection": "close"})(scope, receive, send)
