@@ -5,7 +5,8 @@ FuguError
 │   ├── RateLimited            429; `retry_after` seconds where the upstream named them
 │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
 │   ├── UpstreamUnavailable    connection lost, 5xx
-│   └── ClaimHeld              another owner's lease on the same call is alive
+│   ├── ClaimHeld              another owner's lease on the same call is alive
+│   └── LedgerAway             the ledger's database cannot be reached or written; nothing was sent
 └── PermanentError             trying again changes nothing
     ├── BadInput               what the caller gave is wrong; `field` names where
     │   ├── BadFile            a pool, question or score file; `path` and `line`
@@ -24,20 +25,25 @@ FuguError
 
 from __future__ import annotations
 
+LONGEST_WAIT_S = 86_400.0
+"""No upstream is left alone for longer, whatever it says."""
+
 
 class FuguError(Exception):
     """Root of the tree."""
 
 
 class TransientError(FuguError):
-    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did.
+    """A later try may succeed. `retry_after`: seconds the upstream asked to wait, if it did; at most `LONGEST_WAIT_S`.
 
     `maybe_paid`: the request may have reached a model, so that this try may cost money.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, maybe_paid: bool = False) -> None:
         super().__init__(message)
-        self.retry_after, self.maybe_paid = retry_after, maybe_paid
+        named = retry_after is not None and retry_after == retry_after  # not a number is no time
+        self.retry_after = min(max(retry_after, 0.0), LONGEST_WAIT_S) if named and retry_after is not None else None
+        self.maybe_paid = maybe_paid
 
 
 class RateLimited(TransientError):
@@ -54,6 +60,13 @@ class UpstreamUnavailable(TransientError):
 
 class ClaimHeld(TransientError):
     """Another owner holds a live lease on the same call."""
+
+
+class LedgerAway(TransientError):
+    """The ledger's database cannot be reached or written. What was to be written has not been, or may not have been."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=1.0)
 
 
 class PermanentError(FuguError):
