@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -22,7 +22,8 @@ from deployments.endpoint.streaming import EventStream, Feed, Item, read_body, u
 from deployments.endpoint.ultra import Ultra
 from deployments.endpoint.works import CLIENT_GONE
 from models.errors import BadInput
-from models.ledger.requests import record_request
+from models.ledger.journal import Journal
+from models.ledger.requests import record
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,12 @@ log = logging.getLogger(__name__)
 class Chat:
     """The route and the writing that follows its answers."""
 
-    def __init__(self, parts: Parts, options: Options, champions: Seats, ultra: Ultra | None) -> None:
+    def __init__(
+        self, parts: Parts, options: Options, champions: Seats, ultra: Ultra | None, journal: Journal | None = None
+    ) -> None:
+        """`journal`: gets a row of every request; `None`: it gets none."""
         self._parts, self._options, self._champions, self._ultra = parts, options, champions, ultra
-        self._afterwards: set[asyncio.Task[None]] = set()
-
-    async def close(self) -> None:
-        """Wait until every answered request is in the ledger."""
-        if self._afterwards:
-            await asyncio.wait(self._afterwards)
+        self._journal = journal
 
     async def respond(self, request: Request) -> Response:
         receipt = Receipt(f"chatcmpl-{uuid4().hex}", request.headers.get("X-Fugu-Trace") == "1")
@@ -124,16 +123,8 @@ class Chat:
         """Log the request now, write its row in the background: no answer waits for the disk."""
         row = receipt.row(status, error)
         log.info("request", extra={"fields": row})
-        if receipt.exchange is not None and self._options.record:
-            task = asyncio.create_task(self._record(row))
-            self._afterwards.add(task)
-            task.add_done_callback(self._afterwards.discard)
-
-    async def _record(self, row: dict[str, object]) -> None:
-        try:
-            await asyncio.to_thread(record_request, self._parts.ledger, row)
-        except Exception as error:
-            log.error("request %s could not be recorded: %s", row["id"], type(error).__name__)
+        if receipt.exchange is not None and self._journal is not None:
+            self._journal.put(record(self._parts.ledger, row), math.inf)
 
 
 def _closing(answer: Answer, envelope: Envelope, exchange: Exchange, receipt: Receipt) -> list[bytes]:

@@ -49,7 +49,7 @@ class Options:
     waits for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a
     server; `shown`: how many of their flow runs may begin at once. With one, 40 of them are final 6 to 9 s after the
     last answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and
-    then it stands still for a minute. `record`: whether the ledger gets a row for every answered request.
+    then it stands still for a minute.
     """
 
     poll_s: float = 1.0
@@ -62,7 +62,6 @@ class Options:
     tools_s: float = 24 * 3600.0
     observe: bool = True
     shown: int = 1
-    record: bool = True
 
 
 DEFAULT = Options()

@@ -13,17 +13,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from models.errors import LedgerAway
-from models.ledger.outage import apart
+from models.ledger.outage import PATIENCE_S, PAUSE_S, apart
 from models.ledger.store import Ledger
 
 T = TypeVar("T")
 Change = Callable[[Connection, datetime], T]
 """Writes through an open transaction; the time is the ledger's."""
-
-PAUSE_S = 0.25
-"""Between two looks at a database that is away."""
-
-PATIENCE_S = 60.0
 
 WAITING = 20_000
 """Changes that wait for a database that is away; what comes beyond is refused."""
@@ -47,13 +42,15 @@ class Journal:
         self._closing = False
 
     def put(self, change: Change[T], patience_s: float = PATIENCE_S) -> asyncio.Future[T]:
-        """The change's result once it is on disk. Who does not wait for it need not: a failure is logged.
+        """The change's result once it is on disk. Who does not wait for it need not: a failure is logged, unless it may
+        not wait at all.
 
         Raises LedgerAway where the database stays away for longer than `patience_s`; it was not written then, unless
         the connection was lost in the midst of it.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_told)
+        if patience_s > 0:
+            future.add_done_callback(_told)
         if len(self._waiting) >= WAITING:
             future.set_exception(LedgerAway("the ledger cannot be used, and too much waits for it"))
             return future

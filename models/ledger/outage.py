@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,6 +15,12 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from models.errors import LedgerAway
 
 T = TypeVar("T")
+
+PAUSE_S = 0.25
+"""Between two looks at a database that is away."""
+
+PATIENCE_S = 60.0
+"""How long work that has begun waits for it."""
 
 STATEMENTS = ("42", "54")
 """SQLSTATE classes of PostgreSQL's operational errors that the statement is to blame for, not the server."""
@@ -65,3 +73,18 @@ def apart(write: Callable[[Sequence[T]], Sequence[Any]], items: Sequence[T]) -> 
             return [error] * len(items)
     half = len(items) // 2
     return apart(write, items[:half]) + apart(write, items[half:])
+
+
+async def when_back(attempt: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
+    """What the attempt gives, made again while the database is away: for work that has been paid for in part.
+
+    Raises LedgerAway after `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return await attempt()
+        except LedgerAway:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(PAUSE_S)

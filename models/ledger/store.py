@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from models.errors import BadInput
 from models.ledger.outage import told_apart
-from models.ledger.tables import metadata
+from models.ledger.tables import metadata, probes
 
 BUSY_TIMEOUT_S = 60.0
 
@@ -64,6 +64,12 @@ class Ledger:
         """A consistent view; blocks nobody."""
         with told_apart(), self.engine.connect() as connection:
             yield connection
+
+    def probe(self, connection: Connection, now: datetime) -> None:
+        """A change for a `Journal` that tells whether writing works."""
+        row = {"id": 1, "at": now}
+        statement = self.insert(probes).values(row)
+        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
 
     def create_schema(self) -> None:
         """Create the tables as `tables.py` has them: for tests. An installation runs the migrations."""

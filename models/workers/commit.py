@@ -14,17 +14,15 @@ from typing import Any
 
 from models.errors import LedgerAway
 from models.ledger.calls import CallSpec, Claim, Settlement
+from models.ledger.outage import PAUSE_S
 from models.ledger.store import Ledger
 from models.ledger.unsettled import Unsettled
 from models.workers.writes import Chore, Failure, Sending, Writer
 
 BATCH = 500  # writes per transaction, so that other processes get their turn
 
-PROMPT_S = 1.0
+PROMPT_S = 0.5
 """How long whoever has a reply waits for the database before it is answered all the same."""
-
-PAUSE_S = 0.25
-"""Between two looks at a database that is away."""
 
 log = logging.getLogger(__name__)
 
