@@ -16,7 +16,8 @@ from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.tries import OPEN, chunks, end, tries_of
 
-UNSENT = "its lease expired before it was sent"
+NOT_SENT = EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
+"""The errors of tries that never were on the wire."""
 
 
 def send(ledger: Ledger, marks: Sequence[tuple[str, int]], owner: str, lease_s: float = 120.0) -> list[bool]:
@@ -53,7 +54,7 @@ def withdraw(ledger: Ledger, call_ids: Iterable[str], owner: str) -> None:
         mine = _held(connection, call_ids, owner, *OPEN)
         known = tries_of(connection, mine)
         rows = [known[mark] for mark in sorted(mine.items())]
-        end(connection, now, [(row, "failed", {"error": "it was not sent"}) for row in rows])
+        end(connection, now, [(row, "failed", {"error": WITHDRAWN}) for row in rows])
         for some in chunks(sorted(mine)):
             connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="failed", updated_at=now))
 
@@ -67,7 +68,7 @@ def expire(connection: Connection, ids: Collection[str], now: datetime, budget: 
     hold(connection, {budget, *(row.budget for row in held)})
     ends, ended = [], []
     for row in held:
-        status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", UNSENT)
+        status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", EXPIRED)
         ends.append((row, status, {"error": error}))
         ended.append({"_id": row.call_id, "status": status, "updated_at": now})
     end(connection, now, ends)
