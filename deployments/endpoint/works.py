@@ -188,7 +188,8 @@ class Works:
         assert row is not None
         changes = {**changes, "seconds": round(time.monotonic() - started, 4)}
         written = self._journal.put(finish(row["id"], changes), math.inf)
-        await asyncio.wait([written], timeout=PROMPT_S)
+        if changes["http"] != 503:  # it was refused because the ledger is away
+            await asyncio.wait([written], timeout=PROMPT_S)
         return written.result() if written.done() and written.exception() is None else {**row, **changes}
 
 

@@ -96,17 +96,20 @@ class Switch:
 class Tally:
     """What came of the healthy requests; `windows`: when the database was away."""
 
+    grace_s: float
     windows: list[tuple[float, float]] = field(default_factory=list)
     found: list[tuple[int, int, str, float]] = field(default_factory=list)  # question, status, text, when it ended
 
-    def failed(self, provider: odd.Provider) -> list[tuple[int, int, str]]:
-        """Those that were hurt: (question, status, text)."""
-        return [row[:3] for row in self.found if not self._well(*row, provider)]
+    def failed(self, provider: odd.Provider) -> list[tuple[int, int, str, int, list[float]]]:
+        """Those that were hurt: question, status, text, how often it was paid for, when after each fault began."""
+        hurt = [row for row in self.found if not self._well(*row, provider)]
+        times = [[round(row[3] - begin, 2) for begin, _ in self.windows] for row in hurt]
+        return [(*row[:3], provider.arrived[row[0]], when) for row, when in zip(hurt, times, strict=True)]
 
     def _well(self, question: int, status: int, text: str, ended: float, provider: odd.Provider) -> bool:
         if status == 200:
             return text == f"reply to #{question}#"
-        away = any(begin <= ended <= end + GRACE_S for begin, end in self.windows)
+        away = any(begin <= ended <= end + self.grace_s for begin, end in self.windows)
         return status == 503 and away and not provider.arrived[question]
 
 
@@ -167,12 +170,17 @@ async def disturbed(plan: Plan, faults: dict[str, Fault], tally: Tally) -> None:
 
 
 async def measure(
-    ledger: Ledger, faults: dict[str, Fault], requests: int = REQUESTS, plan: Plan = FAULTS
+    ledger: Ledger,
+    faults: dict[str, Fault],
+    requests: int = REQUESTS,
+    plan: Plan = FAULTS,
+    kinds: Sequence[str] = odd.KINDS,
+    grace_s: float = GRACE_S,
 ) -> dict[str, float]:
     """The figures on one database."""
     chance = random.Random(7)
     seconds = [chance.uniform(0.05, 1.0) for _ in range(requests)]
-    provider, tally = odd.Provider(seconds.__getitem__), Tally()
+    provider, tally = odd.Provider(seconds.__getitem__), Tally(grace_s)
     server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     pool = pool_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     for model in ("fugu", "trinity"):
@@ -185,7 +193,7 @@ async def measure(
 
             async def one(question: int) -> None:
                 await asyncio.sleep(question / PER_SECOND)
-                kind = odd.KINDS[question // 10 % len(odd.KINDS)] if question % 10 == 9 else "plain"
+                kind = kinds[question // 10 % len(kinds)] if question % 10 == 9 else "plain"
                 status, text = await ask(client, question, kind)
                 if kind == "plain":
                     tally.found.append((question, status, text, time.monotonic()))
@@ -225,12 +233,13 @@ def accounted(ledger: Ledger, provider: odd.Provider) -> dict[str, float]:
     return {"paid_lost": lost.total(), "calls_off": off.total(), "usd_off": round(usd_off, 6)}
 
 
-async def on_sqlite(folder: Path) -> dict[str, float]:
+async def on_sqlite(folder: Path, **options: Any) -> dict[str, float]:
     ledger, switch = Ledger(f"sqlite:///{folder / 'ledger.db'}"), Switch()
     ledger.create_schema()
     switch.install(ledger)
     with switch.on_disk():
-        found = await measure(ledger, {"stop": switch.broken, "kill": switch.broken, "full": switch.filled})
+        faults = {"stop": switch.broken, "kill": switch.broken, "full": switch.filled}
+        found = await measure(ledger, faults, **options)
     ledger.close()
     return found
 
