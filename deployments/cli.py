@@ -24,7 +24,7 @@ from deployments.commands import (
     trinity,
     up,
 )
-from models.errors import FuguError
+from models.errors import FuguError, LedgerAway
 
 app = typer.Typer(
     help="Measure a pool of language models, learn a router over it, serve it.",
@@ -71,6 +71,8 @@ def main() -> None:
 
 def _told(error: Exception) -> str | None:
     """What to say of an error in a line; `None`: it is a fault of ours; empty: all was said (a command's help)."""
+    if isinstance(error, LedgerAway) and isinstance(error.__cause__, Exception):
+        return _told(error.__cause__) or str(error)
     if isinstance(error, FuguError):
         return str(error)
     if isinstance(error, _UsageError):

@@ -6,7 +6,8 @@ FuguError
 │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
 │   ├── UpstreamUnavailable    connection lost, 5xx
 │   │   └── UpstreamBroken     a worker began to answer and then said that it failed: paid, and not resent at once
-│   └── ClaimHeld              another owner's lease on the same call is alive
+│   ├── ClaimHeld              another owner's lease on the same call is alive
+│   └── LedgerAway             the ledger's database cannot be reached or written; nothing was sent
 └── PermanentError             trying again changes nothing
     ├── BadInput               what the caller gave is wrong; `field` names where
     │   ├── BadFile            a pool, question or score file; `path` and `line`
@@ -79,6 +80,13 @@ class UpstreamBroken(UpstreamUnavailable):
 
 class ClaimHeld(TransientError):
     """Another owner holds a live lease on the same call."""
+
+
+class LedgerAway(TransientError):
+    """The ledger's database cannot be reached or written. What was to be written has not been, or may not have been."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=1.0)
 
 
 class PermanentError(FuguError):

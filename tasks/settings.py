@@ -131,7 +131,7 @@ def open_ledger() -> Ledger:
 
     here = settings()
     here.home.mkdir(parents=True, exist_ok=True)
-    return Ledger(here.database)
+    return Ledger(here.database, unsettled=here.home / "unsettled")
 
 
 def pool_path(name_or_path: str | Path | None = None) -> Path:

@@ -33,11 +33,16 @@ from deployments.endpoint.works import Works
 from models.conductor.executor import Executor
 from models.errors import NotFound
 from models.ledger import registry
+from models.ledger.journal import Journal
 from models.ledger.requests import get_request
 
 log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
+
+WRITE_S = 2.0
+"""How long a small read and a small write may take in an endpoint that is ready."""
+
 
 PREPARE_S = 60.0
 """How long a conducted request waits for what is loaded with the first of them."""
@@ -75,11 +80,13 @@ class Endpoint:
         self._conductor = Conductor(parts, options, self._champions)
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
         self._preparing: asyncio.Task[None] | None = None
-        self._works = Works(parts.ledger, self._executor, self._observer.watch)
-        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works), annex)
+        self._journal = Journal(parts.ledger)
+        self._works = Works(self._journal, self._executor, self._observer.watch)
+        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works), self._journal, annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._parts.dispatcher.recover()
         following = asyncio.create_task(self._follow())
         yield
         for task in filter(None, (following, self._preparing)):
@@ -90,7 +97,7 @@ class Endpoint:
         await self._works.close()
         await self._conductor.close()
         await self._observer.close()
-        await self.chat.close()
+        await self._journal.close()
         await self._parts.dispatcher.close()
 
     def _mark_of(self, id: str) -> str | None:
@@ -156,16 +163,19 @@ class Endpoint:
         The conductor is told of, but not waited for: the other models answer without it.
         """
         checks = {
-            "ledger": await self._reads(),
+            "ledger": await self._writes(),
             "champions": self._champions.complete,
             "workers": any(is_askable(worker) for worker in self._parts.pool.workers),
         }
         ready = all(checks.values())
         return _json({"ready": ready, **checks, "conductor": self._conductor.ready}, 200 if ready else 503)
 
-    async def _reads(self) -> bool:
+    async def _writes(self) -> bool:
+        """Whether the registry can be read, and a row be written: what cannot be claimed is not asked."""
         with suppress(Exception):
-            await asyncio.to_thread(registry.champion, self._parts.ledger, FUGU)
+            async with asyncio.timeout(WRITE_S):
+                await asyncio.to_thread(registry.champion, self._parts.ledger, FUGU)
+                await self._journal.put(self._parts.ledger.probe, patience_s=0.0)
             return True
         return False
 

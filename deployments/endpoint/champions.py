@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, LedgerAway, NotFound
 from models.ledger.registry import Champion
 from models.workers.pool import Pool
 
@@ -91,7 +91,8 @@ class Champions:
         try:
             seat = await self._load(champion)
         except Exception as error:
-            self._failed[champion.model, champion.version] = time.monotonic() + RETRY_S
+            if not isinstance(error, LedgerAway):
+                self._failed[champion.model, champion.version] = time.monotonic() + RETRY_S
             log.error("champion %d of %s cannot serve: %s", champion.version, champion.model, error)
             return
         self._seats[champion.model] = seat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -24,7 +25,8 @@ from deployments.endpoint.streaming import Body, EventStream, Feed, Item, read_b
 from deployments.endpoint.ultra import Ultra
 from deployments.endpoint.works import CLIENT_GONE
 from models.errors import BadInput
-from models.ledger.requests import record_request
+from models.ledger.journal import Journal
+from models.ledger.requests import record
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +35,17 @@ class Chat:
     """The route and the writing that follows its answers. With an `annex`, large requests are answered there."""
 
     def __init__(
-        self, parts: Parts, options: Options, champions: Seats, ultra: Ultra | None, annex: Annex | None = None
+        self,
+        parts: Parts,
+        options: Options,
+        champions: Seats,
+        ultra: Ultra | None,
+        journal: Journal | None = None,
+        annex: Annex | None = None,
     ) -> None:
+        """`journal`: gets a row of every request; `None`: it gets none."""
         self._parts, self._options, self._champions, self._ultra = parts, options, champions, ultra
-        self._annex = annex
-        self._afterwards: set[asyncio.Task[None]] = set()
-
-    async def close(self) -> None:
-        """Wait until every answered request is in the ledger."""
-        if self._afterwards:
-            await asyncio.wait(self._afterwards)
+        self._journal, self._annex = journal, annex
 
     async def respond(self, request: Request) -> Response:
         receipt = Receipt(f"chatcmpl-{uuid4().hex}", request.headers.get("X-Fugu-Trace") == "1")
@@ -144,16 +147,8 @@ class Chat:
         """Log the request now, write its row in the background: no answer waits for the disk."""
         row = receipt.row(status, error)
         log.info("request", extra={"fields": row})
-        if receipt.exchange is not None and self._options.record:
-            task = asyncio.create_task(self._record(row))
-            self._afterwards.add(task)
-            task.add_done_callback(self._afterwards.discard)
-
-    async def _record(self, row: dict[str, object]) -> None:
-        try:
-            await asyncio.to_thread(record_request, self._parts.ledger, row)
-        except Exception as error:
-            log.error("request %s could not be recorded: %s", row["id"], type(error).__name__)
+        if receipt.exchange is not None and self._journal is not None:
+            self._journal.put(record(self._parts.ledger, row), math.inf)
 
 
 def _closing(answer: Answer, envelope: Envelope, exchange: Exchange, receipt: Receipt) -> list[bytes]:

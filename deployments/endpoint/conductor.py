@@ -16,6 +16,7 @@ from deployments.endpoint.problems import not_ready
 from deployments.endpoint.response import FUGU, ULTRA
 from models.conductor.executor import Executor
 from models.conductor.request import ConductParts
+from models.errors import LedgerAway
 from models.fugu.loop import LoopOptions
 from models.fugu.rollout import first_transcript
 from models.workers.ask import Message
@@ -53,7 +54,7 @@ class Conductor:
                 if reason != self._reason:
                     log.error("%s cannot answer: %s", ULTRA, reason)
                 self._reason = reason
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._options.poll_s if isinstance(error, LedgerAway) else RETRY_S)
                 continue
             self._executor = Executor(
                 ConductParts(

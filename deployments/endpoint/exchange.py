@@ -16,6 +16,7 @@ from models.errors import NoWorkerAllowed
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.roles import Role
 from models.fugu.rollout import answer
+from models.ledger.outage import PATIENCE_S, when_back
 from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
 
 Emit = Callable[[dict[str, Any]], Awaitable[None]]
@@ -113,8 +114,12 @@ class Exchange:
             # No replicate: a turn that says the same to the same worker again is answered by the ledger, unpaid, as in
             # the rollouts that the router was learned and judged by.
         )
+        paid = any(earlier.reply for earlier in self.steps)
         self.steps.append(step)
-        reply = await (self._parts.dispatcher.ask(ask) if live is None else self._stream(ask, live))
+        if live is not None:
+            reply = await self._stream(ask, live)
+        else:  # once something is paid for, a ledger that is away is waited for
+            reply = await when_back(lambda: self._parts.dispatcher.ask(ask), PATIENCE_S if paid else 0.0)
         self.steps[-1] = Step(step.worker, step.role, step.margin, reply)
         return reply
 

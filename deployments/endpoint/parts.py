@@ -54,9 +54,8 @@ class Options:
     waits for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a
     server; `shown`: how many of their flow runs may begin at once. With one, 40 of them are final 6 to 9 s after the
     last answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and
-    then it stands still for a minute. `record`: whether the ledger gets a row for every answered request.
-    `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests need is loaded at the
-    start, and not with the first of them.
+    then it stands still for a minute. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted
+    requests need is loaded at the start, and not with the first of them.
     """
 
     poll_s: float = 1.0
@@ -71,7 +70,6 @@ class Options:
     tools_s: float = 24 * 3600.0
     observe: bool = True
     shown: int = 1
-    record: bool = True
     eager: bool = True
 
 

@@ -1,8 +1,8 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and the HTTP status.
 
     BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · body 413 · RateLimited 429
-    budget and a request's own limits 402, its limit of time 504 · not ready, ClaimHeld 503 · UpstreamTimeout 504
-    a workflow's step and any other failure of a worker 502 · a fault of ours 500
+    budget and a request's own limits 402 · its limit of time 504 · UpstreamTimeout 504
+    not ready, ClaimHeld, LedgerAway 503 · a workflow's step and any other failure of a worker 502 · a fault of ours 500
 
 Who answers a request is disclosed only on demand, so what an upstream said stays in the log unless `trace`.
 """
@@ -23,6 +23,7 @@ from models.errors import (
     BudgetExceeded,
     ClaimHeld,
     FuguError,
+    LedgerAway,
     LimitReached,
     NoWorkerAllowed,
     RateLimited,
@@ -90,6 +91,9 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
         case ClaimHeld():
             headers = _retry_after(error.retry_after)
             return Problem(503, "the same call is under way", "server_error", "claim_held", None, headers)
+        case LedgerAway():
+            headers = _retry_after(error.retry_after)
+            return Problem(503, "the ledger cannot be written", "server_error", "ledger_away", None, headers)
         case UpstreamTimeout():
             return Problem(504, f"a worker did not answer in time{detail}", "server_error", "upstream_timeout")
         case UpstreamRefused() if error.status in (400, 413, 415, 422):

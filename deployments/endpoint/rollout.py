@@ -31,7 +31,7 @@ from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 
-OPTIONS = Options(observe=False, record=False)
+OPTIONS = Options(observe=False)
 
 
 class OneSeat:
@@ -79,7 +79,6 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
         finally:
             server.should_exit = True
             await running
-            await chat.close()
 
     return serve
 

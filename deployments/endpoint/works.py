@@ -7,8 +7,10 @@ to its end, and whoever sends the key again joins it or reads what came of it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +21,16 @@ from deployments.endpoint.response import ULTRA, conducted_body
 from models.conductor.conducting import Conducting
 from models.conductor.executor import Executor
 from models.conductor.request import Conducted, ConductRequest
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, LedgerAway, NotFound
 from models.ledger.accounts import in_doubt
 from models.ledger.journal import Journal
 from models.ledger.requests import Row, begin, finish, get_request
-from models.ledger.store import Ledger
 
 CLIENT_GONE = 499
 """Nobody reads this status; the log and the ledger keep it."""
+
+PROMPT_S = 0.5
+"""How long an answer waits for its row."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,9 @@ class Works:
     """All of them, by request id. `executor` raises Problem while nothing can be conducted; `watch` is told of each."""
 
     def __init__(
-        self, ledger: Ledger, executor: Callable[[], Awaitable[Executor]], watch: Callable[[Conducting], object]
+        self, journal: Journal, executor: Callable[[], Awaitable[Executor]], watch: Callable[[Conducting], object]
     ) -> None:
-        self._ledger, self._executor, self._watch = ledger, executor, watch
-        self._journal = Journal(ledger)
+        self._ledger, self._journal, self._executor, self._watch = journal.ledger, journal, executor, watch
         self._mark = own_mark()
         self._running: dict[str, Work] = {}
         self._closing = False
@@ -107,7 +110,6 @@ class Works:
         """Stop them all. Their rows go on saying "running": the same key, or `fugu resume`, goes on with them."""
         self._closing = True
         await asyncio.gather(*(work.stop() for work in list(self._running.values())))
-        await self._journal.close()
 
     async def _run(self, work: Work) -> Row:
         try:
@@ -134,12 +136,18 @@ class Works:
             conducting = executor.open(ConductRequest.model_validate(row["request"]))
             self._watch(conducting)
             conducted = await conducting.answer()
-            lost = await asyncio.to_thread(in_doubt, self._ledger, conducting.request.root)
+            lost = await self._lost(conducting.request.root)
         except (Exception, asyncio.CancelledError) as error:
             if work.begun.done() and not self._closing:
-                await self._finish(wanted.id, started, _failed(error))
+                await self._finish(row, started, _failed(error))
             raise
-        return await self._finish(wanted.id, started, _answered(row, conducted, lost))
+        return await self._finish(row, started, _answered(row, conducted, lost))
+
+    async def _lost(self, root: str) -> list[dict[str, Any]]:
+        """Calls that died in flight on the way to the answer, which does not wait for a ledger that is away."""
+        with suppress(LedgerAway):
+            return await asyncio.to_thread(in_doubt, self._ledger, root)
+        return []
 
     def _known(self, wanted: Wanted) -> Row | None:
         """The row that an earlier request with this key began. Raises Problem where it asked for something else."""
@@ -152,7 +160,7 @@ class Works:
     async def _begin(self, wanted: Wanted, known: Row | None, executor: Executor) -> Row:
         """The row, committed before anything is paid for the request."""
         if known is not None:
-            return await self._journal.put(finish(wanted.id, {"status": "running", "process": self._mark}))
+            return await self._journal.put(finish(wanted.id, {"status": "running", "process": self._mark}), 0.0)
         request = await asyncio.to_thread(wanted.make)
         try:
             executor.check(request)
@@ -173,11 +181,16 @@ class Works:
             "request": request.model_dump(mode="json"),
             "body": None,
         }
-        return _check(await self._journal.put(begin(self._ledger, row)), wanted)
+        return _check(await self._journal.put(begin(self._ledger, row), 0.0), wanted)
 
-    async def _finish(self, id: str, started: float, changes: Row) -> Row:
-        seconds = round(time.monotonic() - started, 4)
-        return await self._journal.put(finish(id, {**changes, "seconds": seconds}))
+    async def _finish(self, row: Row | None, started: float, changes: Row) -> Row:
+        """The row as the ledger has it then. What is paid for is answered also while the ledger is away."""
+        assert row is not None
+        changes = {**changes, "seconds": round(time.monotonic() - started, 4)}
+        written = self._journal.put(finish(row["id"], changes), math.inf)
+        if changes["http"] != 503:  # it was refused because the ledger is away
+            await asyncio.wait([written], timeout=PROMPT_S)
+        return written.result() if written.done() and written.exception() is None else {**row, **changes}
 
 
 def _check(row: Row, wanted: Wanted) -> Row:

@@ -13,6 +13,7 @@ from models.conductor.step import StepRun
 from models.errors import (
     BadInput,
     FuguError,
+    LedgerAway,
     LimitReached,
     MaybePaid,
     PermanentError,
@@ -129,7 +130,7 @@ class Execution:
                 return await self._go(slot.run)
             except LimitReached:
                 return slot.run.end(state="passed over")
-            except (BadInput, MaybePaid) as error:
+            except (BadInput, MaybePaid, LedgerAway) as error:
                 self._fail(slot, error)  # no other worker would change it
                 raise
             except (TransientError, PermanentError) as error:

@@ -10,6 +10,7 @@ from models.conductor.limits import Meter
 from models.conductor.request import ConductParts, ConductRequest
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
 from models.ledger.journal import Change, Journal
+from models.ledger.outage import when_back
 from models.ledger.requests import ended_by
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
@@ -108,7 +109,7 @@ class Shared:
         await self.meter.enter(worst)
         cost = worst
         try:
-            reply = await self.parts.dispatcher.attempt(ask, self.parts.retry.patience_s)
+            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, self.parts.retry.patience_s))
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from models.conductor import literals
 from models.conductor.literals import NAMES, Unreadable, Value
 from models.conductor.windows import Listed, Window, plan_of
-from models.workers.ask import characters
+from models.ledger.text import storable
 
 NO_SKILLS: Mapping[str, int] = {}
 MAX_CHARS = 1 << 18
@@ -134,7 +134,7 @@ def _text(value: Value) -> str | None:
     """The text without what no encoder or database takes."""
     if not isinstance(value, str):
         return None
-    return characters(value)
+    return storable(value)
 
 
 def _access(value: Value) -> Access | None:

@@ -15,7 +15,7 @@ from models.ledger.workflows import scopes_of
 
 
 def maybe_paid(ledger: Ledger, scope: str | Collection[str] | None = None) -> list[dict[str, Any]]:
-    """Tries that died in flight, oldest first: whose lease has run out, or that were marked so; of one or more scopes.
+    """Tries that died in flight, oldest first: sent, and then not renewed, or marked so; of one or more scopes.
 
     Each: `call_id`, `attempt`, `scope`, `worker`, `worst_usd`, `started_at`, `error`.
     """
@@ -57,7 +57,7 @@ def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
 
 
 def _doubtful(now: datetime) -> ColumnElement[bool]:
-    orphan = and_(tries.c.status == "claimed", tries.c.attempt == calls.c.attempt, calls.c.lease_until <= now)
+    orphan = and_(tries.c.status == "sent", tries.c.attempt == calls.c.attempt, calls.c.lease_until <= now)
     return and_(tries.c.cost_usd.is_(None), or_(tries.c.status == "maybe_paid", orphan))
 
 

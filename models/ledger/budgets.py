@@ -1,22 +1,39 @@
 """Money limits: the worst case is reserved before a call, what it cost is booked after.
 
 Both happen in the transactions that write the call's own rows. A call that may have been paid counts at
-its worst case until its price is known.
+its worst case until its price is known. What is spent and reserved together never passes the limit: of a price beyond
+its worst case a budget books no more than it has left, and the try's row the whole.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, literal, select, update
+from sqlalchemy import BindParameter, Connection, and_, case, func, literal, select, update
+from sqlalchemy.sql import ColumnElement
 
-from models.errors import BudgetExceeded, NotFound
+from models.errors import BadInput, BudgetExceeded, NotFound
 from models.ledger.store import Ledger
-from models.ledger.tables import Usd, budgets
+from models.ledger.tables import Usd, budgets, calls, tries
+
+MOST_USD = 1e6
+"""Of one budget, and of one call: the sums of very many of them fit the columns."""
+
+
+def priced(usd: float, worst_usd: float) -> float:
+    """The price as it is booked: never less than nothing; the worst case for what is no number."""
+    return min(max(usd, 0.0), MOST_USD) if math.isfinite(usd) else worst_usd
 
 
 def open_budget(ledger: Ledger, name: str, max_usd: float) -> None:
-    """Make the budget, or set the limit of the one that is there (what it has spent stays)."""
+    """Make the budget, or set the limit of the one that is there (what it has spent stays).
+
+    Raises BadInput for a limit that is no amount of money.
+    """
+    if not 0 <= max_usd <= MOST_USD:
+        raise BadInput(f"a budget of {max_usd:g} USD: give 0 to {MOST_USD:g}", "max_usd")
     row = {"name": name, "max_usd": max_usd, "reserved_usd": 0.0, "spent_usd": 0.0}
     statement = ledger.insert(budgets).values(row)
     with ledger.transaction() as connection:
@@ -27,14 +44,22 @@ def remaining(ledger: Ledger, name: str) -> dict[str, float]:
     """`limit`, `reserved`, `spent` and what is `left` for new calls, in USD. Raises NotFound."""
     with ledger.reading() as connection:
         row = connection.execute(select(budgets).where(budgets.c.name == name)).one_or_none()
-    if row is None:
-        raise NotFound(f"no budget {name!r}")
+        if row is None:
+            raise NotFound(f"no budget {name!r}")
+        unsent = select(func.sum(tries.c.worst_usd)).join(calls, calls.c.id == tries.c.call_id)
+        mine = tries.c.budget == name, never_sent(ledger.now(connection))
+        free = connection.execute(unsent.where(*mine)).scalar_one() or 0.0
     return {
         "limit": row.max_usd,
-        "reserved": row.reserved_usd,
+        "reserved": round(row.reserved_usd - free, 9),
         "spent": row.spent_usd,
-        "left": round(row.max_usd - row.reserved_usd - row.spent_usd, 9),
+        "left": round(row.max_usd - row.reserved_usd - row.spent_usd + free, 9),
     }
+
+
+def never_sent(now: datetime) -> ColumnElement[bool]:
+    """Of tries joined to their calls: claimed by somebody who has let the lease run out. Its money is free again."""
+    return and_(tries.c.status == "claimed", tries.c.attempt == calls.c.attempt, calls.c.lease_until <= now)
 
 
 def hold(connection: Connection, names: Collection[str | None]) -> None:
@@ -64,11 +89,10 @@ def book(connection: Connection, name: str, *, released: float, spent: float) ->
     """Give back what was reserved and add what was spent (USD; negative where an estimate is corrected)."""
     if released == 0 and spent == 0:
         return
-    connection.execute(
-        update(budgets)
-        .where(budgets.c.name == name)
-        .values(reserved_usd=budgets.c.reserved_usd - _usd(released), spent_usd=budgets.c.spent_usd + _usd(spent))
-    )
+    left = budgets.c.max_usd - budgets.c.spent_usd - budgets.c.reserved_usd + _usd(released)
+    within = case((left >= _usd(spent), _usd(spent)), (left > _usd(released), left), else_=_usd(min(spent, released)))
+    values = {"reserved_usd": budgets.c.reserved_usd - _usd(released), "spent_usd": budgets.c.spent_usd + within}
+    connection.execute(update(budgets).where(budgets.c.name == name).values(values))
 
 
 def _usd(value: float) -> BindParameter[float]:

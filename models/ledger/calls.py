@@ -1,23 +1,27 @@
 """Claim a call before paying for it, settle it after: DESIGN, decision 1.
 
-A settled identity is never paid again. While a claim's lease lives, others wait; when it has expired, the
-try is marked "maybe paid" and the call is taken over as the next attempt. A settlement by an owner who has
-lost the call is fenced off: its price is still booked, its reply is not kept.
+A settled identity is never paid again. While a claim's lease lives, others wait; when it has expired, the call is
+taken over as the next attempt, and the try before it is marked "maybe paid" if it was sent (`leases.send`), and free
+if it was not. A settlement by an owner who has lost the call is fenced off: its price is still booked, its reply is
+not kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from models.ledger.budgets import hold, reserve
+from models.ledger.budgets import priced, reserve
+from models.ledger.leases import expire
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
-from models.ledger.tries import chunks, end, tries_of
+from models.ledger.text import storable_json
+from models.ledger.tries import OPEN, chunks, end, tries_of
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,11 @@ def claim(
         expired = set()
         for row in _rows(connection, ids, lock=True):
             found[row.id] = _judge(row, now, resend)
-            if row.status == "claimed" and row.lease_until <= now:
+            if row.status in OPEN and row.lease_until <= now:
                 expired.add(row.id)
         fresh = [wanted[identity] for identity in ids if identity not in found]
         found |= _insert(ledger, connection, fresh, owner, now, lease_s)
-        _doubt(connection, expired, now, budget)
+        expire(connection, expired, now, budget)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
     return [found[spec.identity] for spec in specs]
@@ -100,9 +104,9 @@ def claim(
 def _judge(row: Any, now: datetime, resend: bool) -> Claim:
     if row.status == "settled":
         return Claim(row.id, row.attempt, "settled", reply=row.reply)
-    if row.status == "claimed" and row.lease_until > now:
+    if row.status in OPEN and row.lease_until > now:
         return Claim(row.id, row.attempt, "held", lease_until=row.lease_until)
-    if row.status != "failed" and not resend:
+    if row.status in ("sent", "maybe_paid") and not resend:
         return Claim(row.id, row.attempt, "maybe_paid")
     if row.not_before is not None and row.not_before > now:
         return Claim(row.id, row.attempt, "held", not_before=row.not_before)
@@ -180,7 +184,8 @@ def _take(
 def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
     """Record replies in one transaction, release what was reserved and book what was paid.
 
-    `False`: fenced off, another attempt has the call now (or it is settled already).
+    `False`: fenced off, another attempt has the call now. Settling the same once more changes nothing: of a commit
+    that was cut off nobody knows whether it came through.
     """
     with ledger.transaction() as connection:
         now = ledger.now(connection)
@@ -190,18 +195,20 @@ def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
         for s in settlements:
             row = known.pop((s.call_id, s.attempt), None)
             if row is None or row.owner != s.owner or row.cost_usd is not None or row.status == "failed":
-                outcome.append(False)
+                outcome.append(row is not None and row.owner == s.owner and row.status == "settled")
                 continue
-            outcome.append(row.current == s.attempt and row.call_status in {"claimed", "maybe_paid"})
+            outcome.append(row.current == s.attempt and row.call_status in {*OPEN, "maybe_paid"})
             status = "settled" if outcome[-1] else "maybe_paid"
-            ends.append((row, status, {"cost_usd": s.cost_usd, "seconds": s.seconds}))
+            seconds = s.seconds if math.isfinite(s.seconds) else None
+            ends.append((row, status, {"cost_usd": priced(s.cost_usd, row.worst_usd), "seconds": seconds}))
             if outcome[-1]:
                 kept.append(s)
         end(connection, now, ends)
         if kept:
             statement = update(calls).where(calls.c.id == bindparam("_id"))
             values = {"status": "settled", "error": None, "not_before": None, "updated_at": now}
-            connection.execute(statement, [{"_id": s.call_id, "reply": s.reply, **values} for s in kept])
+            replies = [{"_id": s.call_id, "reply": storable_json(s.reply), **values} for s in kept]
+            connection.execute(statement, replies)
     return outcome
 
 
@@ -223,27 +230,13 @@ def fail(
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         row = tries_of(connection, {call_id}).get((call_id, attempt))
-        if row is None or row.owner != owner or row.status != "claimed":
+        if row is None or row.owner != owner or row.status not in OPEN:
             return False
         status = "maybe_paid" if maybe_paid else "failed"
         end(connection, now, [(row, status, {"error": error, "transient": transient})])
         values = {"status": status, "error": error, "not_before": retry_at, "updated_at": now}
         connection.execute(update(calls).where(calls.c.id == call_id).values(values))
     return True
-
-
-def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -> int:
-    """Lengthen the leases of calls that are still in flight; how many of them still are the owner's."""
-    count = 0
-    with ledger.transaction() as connection:
-        lease = ledger.now(connection) + timedelta(seconds=lease_s)
-        for ids in chunks(sorted(call_ids)):
-            mine = calls.c.id.in_(ids), calls.c.owner == owner, calls.c.status == "claimed"
-            # An UPDATE alone takes its rows in whatever order it meets them.
-            held = connection.execute(select(calls.c.id).where(*mine).order_by(calls.c.id).with_for_update())
-            here = calls.c.id.in_(held.scalars().all())
-            count += connection.execute(update(calls).where(here).values(lease_until=lease)).rowcount
-    return count
 
 
 def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator[Any]:
@@ -258,14 +251,3 @@ def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator
     for some in chunks(ids):
         statement = select(*columns).where(calls.c.id.in_(some)).order_by(calls.c.id)
         yield from connection.execute(statement.with_for_update() if lock else statement).all()
-
-
-def _doubt(connection: Connection, ids: set[str], now: datetime, budget: str | None) -> None:
-    """The tries that hold these calls have let their leases run out. `budget`: the one that is reserved in next."""
-    if not ids:
-        return
-    held = [row for row in tries_of(connection, ids).values() if row.attempt == row.current]
-    hold(connection, {budget, *(row.budget for row in held)})
-    end(connection, now, [(row, "maybe_paid", {"error": "the lease expired"}) for row in held])
-    for some in chunks(sorted(ids)):
-        connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="maybe_paid", updated_at=now))

@@ -2,7 +2,7 @@
 
 The row of a conducted request (`fugu-ultra`) is `{"id", "model", "status": "running" | "answered" | "awaiting-tools" |
 "failed", "created" (Unix seconds), "request": the ConductRequest, "key", "digest", "body": the final JSON or null,
-"trace", ...}`. `begin`, `finish` and `note_end` are changes for a `Journal`.
+"trace", ...}`. `record`, `begin`, `finish` and `note_end` are changes for a `Journal`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,23 @@ Row = dict[str, Any]
 """JSON values."""
 
 
-def record_request(ledger: Ledger, row: Row) -> None:
+def record(ledger: Ledger, row: Row) -> Change[None]:
     """Keep a request's row (`id` names it); a second row of that id replaces the first."""
     if not isinstance(row.get("id"), str):
         raise BadInput("a request's row needs an id", field="id")
-    with ledger.transaction() as connection:
-        values = {"id": row["id"], "body": row, "created_at": ledger.now(connection)}
-        statement = ledger.insert(requests).values(values)
+
+    def change(connection: Connection, now: datetime) -> None:
+        statement = ledger.insert(requests).values({"id": row["id"], "body": row, "created_at": now})
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"body": row}))
+
+    return change
+
+
+def record_request(ledger: Ledger, row: Row) -> None:
+    """`record`, at once."""
+    change = record(ledger, row)
+    with ledger.transaction() as connection:
+        change(connection, ledger.now(connection))
 
 
 def begin(ledger: Ledger, row: Row) -> Change[Row]:

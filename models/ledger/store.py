@@ -16,27 +16,37 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from models.errors import BadInput
-from models.ledger.tables import metadata
+from models.ledger.outage import told_apart
+from models.ledger.tables import metadata, probes
 
 BUSY_TIMEOUT_S = 60.0
+
+PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+"""Of PostgreSQL's client, in seconds and milliseconds: a server that has vanished is away, not waited for."""
 
 
 class Ledger:
     """A handle on the ledger's database; cheap to make, safe to share between threads, one per process.
 
-    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other.
+    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other. `unsettled`: the
+    folder for replies that wait for the database (default: beside SQLite's file; of PostgreSQL there is none).
+
+    Its transactions raise LedgerAway where the database cannot be reached or written.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, unsettled: Path | None = None) -> None:
         parsed = _parse(url)
         self.url = parsed.render_as_string(hide_password=False)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.unsettled = unsettled
         if self.is_sqlite:
+            self.unsettled = unsettled or Path(str(parsed.database)).with_name("unsettled")
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
             _prepare_sqlite(self.engine)
         else:
-            self.engine = create_engine(parsed, pool_pre_ping=True)
+            options = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=options)
         self._writer = self.engine.execution_options(begin="IMMEDIATE")
 
     @contextmanager
@@ -46,14 +56,20 @@ class Ledger:
         On SQLite it takes the write lock at once: a deferred BEGIN that upgrades fails whatever the timeout.
         Never hold one across a call to a worker.
         """
-        with self._writer.begin() as connection:
+        with told_apart(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent view; blocks nobody."""
-        with self.engine.connect() as connection:
+        with told_apart(), self.engine.connect() as connection:
             yield connection
+
+    def probe(self, connection: Connection, now: datetime) -> None:
+        """A change for a `Journal` that tells whether writing works."""
+        row = {"id": 1, "at": now}
+        statement = self.insert(probes).values(row)
+        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
 
     def create_schema(self) -> None:
         """Create the tables as `tables.py` has them: for tests. An installation runs the migrations."""

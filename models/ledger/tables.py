@@ -1,7 +1,10 @@
-"""The ledger's tables, and the two column types that both databases read alike.
+"""The ledger's tables, and the column types that both databases read alike.
 
 A call is one identity; each transport try of it is a row of its own, and the call's row holds what the
 next try needs to know (attempt number, owner, lease, earliest time). An attempt is one graded reply.
+
+A call and its try are "claimed" until the first byte of the request is about to leave, then "sent", and in the end
+"settled", "failed" or "maybe_paid".
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.engine import Dialect
+
+from models.ledger.text import storable
 
 
 class Utc(TypeDecorator[datetime]):
@@ -57,6 +62,26 @@ class Usd(TypeDecorator[float]):
         return None if value is None else float(value) / 1e9
 
 
+class Words(TypeDecorator[str]):
+    """Anybody's text: of it, what no database takes is replaced."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable(value)
+
+
+class Count(TypeDecorator[int]):
+    """How many there are: never below zero, and no more than 32 bits hold, whatever was counted."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value is None else min(max(value, 0), 2**31 - 1)
+
+
 metadata = MetaData()
 
 calls = Table(
@@ -67,13 +92,13 @@ calls = Table(
     Column("worker", String(200), nullable=False),
     Column("revision", String(200), nullable=False),
     Column("payload", JSON, nullable=False),
-    Column("status", String(10), nullable=False),  # claimed, settled, failed, maybe_paid
+    Column("status", String(10), nullable=False),  # claimed, sent, settled, failed, maybe_paid
     Column("attempt", Integer, nullable=False),
     Column("owner", String(64), nullable=False),
     Column("lease_until", Utc, nullable=False),
     Column("not_before", Utc),
     Column("reply", JSON),
-    Column("error", Text),
+    Column("error", Words),
     Column("created_at", Utc, nullable=False),
     Column("updated_at", Utc, nullable=False),
 )
@@ -90,7 +115,7 @@ tries = Table(
     Column("cost_usd", Usd),  # as the upstream counted it; NULL where nothing is known
     Column("seconds", Float),
     Column("transient", Boolean),
-    Column("error", Text),
+    Column("error", Words),
     Column("started_at", Utc, nullable=False),
     Column("ended_at", Utc),
 )
@@ -148,8 +173,8 @@ attempts = Table(
     Column("call_id", String(64)),  # NULL for recorded scores
     Column("score", Float, nullable=False),
     Column("cost_usd", Float, nullable=False),
-    Column("prompt_tokens", Integer, nullable=False),
-    Column("completion_tokens", Integer, nullable=False),
+    Column("prompt_tokens", Count, nullable=False),
+    Column("completion_tokens", Count, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("text_digest", String(64), nullable=False),
     Column("created_at", Utc, nullable=False),
@@ -182,7 +207,7 @@ promotions = Table(
     Column("version", Integer, primary_key=True),
     Column("origin", Integer, nullable=False),  # the version whose target this one is: its own, or one rolled back to
     Column("target", JSON, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", Words, nullable=False),
     Column("since", Utc, nullable=False),
 )
 
@@ -232,10 +257,17 @@ tool_calls = Table(
     Column("step", Integer, nullable=False),
     Column("conversation", String(200), nullable=False, index=True),
     Column("request", String(200)),  # that handed it out; NULL before
-    Column("original", Text, nullable=False),  # the worker's own id; some providers hide a state in it
-    Column("name", Text, nullable=False),
-    Column("arguments", Text, nullable=False),
-    Column("result", Text),
+    Column("original", Words, nullable=False),  # the worker's own id; some providers hide a state in it
+    Column("name", Words, nullable=False),
+    Column("arguments", Words, nullable=False),
+    Column("result", Words),
     Column("created_at", Utc, nullable=False),
     Column("expires_at", Utc, nullable=False),
+)
+
+probes = Table(
+    "probes",
+    metadata,
+    Column("id", Integer, primary_key=True),  # one row, written to learn whether writing works
+    Column("at", Utc, nullable=False),
 )

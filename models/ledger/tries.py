@@ -13,6 +13,9 @@ from sqlalchemy import Connection, bindparam, select, update
 from models.ledger.budgets import book
 from models.ledger.tables import calls, tries
 
+OPEN = ("claimed", "sent")
+"""The statuses of a try that has not ended: what it may cost is reserved."""
+
 CHUNK = 1000  # identities per statement; both databases limit a statement's parameters
 
 
@@ -22,7 +25,8 @@ def tries_of(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int]
     The lock comes first, by itself: PostgreSQL reads the locked row anew after it waited, but what was joined to it
     as it was before, so that a try that somebody has just ended would be ended, and its money moved, twice.
     """
-    columns = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), tries)
+    of_call = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), calls.c.lease_until)
+    columns = (*of_call, tries)
     found = {}
     for some in chunks(sorted(ids)):
         connection.execute(select(calls.c.id).where(calls.c.id.in_(some)).order_by(calls.c.id).with_for_update())
@@ -45,7 +49,7 @@ def end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, di
         rows.append({"_id": row.call_id, "_attempt": row.attempt, "status": status, "ended_at": now, **known})
         if row.budget is not None:
             after = known["cost_usd"] if known["cost_usd"] is not None else row.worst_usd
-            money[row.budget][0] += row.worst_usd if row.status == "claimed" else 0.0
+            money[row.budget][0] += row.worst_usd if row.status in OPEN else 0.0
             money[row.budget][1] += 0.0 if status == "failed" else after
             money[row.budget][1] -= row.worst_usd if row.status == "maybe_paid" else 0.0
     this = tries.c.call_id == bindparam("_id"), tries.c.attempt == bindparam("_attempt")

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from models.errors import BadInput
+from models.ledger.budgets import never_sent
 from models.ledger.journal import Change
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, steps, tool_calls, tries, workflows
+from models.ledger.text import storable
 
 Plan = dict[str, Any]
 """What is recorded of a plan, as JSON."""
@@ -62,8 +64,8 @@ class Settled:
 class Past:
     """All that the ledger holds of a request and those that it continues; `calls` are the settled ones, by id.
 
-    `usd`: what its tries have cost, at the worst where that is not known; `tries`: how many there were. `scopes`: of
-    all calls that it can have. `planned`: when each plan was kept.
+    `usd`: what its tries have cost, at the worst where that is not known; `tries`: how many there were, those that
+    were never sent not among them. `scopes`: of all calls that it can have. `planned`: when each plan was kept.
     """
 
     scopes: tuple[str, ...] = ()
@@ -89,8 +91,9 @@ def past(ledger: Ledger, root: str) -> Past:
         asked = select(calls.c.id, calls.c.payload, calls.c.reply, tries.c.started_at, tries.c.ended_at)
         settled = asked.join(tries, last).where(calls.c.status == "settled", calls.c.scope.in_(scopes))
         replies = connection.execute(settled).all()
-        paid = select(tries.c.cost_usd, tries.c.worst_usd, tries.c.status).join(calls, calls.c.id == tries.c.call_id)
-        costs = connection.execute(paid.where(calls.c.scope.in_(scopes), tries.c.status != "failed")).all()
+        paid = select(tries.c.cost_usd, tries.c.worst_usd).join(calls, calls.c.id == tries.c.call_id)
+        counted = tries.c.status != "failed", ~never_sent(ledger.now(connection))
+        costs = connection.execute(paid.where(calls.c.scope.in_(scopes), *counted)).all()
     return Past(
         tuple(scopes),
         {row.id: row.created_at for row in found},
@@ -154,7 +157,7 @@ def put_tool_calls(ledger: Ledger, rows: Sequence[ToolCall], ttl_s: float) -> Ch
 
     def change(connection: Connection, now: datetime) -> None:
         times = {"created_at": now, "expires_at": now + timedelta(seconds=ttl_s)}
-        values = [{name: _storable(value) for name, value in vars(row).items()} | times for row in rows]
+        values = [vars(row) | times for row in rows]
         connection.execute(ledger.insert(tool_calls).on_conflict_do_nothing(), values)
 
     return change
@@ -178,7 +181,7 @@ def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
     """
     if not results:
         raise BadInput("no tool result is given", "messages")
-    results = {id: _storable(result) for id, result in results.items()}
+    results = {id: storable(result) for id, result in results.items()}
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         asked = select(tool_calls).where(tool_calls.c.id.in_(results)).order_by(tool_calls.c.id).with_for_update()
@@ -223,13 +226,6 @@ def _complete(connection: Connection, request: str, results: Mapping[str, str]) 
             f"the answer asked for {len(together)} tool results together, and that of {lacking[0]!r} is missing",
             "messages",
         )
-
-
-def _storable(value: Any) -> Any:
-    """Text without what no database takes: NUL, and halves of surrogate pairs."""
-    if not isinstance(value, str):
-        return value
-    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _step(row: Any) -> StepRow:

@@ -91,13 +91,6 @@ def json_bytes(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
-def characters(text: str) -> str:
-    """Halves of surrogate pairs joined or replaced, NUL replaced: no tokenizer, database or next worker takes them."""
-    if not text.isascii():
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\ufffd")
-
-
 def seed_for(question_id: str, repeat: int) -> int:
     """The `seed` of an ask, from (question, repeat) alone: candidates share their workers' randomness."""
     return int.from_bytes(hashlib.sha256(f"{question_id}#{repeat}".encode()).digest()[:4]) >> 1

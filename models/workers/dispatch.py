@@ -8,25 +8,27 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 from models.errors import (
     BudgetExceeded,
     ClaimHeld,
     FuguError,
+    LedgerAway,
     MaybePaid,
     RateLimited,
     TransientError,
     UpstreamUnavailable,
 )
-from models.ledger.calls import CallSpec, Claim, Settlement
+from models.ledger.calls import CallSpec, Claim
 from models.ledger.store import Ledger
-from models.workers.ask import Ask, Reply, characters
+from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk, Client
-from models.workers.commit import Failure, GroupCommit
+from models.workers.commit import GroupCommit
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
+from models.workers.settlement import failure_of, settlement_of
 
 
 class Sender(Protocol):
@@ -84,18 +86,22 @@ class Dispatcher:
         """The reply: the settled one where there is one, else the worker's.
 
         Asks of one identity share one call. When the last that waits for it is cancelled, the call is
-        cancelled upstream and its row says "maybe paid". Raises what the last try raised, NotFound for an
-        unknown worker, BudgetExceeded, MaybePaid, ClaimHeld.
+        cancelled upstream and its row says "maybe paid". A reply in hand is given also while the ledger is away, which
+        gets it later. Raises what the last try raised, NotFound for an unknown worker, BudgetExceeded, MaybePaid,
+        ClaimHeld, RateLimited where the next try may not start within the policy's patience, and LedgerAway where
+        nothing was sent.
         """
-        return await self._join(ask, ask.identity)
+        return await self._join(ask, ask.identity, self._retry.patience_s)
 
     async def attempt(self, ask: Ask, patience_s: float | None = None) -> Reply:
         """As `ask`, but one try alone: a transient failure is raised to all who joined it.
 
         Its row says when the next try may start, so that whoever calls then, in whichever process, meets the others
-        in that one try. How many there are is the callers' to count, and for how long they wait theirs to say.
+        in that one try, if that is within `patience_s` (default: the policy's). How many there are is the callers' to
+        count.
         """
-        return await self._join(ask, ask.identity, True, patience_s)
+        patience_s = self._retry.patience_s if patience_s is None else patience_s
+        return await self._join(ask, ask.identity, patience_s, once=True)
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
         """A reply or an error for each, in order; claims and settlements share transactions."""
@@ -111,7 +117,7 @@ class Dispatcher:
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first = 0
         while True:
-            claim = await self._claim(worker, ask, identity)
+            claim = await self._claim(worker, ask, identity, self._retry.patience_s)
             if claim.state == "settled":
                 for chunk in _replayed(_stored(claim)):
                     yield chunk
@@ -128,6 +134,10 @@ class Dispatcher:
                 if begun or not self._goes_on(claim, first, error):
                     raise
 
+    def recover(self) -> None:
+        """Settle the replies that a dead process left in the home, soon; the first ask does it, too."""
+        self._commit.recover()
+
     async def close(self) -> None:
         """Cancel what is in flight, write what is waiting."""
         tasks = [flight.task for flight in self._flights.values()]
@@ -137,11 +147,11 @@ class Dispatcher:
         await self._commit.close()
         await self._own.close()
 
-    async def _join(self, ask: Ask, identity: str, once: bool = False, patience_s: float | None = None) -> Reply:
+    async def _join(self, ask: Ask, identity: str, patience_s: float, once: bool = False) -> Reply:
         flight = self._flights.get(identity)
         if flight is None:
-            run = self._run(ask, identity, once, patience_s)
-            flight = self._flights[identity] = _Flight(asyncio.create_task(run))
+            running = asyncio.create_task(self._run(ask, identity, patience_s, once))
+            flight = self._flights[identity] = _Flight(running)
             flight.task.add_done_callback(lambda task: self._land(identity, task))
         flight.joined += 1
         try:
@@ -159,7 +169,7 @@ class Dispatcher:
         if not task.cancelled():
             task.exception()  # those who waited have it; nobody else is to be told
 
-    async def _run(self, ask: Ask, identity: str, once: bool, patience_s: float | None) -> Reply:
+    async def _run(self, ask: Ask, identity: str, patience_s: float, once: bool) -> Reply:
         worker = self._pool.worker(ask.worker)
         first = 0
         async with self._lanes[worker.name].claims:
@@ -174,12 +184,8 @@ class Dispatcher:
                     if once or not self._goes_on(claim, first, error):
                         raise
 
-    async def _claim(self, worker: Worker, ask: Ask, identity: str, patience_s: float | None = None) -> Claim:
-        """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run).
-
-        Raises RateLimited where the call's next try may not start within the patience.
-        """
-        patience = self._retry.patience_s if patience_s is None else patience_s
+    async def _claim(self, worker: Worker, ask: Ask, identity: str, patience_s: float) -> Claim:
+        """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run)."""
         payload = ask.payload()
         worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens) if worker.price else 0.0
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
@@ -198,24 +204,23 @@ class Dispatcher:
                 return claim
             if time.monotonic() - started > self._retry.hold_s:
                 raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
-            wait = _pause(claim, pause)
-            if wait > patience:
-                until = f"{claim.not_before:%Y-%m-%d %H:%M:%S} UTC"
-                raise RateLimited(f"worker {worker.name!r} asked not to be asked again before {until}", wait)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(_pause(claim, pause, worker, patience_s))
             pause = min(2 * pause, self._retry.poll_cap_s)
 
     async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, once: bool) -> Reply:
         sent = False
         try:
             async with self._lanes[worker.name].slots:
+                await self._goes_out(claim)
                 sent = True
                 reply = await self._client.complete(ask)
+        except LedgerAway:
+            raise
         except BaseException as error:
             await self._failed(claim, first, error, sent, once)
             raise
         reply = reply.model_copy(update={"call_id": claim.call_id})
-        if not await self._settled(claim, reply):
+        if await self._settled(claim, reply) is False:
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before the reply came")
         return reply
 
@@ -224,6 +229,7 @@ class Dispatcher:
         last: Chunk | None = None
         try:
             async with self._lanes[worker.name].slots, aclosing(self._client.stream(ask)) as chunks:
+                await self._goes_out(claim)
                 sent = True
                 async for chunk in chunks:
                     if chunk.reply is None:
@@ -232,6 +238,8 @@ class Dispatcher:
                         last = chunk
             if last is None or last.reply is None:
                 raise UpstreamUnavailable(f"worker {worker.name!r}: the stream ended early", maybe_paid=True)
+        except LedgerAway:
+            raise
         except BaseException as error:
             await self._failed(claim, first, error, sent)
             raise
@@ -239,27 +247,17 @@ class Dispatcher:
         await self._settled(claim, reply)  # fenced off or not: these very words have reached the consumer
         yield Chunk(last.text, last.tool_calls, reply)
 
-    async def _settled(self, claim: Claim, reply: Reply) -> bool:
-        stored = reply.model_dump(mode="json", exclude={"call_id"})
-        cost, seconds = reply.cost_usd, reply.seconds
-        return await self._commit.settle(
-            Settlement(claim.call_id, claim.attempt, self._owner, stored, cost_usd=cost, seconds=seconds)
-        )
+    async def _goes_out(self, claim: Claim) -> None:
+        """Of what is not on disk as sent, nobody would say that it may have been paid."""
+        if not await self._commit.send(claim.call_id, claim.attempt):
+            raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before it was sent")
+
+    async def _settled(self, claim: Claim, reply: Reply) -> bool | None:
+        return await self._commit.settle(settlement_of(claim, self._owner, reply))
 
     async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool, once: bool = False) -> None:
-        """The row learns what the try came to; the next try's time is in it for all who join."""
-        if isinstance(error, TransientError):
-            if once:  # who tries again is not known here: the pauses grow with the row's own count
-                delay: float | None = self._retry.pause(claim.attempt, error.retry_after)
-            else:
-                delay = self._retry.delay(claim.attempt - first + 1, error)
-            wait = timedelta(seconds=delay if delay is not None else error.retry_after or 0.0)
-            retry_at, maybe_paid = datetime.now(UTC) + wait, error.maybe_paid
-        else:  # an error without a name of ours, a cancellation among them, says nothing about the price
-            retry_at, maybe_paid = None, sent and getattr(error, "maybe_paid", not isinstance(error, FuguError))
-        transient = isinstance(error, TransientError)
-        message = characters(str(error)) or type(error).__name__
-        await self._commit.fail(Failure(claim.call_id, claim.attempt, message, transient, retry_at, maybe_paid))
+        tries = claim.attempt if once else claim.attempt - first + 1
+        await self._commit.fail(failure_of(claim, error, sent, self._retry, tries, once))
 
     def _goes_on(self, claim: Claim, first: int, error: TransientError) -> bool:
         return self._retry.delay(claim.attempt - first + 1, error) is not None
@@ -270,11 +268,14 @@ class Dispatcher:
         freed.set()
 
 
-def _pause(claim: Claim, pause: float) -> float:
-    """Until the next try may start, or a little while, if a try is under way."""
+def _pause(claim: Claim, pause: float, worker: Worker, patience_s: float) -> float:
+    """Until the next try may start, or a little while, if a try is under way. Raises RateLimited beyond patience."""
     if claim.not_before is None:
         return pause
-    return max(0.0, (claim.not_before - datetime.now(UTC)).total_seconds())
+    wait = max(0.0, (claim.not_before - datetime.now(UTC)).total_seconds())
+    if wait > patience_s:
+        raise RateLimited(f"worker {worker.name!r} is not to be asked this before {claim.not_before:%F %T} UTC", wait)
+    return wait
 
 
 def _stored(claim: Claim) -> Reply:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import UpstreamBroken, UpstreamMalformed, UpstreamUnavailable
-from models.workers.ask import characters
+from models.ledger.text import storable
 from models.workers.finish import finish_of
 from models.workers.pool import Worker
 from models.workers.upstream import failed
@@ -38,7 +38,7 @@ class _Joined:
         return self._keep(half)
 
     def _keep(self, piece: str) -> str:
-        piece = characters(piece)
+        piece = storable(piece)
         if piece:
             self.pieces.append(piece)
         return piece
@@ -170,7 +170,7 @@ class Saying:
             return
         meaning = finish_of(word)
         if meaning is None:
-            said = characters(str(word))[:100]
+            said = storable(str(word))[:100]
             raise UpstreamBroken(f"worker {self._worker.name!r}: it failed, finishing with {said!r}")
         self._finish = self._finish or meaning
 
@@ -196,10 +196,10 @@ class Saying:
         if not isinstance(function, Mapping):
             raise self.malformed("a tool call is not of a function")
         id, name, arguments = told.get("id"), function.get("name"), function.get("arguments")
-        name = characters(name) if isinstance(name, str) else ""
+        name = storable(name) if isinstance(name, str) else ""
         if not isinstance(arguments, str):
             arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        call = self._find(characters(str(id)) if id else None, told.get("index"), name, arguments)
+        call = self._find(storable(str(id)) if id else None, told.get("index"), name, arguments)
         call.name = call.name or name
         piece = call.arguments.add(self._fitting(arguments))
         if not call.name:

@@ -22,7 +22,7 @@ from models.errors import (
     UpstreamUnavailable,
     bounded_wait,
 )
-from models.workers.ask import characters
+from models.ledger.text import storable
 from models.workers.pool import Worker
 
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -178,7 +178,7 @@ def _text(error: Exception) -> str:
 
 def _line(text: str, worker: Worker) -> str:
     """One line that every database takes, never with the worker's key."""
-    text = " ".join(characters(text).split())
+    text = " ".join(storable(text).split())
     try:
         key = worker.key()
     except FuguError:

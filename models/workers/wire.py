@@ -16,7 +16,7 @@ import httpx
 from pydantic_core import from_json
 
 from models.errors import UpstreamMalformed
-from models.workers.ask import characters
+from models.ledger.text import storable
 from models.workers.pool import Pool, Worker
 from models.workers.upstream import answered
 
@@ -155,7 +155,7 @@ def _json(data: bytes | bytearray, worker: Worker, cut: bool) -> Any:
 
 
 def _begin(data: bytes | bytearray) -> str:
-    return repr(characters(" ".join(data[:100].decode("utf-8", "replace").split())))
+    return repr(storable(" ".join(data[:100].decode("utf-8", "replace").split())))
 
 
 def _whole_number(digits: str) -> int:

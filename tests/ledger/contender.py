@@ -9,6 +9,7 @@ import random
 import sys
 
 from models.ledger.calls import CallSpec, Settlement, claim, settle
+from models.ledger.leases import send
 from models.ledger.store import Ledger
 
 
@@ -24,6 +25,7 @@ def main(url, seed, count):
         specs = [CallSpec(name, "s", "w", "1", {}, 0.01) for name in some]
         for found in claim(ledger, specs, me, lease_s=3600, budget="b"):
             if found.state == "mine":
+                assert send(ledger, [(found.call_id, found.attempt)], me, 3600) == [True]
                 tell("paid", found.call_id, found.attempt, me)
                 kept = settle(ledger, [Settlement(found.call_id, found.attempt, me, {"by": me}, 0.004, 0.0)])
                 tell("settled" if kept == [True] else "fenced", found.call_id, found.attempt, me)

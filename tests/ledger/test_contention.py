@@ -5,7 +5,8 @@ import threading
 
 from models.ledger.accounts import spend
 from models.ledger.budgets import open_budget, remaining
-from models.ledger.calls import CallSpec, Settlement, claim, renew, settle
+from models.ledger.calls import CallSpec, Settlement, claim, settle
+from models.ledger.leases import free, renew, send
 
 CALLS, BUDGETS, ROUNDS = 40, ("a", "b"), 40
 
@@ -28,7 +29,9 @@ def test_batches_that_overlap_never_stop_one_another(ledger):
                     for found in claim(ledger, specs, me, lease_s=lease_s, budget=chance.choice(BUDGETS))
                     if found.state == "mine"
                 ]
+                send(ledger, [(found.call_id, found.attempt) for found in chance.sample(mine, len(mine) // 2)], me, 0.0)
                 renew(ledger, some, me, 0.0)
+                free(ledger, chance.choice(BUDGETS))
                 kept = chance.sample(mine, len(mine) // 3)
                 settle(ledger, [Settlement(found.call_id, found.attempt, me, {}, 0.004, 0.0) for found in kept])
         except Exception as error:

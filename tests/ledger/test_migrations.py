@@ -1,10 +1,15 @@
 import threading
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
-from deployments.migrations import upgrade
+from deployments.migrations import HERE, upgrade
+from models.ledger.accounts import maybe_paid
+from models.ledger.budgets import open_budget, remaining
+from models.ledger.calls import CallSpec, Settlement, claim, settle
 from models.ledger.store import Ledger
 from models.ledger.tables import metadata
 
@@ -34,3 +39,24 @@ def test_processes_that_start_together_upgrade_once(url):
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_what_an_older_home_claimed_may_have_been_sent(url):
+    """Until 0003 a claim did not say whether its call had left."""
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    ledger = Ledger(url)
+    with ledger.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    open_budget(ledger, "b", 1.0)
+    for identity in ("died", "settled"):
+        claim(ledger, [CallSpec(identity, "s", "w", "1", {}, 0.25)], "old", lease_s=0, budget="b")
+    settle(ledger, [Settlement("settled", 1, "old", {"text": "yes"}, 0.125, 0.1)])
+    upgrade(url)
+    assert [row["call_id"] for row in maybe_paid(ledger)] == ["died"]
+    assert remaining(ledger, "b") == {"limit": 1.0, "reserved": 0.25, "spent": 0.125, "left": 0.625}
+    specs = [CallSpec(identity, "s", "w", "1", {}, 0.25) for identity in ("died", "settled")]
+    found = claim(ledger, specs, "new", resend=False)
+    assert [one.state for one in found] == ["maybe_paid", "settled"]
+    ledger.close()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from models.errors import BudgetExceeded, FuguError, UpstreamMalformed
 from models.ledger.budgets import open_budget, remaining
-from models.workers.ask import Ask, Sampling, characters, json_bytes
+from models.ledger.text import storable
+from models.workers.ask import Ask, Sampling, json_bytes
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
 from models.workers.saying import BYTES_A_TOKEN, SLACK_BYTES, Saying
@@ -102,7 +103,7 @@ def test_whatever_json_comes_is_read_into_text_that_can_be_stored_or_is_an_error
             saying.add(body)
         saying.end(complete=True)
     except FuguError as error:
-        assert characters(str(error)) == str(error)
+        assert storable(str(error)) == str(error)
         return
     said = json.dumps([saying.text, saying.tool_calls, saying.finish_reason], ensure_ascii=False)
     assert "\\u0000" not in said and said.encode()
@@ -138,7 +139,7 @@ def test_however_a_text_is_cut_into_chunks_the_same_text_comes_out(letters, data
     saying = Saying(WORKER, 100)
     told = [saying.add({"choices": [{"delta": {"content": piece}}]}).text for piece in pieces]
     told.append(saying.end(complete=True).text)
-    assert "".join(told) == (saying.text or "") == characters(text)
+    assert "".join(told) == (saying.text or "") == storable(text)
 
 
 def _halves(letter):

@@ -1,10 +1,13 @@
 import asyncio
+import math
+import re
 import threading
 
 import pytest
 from sqlalchemy import select, update
 
 from models.errors import (
+    LONGEST_WAIT_S,
     BudgetExceeded,
     ClaimHeld,
     MaybePaid,
@@ -17,6 +20,7 @@ from models.errors import (
 from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, claim
+from models.ledger.leases import send
 from models.ledger.tables import calls
 from models.workers.ask import Ask, Reply, Sampling
 from models.workers.client import Chunk
@@ -116,16 +120,26 @@ async def test_a_longer_retry_after_than_the_patience_is_not_waited_for(dispatch
     assert len(client.sent) == 1
 
 
-async def test_a_time_beyond_the_patience_is_told_at_once_to_all_who_ask_before_it(dispatcher):
-    client = Fake(RateLimited("429", 3600.0))
-    with pytest.raises(RateLimited):
-        await dispatcher(client).ask(ask())
-    for again in (dispatcher(client).ask, dispatcher(client).attempt):
-        with pytest.raises(RateLimited, match=r"before 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC") as refused:
-            async with asyncio.timeout(5):
-                await again(ask())
-        assert 3500 < refused.value.retry_after <= 3600
-    assert len(client.sent) == 1
+@pytest.mark.parametrize("named", [3600.0, 1_795_858_000.0, 1_795_858_000_000.0, 2.5e11, math.inf])
+@pytest.mark.parametrize("way", ["ask", "attempt", "stream"])
+async def test_whoever_asks_again_before_a_time_beyond_patience_is_refused_at_once_and_told_it(
+    dispatcher, ledger, named, way
+):
+    client = Fake(RateLimited("429", named))
+    for one in (dispatcher(client), dispatcher(client)):
+        with pytest.raises(RateLimited) as caught:
+            async with asyncio.timeout(20):
+                if way == "stream":
+                    [chunk async for chunk in one.stream(ask())]
+                else:
+                    await getattr(one, way)(ask())
+    assert len(client.sent) == 1 and 3500 < caught.value.retry_after <= LONGEST_WAIT_S
+    assert re.search(r"not to be asked this before 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(caught.value))
+    assert states(ledger) == {"failed"}
+
+
+async def test_a_time_that_is_no_number_is_none(dispatcher):
+    assert (await dispatcher(Fake(RateLimited("429", math.nan), RateLimited("429", -5.0))).ask(ask())).text == "HI"
 
 
 async def test_joiners_of_a_later_time_within_their_patience_do_not_send_before_it(dispatcher):
@@ -270,7 +284,7 @@ async def test_a_claim_cancelled_while_it_is_written_frees_its_budget_for_those_
         written.wait(20)
         return claim(*args, **options)
 
-    monkeypatch.setattr("models.workers.commit.claim", slowly)
+    monkeypatch.setattr("models.workers.writes.claim", slowly)
     client = Fake(gate=asyncio.Event())
     one = dispatcher(client, budget="b")
     tasks = []
@@ -305,11 +319,35 @@ async def test_a_stream_is_retried_only_before_its_first_word(dispatcher, ledger
 async def test_a_claim_whose_owner_died_is_taken_over(dispatcher, ledger):
     dead = CallSpec(ask().identity, "s", "live", "1", ask().payload())
     claim(ledger, [dead], "dead", lease_s=0)
+    send(ledger, [(dead.identity, 1)], "dead", lease_s=0)
     assert (await dispatcher(Fake()).ask(ask())).text == "HI"
     assert len(maybe_paid(ledger)) == 1
+
+
+async def test_a_claim_whose_owner_died_before_it_was_sent_is_free_also_without_resend(dispatcher, ledger):
+    dead = CallSpec(ask().identity, "s", "live", "1", ask().payload())
+    claim(ledger, [dead], "dead", lease_s=0)
+    assert (await dispatcher(Fake(), resend=False).ask(ask())).text == "HI"
+    assert maybe_paid(ledger) == [] and spend(ledger)["maybe_usd"] == 0.0
+
+
+async def test_a_call_is_sent_only_after_the_ledger_says_so_and_what_waits_for_its_turn_is_not(dispatcher, ledger):
+    client = Fake(gate=asyncio.Event())
+    task = asyncio.create_task(dispatcher(client).ask_all([ask(str(n)) for n in range(20)]))
+    await until(lambda: client.running == 8)
+    with ledger.reading() as connection:
+        rows = connection.execute(select(calls.c.id).where(calls.c.status == "sent")).scalars().all()
+    assert set(rows) >= {sent.identity for sent in client.sent} and len(rows) == 8
+    client.gate.set()
+    await task
 
 
 async def until(condition):
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0)
+
+
+def states(ledger):
+    with ledger.reading() as connection:
+        return set(connection.execute(select(calls.c.status)).scalars())

@@ -1,0 +1,33 @@
+"""What the ledger learns of a try that is over: its reply and price, or why there is none and who may try when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from models.errors import FuguError, TransientError
+from models.ledger.calls import Claim, Settlement
+from models.ledger.text import storable
+from models.workers.ask import Reply
+from models.workers.retry import RetryPolicy
+from models.workers.writes import Failure
+
+
+def settlement_of(claim: Claim, owner: str, reply: Reply) -> Settlement:
+    """The reply, to be kept under the owner's claim."""
+    stored = reply.model_dump(mode="json", exclude={"call_id"})
+    return Settlement(claim.call_id, claim.attempt, owner, stored, cost_usd=reply.cost_usd, seconds=reply.seconds)
+
+
+def failure_of(claim: Claim, error: BaseException, sent: bool, retry: RetryPolicy, tries: int, once: bool) -> Failure:
+    """The next try's time is in the row, for all who join it.
+
+    `tries`: how many have failed. `once`: who tries again is not known here, so that there is a pause after each.
+    """
+    message, transient = storable(str(error)) or type(error).__name__, isinstance(error, TransientError)
+    if not isinstance(error, TransientError):
+        # An error without a name of ours, a cancellation among them, says nothing about the price.
+        maybe_paid = sent and getattr(error, "maybe_paid", not isinstance(error, FuguError))
+        return Failure(claim.call_id, claim.attempt, message, transient, None, maybe_paid)
+    pause = retry.pause(tries, error.retry_after) if once else retry.delay(tries, error)
+    wait = timedelta(seconds=pause if pause is not None else error.retry_after or 0.0)
+    return Failure(claim.call_id, claim.attempt, message, transient, datetime.now(UTC) + wait, error.maybe_paid)

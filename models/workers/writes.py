@@ -1,0 +1,122 @@
+"""What the dispatcher writes of its calls, a batch at a time: runs in the ledger's thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from models.errors import BudgetExceeded, LedgerAway
+from models.ledger.calls import CallSpec, Claim, Settlement, claim, fail, settle
+from models.ledger.leases import free, renew, send, withdraw
+from models.ledger.outage import apart
+from models.ledger.store import Ledger
+from models.ledger.unsettled import recover
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A try that came to nothing."""
+
+    call_id: str
+    attempt: int
+    error: str
+    transient: bool = False
+    retry_at: datetime | None = None
+    maybe_paid: bool = False
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A try whose request is about to leave."""
+
+    call_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Chore:
+    """What nobody waits for: `recover` dead processes' replies, `withdraw` these claims, `renew` their leases."""
+
+    kind: str
+    ids: frozenset[str] = frozenset()
+
+
+class Writer:
+    """Of one owner. `budget`: in which worst cases are reserved."""
+
+    def __init__(self, ledger: Ledger, owner: str, lease_s: float, resend: bool, budget: str | None) -> None:
+        self._ledger, self._owner, self._lease_s = ledger, owner, lease_s
+        self._resend, self._budget = resend, budget
+
+    def write(self, items: Sequence[Any]) -> list[Any]:
+        """The result of each item, in order, or its exception: LedgerAway for all that was not written, or may not be.
+
+        Settlements come before claims, since they free what claims want to reserve.
+        """
+        writers: list[tuple[type, Callable[[Sequence[Any]], list[Any]]]] = [
+            (Chore, lambda some: _singly(self._do, some)),
+            (Settlement, lambda some: apart(lambda these: settle(self._ledger, these), some)),
+            (Failure, lambda some: _singly(self._fail, some)),
+            (Sending, lambda some: apart(self._send, some)),
+            (CallSpec, self._claim),
+        ]
+        results: dict[int, Any] = {}
+        away: LedgerAway | None = None
+        for kind, write in writers:
+            some = {index: item for index, item in enumerate(items) if isinstance(item, kind)}
+            if some:
+                found = [away] * len(some) if away is not None else write(list(some.values()))
+                away = next((result for result in found if isinstance(result, LedgerAway)), None)
+                results |= zip(some, found, strict=True)
+        return [results[index] for index in range(len(items))]
+
+    def _do(self, chore: Chore) -> None:
+        match chore.kind:
+            case "recover":
+                if count := recover(self._ledger):
+                    log.info("%d replies of an earlier process are settled", count)
+            case "withdraw":
+                withdraw(self._ledger, chore.ids, self._owner)
+            case "renew":
+                renew(self._ledger, chore.ids, self._owner, self._lease_s)
+
+    def _fail(self, failure: Failure) -> bool:
+        return fail(self._ledger, owner=self._owner, **vars(failure))
+
+    def _send(self, some: Sequence[Sending]) -> list[bool]:
+        return send(self._ledger, [(each.call_id, each.attempt) for each in some], self._owner, self._lease_s)
+
+    def _claim(self, specs: Sequence[CallSpec]) -> list[Any]:
+        """As many as the budget bears, the earlier ones first."""
+
+        def together(some: Sequence[CallSpec]) -> list[Claim]:
+            options: dict[str, Any] = {"lease_s": self._lease_s, "resend": self._resend, "budget": self._budget}
+            return claim(self._ledger, some, self._owner, **options)
+
+        results = apart(together, specs)
+        refused = [index for index, result in enumerate(results) if isinstance(result, BudgetExceeded)]
+        if refused and self._freed():
+            again = apart(together, [specs[index] for index in refused])
+            results = [dict(zip(refused, again, strict=True)).get(at, result) for at, result in enumerate(results)]
+        return results
+
+    def _freed(self) -> bool:
+        """Whether the dead had reserved what is free again."""
+        assert self._budget is not None
+        [freed] = _singly(lambda budget: free(self._ledger, budget), [self._budget])
+        return freed is True
+
+
+def _singly(write: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Each in a transaction of its own, until the database is away."""
+    results: list[Any] = []
+    for item in items:
+        results += apart(lambda one: [write(one[0])], [item])
+        if isinstance(results[-1], LedgerAway):
+            return results + [results[-1]] * (len(items) - len(results))
+    return results
