@@ -104,7 +104,7 @@ class Doors:
     """Plain ASGI around an application, for HTTP and websockets. A stranger is answered 403 before anything is read."""
 
     def __init__(self, app: ASGIApp, allowed: Allowed = OWN) -> None:
-        self._app = app
+        self.app = app
         self._hosts, self._origins = allowed
         # Keys come in a header that the page itself sets, never in a cookie: no origin needs credentials.
         self._with_cors = CORSMiddleware(
@@ -118,7 +118,7 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         refusal = self._refusal(scope)
         if refusal is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -52,6 +53,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listening])
+    if arguments.annex is not None:
+        shutil.rmtree(arguments.annex, ignore_errors=True)  # who made it may have been killed
     return 0 if server.started else 1
 
 

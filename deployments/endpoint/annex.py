@@ -147,8 +147,13 @@ class Annex:
         # A client that goes away meanwhile leaves the start to those who come after it.
         start = asyncio.create_task(self._started())
         self._starts.add(start)
-        start.add_done_callback(self._starts.discard)
+        start.add_done_callback(self._heard)
         return await asyncio.shield(start)
+
+    def _heard(self, start: asyncio.Task[_Running]) -> None:
+        self._starts.discard(start)
+        if not start.cancelled():
+            start.exception()  # those who wait have it; nobody else is to be told
 
     async def _started(self) -> _Running:
         async with self._starting:
@@ -213,7 +218,9 @@ async def _start(command: Sequence[str], load_router: Callable[[str], MicroBatch
         env={**os.environ, **_MEMORY},
         start_new_session=True,  # a Ctrl-C is for this process, which then ends the other
     )
-    transport = httpx.AsyncHTTPTransport(uds=str(folder / SOCKET), limits=httpx.Limits(max_connections=None))
+    # No connection is used twice: the annex may be about to close it.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    transport = httpx.AsyncHTTPTransport(uds=str(folder / SOCKET), limits=limits)
     http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=None)
     log.info("large requests are answered by process %d", process.pid)
     return _Running(folder, process, decisions, http)

@@ -41,9 +41,9 @@ from models.ledger.budgets import open_budget, remaining
 from models.ledger.leases import NOT_SENT
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
-from models.workers.client import load_litellm
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
+from models.workers.translation import load_litellm
 
 REQUESTS, PER_SECOND = 500, 25.0
 GRACE_S = 1.0

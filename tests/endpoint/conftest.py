@@ -35,10 +35,12 @@ BUSY = {"Retry-After": "7"}
 
 
 @contextmanager
-def running(app, patience=Patience()):  # noqa: B008 - a frozen value
+def running(app, patience=Patience(), websockets=False):  # noqa: B008 - a frozen value
     """The app on a free loopback port, served as the endpoint is, in a thread; gives its URL."""
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(config_of(app, patience, 3))
+    config = config_of(app, patience, 3)
+    config.ws = "auto" if websockets else config.ws
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

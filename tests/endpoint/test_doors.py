@@ -46,7 +46,7 @@ class Inside:
 def port(serving):
     """`ask(...)` sends a request as it is written; gives status and head, and whether it came in."""
     inside = Inside()
-    with serving(Doors(inside, MAY)) as url:
+    with serving(Doors(inside, MAY), websockets=True) as url:
         number = int(url.rpartition(":")[2])
 
         def ask(headers="", *, method="GET", target="/", version="1.1", websocket=False):

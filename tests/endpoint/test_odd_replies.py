@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from starlette.applications import Starlette
@@ -76,17 +78,29 @@ def pool(odd):
 
 
 @pytest.fixture
-def ask(house, odd):
+def ask(asking):
     """`ask(worker, ...)` -> the endpoint's response, of that worker alone."""
-    odd[1].clear()
-    with house(fugu={"kind": "worker", "worker": "emoji"}) as here:
-
-        def send(worker: str, messages=HELLO, stream=False):
-            body = {"model": "fugu", "messages": messages, "stream": stream}
-            headers = {"X-Fugu-Workers": worker, "X-Fugu-Trace": "1"}
-            return here.raw.post("/v1/chat/completions", json=body, headers=headers)
-
+    with asking() as send:
         yield send
+
+
+@pytest.fixture
+def asking(house, odd):
+    """Within it an endpoint is there to be asked; after it all rows are."""
+    odd[1].clear()
+
+    @contextmanager
+    def serve():
+        with house(fugu={"kind": "worker", "worker": "emoji"}) as here:
+            yield partial(_send, here)
+
+    return serve
+
+
+def _send(here, worker: str, messages=HELLO, stream=False):
+    body = {"model": "fugu", "messages": messages, "stream": stream}
+    headers = {"X-Fugu-Workers": worker, "X-Fugu-Trace": "1"}
+    return here.raw.post("/v1/chat/completions", json=body, headers=headers)
 
 
 def chunks(response) -> list[dict]:
@@ -135,9 +149,10 @@ def test_a_worker_that_asks_for_8000_years_is_a_429_of_a_day_at_once(ask, odd, s
         assert " until 20" in response.json()["error"]["message"] and len(odd[1]) == asked
 
 
-def test_usage_that_is_ours_is_marked_in_the_trace_and_the_ledger(ask, ledger):
-    told = ask("uncounted").json()
+def test_usage_that_is_ours_is_marked_in_the_trace_and_the_ledger(asking, ledger):
+    with asking() as ask:
+        assert ask("emoji").json()["fugu"]["steps"][0]["estimated"] is False
+        told = ask("uncounted").json()
     assert 80 < told["usage"]["completion_tokens"] < 150
     assert [step["estimated"] for step in told["fugu"]["steps"]] == [True]
     assert recent_requests(ledger)[0]["steps"][0]["estimated"] is True
-    assert ask("emoji").json()["fugu"]["steps"][0]["estimated"] is False
