@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 
 from models.errors import BadInput
+from models.grading.answer import final_answer
 from models.grading.exact import normal
 from models.grading.expression import Node, Unreadable, add, equal, negative
 from models.grading.notation import MAX_CHARS, read
 from models.grading.question import Question
-from models.grading.verdict import MAX_REPLY_CHARS, Options, Verdict, boxed, final_answer, options_of
+from models.grading.verdict import Options, Verdict, options_of
 
 VERSION = "math/1"
 
@@ -50,10 +51,7 @@ def grade(question: Question, reply: str) -> Verdict:
 
 def answer_of(reply: str) -> str:
     """The formula that a reply settles on."""
-    text = reply[-MAX_REPLY_CHARS:]
-    if "\\boxed{" in text:
-        return boxed(text)
-    text = final_answer(text)
+    text = final_answer(reply)
     formulas = _FORMULA.findall(text[-10 * MAX_CHARS :])
     if formulas:
         return next(part for part in formulas[-1] if part).strip()
