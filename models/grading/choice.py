@@ -21,9 +21,10 @@ VERSION = "choice/2"
 
 _MAX_CHARS = 20_000
 _WRAPPED = re.compile(
-    r"\\(?:text|math|operatorname|boldsymbol|mbox|emph)[a-z]{0,2}\s*\{([^{}]*)\}|\$+([^$\n]{1,200})\$+"
+    r"\\(?:text|math|operatorname|boldsymbol|mbox|emph)[a-z]{0,2}\s*\{([^{}]*)\}|\${1,2}([^$\n]{1,200})\${1,2}"
 )
 _EMPHASIS = re.compile(r"\*+|__|`|\\[()\[\]]|\\(?:left|right)(?![a-z])|\\[,;! ]")
+_SPACES = re.compile(r"\s+")
 _SAYS = (
     r"[Aa]nswer\s+(?:is|must be|would be|should be|[-–—])|(?:is|be)\s+(?:therefore|thus)"
     r"|\b(?:[Cc]hoose|[Pp]ick|[Ss]elect|[Tt]ake|[Gg]o with|[Cc]hose|[Cc]hoosing)"
@@ -70,7 +71,7 @@ def check(question: Question) -> None:
 def chosen(reply: str, choices: dict[str, str]) -> str | None:
     """The label that the reply settles on, or None. `choices`: label to normalised text."""
     marked = marked_answer(reply)
-    text = _unwrapped(told(reply) if marked is None else marked)[-_MAX_CHARS:]
+    text = _unwrapped((told(reply) if marked is None else marked)[-_MAX_CHARS:])
     found = _whole(text, choices)
     if found is None and _names_several(text, choices):
         return None
@@ -84,7 +85,7 @@ def _unwrapped(text: str) -> str:
     r"""Without emphasis and LaTeX around words: \text{B}, $B$, **B**."""
     for _ in range(3):
         text = _WRAPPED.sub(lambda found: found[1] or found[2], text)
-    return _EMPHASIS.sub("", text).strip(" \t\n\"'“”‘’<>")
+    return _SPACES.sub(lambda found: "\n" if "\n" in found[0] else " ", _EMPHASIS.sub("", text)).strip(" \t\n\"'“”‘’<>")
 
 
 def _labels(choices: dict[str, str]) -> str:
@@ -109,7 +110,7 @@ def _names_several(text: str, choices: dict[str, str]) -> bool:
 
 
 def _begun(text: str, choices: dict[str, str]) -> str | None:
-    """A label at the beginning: "(B) Rome", "B. Rome", "B because ..."; of the letter that is an article, "A shark" is none."""
+    """A label at the beginning: "(B) Rome", "B. Rome", "B because ..."; the article of "A shark" is none."""
     labels = _labels(choices)
     found = re.match(rf"(?:option |choice )?(?:[(\[{{]({labels})[)\]}}]|({labels})[).:,;])(?!\w)", text, re.IGNORECASE)
     if found:
@@ -125,12 +126,13 @@ def _begun(text: str, choices: dict[str, str]) -> str | None:
 
 
 def _in_prose(text: str, choices: dict[str, str]) -> str | None:
-    """What a reply says without a marker: "the answer is B", else a line that is a choice alone, else the last "(B)"."""
+    """What it says without a marker: "the answer is B", else a line that is a choice alone, else the last "(B)"."""
     labels = _labels(choices)
     ends = rf"(?![\w'’])(?!\s(?!{_REASON})\w)"  # "A shark" names no A
     verdicts = re.findall(
         rf"(?:{_SAYS})\s+(?:(?:that|clearly|therefore|be|[Oo]ption|[Cc]hoice|but)\s+)*[(\[]?({labels}){ends}"
-        rf"|(?:[Oo]ption |[Cc]hoice |[(])({labels})\)?\s+(?:is|must be|would be)\s+(?:the\s+)?(?:correct|right|best|answer)"
+        rf"|(?:[Oo]ption |[Cc]hoice |[(])({labels})\)?\s+(?:is|must be|would be)\s+(?:the\s+)?"
+        r"(?:correct|right|best|answer)"
         rf"|(?i:answer\s+is\s+\(?({labels})\)?[.!]?\s*(?:\n|$))",
         text,
     )
