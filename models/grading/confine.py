@@ -107,8 +107,8 @@ def drop_privileges() -> None:
     checked(LIBC.capset(header, empty))
 
 
-def landlock(readable: list[str], scratch: str, devices: list[str] | None = None) -> None:
-    """Files: read beneath `readable`, write beneath `scratch`, no others. OSError where unsupported.
+def landlock(readable: list[str], scratch: str | None, devices: list[str] | None = None) -> None:
+    """Files: read beneath `readable`, write beneath `scratch` (None: nowhere), no others. OSError where unsupported.
 
     With `devices` (which may be read and written) programs may be run from both, and TCP is left to the namespace.
     """
@@ -126,7 +126,7 @@ def landlock(readable: list[str], scratch: str, devices: list[str] | None = None
         os.close(descriptor)
 
     for path in readable:
-        if devices is None and path in sys.path and os.path.isdir(path):
+        if devices is None and scratch is not None and path in sys.path and os.path.isdir(path):
             allow(path, READ_DIR)
             for part in Path(path).iterdir():  # the standard library, without what was installed into it
                 if part.name not in ("site-packages", "dist-packages") and part.exists():
@@ -135,7 +135,8 @@ def landlock(readable: list[str], scratch: str, devices: list[str] | None = None
             allow(path, READ_FILE | READ_DIR | programs)
     for path in devices or []:
         allow(path, READ_FILE | WRITE_FILE)
-    allow(scratch, everything if programs else everything & ~EXECUTE)
+    if scratch is not None:
+        allow(scratch, everything if programs else everything & ~EXECUTE)
     syscall(446, ruleset, 0)
     os.close(ruleset)
 
