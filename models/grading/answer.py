@@ -19,10 +19,13 @@ _STATED = re.compile(
 _OF_DOUBT = re.compile(r"\b(?:confiden|certain|probab|likel|sure)\w*\b", re.IGNORECASE)
 _CERTAINTY = re.compile(
     r"^[ \t>*_#-]{0,8}(?:my |overall )?(?:confidence|certainty)(?: level| score)?[ \t*_]{0,4}[:=(][^\n]*$"
-    r"|\bI(?:'m|’m| am) (?:about |around )?\d{1,3}(?:\.\d{1,9})? ?% (?:sure|confident|certain)[^.\n]{0,80}\.?",
+    r"|\bI(?:'m|’m| am) (?:about |around )?\d{1,3}(?:\.\d{1,9})? ?% (?:sure|confident|certain)[^.\n]{0,80}\.?"
+    r"|\bI hope (?:it|this|that) (?:is correct|helps)[.!]?|<\|im_(?:start|end)\|>[^\n]{0,20}",
     re.IGNORECASE | re.MULTILINE,
 )
 _BOX = re.compile(r"\\f?box(?:ed)?(?![A-Za-z])\s*")
+_BETWEEN = re.compile(r"(?:[\s,;$.]|\\[,;() ]|\\q?quad|\\text\s*\{\s*(?:and|or),?\s*\}|\band\b|\bor\b){1,40}")
+_MAX_BOX = 5_000
 _FENCE = re.compile(r"^```.*$", re.MULTILINE)
 _BULLET = re.compile(r"[-*•][ \t]+")
 _MAX_LINES = 40  # of an answer that is one formula
@@ -60,7 +63,7 @@ def final_answer(reply: str) -> str:
 def told(reply: str) -> str:
     """The end of the reply that is judged, without lines and sentences that say how sure it is."""
     text = reply[-MAX_REPLY_CHARS:]
-    return _CERTAINTY.sub("", text) if "onfiden" in text or "ertain" in text or "% sure" in text else text
+    return _CERTAINTY.sub("", text)
 
 
 def _of_doubt(text: str, start: int) -> bool:
@@ -89,17 +92,31 @@ def _is_open(text: str) -> bool:
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last LaTeX `\boxed{...}` (`\boxed 5` and `\fbox{5}` too), or None."""
-    found = None
-    for found in _BOX.finditer(text):  # noqa: B007
-        pass
-    if found is None or found.end() == len(text):
-        return None
-    if text[found.end()] != "{":
-        return text[found.end() :].split(maxsplit=1)[0].rstrip("$.,")
+    r"""The content of the last LaTeX `\boxed{...}` (`\boxed 5` and `\fbox{5}` too), or None.
+
+    Boxes with nothing but a comma or an "and" between them are one answer: "1, 2".
+    """
+    contents: list[str] = []
+    end = 0
+    for found in list(_BOX.finditer(text))[-_MAX_LINES:]:
+        content, stop = _content(text, found.end())
+        if content is None:
+            continue
+        contents = [*contents, content] if contents and _BETWEEN.fullmatch(text, end, found.start()) else [content]
+        end = stop
+    return ", ".join(contents) if contents else None
+
+
+def _content(text: str, start: int) -> tuple[str | None, int]:
+    """What is in the braces that open at `start`, or the word there, and where it ends."""
+    if start == len(text):
+        return None, start
+    if text[start] != "{":
+        word = text[start:].split(maxsplit=1)[0]
+        return word.rstrip("$.,"), start + len(word)
     depth = 0
-    for index in range(found.end(), len(text)):
+    for index in range(start, min(len(text), start + _MAX_BOX)):
         depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
-            return text[found.end() + 1 : index].strip()
-    return None
+            return text[start + 1 : index].strip(), index + 1
+    return None, start

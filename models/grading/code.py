@@ -21,7 +21,7 @@ from models.grading.answer import MAX_REPLY_CHARS
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
 
-VERSION = "code/1"
+VERSION = "code/2"
 
 isolation = sandbox.isolation
 
