@@ -140,9 +140,9 @@ def _in_prose(text: str, choices: dict[str, str]) -> str | None:
         return _label("".join(verdicts[-1]), choices)
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     for line in (lines[-1:] + lines[:1]) if len(lines) > 1 else []:
-        found = _whole(line, choices) or _headed(line, choices)
-        if found:
-            return found
+        label = _whole(line, choices) or _headed(line, choices)
+        if label:
+            return label
     said = re.findall(rf"(?:[Oo]ption|[Cc]hoice)\s+[(]?({labels})\b|[(\[]({labels})[)\]]", text)
     if said:
         return str(said[-1][0] or said[-1][1])

@@ -2,7 +2,8 @@ r"""Grader `math`: the final answer is the reference in another form (2(x+1) for
 
 The answer is the last \boxed{...}, else what follows "Answer:" or the last formula between dollar signs, else
 the last line. Values in brackets are ordered, sets and bare lists are not; `x = 5` is read as `5`, `\pm 2` as two
-values; equations with more than a symbol on the left are equal when their two sides differ by the same, up to sign.
+values; equations with more than a symbol on the left are equal when their two sides differ by the same, up to a
+factor; 28% is 0.28, and 28 where the other says percent.
 What this notation does not read (inequalities, unions, matrices ...) is left to math-verify (`referee.py`).
 """
 
@@ -15,7 +16,7 @@ from models.errors import BadInput
 from models.grading import referee
 from models.grading.answer import final_answer
 from models.grading.exact import normal
-from models.grading.expression import Node, TooLarge, Unreadable, add, equal, negative
+from models.grading.expression import Node, Refused, Unreadable, add, equal, multiply, negative, number, proportional
 from models.grading.notation import MAX_CHARS, plain, read
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
@@ -28,10 +29,16 @@ _FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTAL
 _NAME = re.compile(r"\s*\\?[A-Za-z]\w*(?:\([a-z]\))?\s*")
 _OR = re.compile(r"\\text\s*\{\s*(?:or|and)\s*\}|\b(?:or|and)\b|;")
 _IS = re.compile(r"\b(?:is|are|equals)\b:?")
+_PERCENT = re.compile(r"\s*(?:\\?%|(?:percent(?:age)?|pct)\b)")
+_COMMAND = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+")
+_PROSE = re.compile(r"\b[A-Za-z]{3,}[^A-Za-z]{1,3}[A-Za-z]{2,}[^A-Za-z]{1,3}[A-Za-z]{2,}")  # three words
+_NUMBER = re.compile(r"(?<![\w.,/^])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?:\s?%)?(?![\w^]*\d)")
+_DECIMAL_COMMA = re.compile(r"[-+−–]?(?:0,\d+|\d+,\d{1,2})")
+_NEARLY = re.compile(r"\\(?:approx|simeq|doteq)(?![A-Za-z])|[≈≃]")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in(?![A-Za-z])|\s*[A-Za-z]\s*∈")
 _SIGNS = re.compile(r"\\(pm|mp)(?![A-Za-z])")
 _UNIT = re.compile(
-    r"(?<=[\d})])\s+(?:[a-z]{3,}|cm|mm|km|dm|kg|mg|ml|ft|in|mi|hr|ms|lb|oz|sq|cu)(?: [a-z]+)*(?:\^\{?[23]\}?)?\.?"
+    r"(?<=[\d})])\s+(?:[a-z]{3,}|cm|mm|km|dm|kg|mg|ml|ft|in|mi|hr|ms|lb|oz|sq|cu)(?: [a-z]+)*(?:\^\{?[23]\}?)?\.?\s*$"
 )
 _RELATION = re.compile(r"(\\(?:leqslant|geqslant|leq?|geq?|lt|gt)(?![A-Za-z])|<=|>=|[<>≤≥])")
 _TURNED = {"\\ge": "\\le", ">": "<"}
@@ -39,7 +46,9 @@ _SAME_SIGN = {
     "\\leqslant": "\\le", "\\leq": "\\le", "<=": "\\le", "≤": "\\le", "\\lt": "<",
     "\\geqslant": "\\ge", "\\geq": "\\ge", ">=": "\\ge", "≥": "\\ge", "\\gt": ">",
 }  # fmt: skip
-_CONSTANT = re.compile(r"\\mathbb\w|\\varnothing|[0-9A-F]+_\d+|(?:\\(?:text|mathrm|textbf)\s*\{[^{}]*[^\W\d_][^{}]*\}\s*)+")
+_CONSTANT = re.compile(
+    r"\\mathbb\w|\\varnothing|[0-9A-F]+_\d+|(?:\\(?:text|mathrm|textbf)\s*\{[^{}]*[^\W\d_][^{}]*\}\s*)+"
+)
 _NO_VALUE = ("nan", "inf", "-inf", "+inf")
 _OPEN, _CLOSE = "([{", ")]}"
 
@@ -51,7 +60,7 @@ def check(question: Question) -> None:
     try:
         _items(reference)
     except Unreadable as error:
-        known = _CONSTANT.fullmatch(_literal(reference)) or not isinstance(error, TooLarge) and _readable(reference)
+        known = _CONSTANT.fullmatch(_literal(reference)) or not isinstance(error, Refused) and _readable(reference)
         if not known:
             raise BadInput(f"the reference is no expression: {error}", "reference") from None
 
@@ -65,28 +74,41 @@ def grade(question: Question, reply: str) -> Verdict:
         return Verdict(1.0, "literally")
     if not re.search("[A-Za-z]", reference):
         answer = _UNIT.sub("", answer) if _UNIT.search(answer) and not _OR.search(answer) else answer
+    if _DECIMAL_COMMA.fullmatch(answer.strip()) and "," not in reference:
+        answer = answer.replace(",", ".")
     try:
         wanted, found = _items(reference), _items(answer, equation=_is_equation(reference))
-    except TooLarge as error:
+    except Refused as error:
         return Verdict(0.0, f"cannot read {answer[:60]!r}: {error}")
     except Unreadable as error:
-        same = referee.same(_oriented(plain(reference)), _oriented(plain(answer)))
-        return Verdict(
-            float(same or False), f"cannot read {answer[:60]!r}: {error}" if same is None else "by math-verify"
-        )
+        return _by_referee(reference, answer) or Verdict(0.0, f"cannot read {answer[:60]!r}: {error}")
+    if ("%" in reference) != ("%" in answer) and len(found[1]) == len(wanted[1]) == 1:
+        in_percent = multiply(found[1][0], number("0.01" if "%" in reference else "100"))
+        if equal(in_percent, wanted[1][0])[0]:
+            return Verdict(1.0, "as a percentage")
     if len(found[1]) != len(wanted[1]) or (len(wanted[1]) > 1 and found[0] != wanted[0]):
         return Verdict(0.0, "another number or kind of values")
     return _compare(found[1], wanted[1], ordered=bool(wanted[0]), signed=not _is_equation(reference))
 
 
 def answer_of(reply: str) -> str:
-    """The formula that a reply settles on."""
+    """The formula that a reply settles on; in prose without one, its last number."""
     text = final_answer(reply)
-    formulas = _FORMULA.findall(text[-10 * MAX_CHARS :])
-    if formulas:
-        return next(part for part in formulas[-1] if part).strip()
+    formulas = list(_FORMULA.finditer(text, max(0, len(text) - 10 * MAX_CHARS)))
+    named = formulas and _NAME.fullmatch(_inside(formulas[-1])) and _NUMBER.search(text, formulas[-1].end())
+    if formulas and not named:  # "the largest $n$ is 34" is about n
+        percent = _PERCENT.match(text, formulas[-1].end())
+        return _inside(formulas[-1]).strip() + ("\\%" if percent else "")
     lines = [line for line in text.split("\n") if line.strip()]
-    return _IS.split(lines[-1])[-1].strip("*` ") if lines else ""
+    answer = _IS.split(lines[-1])[-1].strip("*` ") if lines else ""
+    if _PROSE.search(_COMMAND.sub(" ", answer)):
+        numbers = list(_NUMBER.finditer(answer[-10 * MAX_CHARS :]))
+        return numbers[-1][0] if numbers else answer
+    return answer
+
+
+def _inside(formula: re.Match[str]) -> str:
+    return next(part for part in formula.groups() if part is not None)
 
 
 def _text_of(question: Question) -> str:
@@ -99,11 +121,18 @@ def _text_of(question: Question) -> str:
     if not text.strip() or normal(text) in _NO_VALUE:
         raise BadInput("the reference stands for no value", "reference")
     formula = _FORMULA.fullmatch(text.strip())
-    return next(part for part in formula.groups() if part) if formula else text
+    return _inside(formula) if formula else text
 
 
 def _readable(text: str) -> bool:
     return referee.readable(_oriented(plain(text)))
+
+
+def _by_referee(reference: str, answer: str) -> Verdict | None:
+    """What math-verify finds of the two. It takes an equation for its right side, so it is asked of two or none."""
+    wanted, found = _oriented(plain(reference)), _oriented(plain(answer))
+    same = referee.same(wanted, found) if _is_equation(wanted) == _is_equation(found) else None
+    return None if same is None else Verdict(float(same), "by math-verify")
 
 
 def _literal(text: str) -> str:
@@ -139,7 +168,7 @@ def _items(text: str, *, equation: bool | None = None) -> tuple[str, list[Node]]
             brackets, parts = text[0] + text[-1], inner
     parts = [signed for part in parts for signed in _both_signs(part)]
     if len(parts) > MAX_ITEMS:
-        raise TooLarge("too many values")
+        raise Refused("too many values")
     return brackets.replace("{}", ""), [_side(part, equation=equation) for part in parts]
 
 
@@ -163,6 +192,8 @@ def _split(text: str) -> list[str]:
 
 
 def _side(text: str, *, equation: bool) -> Node:
+    nearly = _NEARLY.split(text)
+    text = next((part for part in nearly if not _NAME.fullmatch(part)), text)  # "1/3 ≈ 0.33" says 1/3
     sides = text.split("=")
     if equation and len(sides) == 2:
         return add(read(sides[0]), negative(read(sides[1])))
@@ -178,7 +209,7 @@ def _compare(found: list[Node], wanted: list[Node], *, ordered: bool, signed: bo
         for candidate in left[:1] if ordered else left:
             same, how = equal(node, candidate)
             if not same and not signed:
-                same, how = equal(negative(node), candidate)
+                same, how = proportional(node, candidate), "proportionally"
             if same:
                 left.remove(candidate)
                 break

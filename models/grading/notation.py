@@ -14,7 +14,7 @@ from models.grading.expression import (
     FUNCTIONS,
     RECIPROCALS,
     Node,
-    TooLarge,
+    Refused,
     Unreadable,
     add,
     apply,
@@ -45,11 +45,17 @@ _TOKEN = re.compile(
 _SPACING: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
-        (r"\\[dt]?frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"(?<=[\d}])\s*(?:percent(?:age)?|pct)\b", r"\\%"),
+        (r"\\(?:textbf|textit|textrm|textnormal|mbox)(?![A-Za-z])", r"\\text"),
         (r"(?<=\d)(?:\\[,!]|\{,\}|\{\\[,!]\}|[\u2009\u202f])+(?=\d{3}(?!\d))", ""),
+        (r",\\!\s*(?=\d{3}(?!\d))", ","),
         (r"\{,\}|\\!", ""),
         (r"\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![A-Za-z])", " "),
-        (r"\\(?:q?quad|thinspace|enspace|hspace\s*\{[^{}]*\}|phantom\s*\{[^{}]*\})(?![A-Za-z])|(?<!\\)\\[,;:> ]|~", " "),
+        (
+            r"\\(?:q?quad|thinspace|enspace|hspace\s*\{[^{}]*\}|phantom\s*\{[^{}]*\})(?![A-Za-z])|(?<!\\)\\[,;:> ]|~",
+            " ",
+        ),
         (r"\\?[$]|(?<!\\)\\(?=[()\[\]])", " "),
         (r"[±]|\+/-", r"\\pm "),
         (r"[\u00a0\u2007]", " "),
@@ -64,7 +70,6 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?", " "),  # a unit
         (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\operatorname\s*\{(\w+)\}", r"\\\1 "),
-        (r"\\[dt]frac", r"\\frac"),
         (r"∞|(?<![A-Za-z])oo(?![A-Za-z])", r"\\infty "),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"(?<![\w.])(\d+)\s*\\frac\s*\{(\d+)\}\s*\{(\d+)\}", r"(\1+\2/\3)"),
@@ -95,22 +100,22 @@ def read(text: str) -> Node:
     """The expression that a text stands for. Raises Unreadable."""
     for pattern, replacement in _REWRITES:
         if len(text) > MAX_CHARS:
-            raise TooLarge("too long")
+            raise Refused("too long")
         text = pattern.sub(replacement, text)
     tokens = _tokens(text)
     if any(token[1] == "infty" for token in tokens) and len([t for t in tokens if t[0] not in ("+", "-")]) > 1:
-        raise Unreadable("infinity in an expression")
+        raise Refused("infinity in an expression")
     reader = _Reader(tokens)
     try:
         node = reader.sum()
     except RecursionError:
-        raise TooLarge("too deep") from None
+        raise Refused("too deep") from None
     except (ArithmeticError, TypeError) as error:
         raise Unreadable(str(error)) from None
     if reader.kind:
         raise Unreadable(f"unexpected {reader.token!r}")
     if all(value is None for value in node.values):
-        raise Unreadable("undefined")
+        raise Refused("undefined")
     return node
 
 
@@ -168,7 +173,7 @@ class _Reader:
     def sum(self) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise TooLarge("too deep")
+            raise Refused("too deep")
         node = self.product()
         while self.kind in ("+", "-"):
             minus = self.kind == "-"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -38,33 +39,33 @@ def _fraction(found: re.Match[str]) -> str:
     return f"{'-' if minus else '' if sign == '-' else sign or ' '}{over[2]}/{under[2]} "
 
 
-_REWRITES = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in [
-        (r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", _raised),
-        (r"[¼-¾⅐-⅞↉]", lambda found: " " + unicodedata.normalize("NFKC", found[0])),
-        (r"(?<=\d)(?:\\,|\\!|\{\\,\}|\\thinspace\b|[\u2009\u202f])+(?=\d{3})", ""),
-        (r"\\!|\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])", ""),
-        (r"\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
-        (r"\{,\}", ","),
-        (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),
-        (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),  # one in the other
-        (r"\$([^$\n]+)\$|\\[(\[](.+?)\\[)\]]", lambda found: found[1] or found[2]),
-        (rf"([-+]?)\s*\\[dtc]?frac\s*(?:{_GROUP}|(\d))\s*(?:{_GROUP}|(\d))", _fraction),
-        (r"\\(?:times|cdot)(?![A-Za-z])|×|·|∗", "*"),
-        (r"\\(?:approx|simeq|sim|equiv|implies|Rightarrow|to)(?![A-Za-z])|≈|≃|⇒|→", "="),
-        (r"\\pm(?![A-Za-z])|±|\+/-", _ODD),
-        (r"\\([%$#&])", r"\1"),
-        (r"\^\s*\{?\s*\\circ\s*\}?", "°"),
-        (rf"{_FUNCTION}\s*(?:[_^]?{_GROUP}|\([^()]*\)|\[[^\[\]]*\])*(?:\s?\d[\d.]*)?|[π√∞]\s*\d*", f" {_ODD} "),
-        (r"[−‐‑‒–﹣－]", "-"),
-        (r"(?<=\d)\*\*(?=[-+({\d])", "^"),
-        (r"\*\*|__|`", ""),
-        (r"(?<![\d)}\s])\*(?=[-+\d])|(?<=\d)\*(?![\s\d({¿])", ""),  # emphasis
-        (r"(^|[=:({])\s*([-+])\s+(?=[\d.$€£¥])", r"\1\2"),
-        (r"(?<![\d)}] )\b(?:[Mm]inus|[Nn]egative)\s+(?=[\d.$€£¥])", "-"),
-    ]
+_Replacement = str | Callable[[re.Match[str]], str]
+_FORMS: list[tuple[str, _Replacement]] = [
+    (r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", _raised),
+    (r"[¼-¾⅐-⅞↉]", lambda found: " " + unicodedata.normalize("NFKC", found[0])),
+    (r"(?<=\d)(?:\\,|\\!|\{\\,\}|\\thinspace\b|[\u2009\u202f])+(?=\d{3})", ""),
+    (r",\\!\s*(?=\d{3})", ","),
+    (r"\\!|\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])", ""),
+    (r"\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
+    (r"\{,\}", ","),
+    (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),
+    (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),  # one in the other
+    (r"\$([^$\n]+)\$|\\[(\[](.+?)\\[)\]]", lambda found: found[1] or found[2]),
+    (rf"([-+]?)\s*\\[dtc]?frac\s*(?:{_GROUP}|(\d))\s*(?:{_GROUP}|(\d))", _fraction),
+    (r"\\(?:times|cdot)(?![A-Za-z])|×|·|∗", "*"),
+    (r"\\(?:approx|simeq|sim|equiv|implies|Rightarrow|to)(?![A-Za-z])|≈|≃|⇒|→", "="),
+    (r"\\pm(?![A-Za-z])|±|\+/-", _ODD),
+    (r"\\([%$#&])", r"\1"),
+    (r"\^\s*\{?\s*\\circ\s*\}?", "°"),
+    (rf"{_FUNCTION}\s*(?:[_^]?{_GROUP}|\([^()]*\)|\[[^\[\]]*\])*(?:\s?\d[\d.]*)?|[π√∞]\s*\d*", f" {_ODD} "),
+    (r"[−‐‑‒–﹣－]", "-"),
+    (r"(?<=\d)\*\*(?=[-+({\d])", "^"),
+    (r"\*\*|__|`", ""),
+    (r"(?<![\d)}\s])\*(?=[-+\d])|(?<=\d)\*(?![\s\d({¿])", ""),  # emphasis
+    (r"(^|[=:({])\s*([-+])\s+(?=[\d.$€£¥])", r"\1\2"),
+    (r"(?<![\d)}] )\b(?:[Mm]inus|[Nn]egative)\s+(?=[\d.$€£¥])", "-"),
 ]
+_REWRITES = [(re.compile(pattern), replacement) for pattern, replacement in _FORMS]
 
 _LETTER = r"[A-Za-zÀ-ÖØ-öø-\u1fff]"  # of the scripts that put spaces between words
 _CURRENCY = "[$€£¥]"
@@ -91,7 +92,9 @@ _TOKEN = re.compile(
             (?:[eE](?P<e>[-+]?\d+)(?!\w) | \s?[*x×]\s?{_TO_THE.replace("POWER", "ten")})?
         ) {_NOT_AT_ITS_END}
     )
-  | (?P<stray>(?:(?<=[\w)\]}}%{_ODD}])[-+*/^]+)?(?:{_ODD}\s{{0,2}})*{_CURRENCY}?[\d{_ODD}][\w.,:/'’{_ODD}]*(?:{_OPERATOR}{_ATOM}[)}}]?)*)
+  | (?P<stray>
+        (?:(?<=[\w)\]}}%{_ODD}])[-+*/^]+)?
+        (?:{_ODD}\s{{0,2}})*{_CURRENCY}?[\d{_ODD}][\w.,:/'’{_ODD}]*(?:{_OPERATOR}{_ATOM}[)}}]?)*)
     """,
     re.VERBOSE,
 )

@@ -1,4 +1,4 @@
-"""The referee's inside: a script that shuts itself in, then answers whether two LaTeX texts are the same by math-verify.
+"""The referee's inside: a script that shuts itself in, then says whether two LaTeX texts are the same to math-verify.
 
 Started by `referee.py`. The library is loaded before the locks are shut: from then on nothing can be written, no
 process and no socket made. Of math-verify only its LaTeX grammar is used; its reader of plain expressions evaluates
