@@ -60,7 +60,7 @@ def check(question: Question) -> None:
     try:
         _items(reference)
     except Unreadable as error:
-        known = _CONSTANT.fullmatch(_literal(reference)) or not isinstance(error, Refused) and _readable(reference)
+        known = _CONSTANT.fullmatch(_literal(reference)) or (not isinstance(error, Refused) and _readable(reference))
         if not known:
             raise BadInput(f"the reference is no expression: {error}", "reference") from None
 
@@ -131,7 +131,7 @@ def _readable(text: str) -> bool:
 def _by_referee(reference: str, answer: str) -> Verdict | None:
     """What math-verify finds of the two. It takes an equation for its right side, so it is asked of two or none."""
     wanted, found = _oriented(plain(reference)), _oriented(plain(answer))
-    same = referee.same(wanted, found) if _is_equation(wanted) == _is_equation(found) else None
+    same = referee.same(wanted, found) if ("=" in wanted) == ("=" in found) else None
     return None if same is None else Verdict(float(same), "by math-verify")
 
 
@@ -176,7 +176,8 @@ def _both_signs(text: str) -> list[str]:
     r"""The two texts that \pm stands for, or the text itself."""
     if not _SIGNS.search(text):
         return [text]
-    return [_SIGNS.sub(lambda found: "+" if (found[1] == "pm") == upper else "-", text) for upper in (True, False)]
+    upper, lower = {"pm": "+", "mp": "-"}, {"pm": "-", "mp": "+"}
+    return [_SIGNS.sub(lambda found: upper[found[1]], text), _SIGNS.sub(lambda found: lower[found[1]], text)]
 
 
 def _split(text: str) -> list[str]:
