@@ -27,6 +27,8 @@ MAX_ITEMS = 20
 
 _FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NAME = re.compile(r"\s*\\?[A-Za-z]\w*(?:\([a-z]\))?\s*")
+_ONE = r"\\?[A-Za-z]\w*(?:_\{\w{1,9}\})?(?:\([a-z]\))?"
+_NAMES = re.compile(rf"[\s(]*{_ONE}(?:\s*[,:]\s*{_ONE})*[\s)]*")
 _OR = re.compile(r"\\text\s*\{\s*(?:or|and)\s*\}|\b(?:or|and)\b|;")
 _IS = re.compile(r"\b(?:is|are|equals)\b:?")
 _PERCENT = re.compile(r"\s*(?:\\?%|(?:percent(?:age)?|pct)\b)")
@@ -129,10 +131,17 @@ def _readable(text: str) -> bool:
 
 
 def _by_referee(reference: str, answer: str) -> Verdict | None:
-    """What math-verify finds of the two. It takes an equation for its right side, so it is asked of two or none."""
+    """What math-verify finds of the two. It takes an equation for its right side, so not of one alone."""
     wanted, found = _oriented(plain(reference)), _oriented(plain(answer))
-    same = referee.same(wanted, found) if ("=" in wanted) == ("=" in found) else None
+    alone = any(_says_more(one) and "=" not in other for one, other in ((wanted, found), (found, wanted)))
+    same = None if alone else referee.same(wanted, found)
     return None if same is None else Verdict(float(same), "by math-verify")
+
+
+def _says_more(text: str) -> bool:
+    """Whether a text is an equation whose left side is more than the names of what stands on the right."""
+    left, sign, right = text.partition("=")
+    return bool(sign) and "=" not in right and not _NAMES.fullmatch(left)
 
 
 def _literal(text: str) -> str:
