@@ -73,7 +73,8 @@ _WHOLE = (
     r"(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d?(?:,\d{2})+,\d{3}"
     r"|[1-9]\d{0,2}(?P<mark>['’_ ])\d{3}(?:(?P=mark)\d{3})*|\d+)"
 )
-_EUROPEAN = r"(?:[1-9]\d{0,2}(?:[. ]\d{3})+,\d+|[1-9]\d{0,2}\.\d{3}\.\d{3}|\d+,\d+)"
+_GROUPED_COMMA = r"[1-9]\d{0,2}(?:[. ]\d{3})+,\d+"
+_COMMA = r"[1-9]\d{0,2}\.\d{3}\.\d{3}|\d+,\d+"
 _TO_THE = r"10\s?\^\s?[{(]?\s?(?P<POWER>[-+]?\d+)\s?[)}]?"
 _OPERATOR = rf"(?:\s?[-+*/^:×x]\s?|\s(?:to|or)\s|(?=\s?{_ODD}))"
 _ATOM = rf"[({{\s]?[-+]?{_CURRENCY}?(?:[\d{_ODD}]|\.\d)[\w.,:/'’{_ODD}]*"
@@ -88,7 +89,7 @@ _TOKEN = re.compile(
         (?<!{_LETTER}) (?<![\d_^/,{_ODD}]) (?<![\d)]\.)
         (?: (?:(?P<mixed>\d+)\s)? (?P<over_sign>-)? (?P<over>\d+(?:\.\d+)?)\s?/\s?(?P<under>\d+(?:\.\d+)?)
           | {_TO_THE.replace("POWER", "power")}
-          | (?P<value>{_WHOLE}(?:\.\d+)?|(?P<comma>{_EUROPEAN})|\.\d+)
+          | (?P<value>(?P<grouped>{_GROUPED_COMMA})|{_WHOLE}(?:\.\d+)?|(?P<comma>{_COMMA})|\.\d+)
             (?:[eE](?P<e>[-+]?\d+)(?!\w) | \s?[*x×]\s?{_TO_THE.replace("POWER", "ten")})?
         ) {_NOT_AT_ITS_END}
     )
@@ -143,7 +144,8 @@ def _value(found: re.Match[str]) -> Fraction | None:
             exponent = int(found["e"] or found["ten"] or found["power"] or 0)
             if abs(exponent) > MAX_EXPONENT:
                 return None
-            digits = re.sub("[. ]", "", found["comma"]).replace(",", ".") if found["comma"] else found["value"] or "1"
+            comma = found["grouped"] or found["comma"]
+            digits = re.sub("[. ]", "", comma).replace(",", ".") if comma else found["value"] or "1"
             size = Fraction(re.sub("[,'’_ ]", "", digits)) * Fraction(10) ** exponent
     except (ValueError, ZeroDivisionError):  # int() refuses thousands of digits
         return None
