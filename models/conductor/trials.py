@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from models.conductor.context import Done, messages_for, step_seed
 from models.conductor.practice import Outcome, Trial
 from models.errors import UpstreamRefused
-from models.grading.grade import grade, needs_sandbox
+from models.grading.grade import grade, takes_long
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply, Sampling, seed_for
 
@@ -77,6 +77,6 @@ async def _reply(
 
 
 async def _graded(question: Question, answer: str) -> Outcome:
-    sandboxed = needs_sandbox(question.grader)
-    verdict = await asyncio.to_thread(grade, question, answer) if sandboxed else grade(question, answer)
+    slow = takes_long(question.grader)
+    verdict = await asyncio.to_thread(grade, question, answer) if slow else grade(question, answer)
     return Outcome(verdict.score, answer)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from models.errors import UpstreamRefused
-from models.grading.grade import grade, needs_sandbox, version
+from models.grading.grade import grade, takes_long, version
 from models.grading.question import Question
 from models.ledger.labels import Attempt, Cell, put_attempts
 from models.ledger.store import Ledger
@@ -63,8 +63,8 @@ async def measure(
 
 async def _graded(cell: Cell, question: Question, reply: Reply) -> Attempt:
     text = reply.text or ""
-    sandboxed = needs_sandbox(question.grader)
-    verdict = await asyncio.to_thread(grade, question, text) if sandboxed else grade(question, text)
+    slow = takes_long(question.grader)
+    verdict = await asyncio.to_thread(grade, question, text) if slow else grade(question, text)
     return _attempt(cell, question, reply, verdict.score)
 
 

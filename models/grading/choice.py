@@ -12,11 +12,27 @@ from string import ascii_uppercase
 from pydantic import Field
 
 from models.errors import BadInput
+from models.grading.answer import marked_answer, told
 from models.grading.exact import normal
 from models.grading.question import Question
-from models.grading.verdict import Options, Verdict, boxed, final_answer, has_marker, options_of
+from models.grading.verdict import Options, Verdict, options_of
 
-VERSION = "choice/1"
+VERSION = "choice/2"
+
+_MAX_CHARS = 20_000
+_WRAPPED = re.compile(
+    r"\\(?:text|math|operatorname|boldsymbol|mbox|emph)[a-z]{0,2}\s*\{([^{}]*)\}|\${1,2}([^$\n]{1,200})\${1,2}"
+)
+_EMPHASIS = re.compile(r"\*+|__|`|\\[()\[\]]|\\(?:left|right)(?![a-z])|\\[,;! ]")
+_SPACES = re.compile(r"\s+")
+_SAYS = (
+    r"[Aa]nswer\s+(?:is|must be|would be|should be|[-–—])|(?:is|be)\s+(?:therefore|thus)"
+    r"|\b(?:[Cc]hoose|[Pp]ick|[Ss]elect|[Tt]ake|[Gg]o with|[Cc]hose|[Cc]hoosing)"
+    r"|(?:correct|right|best)\s+(?:answer|option|choice|one)\s*(?:is|:|=)"
+)
+_REASON = r"(?:because|since|as|for|and|which|is|but|so|due|given|would|was)\b"
+_NOT = r"(?:\bnot|n['’]t|\bneither|\bnor|\bnever|\brather than|\binstead of|\bunlike|\bexcept)"
+_WRONG = r"(?:not\b|wrong|incorrect|false|ruled out|eliminated|excluded|out\b|n['’]t)"
 
 
 class ChoiceOptions(Options):
@@ -54,22 +70,109 @@ def check(question: Question) -> None:
 
 def chosen(reply: str, choices: dict[str, str]) -> str | None:
     """The label that the reply settles on, or None. `choices`: label to normalised text."""
-    text = normal(boxed(final_answer(reply)), case=True)
-    labels = "|".join(re.escape(label) for label in choices)
-    whole = re.fullmatch(rf"(?:option |choice )?\(?({labels})\)?[.:]?", text, re.IGNORECASE)
-    if whole:
-        return _label(whole[1], choices)
-    bare = text.casefold()
-    for label, option in choices.items():
-        if bare == option:
+    marked = marked_answer(reply)
+    text = _unwrapped((told(reply) if marked is None else marked)[-_MAX_CHARS:])
+    found = _whole(text, choices)
+    if found is None and _names_several(text, choices):
+        return None
+    if found is None:
+        text = _without_denials(text, choices)
+        found = _begun(text, choices) if marked is not None else _in_prose(text, choices)
+    return found or _named(text, choices)
+
+
+def _unwrapped(text: str) -> str:
+    r"""Without emphasis and LaTeX around words: \text{B}, $B$, **B**."""
+    for _ in range(3):
+        text = _WRAPPED.sub(lambda found: found[1] or found[2], text)
+    return _SPACES.sub(lambda found: "\n" if "\n" in found[0] else " ", _EMPHASIS.sub("", text)).strip(" \t\n\"'“”‘’<>")
+
+
+def _labels(choices: dict[str, str]) -> str:
+    return "|".join(re.escape(label) for label in sorted(choices, key=len, reverse=True))
+
+
+def _whole(text: str, choices: dict[str, str]) -> str | None:
+    """A label or an option's text that is all there is."""
+    found = re.fullmatch(
+        rf"(?:option |choice |answer )?[(\[{{]?({_labels(choices)})[)\]}}]?[.:,;!)]?", text, re.IGNORECASE
+    )
+    if found:
+        return _label(found[1], choices)
+    bare = normal(text)
+    return next((label for label, option in choices.items() if bare == option), None)
+
+
+def _names_several(text: str, choices: dict[str, str]) -> bool:
+    """Whether it begins with two labels: "A or B", "(A), (B)"."""
+    one = rf"[(\[]?(?:{_labels(choices)})[)\]]?"
+    return re.match(rf"{one}\s*(?:,|/|&|\band\b|\bor\b)+\s*{one}(?![\w.)])", text) is not None
+
+
+def _begun(text: str, choices: dict[str, str]) -> str | None:
+    """A label at the beginning: "(B) Rome", "B. Rome", "B because ..."; the article of "A shark" is none."""
+    labels = _labels(choices)
+    found = re.match(rf"(?:option |choice )?(?:[(\[{{]({labels})[)\]}}]|({labels})[).:,;])(?!\w)", text, re.IGNORECASE)
+    if found:
+        return _label(found[1] or found[2], choices)
+    bare = normal(text)
+    longest = max(
+        (option for option in choices.values() if re.match(rf"{re.escape(option)}(?!\w)", bare)), key=len, default=""
+    )
+    if longest:
+        return next(label for label, option in choices.items() if option == longest)
+    found = re.match(rf"(?:[Oo]ption |[Cc]hoice )?({labels})(?=\s+{_REASON}|\s*[-–—=(\n]|$)", text)
+    return str(found[1]) if found else None
+
+
+def _in_prose(text: str, choices: dict[str, str]) -> str | None:
+    """What it says without a marker: "the answer is B", else a line that is a choice alone, else the last "(B)"."""
+    labels = _labels(choices)
+    ends = rf"(?![\w'’])(?!\s(?!{_REASON})\w)"  # "A shark" names no A
+    verdicts = re.findall(
+        rf"(?:{_SAYS})\s+(?:(?:that|clearly|therefore|be|[Oo]ption|[Cc]hoice|but)\s+)*[(\[]?({labels}){ends}"
+        rf"|(?:[Oo]ption |[Cc]hoice |[(])({labels})\)?\s+(?:is|must be|would be)\s+(?:the\s+)?"
+        r"(?:correct|right|best|answer)"
+        rf"|(?i:answer\s+is\s+\(?({labels})\)?[.!]?\s*(?:\n|$))",
+        text,
+    )
+    if verdicts:
+        return _label("".join(verdicts[-1]), choices)
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    for line in (lines[-1:] + lines[:1]) if len(lines) > 1 else []:
+        label = _whole(line, choices) or _headed(line, choices)
+        if label:
             return label
-    if not has_marker(reply):  # in prose only a label as it was given: "the answer is a whale" names none
-        said = re.findall(rf"(?:answer is|[Oo]ption|[Cc]hoice)\s+\(?\**({labels})\b|\(({labels})\)", text)
-        if said:
-            return str(said[-1][0] or said[-1][1])
-    led = re.match(rf"(?:option |choice )?(?:\(({labels})\)|({labels})[).:])(?!\w)", text, re.IGNORECASE)
-    if led:
-        return _label(led[1] or led[2], choices)
+    said = re.findall(rf"(?:[Oo]ption|[Cc]hoice)\s+[(]?({labels})\b|[(\[]({labels})[)\]]", text)
+    if said:
+        return str(said[-1][0] or said[-1][1])
+    found = re.match(rf"({labels})[).:](?!\w)", text, re.IGNORECASE)
+    return _label(found[1], choices) if found else None
+
+
+def _headed(line: str, choices: dict[str, str]) -> str | None:
+    """A label with its own option's text: "B) Rome."."""
+    found = re.fullmatch(rf"[(\[]?({_labels(choices)})[)\].:]+\s*(.+)", line, re.IGNORECASE)
+    label = found and _label(found[1], choices)
+    return label if found and label and normal(found[2]) == choices[label] else None
+
+
+def _without_denials(text: str, choices: dict[str, str]) -> str:
+    """The text without the options that it rules out: "not A", "B is wrong"."""
+    names = "|".join((_labels(choices), *sorted(map(re.escape, choices.values()), key=len, reverse=True)))
+    text = re.sub(
+        rf"{_NOT}\s+(?:be\s+|is\s+|the\s+)?(?:option\s+|choice\s+)?[(]?(?:{names})(?!\w)\)?",
+        " ",
+        text,
+        flags=re.IGNORECASE,
+    )
+    ruled = rf"(?:option\s+|choice\s+)?[(]?(?<!\w)(?:{names})\)?\s+(?:is|was|are|would be|cannot be|can be)\s+{_WRONG}"
+    return re.sub(ruled, " ", text, flags=re.IGNORECASE)
+
+
+def _named(text: str, choices: dict[str, str]) -> str | None:
+    """The one option whose text stands in the reply."""
+    bare = normal(text)
     named = [label for label, option in choices.items() if re.search(rf"(?<!\w){re.escape(option)}(?!\w)", bare)]
     return named[0] if len(named) == 1 else None
 

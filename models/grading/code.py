@@ -17,10 +17,11 @@ from pydantic import Field
 
 from models.errors import BadInput
 from models.grading import sandbox
+from models.grading.answer import MAX_REPLY_CHARS
 from models.grading.question import Question
-from models.grading.verdict import MAX_REPLY_CHARS, Options, Verdict, options_of
+from models.grading.verdict import Options, Verdict, options_of
 
-VERSION = "code/1"
+VERSION = "code/2"
 
 isolation = sandbox.isolation
 

@@ -13,17 +13,22 @@ code runs as a program whose stdout is `out` and whose stdin is the rest of stdi
 
 from __future__ import annotations
 
+import _sitebuiltins
+import builtins
 import ctypes
 import json
+import linecache
 import os
 import resource
 import struct
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 NOBODY = 65534
+FILE = "candidate.py"
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 
 # linux/sched.h, linux/mount.h, linux/prctl.h, linux/landlock.h
@@ -107,8 +112,8 @@ def drop_privileges() -> None:
     checked(LIBC.capset(header, empty))
 
 
-def landlock(readable: list[str], scratch: str, devices: list[str] | None = None) -> None:
-    """Files: read beneath `readable`, write beneath `scratch`, no others. OSError where unsupported.
+def landlock(readable: list[str], scratch: str | None, devices: list[str] | None = None) -> None:
+    """Files: read beneath `readable`, write beneath `scratch` (None: nowhere), no others. OSError where unsupported.
 
     With `devices` (which may be read and written) programs may be run from both, and TCP is left to the namespace.
     """
@@ -126,7 +131,7 @@ def landlock(readable: list[str], scratch: str, devices: list[str] | None = None
         os.close(descriptor)
 
     for path in readable:
-        if devices is None and path in sys.path and os.path.isdir(path):
+        if devices is None and scratch is not None and path in sys.path and os.path.isdir(path):
             allow(path, READ_DIR)
             for part in Path(path).iterdir():  # the standard library, without what was installed into it
                 if part.name not in ("site-packages", "dist-packages") and part.exists():
@@ -135,7 +140,8 @@ def landlock(readable: list[str], scratch: str, devices: list[str] | None = None
             allow(path, READ_FILE | READ_DIR | programs)
     for path in devices or []:
         allow(path, READ_FILE | WRITE_FILE)
-    allow(scratch, everything if programs else everything & ~EXECUTE)
+    if scratch is not None:
+        allow(scratch, everything if programs else everything & ~EXECUTE)
     syscall(446, ruleset, 0)
     os.close(ruleset)
 
@@ -208,13 +214,33 @@ def read_exactly(size: int) -> bytes:
     return data
 
 
+def module(name: str, code: str) -> tuple[types.ModuleType, Any]:
+    """An empty module that is known by its name, as dataclasses and pickle look for it, and its compiled code.
+
+    With the names that `site` gives an interpreter, and the source where tracebacks and `inspect` look for it.
+    """
+    for word in ("exit", "quit"):
+        setattr(builtins, word, _sitebuiltins.Quitter(word, "the end of the input"))
+    builtins.help = _sitebuiltins._Helper()
+    made = types.ModuleType(name)
+    made.__dict__.update(__file__=FILE, __builtins__=builtins)
+    sys.modules[name] = made
+    linecache.cache[FILE] = (len(code), None, code.splitlines(keepends=True), FILE)
+    return made, compile(code, FILE, "exec", dont_inherit=True)  # the annotations of this script are its own affair
+
+
 def call_all(job: dict[str, Any], out: int) -> None:
     """Run the code once, then the entry on each call's arguments."""
-    names: dict[str, Any] = {"__name__": "candidate", "__builtins__": __builtins__}
-    exec(compile(job["code"], "candidate.py", "exec"), names)
+    made, code = module("candidate", job["code"])
+    try:
+        exec(code, made.__dict__)
+    except SystemExit:
+        if job["entry"] not in made.__dict__:
+            raise
     for call in job["calls"]:
         try:
-            line = json.dumps({"value": names[job["entry"]](*call["args"], **call["kwargs"])}, allow_nan=False)
+            result = made.__dict__[job["entry"]](*call["args"], **call["kwargs"])
+            line = json.dumps({"value": result}, allow_nan=False)
         except BaseException as error:
             line = json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
         write(out, line.encode() + b"\n")
@@ -230,12 +256,13 @@ def main() -> None:
         return
     write(out, f"ready {level}\n".encode())
     job = json.loads(read_exactly(struct.unpack("=Q", read_exactly(8))[0]))
-    sys.argv[:] = ["candidate.py"]
+    sys.argv[:] = [FILE]
     os.environ.clear()
     if job["entry"] is not None:
         return call_all(job, out)
     os.dup2(out, 1)
-    exec(compile(job["code"], "candidate.py", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
+    made, code = module("__main__", job["code"])
+    exec(code, made.__dict__)
 
 
 if __name__ == "__main__":

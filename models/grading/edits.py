@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from models.errors import BadInput
-from models.grading.verdict import MAX_REPLY_CHARS
+from models.grading.answer import MAX_REPLY_CHARS
 from models.grading.workshop import checked
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")

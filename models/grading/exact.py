@@ -1,6 +1,6 @@
 """Grader `exact`: the final answer is one of the accepted texts.
 
-Case, runs of white space, surrounding quotes or emphasis and a closing full stop do not count; with
+Case, runs of white space, surrounding quotes, emphasis or dollar signs and a closing full stop do not count; with
 `{"case": true}` case does. The reference is a text or a list of accepted texts.
 """
 
@@ -10,13 +10,22 @@ import re
 import unicodedata
 
 from models.errors import BadInput
+from models.grading.answer import final_answer, told
 from models.grading.question import Question
-from models.grading.verdict import Options, Verdict, final_answer, options_of
+from models.grading.verdict import Options, Verdict, options_of
 
-VERSION = "exact/1"
+VERSION = "exact/2"
 
 _SPACE = re.compile(r"\s+")
-_AROUND = " \t\n\"'`*“”‘’"
+_AROUND = " \t\n\"'`*"
+_QUOTED = re.compile(r"«(.*)»|‹(.*)›|\$([^$]*)\$|\\\((.*)\\\)|\\(?:text|math|mbox|emph)[a-z]{0,2}\s*\{([^{}]*)\}")
+_SPELLINGS: dict[int, str | None] = {  # of one and the same character; None: not seen
+    **dict.fromkeys(map(ord, "‘’‚ʼ＇"), "'"),
+    **dict.fromkeys(map(ord, "“”„＂"), '"'),
+    **dict.fromkeys(map(ord, "‐‑−"), "-"),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff")),
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+}
 
 
 class ExactOptions(Options):
@@ -27,9 +36,19 @@ class ExactOptions(Options):
 
 def normal(text: str, *, case: bool = False) -> str:
     """The text as it is compared."""
-    text = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
-    bare = text.strip(_AROUND).rstrip(".").rstrip(_AROUND) or text
-    return bare if case else bare.casefold()
+    text = unicodedata.normalize("NFC", text.translate(_SPELLINGS))
+    text = _SPACE.sub(" ", text if case else unicodedata.normalize("NFC", text.casefold())).strip()
+    while (bare := _bare(text)) and bare != text:
+        text = bare
+    return text
+
+
+def _bare(text: str) -> str:
+    """One layer less around it: quotes, emphasis, a formula's signs, a closing full stop."""
+    quoted = _QUOTED.fullmatch(text)
+    if quoted:
+        return next(part for part in quoted.groups() if part is not None).strip()
+    return text.strip(_AROUND).rstrip(".")
 
 
 def check(question: Question) -> None:
@@ -41,10 +60,11 @@ def check(question: Question) -> None:
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when the final answer equals an accepted text, else 0."""
+    """1 when the final answer, or the whole reply, equals an accepted text, else 0."""
     case = options_of(ExactOptions, question.options).case
     accepted = question.reference if isinstance(question.reference, list) else [question.reference]
+    texts = {normal(str(text), case=case) for text in accepted}
     answer = normal(final_answer(reply), case=case)
-    if any(answer == normal(str(text), case=case) for text in accepted):
+    if answer in texts or normal(told(reply), case=case) in texts:
         return Verdict(1.0)
     return Verdict(0.0, f"answered {answer[:80]!r}")

@@ -19,6 +19,7 @@ import sympy
 MAX_BITS = 4_000  # of an exact number
 MAX_LOG = 2_000.0  # of a value's magnitude
 MAX_TERMS = 400  # of an expression that is still multiplied out
+MAX_EXPONENT = 400  # of a number in scientific notation
 POINTS, DIGITS = 4, 50
 
 _MATH = mpmath.MPContext()  # its functions used here leave its precision alone, so threads may share it
@@ -27,6 +28,10 @@ _MATH.dps = DIGITS
 
 class Unreadable(Exception):
     """The text is no expression of the grammar, or one too large."""
+
+
+class Refused(Unreadable):
+    """An expression that is read, but would take too much time or memory, or has no value."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def _map(function: Callable[..., Any], *nodes: Node) -> tuple[Any, ...]:
         except (ZeroDivisionError, ValueError):
             value = None
         if value is not None and value != 0 and not abs(_MATH.mag(value)) < MAX_LOG / 0.69:
-            raise Unreadable("too large")
+            raise Refused("too large")
         values.append(value)
     return tuple(values)
 
@@ -103,7 +108,7 @@ def negative(node: Node) -> Node:
 def multiply(left: Node, right: Node) -> Node:
     """left * right. Raises Unreadable where exact numbers would grow too long."""
     if _bits(left.expr) + _bits(right.expr) > MAX_BITS:
-        raise Unreadable("too large")
+        raise Refused("too large")
     return Node(left.expr * right.expr, _map(lambda a, b: a * b, left, right), left.terms * right.terms)
 
 
@@ -111,7 +116,7 @@ def _value_of_power(base: Any, exponent: Any) -> Any:
     if base == 0:
         return _MATH.mpf(0) if _MATH.re(exponent) > 0 else None
     if abs(exponent * _MATH.log(base)) > MAX_LOG:
-        raise Unreadable("too large")
+        raise Refused("too large")
     return base**exponent
 
 
@@ -119,7 +124,7 @@ def power(base: Node, exponent: Node) -> Node:
     """base ** exponent (principal value). Raises Unreadable where it would be too large."""
     size = abs(exponent.expr) if exponent.expr.is_Rational else 1
     if size * max(1, _bits(base.expr)) > MAX_BITS:
-        raise Unreadable("too large")
+        raise Refused("too large")
     terms = MAX_TERMS + 1
     if exponent.expr.is_Integer and exponent.expr > 0:
         terms = min(base.terms ** int(min(size, 10)) if size <= 10 or base.terms == 1 else terms, terms)
@@ -130,7 +135,7 @@ def power(base: Node, exponent: Node) -> Node:
 def _safe(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def bounded(value: Any) -> Any:
         if abs(value) > MAX_LOG and function not in (_MATH.log, _MATH.sqrt, abs):
-            raise Unreadable("too large")
+            raise Refused("too large")
         return function(value)
 
     return bounded
@@ -149,7 +154,10 @@ def apply(name: str, argument: Node) -> Node:
 
 def number(text: str | int) -> Node:
     """An integer or a decimal fraction, exactly."""
-    exact = sympy.Rational(text)
+    mantissa, _, exponent = str(text).lower().partition("e")
+    if abs(int(exponent or 0)) > MAX_EXPONENT:
+        raise Refused("too large")
+    exact = sympy.Rational(mantissa) * sympy.Rational(10) ** int(exponent or 0)
     return constant(exact, _MATH.mpf(int(exact.p)) / int(exact.q))
 
 
@@ -182,3 +190,12 @@ def equal(left: Node, right: Node) -> tuple[bool, str]:
     if left.terms + right.terms <= MAX_TERMS and sympy.expand(difference) == 0:
         return True, "symbolically"
     return True, f"at {len(pairs)} points"
+
+
+def proportional(left: Node, right: Node) -> bool:
+    """Whether one is a constant, other than 0, times the other, by their values at POINTS points."""
+    pairs = [(a, b) for a, b in zip(left.values, right.values, strict=True) if a is not None and b is not None]
+    if not pairs or pairs[0][0] == 0 or pairs[0][1] == 0:
+        return False
+    crossed = [(a * pairs[0][1], b * pairs[0][0]) for a, b in pairs]
+    return len(pairs) > 1 and all(abs(a - b) <= _MATH.mpf(10) ** -30 * max(1, abs(a), abs(b)) for a, b in crossed)

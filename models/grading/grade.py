@@ -9,7 +9,7 @@ from models.errors import BadInput
 from models.grading.question import Question
 from models.grading.verdict import Verdict
 
-__all__ = ["GRADERS", "Verdict", "check", "grade", "isolation", "needs_sandbox", "version"]
+__all__ = ["GRADERS", "Verdict", "check", "grade", "isolation", "needs_sandbox", "takes_long", "version"]
 
 GRADERS = ("exact", "number", "choice", "math", "code", "command", "recorded")
 """Each a module here, loaded when first asked for."""
@@ -41,6 +41,11 @@ def check(question: Question) -> None:
 def needs_sandbox(grader: str) -> bool:
     """Whether grading runs a worker's code, so takes seconds and may raise IsolationUnavailable."""
     return _grader(grader).__name__.endswith((".code", ".command"))
+
+
+def takes_long(grader: str) -> bool:
+    """Whether grading may take seconds, in a process of its own: no event loop should wait for it."""
+    return needs_sandbox(grader) or grader == "math"
 
 
 def isolation(grader: str) -> str:

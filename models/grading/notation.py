@@ -14,6 +14,7 @@ from models.grading.expression import (
     FUNCTIONS,
     RECIPROCALS,
     Node,
+    Refused,
     Unreadable,
     add,
     apply,
@@ -38,15 +39,37 @@ _FUNCTIONS = {*FUNCTIONS, *RECIPROCALS}
 _KNOWN = {*_FUNCTIONS, *CONSTANTS, *_NAMES}
 _CLOSING = {"(": ")", "{": "}", "[": "]", "|": "|"}
 _TOKEN = re.compile(
-    r"\s*(?:(\d+\.?\d*|\.\d+)|\\?([A-Za-z]+)((?:_(?:\w|\{\w+\}))?)|(\*\*|[-+*/^(){}\[\]|!%]))", re.ASCII
+    r"\s*(?:((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+(?!\w))?)|(\\?[A-Za-z]+)((?:_(?:\w|\{\w+\}))?)|(\*\*|[-+*/^(){}\[\]|!%]))",
+    re.ASCII,
 )
+_SPACING: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"(?<=[\d}])\s*(?:percent(?:age)?|pct)\b", r"\\%"),
+        (r"\\(?:textbf|textit|textrm|textnormal|mbox)(?![A-Za-z])", r"\\text"),
+        (r"(?<=\d)(?:\\[,!]|\{,\}|\{\\[,!]\}|[\u2009\u202f])+(?=\d{3}(?!\d))", ""),
+        (r",\\!\s*(?=\d{3}(?!\d))", ","),
+        (r"\{,\}|\\!", ""),
+        (r"\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![A-Za-z])", " "),
+        (
+            r"\\(?:q?quad|thinspace|enspace|hspace\s*\{[^{}]*\}|phantom\s*\{[^{}]*\})(?![A-Za-z])|(?<!\\)\\[,;:> ]|~",
+            " ",
+        ),
+        (r"\\?[$]|(?<!\\)\\(?=[()\[\]])", " "),
+        (r"[±]|\+/-", r"\\pm "),
+        (r"[\u00a0\u2007]", " "),
+        (r"[−–‐‑]", "-"),
+    ]
+]
+_LONE_NUMBER = re.compile(r"\s*[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\s*|\s*[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?\s*")
 _REWRITES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
-        (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[,;:! ]|~|\$", " "),
-        (r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}", " "),
+        (r"\\(?:mathrm|mathbf|boldsymbol|mathit|text)\s*\{(\w|[\d.,]+)\}", r" \1 "),
+        (r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?", " "),  # a unit
+        (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\operatorname\s*\{(\w+)\}", r"\\\1 "),
-        (r"\\[dt]frac", r"\\frac"),
         (r"∞|(?<![A-Za-z])oo(?![A-Za-z])", r"\\infty "),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"(?<![\w.])(\d+)\s*\\frac\s*\{(\d+)\}\s*\{(\d+)\}", r"(\1+\2/\3)"),
@@ -60,27 +83,39 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"²", "^2"),
         (r"³", "^3"),
         (r"\\%", "%"),
-        (r"\{,\}", ""),
         (r"(?<=\d),(?=\d{3})", ""),  # lists are cut at their commas before
     ]
 ]
+
+
+def plain(text: str) -> str:
+    """The text without LaTeX's spacing and the separators of a lone number: what is left of commas separates values."""
+    for pattern, replacement in _SPACING:
+        text = pattern.sub(replacement, text)
+    text = text.strip()
+    return re.sub("[, ]", "", text) if _LONE_NUMBER.fullmatch(text) else text
 
 
 def read(text: str) -> Node:
     """The expression that a text stands for. Raises Unreadable."""
     for pattern, replacement in _REWRITES:
         if len(text) > MAX_CHARS:
-            raise Unreadable("too long")
+            raise Refused("too long")
         text = pattern.sub(replacement, text)
-    reader = _Reader(_tokens(text))
+    tokens = _tokens(text)
+    if any(token[1] == "infty" for token in tokens) and len([t for t in tokens if t[0] not in ("+", "-")]) > 1:
+        raise Refused("infinity in an expression")
+    reader = _Reader(tokens)
     try:
         node = reader.sum()
-    except (ArithmeticError, TypeError, RecursionError) as error:
+    except RecursionError:
+        raise Refused("too deep") from None
+    except (ArithmeticError, TypeError) as error:
         raise Unreadable(str(error)) from None
     if reader.kind:
         raise Unreadable(f"unexpected {reader.token!r}")
     if all(value is None for value in node.values):
-        raise Unreadable("undefined")
+        raise Refused("undefined")
     return node
 
 
@@ -103,9 +138,10 @@ def _tokens(text: str) -> list[tuple[str, str, str]]:
 
 
 def _names(name: str, subscript: str) -> list[tuple[str, str, str]]:
-    if len(name) == 1 or name in _KNOWN:
+    command, name = name[0] == "\\", name.lstrip("\\")
+    if name in _KNOWN or (len(name) == 1 and not command):
         return [("name", name, subscript)]
-    if len(name) > 3:
+    if command or len(name) > 3:
         raise Unreadable(f"unknown name {name!r}")
     return [("name", letter, "") for letter in name[:-1]] + [("name", name[-1], subscript)]
 
@@ -137,7 +173,7 @@ class _Reader:
     def sum(self) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise Unreadable("too deep")
+            raise Refused("too deep")
         node = self.product()
         while self.kind in ("+", "-"):
             minus = self.kind == "-"

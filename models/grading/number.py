@@ -1,8 +1,7 @@
-"""Grader `number`: the last number of the final answer equals the reference within a tolerance.
+"""Grader `number`: the number of the final answer equals the reference within a tolerance.
 
-Read are integers, decimals, thousands separators (1,234,567), scientific notation (1.5e3, 1.5 × 10^3),
-fractions (3/4, mixed 1 1/2, \\frac{3}{4}) and signs. Values are exact rationals. A unit (a percent sign
-too) is never converted: where the question names one, the word beside the number must be it or be absent.
+`numerals.py` says what is read as a number. A unit (a percent sign too) is never converted: where the question names
+one, the word beside the number must be it or be absent.
 """
 
 from __future__ import annotations
@@ -13,45 +12,18 @@ from fractions import Fraction
 from pydantic import Field
 
 from models.errors import BadInput
+from models.grading.answer import marked_answer, stated_answer, told
+from models.grading.numerals import MAX_CHARS, Numeral, numerals, plain
 from models.grading.question import Question
-from models.grading.verdict import Options, Verdict, boxed, final_answer, options_of
+from models.grading.verdict import Options, Verdict, options_of
 
-VERSION = "number/1"
+VERSION = "number/2"
 
-MAX_CHARS = 2_000  # the last number stands at the end; a longer answer is read from there
-MAX_EXPONENT = 400  # beyond a double's range nothing is a sensible answer
-
-_CHARACTERS = str.maketrans(
-    {"−": "-", "⁄": "/", "·": "*", "\u00a0": "_", "\u202f": "_", "\u2009": "_"}
-    | dict(zip("½¼¾⅓⅔", (" 1/2", " 1/4", " 3/4", " 1/3", " 2/3"), strict=True))
-)
-_RAISED = re.compile("10([⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
-_LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-_LATEX_MATH = re.compile(r"\$([^$\n]+)\$|\\[(\[](.+?)\\[)\]]")
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{([^{}]*)\}")
-
-_SPACED_SIGN = re.compile(r"(^|[=:({])\s*-\s+(?=[\d.$€£¥])")
-
-_WHOLE = r"(?:\d{1,3}(?:[,_]\d{3})+(?!\d)|\d+)"
-_TO_THE = r"10\s?(?:\^|\*\*)\s?[{(]?"
-_NUMBER = re.compile(
-    rf"""
-    (?P<sign>(?<![\w.)])[+-])?
-    (?P<prefix>[$€£¥]\s?)?
-    (?P<late_sign>(?<=[$€£¥])-)?
-    (?<![\w^/])  # no digit of a name, a power or a date
-    (?:
-        (?:(?P<mixed>\d+)\ )?(?P<over>\d+)\s?/\s?(?P<under>\d+)(?![\d/]|\.\d)
-      | {_TO_THE}(?P<power>[+-]?\d+)
-      | (?P<value>{_WHOLE}(?:\.\d+)?|(?<!\d)\.\d+)(?!\d|\s?(?:\^|\*\*[\d(-]))
-        (?:[eE](?P<e>[+-]?\d+)(?!\w) | \s?(?:[*×x]|\\times|\\cdot)\s?{_TO_THE}(?P<ten>[+-]?\d+))?
-    )
-    [}})]?
-    """,
-    re.VERBOSE,
-)
-_UNIT = re.compile(r"[ \t~]*[-\\]?(?P<unit>%|[°º]?\s?[^\W\d_]+(?:\^\d)?(?:[/·][^\W\d_]+(?:\^\d)?)*)?")
+_ABOUT = r"(?:(?:about|approximately|approx\.?|around|roughly|exactly|nearly|only|is|are|it is|it's|~|=)\s*)*"
+_LEADING = re.compile(rf"[\s*_(\[{{$]*{_ABOUT}[\s(\[{{$]*[-+]?\s?[$€£¥]?[-+]?", re.IGNORECASE)
+_GOES_ON = re.compile(r"[^=\w]{0,4}(?:=|\b(?:or|and|to)\b\s*[-+$€£¥]?\d|,\s*[-+$€£¥]?\d)")
+_ASIDE = re.compile(r"(?<=[^\s=*/+(-])\s+\((?=[^()]*(?:[^\W\d]{2}|=))[^()]*\)")
+_SENTENCE = re.compile(r"[.;!?]\s+(?=[A-Z])")
 
 
 class NumberOptions(Options):
@@ -67,37 +39,32 @@ class NumberOptions(Options):
     unit_required: bool = False
 
 
-def _plain(text: str) -> str:
-    text = _RAISED.sub(lambda found: "10^" + found[1].translate(_LOWERED), boxed(text)[-MAX_CHARS:])
-    text = _LATEX_FRACTION.sub(r" \1/\2", _LATEX_TEXT.sub(r" \1", text))
-    text = _LATEX_MATH.sub(lambda found: found[1] or found[2], text)
-    text = text.translate(_CHARACTERS).replace("\\%", "%").replace("\\$", "$").replace("{,}", ",")
-    return _SPACED_SIGN.sub(r"\1-", text)
-
-
-def _value(found: re.Match[str]) -> Fraction | None:
-    try:
-        if found["under"]:
-            size = Fraction(int(found["over"]), int(found["under"])) + int(found["mixed"] or 0)
-        else:
-            exponent = int(found["e"] or found["ten"] or found["power"] or 0)
-            if abs(exponent) > MAX_EXPONENT:
-                return None
-            size = Fraction(re.sub("[,_]", "", found["value"] or "1")) * Fraction(10) ** exponent
-    except (ValueError, ZeroDivisionError):  # int() refuses thousands of digits
-        return None
-    return -size if "-" in (found["sign"] or found["late_sign"] or "") else size
-
-
 def last_number(text: str) -> tuple[Fraction, str] | None:
-    """The last number in a text as (value, the unit beside it or ""), or None."""
-    plain = _plain(text)
-    for found in reversed(list(_NUMBER.finditer(plain))):
-        value = _value(found)
-        if value is not None:
-            after = _UNIT.match(plain, found.end())
-            return value, (found["prefix"] or (after and after["unit"]) or "").strip()
-    return None
+    """The last number of a text as (value, the unit beside it or ""); None where there is none, or it is none whole."""
+    return _told(numerals(plain(text))[-1:])
+
+
+def answered(reply: str) -> tuple[Fraction, str] | None:
+    """The number that a reply settles on, as `last_number` gives it.
+
+    Of a marked or stated answer the number with which it begins, else the last one of its first sentence (after the
+    last = sign); of any other reply the last one.
+    """
+    marked = marked_answer(reply)
+    stated = stated_answer(reply) if marked is None else None
+    if marked is None and (stated is None or not numerals(plain(stated))):
+        return last_number(_ASIDE.sub("", told(reply)[-2 * MAX_CHARS :]))
+    text = _ASIDE.sub("", plain((marked if marked is not None else stated or "")[:MAX_CHARS]))
+    found = numerals(text)
+    leading = _LEADING.match(text)
+    if found and leading and found[0].start <= leading.end() and not _GOES_ON.match(text, found[0].end):
+        return _told(found[:1])
+    sentence = _SENTENCE.split(text)[0].rpartition("=")
+    return _told(numerals(sentence[2])[-1:] or numerals(sentence[0])[-1:] or found[-1:])
+
+
+def _told(found: list[Numeral]) -> tuple[Fraction, str] | None:
+    return (found[0].value, found[0].unit) if found and found[0].value is not None else None
 
 
 def _same_unit(spelling: str) -> str:
@@ -117,14 +84,14 @@ def check(question: Question) -> None:
 def _reference(question: Question) -> Fraction | None:
     if isinstance(question.reference, bool) or not isinstance(question.reference, int | float | str):
         return None
-    found = last_number(str(question.reference))
-    return found[0] if found else None
+    found = numerals(plain(str(question.reference)))
+    return found[0].value if len(found) == 1 else None
 
 
 def grade(question: Question, reply: str) -> Verdict:
     """1 when number and unit agree, else 0."""
     options = options_of(NumberOptions, question.options)
-    reference, found = _reference(question), last_number(final_answer(reply))
+    reference, found = _reference(question), answered(reply)
     if reference is None:
         raise BadInput("number needs a number as reference", "reference")
     if found is None:

@@ -1,8 +1,7 @@
-"""What every grader returns, and where a free-text reply keeps its final answer."""
+"""What every grader returns, and what a question may set for its grader."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,10 +9,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.errors import BadInput
-
-MAX_REPLY_CHARS = 200_000  # a longer reply is judged by its end, where final answers stand
-
-_MARKER = re.compile(r"answer[\s*]{0,8}[:：][\s*]{0,8}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -41,28 +36,3 @@ def options_of(kind: type[O], values: Mapping[str, Any]) -> O:
         first = error.errors()[0]
         field = ".".join(("options", *(str(part) for part in first["loc"])))
         raise BadInput(f"{field}: {first['msg']}", field) from None
-
-
-def final_answer(reply: str) -> str:
-    """The text after the last "Answer:" (any case, also in bold), else the whole reply; trimmed."""
-    text = reply[-MAX_REPLY_CHARS:]
-    markers = list(_MARKER.finditer(text))
-    return text[markers[-1].end() :].strip() if markers else text.strip()
-
-
-def has_marker(reply: str) -> bool:
-    """Whether the reply marks its final answer with "Answer:"."""
-    return _MARKER.search(reply[-MAX_REPLY_CHARS:]) is not None
-
-
-def boxed(text: str) -> str:
-    r"""The content of the last LaTeX `\boxed{...}`, else the text itself."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return text
-    depth, begin = 0, start + len("\\boxed")
-    for index in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
-        if depth == 0:
-            return text[begin + 1 : index].strip()
-    return text

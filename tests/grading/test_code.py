@@ -84,6 +84,46 @@ def test_json_values_are_compared_strictly(value, expected, equal):
     assert same(value, expected) is equal
 
 
+USUAL = {
+    "dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(a): return P(a).x",
+    "future": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    "@dataclass(slots=True, order=True)\nclass P:\n    x: int\ndef f(a): return P(a).x",
+    "annotations": "class P:\n    x: int\ndef f(a): return a if P.__annotations__['x'] is int else 0",
+    "pickle": "import pickle\nclass P: pass\ndef f(a):\n    p = P()\n    p.x = a\n"
+    "    return pickle.loads(pickle.dumps(p)).x",
+    "namedtuple": "from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\ndef f(a): return P(a).x",
+    "enum": "import enum\nclass E(enum.Enum):\n    A = 1\ndef f(a): return E(a).value",
+    "hints": "import typing\nclass P:\n    x: 'int'\ndef f(a): return a * len(typing.get_type_hints(P))",
+    "source": "import inspect\ndef f(a): return int('def f' in inspect.getsource(f))",
+    "module": "import sys\ndef f(a): return a if sys.modules[__name__].f is f and __file__ else 0",
+    "guard": "def f(a): return a\nif __name__ == '__main__':\n    print(int(input()))",
+    "exit at its end": "def f(a): return a\nprint(f(1))\nexit()",
+}
+PROGRAMS = [
+    "print(input())\nexit()",
+    "print(input())\nquit(0)",
+    "def main(): print(int(input()))\nif __name__ == '__main__': main()",
+    "import pickle\nclass P: pass\np = P()\np.x = input()\nprint(pickle.loads(pickle.dumps(p)).x)",
+    "import __main__\nx = input()\nprint(__main__.x)",
+]
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_code_finds_itself_in_a_module_as_everywhere(ask, name):
+    assert grade(ask("code", entry="f", tests=[{"args": [1], "expected": 1}]), USUAL[name]).score == 1
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_have_the_interpreters_usual_names(ask, program):
+    assert grade(ask("code", tests=[{"stdin": "1\n", "stdout": "1"}]), program).score == 1
+
+
+def test_an_exit_with_an_error_or_in_a_call_fails(ask):
+    assert grade(ask("code", tests=[{"stdout": ""}]), "exit(1)").score == 0
+    assert grade(ask("code", **ADD), "def add(a, b): exit()").score == 0
+    assert grade(ask("code", **ADD), "exit()\ndef add(a, b): return a + b").score == 0
+
+
 def test_without_isolation_nothing_runs(ask, monkeypatch, tmp_path):
     question = ask("code", **ADD)
     monkeypatch.setattr(seccomp.platform, "machine", lambda: "vax")

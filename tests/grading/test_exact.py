@@ -14,6 +14,18 @@ from models.grading.grade import grade
         "  **Paris**\n",
         "Answer: Paris",
         "It lies on the Seine.\n\n**Answer:** `Paris`.",
+        "Answer: Paris\n\nConfidence: 95%",
+        "Answer: Paris\nRome would be wrong.",
+        "Paris\n\nConfidence: high",
+        "The answer is Paris.",
+        "The final answer is: **Paris**",
+        "**Final Answer**\n\nParis",
+        "$\\boxed{\\text{Paris}}$",
+        "\\boxed{Paris}",
+        "«Paris»",
+        "‘Paris’",
+        "Ｐａｒｉｓ",
+        "Par\u200bis",
         "answer: Rome? No.\nANSWER: “Paris”",
     ],
 )
@@ -33,6 +45,17 @@ def test_case_counts_when_asked(ask):
 
 def test_any_accepted_text_will_do(ask):
     assert grade(ask("exact", ["noon", "12:00"]), "Answer: 12:00").score == 1
+
+
+def test_spellings_of_a_quote_a_hyphen_and_an_accent_are_one(ask):
+    assert grade(ask("exact", "O'Brien"), "Answer: O’Brien").score == 1
+    assert grade(ask("exact", "co-op"), "co‑op").score == 1
+    assert grade(ask("exact", "Zoë"), "Zoe\u0308").score == 1
+    assert grade(ask("exact", "x2"), "x²").score == 0
+
+
+def test_an_answer_of_several_lines_is_the_whole_reply(ask):
+    assert grade(ask("exact", "one\ntwo"), "one\ntwo").score == 1
 
 
 @given(st.text(max_size=30))

@@ -66,7 +66,34 @@ def test_a_question_that_does_not_fit_names_the_field(ask, grader, reference, op
 @pytest.mark.parametrize("grader", QUESTIONS)
 @pytest.mark.parametrize(
     "piece",
-    ["9", " ", "`", "$", "\\(", "(", "1/", "-", "answer ", "Answer: ", "\\boxed{", "1,234", "x^", "=", "A) ", "\n"],
+    [
+        "9",
+        " ",
+        "`",
+        "$",
+        "\\(",
+        "(",
+        "1/",
+        "-",
+        "answer ",
+        "Answer: ",
+        "\\boxed{",
+        "1,234",
+        "x^",
+        "=",
+        "A) ",
+        "\n",
+        "¿",
+        "\\frac",
+        "1 ",
+        "**",
+        "answer is ",
+        "not A ",
+        "\\text{",
+        "\\pm",
+        "x",
+        "ab cd ef ",
+    ],
 )
 def test_no_reply_takes_long_or_raises(ask, grader, piece):
     reference, options = QUESTIONS[grader]

@@ -1,0 +1,132 @@
+r"""A second opinion on two mathematical texts, by math-verify: relations, unions, matrices, sets, binomials.
+
+The library works without bounds of time and memory, so it does so in one confined process (`referee_inside.py`), which
+is started when it is first asked and killed when it takes too long. Words, unknown commands and numbers with a base
+are kept from it: it reads `hello` as a product, `\pmod` as \pm and `101_2` as 101.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import selectors
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from models.errors import IsolationUnavailable
+from models.grading import seccomp
+from models.grading.sandbox import kill
+
+_SCRIPT = Path(__file__).with_name("referee_inside.py")
+_START_S, _ANSWER_S = 60.0, 5.0
+_LIMITS = {"RLIMIT_AS": 3 * 2**30, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+MAX_CHARS = 500
+
+_COMMANDS = {
+    "frac", "sqrt", "cdot", "times", "div", "pm", "mp", "le", "leq", "leqslant", "ge", "geq", "geqslant", "ne",
+    "neq", "lt", "gt", "in", "notin", "cup", "cap", "setminus", "subset", "emptyset", "varnothing", "infty",
+    "mathbb", "begin", "end", "lfloor", "rfloor", "lceil", "rceil", "binom", "text", "mathrm", "sin", "cos", "tan",
+    "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "exp", "pi", "circ",
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
+    "xi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega", "lvert", "rvert", "vert", "left", "right", "mid",
+    "overline", "vec",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_TEXT = re.compile(r"\\(?:text|mathrm|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+")
+_UNFIT = re.compile(r"[A-Za-z]{4}|(?i:nan|inf\b|oo\b)|\d\s*_|[^\x20-\x7e]")
+
+
+def fit(text: str) -> bool:
+    """Whether the library may be asked about the text: short, known commands, no words."""
+    known = all(name in _COMMANDS for name in _COMMAND.findall(text))
+    return (
+        known and 0 < len(text) <= MAX_CHARS and not _UNFIT.search(_TEXT.sub(" ", text)) and "nan" not in text.lower()
+    )
+
+
+def readable(text: str) -> bool:
+    """Whether math-verify reads the text as mathematics."""
+    return fit(text) and _ask([text]) in ("0", "1")
+
+
+def same(left: str, right: str) -> bool | None:
+    """Whether two texts are the same to math-verify; None where it cannot tell (in time)."""
+    if not (fit(left) and fit(right)):
+        return None
+    return {"0": False, "1": True}.get(_ask([left, right]))
+
+
+class _Process:
+    """The confined process, and one question at a time. Raises IsolationUnavailable where it cannot be confined."""
+
+    def __init__(self) -> None:
+        config = {"filter": seccomp.program().hex(), "limits": _LIMITS}
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-B", str(_SCRIPT), json.dumps(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            bufsize=0,
+        )
+        word = self.line(_START_S)
+        if word != "ready":
+            self.end()
+            raise IsolationUnavailable(f"math-verify cannot be run in isolation here: {word or 'it did not start'}")
+
+    def ask(self, texts: list[str]) -> str:
+        """One answer, or "" where none came in time."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(texts).encode() + b"\n")
+        except OSError:
+            return ""
+        return self.line(_ANSWER_S)
+
+    def line(self, seconds: float) -> str:
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                return ""
+        return os.read(self.process.stdout.fileno(), 1_000).decode(errors="replace").strip()
+
+    def end(self) -> None:
+        kill(self.process)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+_lock = threading.Lock()
+_process: _Process | None = None
+
+
+def _ask(texts: list[str]) -> str:
+    global _process
+    with _lock:
+        if _process is not None and _process.owner != os.getpid():
+            _process = None  # a fork's: its parent's
+        if _process is None:
+            try:
+                _process = _Process()
+            except IsolationUnavailable:
+                return ""
+        answer = _process.ask(texts)
+        if not answer:
+            _process.end()
+            _process = None
+        return answer
+
+
+@atexit.register
+def _end() -> None:
+    if _process is not None and _process.owner == os.getpid():
+        _process.end()

@@ -1,0 +1,81 @@
+"""The referee's inside: a script that shuts itself in, then says whether two LaTeX texts are the same to math-verify.
+
+Started by `referee.py`. The library is loaded before the locks are shut: from then on nothing can be written, no
+process and no socket made. Of math-verify only its LaTeX grammar is used; its reader of plain expressions evaluates
+text as Python.
+
+Protocol: argv[1] holds JSON {filter, limits}. On stdout first `ready` or `refused REASON`. Then a line of JSON [left,
+right] on stdin is answered by a line: 1 or 0, or `unreadable` where one is no mathematics; [text] asks for a reading.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import resource
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+ROUNDING = 12  # digits of which two inexact numbers are compared
+
+
+def main() -> None:
+    config = json.loads(sys.argv[1])
+    out = os.dup(1)
+    os.dup2(2, 1)  # whatever the libraries print is no answer
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    target = [LatexExtractionConfig()]
+
+    def reading(text: str) -> Any:
+        return parse(f"${text}$", target, fallback_mode="no_fallback", parsing_timeout=None)
+
+    def same(texts: list[str]) -> str:
+        readings = [reading(text) for text in texts]
+        if not all(readings):
+            return "unreadable"
+        left, right = readings[0], readings[-1]
+        if "nan" in str(left) + str(right):
+            return "unreadable"
+        equal = verify(left, right, float_rounding=ROUNDING, allow_set_relation_comp=True, timeout_seconds=None)
+        return str(int(equal))
+
+    same(["x \\le \\frac{1}{2}", "(1, 2]"])  # loads what is loaded late
+    try:
+        confined(config)
+    except (OSError, AttributeError) as error:
+        os.write(out, f"refused {error}\n".encode())
+        return
+    os.write(out, b"ready\n")
+    for line in sys.stdin.buffer:
+        try:
+            answer = same(json.loads(line))
+        except Exception:  # of a text that neither library foresaw
+            answer = "unreadable"
+        os.write(out, f"{answer}\n".encode())
+
+
+def confined(config: dict[str, Any]) -> None:
+    """Shut the locks: memory, no privileges, no files to write, no other system calls than the sandbox's."""
+    found = importlib.util.spec_from_file_location("confine", Path(__file__).with_name("confine.py"))
+    assert found is not None and found.loader is not None
+    confine = importlib.util.module_from_spec(found)
+    found.loader.exec_module(confine)
+    for name, value in config["limits"].items():
+        resource.setrlimit(getattr(resource, name), (value, value))
+    confine.checked(confine.LIBC.prctl(confine.PDEATHSIG, 9, 0, 0, 0))
+    confine.checked(confine.LIBC.prctl(confine.NO_NEW_PRIVS, 1, 0, 0, 0))
+    installed = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix))]
+    readable = [path for path in (*installed, *confine.LIBRARIES) if os.path.isdir(path)]
+    confine.landlock(readable, None)
+    confine.seccomp(bytes.fromhex(config["filter"]))
+
+
+if __name__ == "__main__":
+    main()
