@@ -14,6 +14,7 @@ from deployments.commands import (
     measure,
     migrate,
     pool,
+    prune,
     replay,
     resume,
     rollback,
@@ -42,6 +43,7 @@ app.command()(show.show)
 app.command("import-scores")(scores.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
+app.command()(prune.prune)
 app.command()(migrate.migrate)
 app.add_typer(pool.app, name="pool")
 
@@ -52,6 +54,7 @@ _UsageError = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run a command. What a person can put right is one line and exit status 2; any other error keeps its traceback."""
+    os.umask(0o077)  # what a command writes is its caller's alone
     try:
         status = app(prog_name="fugu", standalone_mode=False)
     except typer.Abort:

@@ -15,6 +15,7 @@ from typing import IO
 import psutil
 
 from models.errors import NotFound, PermanentError
+from tasks.home import private_home
 
 LINGER_S = 20.0
 """How long to wait for what a killed `fugu up` left to its guards, which hold the lock until all has ended."""
@@ -31,7 +32,7 @@ class Note:
 @contextlib.contextmanager
 def locked(home: Path) -> Iterator[IO[str]]:
     """Hold the home. Raises PermanentError when another `fugu up` does."""
-    home.mkdir(parents=True, exist_ok=True)
+    private_home(home)
     with (home / "up.lock").open("a+") as lock:
         deadline = time.monotonic() + LINGER_S
         while not _try(lock):

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.fugu.agentic import Ended, Player, Rollouts, constant
@@ -19,6 +19,7 @@ from models.fugu.mixture import players
 from models.ledger import epochs
 from tasks.agents import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
 from tasks.checkpoint import find_checkpoint
+from tasks.quiet import flow
 from tasks.report import markdown
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session

@@ -11,7 +11,6 @@ import hashlib
 import json
 from typing import Literal
 
-from prefect import flow
 from pydantic import Field
 
 from models.errors import NotFound
@@ -23,6 +22,7 @@ from models.ledger import registry
 from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
 from tasks.checkpoint import serving
+from tasks.quiet import flow
 from tasks.report import table
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, tags
+from prefect import tags
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
@@ -25,6 +25,7 @@ from models.ledger.accounts import in_doubt
 from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.page import tag_run, workflow_page
 from tasks.plan import open_parts
+from tasks.quiet import flow
 from tasks.report import table
 from tasks.session import all_ended, open_session
 from tasks.step import SHOWN, joining, label_of, plan_round

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
 from models.errors import BadInput
@@ -17,6 +17,7 @@ from models.fugu.fitness import RolloutScore, Tally, Weights, fitness, tally
 from models.fugu.mixture import Rewarding
 from models.fugu.objective import ALL, Objective
 from tasks.policies import PAID, RETRIED, key_of
+from tasks.quiet import task
 
 
 @dataclass(frozen=True)

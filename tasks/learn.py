@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
 from models.conductor.practice import Exercise, Outcome, Sample, Trial, rehearse
@@ -25,6 +25,7 @@ from tasks.ask import ask
 from tasks.course import ColdStartPlan
 from tasks.plan import HOUSE, house_folder
 from tasks.policies import RETRIED
+from tasks.quiet import task
 from tasks.report import Progress
 from tasks.settings import settings
 

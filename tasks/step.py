@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from prefect import Task, task
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
@@ -13,6 +13,7 @@ from prefect.states import Cancelled
 from models.conductor.conducting import Conducting
 from models.conductor.execution import Execution
 from tasks.policies import PAID, STEP_DELAYS, key_of
+from tasks.quiet import task
 
 SHOWN: ContextVar[Conducting] = ContextVar("shown")
 """The conducting that the enclosing flow run shows."""

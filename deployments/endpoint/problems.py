@@ -1,6 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and the HTTP status.
 
-    BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · body 413 · RateLimited 429
+    BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · Pruned 410 · body 413 · RateLimited 429
     budget and a request's own limits 402, its limit of time 504 · not ready, ClaimHeld 503 · UpstreamTimeout 504
     a workflow's step and any other failure of a worker 502 · a fault of ours 500
 
@@ -24,6 +24,7 @@ from models.errors import (
     FuguError,
     LimitReached,
     NoWorkerAllowed,
+    Pruned,
     RateLimited,
     UpstreamRefused,
     UpstreamTimeout,
@@ -69,6 +70,8 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
             return error
         case NoWorkerAllowed():
             return Problem(400, str(error), INVALID, "no_worker_allowed", error.field)
+        case Pruned():
+            return Problem(410, str(error), INVALID, "request_pruned")
         case BadInput():
             return Problem(400, str(error), INVALID, "invalid_value", error.field)
         case BudgetExceeded():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from models.errors import BudgetExceeded, ClaimHeld, FuguError, MaybePaid, TransientError, UpstreamUnavailable
+from models.errors import BudgetExceeded, ClaimHeld, FuguError, MaybePaid, Pruned, TransientError, UpstreamUnavailable
 from models.ledger.calls import CallSpec, Claim, Settlement
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
@@ -179,6 +179,8 @@ class Dispatcher:
                 continue
             if claim.state == "maybe_paid":
                 raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
+            if claim.pruned_at is not None:
+                raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
             if claim.state != "held":
                 return claim
             if time.monotonic() - started > self._retry.hold_s:
