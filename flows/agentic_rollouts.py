@@ -23,6 +23,7 @@ from tasks.quiet import flow
 from tasks.report import markdown
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
+from tasks.texts import shown
 
 KEY = "agentic-rollouts"
 
@@ -84,7 +85,8 @@ def _means(rollouts: Rollouts, ends: Sequence[Ended]) -> dict[str, float]:
 
 
 def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[Ended]]) -> str:
-    """The rewards as a table, a row for each policy, and what the agents said last where they failed."""
+    """The rewards as a table, a row for each policy, and what failed; what the agents said last only where it may be
+    shown."""
     tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))
     lines = ["| | R | calls | USD | " + " | ".join(tasks) + " |", "|" + "---|" * (len(tasks) + 4)]
     said = []
@@ -95,7 +97,8 @@ def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[Ended]]) -> str:
         lines.append("| " + " | ".join([*cells, *(f"{means[task]:.2f}" for task in tasks)]) + " |")
         for slot, end in zip(rollouts.slots, found, strict=True):
             if end.reward < 1:
-                said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}: {_line(end.detail)}; {_line(end.agent)}")
+                words = f": {_line(end.detail)}; {_line(end.agent)}" if shown() else ""
+                said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}{words}")
     return "\n".join(lines) + "\n\n## What failed\n\n" + "\n".join(said) + "\n"
 
 

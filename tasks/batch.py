@@ -14,8 +14,8 @@ from models.ledger.store import Ledger
 MODEL = "conduct"
 
 
-def request_id(question: str, number: int, content: dict[str, Any]) -> str:
-    """Of the question with that number; `content`: what else makes it another request."""
+def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
+    """Of the question (JSON) with that number; `content`: what else makes it another request."""
     text = json.dumps([question, number, content], sort_keys=True)
     return f"conduct-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 

@@ -18,6 +18,7 @@ from models.fugu.mixture import Rewarding
 from models.fugu.objective import ALL, Objective
 from tasks.policies import PAID, RETRIED, key_of
 from tasks.quiet import task
+from tasks.texts import what
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ async def _scores(
     except BadInput as error:
         if error.field != "vector":
             raise
-        get_run_logger().warning("this vector cannot be rolled out and ranks last: %s", error)
+        get_run_logger().warning("this vector cannot be rolled out and ranks last: %s", what(error))
         return []
 
 

@@ -28,6 +28,7 @@ from tasks.policies import RETRIED
 from tasks.quiet import task
 from tasks.report import Progress
 from tasks.settings import settings
+from tasks.texts import what
 
 if TYPE_CHECKING:
     from models.conductor.grpo import Course
@@ -111,7 +112,9 @@ async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool
         await carry_out_batch(len(trials))
     except TransientError as error:
         lost = sum(outcome is None for outcome in batch.outcomes)
-        get_run_logger().warning("%d of %d workflows met an outage and are no samples: %s", lost, len(trials), error)
+        get_run_logger().warning(
+            "%d of %d workflows met an outage and are no samples: %s", lost, len(trials), what(error)
+        )
     finally:
         BATCH.reset(token)
     return batch.outcomes
@@ -126,7 +129,7 @@ async def _by_steps(trials: Sequence[Trial], stage: Stage) -> list[Outcome | Non
             raise result
     if outages:
         get_run_logger().warning(
-            "%d of %d workflows met an outage and are no samples: %s", len(outages), len(trials), outages[0]
+            "%d of %d workflows met an outage and are no samples: %s", len(outages), len(trials), what(outages[0])
         )
     return [result if isinstance(result, Outcome) else None for result in results]
 
