@@ -22,7 +22,7 @@ from models.conductor.executor import Executor
 from models.conductor.request import Conducted, ConductRequest, Limits, StepRecord
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
-from tasks.asked import asked, text_of
+from tasks.asked import QUESTIONS, asked, text_of
 from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.page import tag_run, workflow_page
 from tasks.plan import open_parts
@@ -32,7 +32,6 @@ from tasks.session import all_ended, open_session
 from tasks.step import SHOWN, joining, label_of, plan_round
 from tasks.texts import shown, what
 
-QUESTIONS = "house, the full path of a JSONL file, or, under FUGU_SHOW_TEXTS=true, the questions themselves"
 AT_ONCE = 16
 """Questions of a batch that are conducted, and shown, at a time."""
 

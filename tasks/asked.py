@@ -12,12 +12,13 @@ from tasks.preset import load_preset
 from tasks.settings import settings
 from tasks.texts import HOUSE, refuse_literal
 
-Asked = list[tuple[Message, ...]]
-"""The messages of each question."""
+QUESTIONS = "house, the full path of a JSONL file, or, under FUGU_SHOW_TEXTS=true, the questions themselves"
 
 
-def asked(questions: str | list[str]) -> Asked:
-    """The house's test questions, those of a JSONL file (`question` or `messages` in each line), or the given ones.
+def asked(questions: str | list[str]) -> list[tuple[Message, ...]]:
+    """The messages of each question: the house's test questions, those of a JSONL file, or the given ones.
+
+    A line of the file has `question` or `messages`; what a grader needs may stand beside it.
 
     Raises BadInput for given ones where texts may not be shown, BadFile naming file and line.
     """

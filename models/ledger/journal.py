@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from models.errors import told
 from models.ledger.store import Ledger
 
 T = TypeVar("T")
@@ -78,4 +79,4 @@ class Journal:
 
 def _told(future: asyncio.Future[Any]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        log.error("the ledger could not be written: %s", error)
+        log.error("the ledger could not be written: %s", told(error))

@@ -28,7 +28,9 @@ def record_request(ledger: Ledger, row: Row) -> None:
     with ledger.transaction() as connection:
         values = {"id": row["id"], "body": row, "created_at": ledger.now(connection)}
         statement = ledger.insert(requests).values(values)
-        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"body": row}))
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["id"], set_={"body": row, "pruned_at": None})
+        )
 
 
 def begin(ledger: Ledger, row: Row) -> Change[Row]:
