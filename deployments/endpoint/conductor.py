@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOADING = "it is not loaded yet"
-
 
 class Conductor:
     """Belongs to one event loop. Where the policy cannot be loaded, `fugu-ultra` alone is not served."""
@@ -33,14 +31,14 @@ class Conductor:
     def __init__(self, parts: Parts, options: Options, champions: Champions) -> None:
         self._parts, self._options, self._champions = parts, options, champions
         self._executor: Executor | None = None
-        self._reason = LOADING
+        self._reason = "it is not loaded yet"
 
     @property
     def ready(self) -> bool:
         return self._executor is not None
 
     def executor(self) -> Executor:
-        """Raises Problem 503 while there is none; a reason may name files, and is for the log alone."""
+        """Raises Problem 503, with the reason, while there is none."""
         if self._executor is None:
             reason = (
                 LOADING if self._reason == LOADING else "its conductor cannot be loaded, the endpoint's log says why"

@@ -9,7 +9,7 @@ from typing import Any
 TRACEBACK = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
 FRAME = re.compile(r'\s*File "[^"\n]*", line \d+[^\n]*')
 SECRET = re.compile(
-    r"(?i)(\bauthorization\b|\b(?:x-)?(?:api|auth|access)[-_ ]?(?:key|token)\b|\b(?:set-)?cookie\b|\bx-[a-z]+(?:-[a-z]+)*\b)"
+    r"(?i)\b(authorization|(?:api|auth|access)[-_ ]?(?:key|token)|(?:set-)?cookie|x-[a-z]+(?:-[a-z]+)*)"
     r"""(['"]?\s*[:=]\s*['"]?)(?:(?:bearer|basic)\s+)?[^\s'",;}]+"""
 )
 BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
@@ -41,6 +41,10 @@ def traced(trace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    error, nested = step["error"], step["conducted"]
-    told = {"error": None if error is None else plain(error)}
-    return {**step, **told, "conducted": None if nested is None else traced({"maybe_paid": [], **nested})}
+    nested = step["conducted"]
+    told = None if nested is None else traced({"maybe_paid": [], **nested})
+    return {**step, "error": _plain(step["error"]), "conducted": told}
+
+
+def _plain(text: str | None) -> str | None:
+    return None if text is None else plain(text)
