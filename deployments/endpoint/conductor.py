@@ -40,10 +40,7 @@ class Conductor:
     def executor(self) -> Executor:
         """Raises Problem 503, with the reason, while there is none."""
         if self._executor is None:
-            reason = (
-                LOADING if self._reason == LOADING else "its conductor cannot be loaded, the endpoint's log says why"
-            )
-            raise not_ready(f"the model {ULTRA!r} cannot answer: {reason}")
+            raise not_ready(f"the model {ULTRA!r} cannot answer: {plain(self._reason)}")
         return self._executor
 
     async def load(self) -> None:

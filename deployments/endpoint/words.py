@@ -34,9 +34,7 @@ def traced(trace: Mapping[str, Any]) -> dict[str, Any]:
         {**told, "policy": plain(str(told.get("policy", ""))), "steps": [_step(step) for step in told["steps"]]}
         for told in trace["rounds"]
     ]
-    lost = [
-        {**call, "error": None if call.get("error") is None else plain(call["error"])} for call in trace["maybe_paid"]
-    ]
+    lost = [{**call, "error": _plain(call.get("error"))} for call in trace["maybe_paid"]]
     return {**trace, "rounds": rounds, "maybe_paid": lost}
 
 
