@@ -70,7 +70,7 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         # Prefect's own database is kept for as long as texts are; it takes no less than an hour.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(kept_s),
-        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": str(kept_s),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{kept_s}S",
         # The results of tasks that name no policy of their own may be texts.
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "DO_NOT_TRACK": "1",

@@ -14,6 +14,7 @@ from deployments.endpoint.champions import RETRY_S, Champions
 from deployments.endpoint.parts import CONDUCTING, Options, Parts
 from deployments.endpoint.problems import not_ready
 from deployments.endpoint.response import FUGU, ULTRA
+from deployments.endpoint.words import plain
 from models.conductor.executor import Executor
 from models.conductor.request import ConductParts
 from models.fugu.loop import LoopOptions
