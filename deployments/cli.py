@@ -14,6 +14,7 @@ from deployments.commands import (
     measure,
     migrate,
     pool,
+    prefect,
     prune,
     replay,
     resume,
@@ -45,6 +46,7 @@ app.command()(trinity.fetch)
 app.command()(trinity.verify)
 app.command()(prune.prune)
 app.command()(migrate.migrate)
+app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
 
 

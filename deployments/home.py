@@ -1,4 +1,4 @@
-"""One `fugu up` a home: the lock that says so, and the note in which other commands find it."""
+"""One `fugu up` a home: the lock that says so, the note in which other commands find it, the secret of its Prefect."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,7 +17,7 @@ from typing import IO
 
 import psutil
 
-from models.errors import NotFound, PermanentError
+from models.errors import BadFile, NotFound, PermanentError
 from tasks.home import private_home
 
 LINGER_S = 20.0
@@ -85,3 +88,35 @@ def find_note(home: Path) -> Note:
             if not _try(lock):
                 return note
     raise NotFound(f"nothing runs on {home}: start it with `fugu up`")
+
+
+def secret_file(home: Path) -> Path:
+    """Where the secret of the home's Prefect server is kept."""
+    return home / "secret"
+
+
+def secret(home: Path) -> str:
+    """What the home's Prefect server asks for: random, made once, readable by the owner alone.
+
+    Raises BadFile where the file holds none.
+    """
+    file = secret_file(home)
+    if not file.exists():
+        _make_secret(file)
+    if file.stat().st_mode & 0o077:
+        file.chmod(0o600)
+    text = file.read_text(encoding="ascii", errors="replace").strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{32,}", text):
+        raise BadFile(file, "this is no secret; remove the file, and `fugu up` makes a new one")
+    return text
+
+
+def _make_secret(file: Path) -> None:
+    """Whole and private before it has its name; of two processes the first one's stays."""
+    private_home(file.parent)
+    descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=".secret-")
+    with os.fdopen(descriptor, "w") as opened:
+        opened.write(secrets.token_urlsafe(32) + "\n")
+    with contextlib.suppress(FileExistsError):
+        os.link(partial, file)
+    os.unlink(partial)

@@ -17,6 +17,11 @@ from prefect.server.api import server
 from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.server.database.dependencies import MODELS_DEPENDENCIES
 from prefect.settings import get_current_settings
+from starlette.middleware import Middleware
+
+from deployments.doors import Doors, allowed
+from deployments.overrides import Overrides
+from tasks.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
     from sqlalchemy.pool import ConnectionPoolEntry
+    from starlette.types import ASGIApp
 
 BUSY_TIMEOUT_MS = 10_000
 """Of a writer that waits for others: far more than all of them take, and the most that the server could stand still."""
@@ -47,10 +53,17 @@ class QueueingSqlite(AioSqliteConfiguration):
             yield transaction
 
 
-def create_app() -> FastAPI:
-    """The application, for uvicorn."""
+def create_app() -> ASGIApp:
+    """The application behind its door, for uvicorn.
+
+    The door is around it, not in it: Prefect's services call the application itself, by a host of its own making.
+    """
     secret = get_current_settings().server.database.connection_url
     url = secret.get_secret_value() if secret is not None else ""
     if url.startswith("sqlite"):
         MODELS_DEPENDENCIES["database_config"] = QueueingSqlite(connection_url=url)
-    return server.create_app()
+    app = server.create_app()
+    # The innermost middleware: whoever has no secret is refused before a body is read.
+    api: FastAPI = app.api_app  # type: ignore[attr-defined]
+    api.user_middleware.append(Middleware(Overrides))
+    return Doors(app, allowed(settings()))

@@ -5,11 +5,12 @@ Plain HTTP, so that the supervisor starts without importing Prefect (about 2 s).
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from uuid import uuid4
 import httpx
 
 from deployments import loopback
+from deployments.home import secret
 from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUnavailable
 from tasks.settings import Settings
 
@@ -57,13 +59,18 @@ def environment(here: Settings, url: str) -> dict[str, str]:
     The caller's `PREFECT_…` variables win over `TUNED`, but not over where server and database are: at its start
     the runs of this database are set to their end, so it must be nobody else's.
     """
-    prefect_home, kept_s = here.home / "prefect", max(3601, round(here.keep_days * 86400))
+    prefect_home, asked_for = here.home / "prefect", secret(here.home)
+    kept_s = max(3601, round(here.keep_days * 86400))
     inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     held = {
         "FUGU_PYTHON": sys.executable,
         "PREFECT_HOME": str(prefect_home),
         "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_UI_API_URL": f"{url}/api",
+        "PREFECT_API_AUTH_STRING": asked_for,
+        "PREFECT_SERVER_API_AUTH_STRING": asked_for,
+        "PREFECT_UI_API_URL": "/api",
+        # Who may come is `deployments/doors.py`'s to say; these would be answered beside it, `*` by default.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -115,12 +122,17 @@ class Run:
         return self.state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
-class Server:
-    """The requests. `url` is the server's root, where its UI is."""
+def credentials(secret: str) -> dict[str, str]:
+    """The header that Prefect's API asks for: no user with a password, but the whole of what Basic encodes."""
+    return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
 
-    def __init__(self, url: str) -> None:
+
+class Server:
+    """The requests. `url` is the server's root, where its UI is; `secret` is what its API asks for."""
+
+    def __init__(self, url: str, secret: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=f"{url}/api", timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=f"{url}/api", headers=credentials(secret), timeout=30, trust_env=False)
 
     def healthy(self) -> bool:
         try:
@@ -132,9 +144,10 @@ class Server:
         """Entrypoint and name of each deployment that the server has."""
         return {(row["entrypoint"], row["name"]) for row in self._post("/deployments/filter", {})}
 
-    def has_pools(self, names: Iterable[str]) -> bool:
-        """Whether the server has work pools by all these names."""
-        return set(names) <= {row["name"] for row in self._post("/work_pools/filter", {})}
+    def has_pools(self, names: Iterable[str], template: Mapping[str, Any]) -> bool:
+        """Whether the server has work pools by all these names, with this job template."""
+        found = {row["name"] for row in self._post("/work_pools/filter", {}) if row["base_job_template"] == template}
+        return set(names) <= found
 
     def start_run(self, deployment: str, parameters: dict[str, Any]) -> Run:
         """Schedule `flow-name/variant` now. Raises NotFound for a deployment that was never applied."""

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
 from rich.console import Console
 
 from deployments import loopback, provision, server
-from deployments.home import Note, leave_note, locked
+from deployments.doors import allowed
+from deployments.home import Note, leave_note, locked, secret, secret_file
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
 from deployments.plan import plan
@@ -106,9 +108,12 @@ class Start:
         time.sleep(seconds)
 
     def check_ports(self) -> None:
-        """Raises PermanentError for a port that is taken, or an address of others, before anything is started."""
+        """Before anything is started. Raises PermanentError for a port that is taken, an address of others, and what is
+        no host or no origin.
+        """
         loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
         server.free_port(self.here.host, self.here.port, "--port")
+        allowed(self.here)
         port = server.free_port("127.0.0.1", self.here.prefect_port, "--prefect-port")
         self._prefect = f"http://127.0.0.1:{port}"
         self._server_command = server.command(port)
@@ -148,26 +153,32 @@ class Start:
     def _start_pools(self, services: Services, environment: Mapping[str, str]) -> None:
         """Wait for the server, give it what it is to know, and start a worker for each pool."""
         wanted = provision.digest(environment, provision.PREFECT_FILE)
-        record = provision.record(self.here.home)
+        record, template = provision.record(self.here.home), provision.job_template(self.here)
         known = record.is_file() and record.read_text() == wanted
         # It imports Prefect and the flows while the server starts, then waits for it.
         provisioning = None if known else self._provision(services, environment)
-        prefect = Server(self._prefect)
+        prefect = self._server()
         self._until(prefect.healthy, services, "prefect-server", PREFECT_S)
         leave_note(self.here.home, Note(prefect=self._prefect))
         self.say(f"the Prefect server is up: {self._prefect}")
-        if known and not provision.names(provision.PREFECT_FILE) <= prefect.deployments():
+        if known and not self._is_provisioned(prefect, template):
             provisioning = self._provision(services, environment)
         if ended := prefect.end_orphans():
             self.say(f"{ended} flow runs of an earlier start were set to their end")
-        self._until(lambda: prefect.has_pools(provision.POOLS), services, "provision", PREFECT_S)
+        self._until(lambda: prefect.has_pools(provision.POOLS, template), services, "provision", PREFECT_S)
         for pool in provision.POOLS:
-            command = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool]
-            services.start(f"worker-{pool}", command, environment)
+            services.start(f"worker-{pool}", provision.worker(pool), environment)
         if provisioning is not None:
             self._until(lambda: provisioning.ended, services, "provision", PREFECT_S)
             record.write_text(wanted)
         self.say("the pools cpu and gpu have their workers, the deployments are applied")
+
+    def _server(self) -> Server:
+        return Server(self._prefect, secret(self.here.home))
+
+    def _is_provisioned(self, prefect: Server, template: Mapping[str, Any]) -> bool:
+        applied = provision.names(provision.PREFECT_FILE) <= prefect.deployments()
+        return applied and prefect.has_pools(provision.POOLS, template)
 
     def _provision(self, services: Services, environment: Mapping[str, str]) -> Service:
         return services.start(
@@ -175,7 +186,7 @@ class Start:
         )
 
     def _learn(self, services: Services, max_usd: float) -> None:
-        prefect = Server(self._prefect)
+        prefect = self._server()
         parameters = {
             "pool": self.here.pool,
             "questions": self.here.questions,
@@ -220,7 +231,8 @@ class Start:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.console.print(
             f"endpoint  {endpoint}/v1  (models fugu, trinity and fugu-ultra)\n"
-            f"Prefect   {self._prefect}\nreports   {self.here.home / 'reports'}\nlogs      {self.here.home / 'logs'}",
+            f"Prefect   {self._prefect}  (log in with the line in {secret_file(self.here.home)})\n"
+            f"reports   {self.here.home / 'reports'}\nlogs      {self.here.home / 'logs'}",
             highlight=False,
             markup=False,
             soft_wrap=True,

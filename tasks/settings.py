@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
+    hosts: str = Field("", description="other names by which the ports may be called, with commas: NAME or NAME:PORT")
+    origins: str = Field("", description="other origins whose pages may use the ports, with commas: https://NAME")
 
     memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
     memo_half: bool = Field(False, description="whether the states below a layer are remembered in half precision")

@@ -20,12 +20,12 @@ from tasks.settings import PROJECT, open_ledger
 
 
 class Sharing(LoadScopeScheduling):
-    """What shares a fixture that is dear to make stays in one process: a file, and of the flows all files."""
+    """What shares a fixture that is dear to make stays in one process: a file, and of some folders all files."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         folder = file.rpartition("/")[0]
-        return folder if folder.endswith("flows") else file
+        return folder if folder.endswith(("flows", "strangers")) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:

@@ -24,7 +24,7 @@ def measure(
     """Measure what has no label yet, as a flow run of the running `fugu up`."""
     from rich.console import Console
 
-    from deployments.home import find_note
+    from deployments.home import find_note, secret
     from deployments.migrations import upgrade
     from deployments.money import agreed_limit
     from deployments.plan import plan
@@ -49,5 +49,5 @@ def measure(
         "max_age_days": None,  # the nightly run's would measure again what the estimate left out
         "max_usd": limit,
     }
-    server = Server(note.prefect)
+    server = Server(note.prefect, secret(here.home))
     watch(server, server.start_run(REFRESH, parameters), Console(), time.monotonic())

@@ -35,15 +35,17 @@ def status(pool: PoolName = None, home: Home = None) -> None:
 
 
 def _running() -> list[str]:
-    from deployments.home import find_note
+    from deployments.home import find_note, secret_file
     from models.errors import NotFound
     from tasks.settings import settings
 
+    home = settings().home
     try:
-        note = find_note(settings().home)
+        note = find_note(home)
     except NotFound:
         return ["running   no"]
-    return [f"endpoint  {note.endpoint}/v1" if note.endpoint else "endpoint  starting", f"Prefect   {note.prefect}"]
+    endpoint = f"{note.endpoint}/v1" if note.endpoint else "starting"
+    return [f"endpoint  {endpoint}", f"Prefect   {note.prefect}  (log in with the line in {secret_file(home)})"]
 
 
 def _serving(champion: Champion | None) -> str:

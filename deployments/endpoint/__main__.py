@@ -11,12 +11,14 @@ from pathlib import Path
 import uvicorn
 from pydantic import ValidationError
 
+from deployments.doors import Host, allowed
 from deployments.endpoint.app import create_app
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from models.conductor.request import Limits
 from models.errors import BadInput, FuguError
+from tasks.settings import settings
 
 GRACE_S = 4
 """How long answers that are under way may take to end after SIGTERM; a supervisor kills after 5 s."""
@@ -29,8 +31,9 @@ def main() -> int:
     log_to_stderr()
     try:
         listening = listen(arguments.host, arguments.port)
-        hosts = DEFAULT.hosts | {arguments.host.lower(), listening.getsockname()[0]}
-        app = create_app(open_parts(), Options(hosts=hosts, limits=_limits(arguments), observe=arguments.observe))
+        may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
+        options = Options(allowed=may_come, limits=_limits(arguments), observe=arguments.observe)
+        app = create_app(open_parts(), options)
     except FuguError as error:
         print(error, file=sys.stderr)
         return 2

@@ -15,8 +15,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from deployments.doors import Doors
 from deployments.endpoint.abilities import is_askable
 from deployments.endpoint.champions import Champions
 from deployments.endpoint.chat import Chat
@@ -34,8 +35,8 @@ from models.ledger.requests import get_request
 log = logging.getLogger(__name__)
 
 
-def create_app(parts: Parts, options: Options = DEFAULT) -> FastAPI:
-    """The application. Its start-up returns at once: champions and slow imports are loaded meanwhile."""
+def create_app(parts: Parts, options: Options = DEFAULT) -> ASGIApp:
+    """The application, behind its door. Its start-up returns at once: champions and imports are loaded meanwhile."""
     endpoint = Endpoint(parts, options)
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None)
     app.add_api_route("/v1/chat/completions", endpoint.chat.respond, methods=["POST"])
@@ -45,8 +46,7 @@ def create_app(parts: Parts, options: Options = DEFAULT) -> FastAPI:
     app.add_api_route("/readyz", endpoint.readyz, methods=["GET"])
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
-    app.add_middleware(HostCheck, hosts=options.hosts)
-    return app
+    return Doors(app, options.allowed)
 
 
 class Endpoint:
@@ -141,20 +141,6 @@ class Endpoint:
             await asyncio.to_thread(registry.champion, self._parts.ledger, FUGU)
             return True
         return False
-
-
-class HostCheck:
-    """Refuses requests that were sent to another host's name (a web page that re-binds its own to loopback)."""
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
-        self.app, self.hosts = app, hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and Request(scope).url.hostname not in self.hosts:
-            refusal = problem_response(Problem(403, "this endpoint serves its own machine", code="wrong_host"))
-            await refusal(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

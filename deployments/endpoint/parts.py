@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deployments.doors import OWN, Allowed
 from models.conductor.request import Limits
 from models.conductor.workflow import PlanLimits
 from models.errors import NotFound
@@ -50,6 +51,7 @@ class Options:
     server; `shown`: how many of their flow runs may begin at once. With one, 40 of them are final 6 to 9 s after the
     last answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and
     then it stands still for a minute. `record`: whether the ledger gets a row for every answered request.
+    `allowed`: hosts and origins beside its own.
     """
 
     poll_s: float = 1.0
@@ -57,7 +59,7 @@ class Options:
     body_s: float = 60.0
     max_body_bytes: int = 32 * 2**20
     turns: int = 5
-    hosts: frozenset[str] = frozenset({"127.0.0.1", "localhost", "::1"})
+    allowed: Allowed = OWN
     limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value
     tools_s: float = 24 * 3600.0
     observe: bool = True

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from deployments.doors import Doors
 from deployments.endpoint.champions import Seat
 from deployments.endpoint.chat import Chat
 from deployments.endpoint.parts import Options, Parts
@@ -68,7 +69,8 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
             return Response(encode({"object": "list", "data": data}), media_type="application/json")
 
         routes = [Route("/v1/chat/completions", chat.respond, methods=["POST"]), Route("/v1/models", models)]
-        config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off")
+        app = Doors(Starlette(routes=routes))
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1  # who asked is gone
         server = Server(config)
         running = asyncio.create_task(server.serve(sockets=[listening]))

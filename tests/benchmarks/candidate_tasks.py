@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from reporting import report
 
+from deployments.home import secret
 from deployments.server import Server, command, environment, free_port
 from models.fugu.fitness import RolloutScore, Weights
 from tasks.settings import settings
@@ -45,7 +46,7 @@ def server(home: Path) -> Iterator[None]:
         running = subprocess.Popen([sys.executable, "-m", *command(port)], stdout=log, stderr=log, cwd=home)
     try:
         until = time.monotonic() + START_S
-        while not Server(url).healthy():
+        while not Server(url, secret(settings().home)).healthy():
             assert time.monotonic() < until and running.poll() is None, "the Prefect server did not start"
             time.sleep(0.2)
         yield

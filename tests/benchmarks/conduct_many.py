@@ -28,6 +28,7 @@ from reporting import report
 from sqlalchemy.engine import make_url
 
 from deployments import server
+from deployments.home import secret
 from deployments.migrations import upgrade
 from models.ledger import registry
 from models.ledger.store import Ledger
@@ -190,7 +191,7 @@ async def _round(url: str, count: int) -> Round:
 async def _completed(api: str, wanted: int) -> int:
     """Wait until so many flow runs are Completed, at most `FINAL_S`; how many are missing then."""
     deadline = time.monotonic() + FINAL_S
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=30, headers=server.credentials(secret(settings().home))) as client:
         while True:
             found = await _count(client, api)
             if found >= wanted or time.monotonic() > deadline:

@@ -31,9 +31,9 @@ from reporting import report
 from restarted import ACCESS
 from sqlalchemy import select
 
-from deployments import server
+from deployments import provision, server
+from deployments.home import secret
 from deployments.migrations import upgrade
-from deployments.provision import PREFECT_FILE
 from deployments.server import Run, Server
 from models.errors import UpstreamUnavailable
 from models.ledger import registry
@@ -84,12 +84,12 @@ class Processes:
     def __init__(self, home: Path) -> None:
         self.home, self._running = home, dict[str, subprocess.Popen[bytes]]()
         port = server.free_port("127.0.0.1", 0, "--prefect-port")
-        self.prefect = Server(f"http://127.0.0.1:{port}")
+        self.prefect = Server(f"http://127.0.0.1:{port}", secret(settings().home))
         self.environment = server.environment(settings(), self.prefect.url)
         endpoint = ["deployments.endpoint", "--port", "0", "--announce", str(home / "endpoint.json")]
         self._commands = {
             "server": server.command(port),
-            "worker": ["prefect", "worker", "start", "--pool", "cpu", "--type", "process", "--name", "cpu"],
+            "worker": provision.worker("cpu"),
             "endpoint": endpoint,
             "provision": ["deployments.provision", str(home / "prefect.yaml")],
         }
@@ -263,7 +263,7 @@ async def main() -> None:
 
 def furnish(home: Path, port: int) -> None:
     """A pool of one worker behind the provider, a plan, a ledger in which the worker is champion, one deployment."""
-    file = yaml.safe_load(PREFECT_FILE.read_text())
+    file = yaml.safe_load(provision.PREFECT_FILE.read_text())
     file["deployments"] = [each for each in file["deployments"] if each["entrypoint"] == "flows.conduct:conduct"]
     (home / "prefect.yaml").write_text(yaml.safe_dump(file))
     plan = {"model_id": [0] * STEPS, "subtasks": [f"part {step}" for step in range(STEPS)], "access_list": ACCESS}

@@ -101,6 +101,13 @@ def test_bad_input_is_one_line(
     assert not (home / "logs").exists()
 
 
+@pytest.mark.parametrize(("name", "value"), [("FUGU_HOSTS", "http://me"), ("FUGU_ORIGINS", "*")])
+def test_a_host_or_an_origin_that_is_none_is_one_line(run, home: Path, monkeypatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    status, _, err = run("up", "--port", "0", "--prefect-port", "0")
+    assert status == 2 and one_line(err).startswith(f"fugu: {name}: '{value}' is no ") and not (home / "logs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

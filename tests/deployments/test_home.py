@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from deployments.home import Note, find_note, leave_note, locked
-from models.errors import NotFound, PermanentError
+from deployments.home import Note, find_note, leave_note, locked, secret, secret_file
+from models.errors import BadFile, NotFound, PermanentError
 
 
 @pytest.fixture
@@ -32,3 +34,30 @@ def test_a_lock_that_nobody_living_holds_is_waited_for_only_so_long(home: Path, 
         lock.truncate()
         with pytest.raises(PermanentError, match="unknown"), locked(home):
             pass
+
+
+def test_a_secret_is_made_once_for_all_and_its_owner_alone_may_read_it(home: Path, monkeypatch) -> None:
+    modes = []
+    link = os.link
+
+    def watched(source: str, target: Path) -> None:
+        modes.append(os.stat(source).st_mode & 0o777)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", watched)
+    with ThreadPoolExecutor(8) as many:
+        found = set(many.map(lambda _: secret(home), range(40)))
+    assert len(found) == 1 and len(found.pop()) >= 32
+    assert set(modes) == {0o600} and secret_file(home).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in home.iterdir()] == ["secret"]
+    assert secret(home.parent / "another") != secret(home)
+
+
+def test_a_secret_that_others_could_read_is_closed_and_what_is_none_is_refused(home: Path) -> None:
+    known = secret(home)
+    secret_file(home).chmod(0o644)
+    assert secret(home) == known and secret_file(home).stat().st_mode & 0o777 == 0o600
+    for text in ("", "short", "admin:password", known + " " + known):
+        secret_file(home).write_text(text)
+        with pytest.raises(BadFile, match="secret: this is no secret"):
+            secret(home)

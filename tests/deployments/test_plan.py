@@ -60,7 +60,7 @@ def test_measuring_leaves_alone_what_the_estimate_left_out(tmp_path, monkeypatch
     started = []
     server = SimpleNamespace(start_run=lambda *asked: started.append(asked))
     monkeypatch.setattr("deployments.home.find_note", lambda home: SimpleNamespace(prefect="http://none"))
-    monkeypatch.setattr("deployments.server.Server", lambda url: server)
+    monkeypatch.setattr("deployments.server.Server", lambda url, secret: server)
     monkeypatch.setattr("deployments.progress.watch", lambda *words: None)
     measure()
     [(deployment, parameters)] = started

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 import flows
-from deployments.provision import POOLS, PREFECT_FILE, digest
+from deployments.provision import POOLS, PREFECT_FILE, digest, job_template
 from tasks.settings import settings
 
 FILE = yaml.safe_load(PREFECT_FILE.read_text())
@@ -37,12 +40,15 @@ def test_every_public_flow_has_a_deployment() -> None:
     assert all(module.startswith("flows.") or module == "deployments.agentic" for module in modules)
 
 
-def test_no_run_downloads_code_and_every_run_has_the_settings() -> None:
+def test_no_run_downloads_code_and_every_run_has_the_settings_and_nothing_else_to_set() -> None:
     assert FILE["pull"] == []
-    for deployment in DEPLOYMENTS:
-        variables = deployment["work_pool"]["job_variables"]
-        assert set(variables["env"]) == set(settings().environment())
-        assert variables["command"].startswith("{{ $FUGU_PYTHON }} ")
+    assert all(set(deployment["work_pool"]) == {"name"} for deployment in DEPLOYMENTS)
+    template = job_template(settings())
+    job, variables = template["job_configuration"], template["variables"]
+    assert job["env"] == settings().environment()
+    assert shlex.split(job["command"]) == [sys.executable, "-m", "prefect.engine"]
+    assert variables == {"type": "object", "properties": {}, "additionalProperties": False}
+    assert "{{" not in json.dumps(template)
 
 
 def test_the_digest_follows_what_a_deployment_is_made_of(tmp_path: Path) -> None:

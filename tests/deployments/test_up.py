@@ -18,25 +18,22 @@ import httpx
 import psutil
 import pytest
 
-from deployments.server import Server
+from deployments.home import secret
+from deployments.server import Server, credentials
 
 HERE = Path(__file__).parent
 POOL = "name: tiny\nworkers:\n  - {name: calc, model: house/calc}\n  - {name: sage, model: house/sage}\n"
 QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number", "reference": %d}\n'
 DEPLOYMENTS = """
 pull: []
-definitions:
-  job: &job
-    command: "{{ $FUGU_PYTHON }} -m prefect.engine"
-    env: {FUGU_HOME: "{{ $FUGU_HOME }}"}
 deployments:
   - name: local
     entrypoint: standin_flows:first_light
-    work_pool: {name: gpu, job_variables: *job}
+    work_pool: {name: gpu}
     parameters: {}
   - name: on-demand
     entrypoint: standin_flows:wait
-    work_pool: {name: cpu, job_variables: *job}
+    work_pool: {name: cpu}
     schedules: [{slug: nightly, cron: "17 3 * * *", timezone: UTC}]
 """
 
@@ -120,7 +117,9 @@ def killed(place: Place) -> Killed:
     share = _cpu_share(place, "uvicorn")
     orphan = _start_waiting(place, prefect)
     scheduled = {"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
-    nightly = httpx.post(f"{prefect}/api/flow_runs/count", json=scheduled).json()
+    nightly = httpx.post(
+        f"{prefect}/api/flow_runs/count", json=scheduled, headers=credentials(secret(place.home))
+    ).json()
     process.send_signal(signal.SIGKILL)
     return Killed(out, asked, nightly, share, orphan)
 
@@ -139,6 +138,11 @@ def test_a_flow_run_has_this_python_its_home_and_an_empty_folder(place: Place, k
     assert ran["files"] == []
 
 
+def test_it_says_where_prefect_is_and_what_its_page_asks_for(place: Place, killed: Killed) -> None:
+    assert re.search(rf"^Prefect   http://127.0.0.1:\d+ .*{place.home}/secret", killed.out, re.MULTILINE)
+    assert secret(place.home) not in killed.out
+
+
 def test_the_nightly_run_stands_in_the_schedule(killed: Killed) -> None:
     assert killed.nightly > 0
 
@@ -152,15 +156,21 @@ def test_nothing_outlives_a_killed_supervisor(place: Place, killed: Killed) -> N
 
 
 def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place, killed: Killed) -> None:
+    database = sqlite3.connect(place.home / "prefect" / "prefect.db")
+    with database:
+        database.execute("update work_pool set base_job_template = json_set(base_job_template, '$.variables', '{}')")
     out, _ = (process := place.start("--once")).communicate(timeout=120)
     assert process.returncode == 0, out
     assert "1 flow runs of an earlier start were set to their end" in out
     assert "nothing is missing: nothing is scheduled" in out
     assert "is scheduled: http" not in out
     assert not place.left()
-    database = sqlite3.connect(place.home / "prefect" / "prefect.db")
     states = database.execute("select state_type from flow_run where id = ?", (killed.orphan,)).fetchall()
     assert states == [("CRASHED",)]
+    pools = database.execute(
+        "select json_extract(base_job_template, '$.variables.additionalProperties') from work_pool"
+    )
+    assert pools.fetchall() == [(0,), (0,)], "the pools' templates are not what they should be again"
 
 
 def test_ctrl_c_while_it_starts_ends_all(place: Place, killed: Killed) -> None:
@@ -176,7 +186,7 @@ def test_ctrl_c_while_it_starts_ends_all(place: Place, killed: Killed) -> None:
 def _start_waiting(place: Place, prefect: str) -> str:
     """A run on the pool that would take ten minutes; its id, once it has begun."""
     started = place.home / "started"
-    run = Server(prefect).start_run("wait/on-demand", {"started": str(started)})
+    run = Server(prefect, secret(place.home)).start_run("wait/on-demand", {"started": str(started)})
     _wait_until(started.exists, 40)
     return run.id
 

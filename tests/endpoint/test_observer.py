@@ -23,6 +23,7 @@ from deployments import server
 from deployments.endpoint import observer as observers
 from deployments.endpoint.observer import Observer
 from deployments.endpoint.orphans import is_dead, own_mark
+from deployments.home import secret
 from tasks.settings import settings
 
 BODY = {"model": "fugu-ultra", "messages": [{"role": "user", "content": "where is canary?"}]}
@@ -162,7 +163,7 @@ def home(tmp_path, upstream_url, monkeypatch):
     command = [sys.executable, "-m", *server.command(port)]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait(lambda: server.Server(f"http://127.0.0.1:{port}").healthy(), 120)
+        wait(lambda: server.Server(f"http://127.0.0.1:{port}", secret(tmp_path)).healthy(), 120)
         yield environment
     finally:
         running.kill()
@@ -188,7 +189,9 @@ def start(environment):
 
 def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home, upstream):
     def runs():
-        found = httpx.post(f"{home['PREFECT_API_URL']}/flow_runs/filter", json={"sort": "START_TIME_ASC"}).json()
+        key = server.credentials(home["PREFECT_API_AUTH_STRING"])
+        url = f"{home['PREFECT_API_URL']}/flow_runs/filter"
+        found = httpx.post(url, json={"sort": "START_TIME_ASC"}, headers=key).json()
         return [(run["name"], run["state"]["type"]) for run in found]
 
     def send(url):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
+import httpx
 import numpy as np
 import pytest
 
@@ -171,3 +172,15 @@ async def test_what_the_workers_cannot_honour_is_refused_by_name(rollouts, worke
     )
     end = (await rollouts(["change"], by_hand(text)).ends(constant(workers.names, "coder"), [0]))[0]
     assert end.agent == "exit 0: 400 tools"
+
+
+async def test_its_port_is_called_by_its_own_name_from_no_page(ledger, workers):
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/models"
+    async with (
+        server_of(ledger, workers)(listening, constant(workers.names, "calc"), None, "fugu"),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "same-site"}):
+            assert (await client.get(url, headers=headers)).status_code == 403
+        assert (await client.get(url)).json()["data"][0]["id"] == "fugu"

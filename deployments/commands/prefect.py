@@ -1,0 +1,25 @@
+"""`fugu prefect`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from deployments.commands.options import Home
+
+
+def prefect(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="What `prefect` is told.")] = None,
+    home: Home = None,
+) -> None:
+    """Prefect's command line on the running `fugu up`: `fugu prefect -- deployment ls`."""
+    from deployments.home import find_note
+    from deployments.server import environment
+    from tasks.settings import settings
+
+    here = settings()
+    words = [sys.executable, "-m", "prefect", *(arguments or ["--help"])]
+    os.execve(sys.executable, words, environment(here, find_note(here.home).prefect))

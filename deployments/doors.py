@@ -1,0 +1,173 @@
+"""The door of every port that `fugu up` opens: asked for by a name of its own, from no page but its own.
+
+A browser sends requests to this machine for any page that it shows, and a page may let its own name lead here. Both are
+told from the headers that no page can set: Host, Origin, and Sec-Fetch-… where a browser sends no Origin. A program
+that is no browser names neither page nor origin, and passes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.endpoint.problems import Problem, problem_response
+from models.errors import BadInput
+from tasks.settings import Settings
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?))(?::([1-9][0-9]{0,4}))?")
+_SCHEMES = {"http": 80, "https": 443}
+_SECURED = {"ws": "http", "wss": "https"}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+SHOWN = ("Retry-After", "X-Fugu-Cost", "X-Fugu-Margin", "X-Fugu-Roles", "X-Fugu-Turns", "X-Fugu-Worker")
+"""Headers of answers that a page of an allowed origin may read."""
+
+
+class Host(NamedTuple):
+    """What a Host header names: in small letters, an IPv6 address in its shortest form."""
+
+    name: str
+    port: int | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Host | None:
+        """`None` for what is no host."""
+        if (found := _HOST.fullmatch(text.lower())) is None:
+            return None
+        address, name, digits = found.groups()
+        port = int(digits) if digits else None
+        if port is not None and port > 65535:
+            return None
+        try:
+            return cls(name or str(ipaddress.IPv6Address(address)), port)
+        except ValueError:
+            return None
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port of a page."""
+
+    scheme: str
+    name: str
+    port: int
+
+    @classmethod
+    def read(cls, text: str) -> Origin | None:
+        """`None` for `null`, and for what is no origin of the web."""
+        scheme, _, rest = text.partition("://")
+        host = Host.read(rest)
+        if host is None or scheme not in _SCHEMES:
+            return None
+        return cls(scheme, host.name, host.port or _SCHEMES[scheme])
+
+    def __str__(self) -> str:
+        """As a browser writes it."""
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{self.scheme}://{name}" + ("" if self.port == _SCHEMES[self.scheme] else f":{self.port}")
+
+
+class Allowed(NamedTuple):
+    """Who may come beside a port's own. A host without a port may be named with any."""
+
+    hosts: frozenset[Host] = frozenset()
+    origins: frozenset[Origin] = frozenset()
+
+
+OWN = Allowed()
+
+
+def allowed(settings: Settings, *own: Host) -> Allowed:
+    """`own`, and what FUGU_HOSTS and FUGU_ORIGINS say. Raises BadInput, naming the variable, for what is neither."""
+    hosts, origins = set(own), set()
+    for text in _listed(settings.hosts):
+        if (host := Host.read(text) or Host.read(f"[{text}]")) is None:
+            raise BadInput(f"FUGU_HOSTS: {text!r} is no host (NAME or NAME:PORT, with commas between)", "FUGU_HOSTS")
+        hosts.add(host)
+    for text in _listed(settings.origins):
+        if (origin := Origin.read(text)) is None:
+            form = "http://NAME:PORT or https://NAME, with commas between"
+            raise BadInput(f"FUGU_ORIGINS: {text!r} is no origin ({form})", "FUGU_ORIGINS")
+        origins.add(origin)
+    return Allowed(frozenset(hosts), frozenset(origins))
+
+
+def _listed(text: str) -> list[str]:
+    return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
+class Doors:
+    """Plain ASGI around an application, for HTTP and websockets. A stranger is answered 403 before anything is read."""
+
+    def __init__(self, app: ASGIApp, allowed: Allowed = OWN) -> None:
+        self._app = app
+        self._hosts, self._origins = allowed
+        # Keys come in a header that the page itself sets, never in a cookie: no origin needs credentials.
+        self._with_cors = CORSMiddleware(
+            app,
+            allow_origins=[str(origin) for origin in allowed.origins],
+            allow_methods=METHODS,
+            allow_headers=["*"],  # those that a preflight asks for
+            allow_private_network=True,
+            expose_headers=SHOWN,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._with_cors(scope, receive, send)
+        elif scope["type"] == "http":
+            await problem_response(refusal)(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        host = self._asked(scope)
+        if host is None:
+            return Problem(403, "this port is not called by that Host; FUGU_HOSTS names more", code="wrong_host")
+        if not self._welcome(scope, host):
+            return Problem(403, "this port takes nothing from that page; FUGU_ORIGINS names more", code="wrong_origin")
+        return None
+
+    def _asked(self, scope: Scope) -> Host | None:
+        """The host, with its port, that was asked for, where it is one of ours."""
+        hosts = _values(scope, b"host")
+        host = Host.read(hosts[0]) if len(hosts) == 1 and scope["path"].startswith("/") else None
+        if host is None:
+            return None
+        address, port = scope.get("server") or ("", None)
+        if host.name in LOOPBACK | {address} and host.port in (None, port):
+            return Host(host.name, port)
+        return host if host in self._hosts or Host(host.name) in self._hosts else None
+
+    def _welcome(self, scope: Scope, host: Host) -> bool:
+        """Whether no browser sends this for a page that is neither ours nor allowed."""
+        origins = _values(scope, b"origin")
+        if not origins:
+            sites = set(_values(scope, b"sec-fetch-site"))
+            return sites <= {"same-origin", "none"} or _is_visit(scope)
+        scheme = str(scope["scheme"])
+        scheme = _SECURED.get(scheme, scheme)
+        own = Origin(scheme, host.name, host.port or _SCHEMES.get(scheme, 0))
+        origin = Origin.read(origins[0]) if len(origins) == 1 else None
+        return origin is not None and (origin == own or origin in self._origins)
+
+
+def _is_visit(scope: Scope) -> bool:
+    """A link that somebody follows: the page opens in a tab of its own, and nobody else can read it."""
+    fetch = {name: _values(scope, b"sec-fetch-" + name) for name in (b"mode", b"dest")}
+    reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+    return reads and fetch == {b"mode": ["navigate"], b"dest": ["document"]}
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    return [value.decode("latin-1") for key, value in headers if key.lower() == name]
