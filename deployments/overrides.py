@@ -57,9 +57,9 @@ def _refusal(body: bytes) -> str | None:
         if item.get("enforce_parameter_schema", True) not in (True, None):
             return "enforce_parameter_schema: parameters are always checked"
         parameters = item.get("parameters")
-        if isinstance(parameters, dict) and "questions" in parameters and not shown():
-            if are_literal(parameters["questions"]):
-                return ASK_OTHERWISE
+        asked = parameters.get("questions") if isinstance(parameters, dict) else None
+        if asked is not None and are_literal(asked) and not shown():
+            return ASK_OTHERWISE
     return None
 
 

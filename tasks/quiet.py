@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Body = Callable[P, Coroutine[Any, Any, T]]
 
-QUESTIONS, WITHHELD = "questions", "(withheld)"
+QUESTIONS = "questions"
 
 
 class QuietFlow(Flow[P, Any]):
@@ -24,7 +24,7 @@ class QuietFlow(Flow[P, Any]):
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         recorded = super().serialize_parameters(parameters)
         if QUESTIONS in recorded and are_literal(recorded[QUESTIONS]) and not shown():
-            recorded[QUESTIONS] = WITHHELD
+            del recorded[QUESTIONS]
         return recorded
 
 
