@@ -14,7 +14,7 @@ SECRET = re.compile(
 )
 BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 KEY = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|ghp|AIza)[-_]?[A-Za-z0-9_-]{16,}")
-PATH = re.compile(r"""(?<![\w/:.<>}\])-])(?:file:/*|~)?/(?:[^\s/'",:;()<>]+/)+[^\s/'",:;()<>]*""")
+PATH = re.compile(r"""(?<![\w/.<>}\])-])(?:file:/*|~)?/(?:[^\s/'",:;()<>]+/)+[^\s/'",:;()<>]*""")
 """Of two names and more: not the rest of an address (`http://host/v1/chat`), nor `and/or`."""
 
 ELLIPSIS = "…"
