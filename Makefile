@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 run: setup
-	@$(VENV)/bin/fugu up
+	@$(VENV)/bin/fugu up --for-trying
 
 test: setup
 	$(VENV)/bin/python -m pytest

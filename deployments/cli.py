@@ -15,6 +15,7 @@ from deployments.commands import (
     migrate,
     pool,
     prefect,
+    prune,
     replay,
     resume,
     rollback,
@@ -43,6 +44,7 @@ app.command()(show.show)
 app.command("import-scores")(scores.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
+app.command()(prune.prune)
 app.command()(migrate.migrate)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
@@ -54,6 +56,7 @@ _UsageError = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run a command. What a person can put right is one line and exit status 2; any other error keeps its traceback."""
+    os.umask(0o077)  # what a command writes is its caller's alone
     try:
         status = app(prog_name="fugu", standalone_mode=False)
     except typer.Abort:

@@ -18,6 +18,7 @@ from typing import IO
 import psutil
 
 from models.errors import BadFile, NotFound, PermanentError
+from tasks.home import private_home
 
 LINGER_S = 20.0
 """How long to wait for what a killed `fugu up` left to its guards, which hold the lock until all has ended."""
@@ -34,7 +35,7 @@ class Note:
 @contextlib.contextmanager
 def locked(home: Path) -> Iterator[IO[str]]:
     """Hold the home. Raises PermanentError when another `fugu up` does."""
-    home.mkdir(parents=True, exist_ok=True)
+    private_home(home)
     with (home / "up.lock").open("a+") as lock:
         deadline = time.monotonic() + LINGER_S
         while not _try(lock):
@@ -112,7 +113,7 @@ def secret(home: Path) -> str:
 
 def _make_secret(file: Path) -> None:
     """Whole and private before it has its name; of two processes the first one's stays."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private_home(file.parent)
     descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=".secret-")
     with os.fdopen(descriptor, "w") as opened:
         opened.write(secrets.token_urlsafe(32) + "\n")

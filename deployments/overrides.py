@@ -1,5 +1,7 @@
 """What no caller of Prefect's API may override: how a flow run is started, and that its parameters are checked.
 
+Nor may a question stand in the parameters where texts are not shown: there it would stay.
+
 Prefect holds job variables against the pool's template where a run is created from a deployment, but not where one is
 created without, nor where a deployment is changed; and a caller may ask for parameters not to be checked at all.
 """
@@ -13,6 +15,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tasks.texts import ASK_OTHERWISE, are_literal, shown
 
 ACTIONS = ("actions", "actions_on_trigger", "actions_on_resolve")
 """Of an automation: each may run a deployment."""
@@ -52,6 +56,10 @@ def _refusal(body: bytes) -> str | None:
             return "job variables are not taken: the work pool fixes command, environment and folder of its runs"
         if item.get("enforce_parameter_schema", True) not in (True, None):
             return "enforce_parameter_schema: parameters are always checked"
+        parameters = item.get("parameters")
+        asked = parameters.get("questions") if isinstance(parameters, dict) else None
+        if asked is not None and are_literal(asked) and not shown():
+            return ASK_OTHERWISE
     return None
 
 

@@ -60,6 +60,7 @@ def environment(here: Settings, url: str) -> dict[str, str]:
     the runs of this database are set to their end, so it must be nobody else's.
     """
     prefect_home, asked_for = here.home / "prefect", secret(here.home)
+    kept_s = max(3601, round(here.keep_days * 86400))
     inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     held = {
         "FUGU_PYTHON": sys.executable,
@@ -73,6 +74,12 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Prefect's own database is kept for as long as texts are; it takes no less than an hour.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(kept_s),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{kept_s}S",
+        # The results of tasks that name no policy of their own may be texts.
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "DO_NOT_TRACK": "1",
     }
     return {**TUNED, **inherited, **here.environment(), **held}

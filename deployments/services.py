@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ class Services:
 
     def __init__(self, home: Path, lock: IO[str] | None = None) -> None:
         self.logs = home / "logs"
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = home
         self._inherited = () if lock is None else (lock.fileno(),)
         self._running: list[Service] = []
@@ -65,7 +66,7 @@ class Services:
         The guard, not the command, keeps the home's lock, so that the home counts as in use until all has ended.
         """
         log = self.logs / f"{name}.log"
-        with log.open("wb") as output:
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
             guard = subprocess.Popen(
                 [sys.executable, "-m", "deployments.guard", str(GRACE_S), sys.executable, "-m", *command],
                 stdin=subprocess.PIPE,
@@ -75,6 +76,7 @@ class Services:
                 cwd=self._folder,
                 pass_fds=self._inherited,
                 start_new_session=True,
+                umask=0o077,
             )
         service = Service(name, log, stays, guard)
         self._running.append(service)

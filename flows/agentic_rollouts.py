@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.fugu.agentic import Ended, Player, Rollouts, constant
@@ -19,9 +19,11 @@ from models.fugu.mixture import players
 from models.ledger import epochs
 from tasks.agents import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
 from tasks.checkpoint import find_checkpoint
+from tasks.quiet import flow
 from tasks.report import markdown
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
+from tasks.texts import shown
 
 KEY = "agentic-rollouts"
 
@@ -83,7 +85,8 @@ def _means(rollouts: Rollouts, ends: Sequence[Ended]) -> dict[str, float]:
 
 
 def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[Ended]]) -> str:
-    """The rewards as a table, a row for each policy, and what the agents said last where they failed."""
+    """The rewards as a table, a row for each policy, and what failed; what the agents said last only where it may be
+    shown."""
     tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))
     lines = ["| | R | calls | USD | " + " | ".join(tasks) + " |", "|" + "---|" * (len(tasks) + 4)]
     said = []
@@ -94,7 +97,8 @@ def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[Ended]]) -> str:
         lines.append("| " + " | ".join([*cells, *(f"{means[task]:.2f}" for task in tasks)]) + " |")
         for slot, end in zip(rollouts.slots, found, strict=True):
             if end.reward < 1:
-                said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}: {_line(end.detail)}; {_line(end.agent)}")
+                words = f": {_line(end.detail)}; {_line(end.agent)}" if shown() else ""
+                said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}{words}")
     return "\n".join(lines) + "\n\n## What failed\n\n" + "\n".join(said) + "\n"
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
+from collections.abc import Sequence
 from typing import Literal
 
-from prefect import flow
 from pydantic import Field
 
 from models.errors import NotFound
@@ -20,64 +21,93 @@ from models.fugu.microbatch import MicroBatcher
 from models.fugu.rollout import Decider
 from models.fugu.rollout import answer as drive
 from models.ledger import registry
+from models.ledger.requests import Row, record_request
 from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
+from tasks.asked import QUESTIONS, asked, text_of
 from tasks.checkpoint import serving
+from tasks.quiet import flow
 from tasks.report import table
 from tasks.route import load_router
 from tasks.session import Session, all_ended, open_session
+from tasks.texts import shown
+
+Asked = tuple[Message, ...]
+"""A question's messages."""
 
 
-@flow(name="answer", flow_run_name="answer {model}")
+@flow(name="answer", flow_run_name="answer {model}", persist_result=False)
 async def answer(
-    questions: list[str] = Field(description="what to ask"),
+    questions: str | list[str] = Field(description=QUESTIONS),
     model: Literal["fugu", "trinity"] = "trinity",
     pool: str = "house",
     name: str = Field("", description="a new name asks again what was answered before"),
     max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
 ) -> list[str]:
-    """The answers, in the order of the questions. A run that was killed pays only for what is missing."""
+    """The answers, in the order of the questions. A run that was killed pays only for what is missing.
+
+    Raises BadInput for questions in words where texts may not be shown.
+    """
+    batch = await asyncio.to_thread(asked, questions)
     async with open_session(pool, max_usd) as session:
         champion = serving(session.ledger, model, session.pool)
         if champion is None:
             raise NotFound(
                 f"nothing serves {model!r} on pool {session.pool.name!r} yet: run the deployment first-light first"
             )
-        content = json.dumps([questions, champion.target, name], sort_keys=True)
+        content = json.dumps([[text_of(messages) for messages in batch], champion.target, name], sort_keys=True)
         scope = f"answer:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        rows = [_row(scope, number, messages) for number, messages in enumerate(batch)]
+        await asyncio.to_thread(_record, session, rows)
         if champion.target["kind"] == "worker":
             name_of = champion.target["worker"]
-            texts = await all_ended(*(_of_worker(session, scope, n, q, name_of) for n, q in enumerate(questions)))
+            texts = await all_ended(*(_of_worker(session, scope, n, q, name_of) for n, q in enumerate(batch)))
         else:
             checkpoint = registry.load_checkpoint(session.ledger, champion.target["checkpoint"])
             router = await asyncio.to_thread(load_router, checkpoint)
             options = LoopOptions(roles=model == "trinity", dispatcher=router.roles)
             shared = MicroBatcher(router)
-            texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(questions)))
-        await table("answers", [{"question": q, "answer": a} for q, a in zip(questions, texts, strict=True)], model)
+            texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(batch)))
+        done = [{**row, "status": "answered", "body": {"text": text}} for row, text in zip(rows, texts, strict=True)]
+        await asyncio.to_thread(_record, session, done)
+        await table("answers", [_told(row) for row in done], model)
     return list(texts)
 
 
-async def _of_worker(session: Session, scope: str, number: int, question: str, worker: str) -> str:
-    reply = await _ask(session, scope, number, worker, (_user(question),), f"question {number + 1}: {worker}")
+def _row(scope: str, number: int, messages: Asked) -> Row:
+    """A question's row among the requests, where `fugu show` finds its words."""
+    told = {"id": f"{scope}/{number}", "model": "answer", "status": "running", "created": int(time.time())}
+    return {**told, "messages": list(messages), "body": None}
+
+
+def _record(session: Session, rows: Sequence[Row]) -> None:
+    for row in rows:
+        record_request(session.ledger, row)
+
+
+def _told(row: Row) -> Row:
+    words = {"question": row["messages"][-1]["content"], "answer": row["body"]["text"]} if shown() else {}
+    return {"request": row["id"], **words}
+
+
+async def _of_worker(session: Session, scope: str, number: int, question: Asked, worker: str) -> str:
+    reply = await _ask(session, scope, number, worker, question, f"question {number + 1}: {worker}")
     return reply.text or ""
 
 
 async def _of_loop(
-    session: Session, scope: str, number: int, question: str, decider: Decider, options: LoopOptions
+    session: Session, scope: str, number: int, question: Asked, decider: Decider, options: LoopOptions
 ) -> str:
     async def send(turn: Turn) -> Reply:
         role = "" if turn.role is None else f" as {turn.role.name}"
         label = f"question {number + 1}, turn {turn.turn}: {turn.worker}{role}"
         return await _ask(session, scope, number, turn.worker, tuple(turn.messages), label)
 
-    outcome = await drive([_user(question)], decider, send, options)
+    outcome = await drive(list(question), decider, send, options)
     return outcome.text
 
 
-async def _ask(
-    session: Session, scope: str, number: int, worker: str, messages: tuple[Message, ...], label: str
-) -> Reply:
+async def _ask(session: Session, scope: str, number: int, worker: str, messages: Asked, label: str) -> Reply:
     wanted = Ask(
         scope=scope,
         worker=worker,
@@ -86,7 +116,3 @@ async def _ask(
         replicate=number,
     )
     return await ask(wanted, label)
-
-
-def _user(question: str) -> dict[str, str]:
-    return {"role": "user", "content": question}

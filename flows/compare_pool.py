@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.errors import RecordedWorker
@@ -32,6 +32,7 @@ from tasks.candidate import roll_out
 from tasks.checkpoint import find_checkpoint, serving
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.quiet import flow
 from tasks.report import comparison_artifacts
 from tasks.route import first_texts, load_router
 from tasks.session import Session, open_session

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, tags
+from prefect import tags
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
@@ -22,20 +22,23 @@ from models.conductor.executor import Executor
 from models.conductor.request import Conducted, ConductRequest, Limits, StepRecord
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
+from tasks.asked import QUESTIONS, asked, text_of
 from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.page import tag_run, workflow_page
 from tasks.plan import open_parts
+from tasks.quiet import flow
 from tasks.report import table
 from tasks.session import all_ended, open_session
 from tasks.step import SHOWN, joining, label_of, plan_round
+from tasks.texts import shown, what
 
 AT_ONCE = 16
 """Questions of a batch that are conducted, and shown, at a time."""
 
 
-@flow(name="conduct", flow_run_name="conduct {conductor}")
+@flow(name="conduct", flow_run_name="conduct {conductor}", persist_result=False)
 async def conduct(
-    questions: list[str] = Field(description="what to ask"),
+    questions: str | list[str] = Field(description=QUESTIONS),
     pool: str = "house",
     conductor: str = Field("house", description="who writes the plans: house, a folder, worker:NAME, fixed:PATH"),
     name: str = Field("", description="a new name asks again what was answered before"),
@@ -48,8 +51,9 @@ async def conduct(
     """The answers, in the order of the questions. A run that was killed pays only for what is missing.
 
     Over a limit, the run's or a question's own, the best finished answer counts; where there is none, LimitReached is
-    raised once every question has ended.
+    raised once every question has ended. Raises BadInput for questions in words where texts may not be shown.
     """
+    batch = await asyncio.to_thread(asked, questions)
     limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
         parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
@@ -59,29 +63,34 @@ async def conduct(
         allowed = tuple(worker.name for worker in session.pool.workers if not worker.is_recorded)
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def answer(number: int, question: str) -> Conducted:
-            request = ConductRequest(
-                id=request_id(question, number, content),
-                messages=({"role": "user", "content": question},),
+        async def answer(request: ConductRequest) -> Conducted:
+            async with gate:
+                return await _answered(executor, request)
+
+        requests = [
+            ConductRequest(
+                id=request_id(text_of(messages), number, content),
+                messages=messages,
                 allowed=allowed,
                 limits=limits,
                 recursive=recursive,
             )
-            async with gate:
-                return await _answered(executor, request)
-
+            for number, messages in enumerate(batch)
+        ]
         try:
-            found = await all_ended(*(answer(number, question) for number, question in enumerate(questions)))
+            found = await all_ended(*map(answer, requests))
         finally:
             await executor.close()
-        rows = [_row(question, conducted) for question, conducted in zip(questions, found, strict=True)]
+        rows = [_row(request, conducted) for request, conducted in zip(requests, found, strict=True)]
         await table("answers", rows, "conduct")
     return [conducted.text or "" for conducted in found]
 
 
-def _row(question: str, conducted: Conducted) -> dict[str, Any]:
+def _row(request: ConductRequest, conducted: Conducted) -> dict[str, Any]:
+    """`fugu show` has the words of a request."""
+    words = {"question": _words(request), "answer": conducted.text or ""} if shown() else {}
     ended = conducted.trace["ended"]
-    return {"question": question, "answer": conducted.text or "", "cut off by": ended or "", "USD": conducted.cost_usd}
+    return {"request": request.id, **words, "cut off by": ended or "", "USD": conducted.cost_usd}
 
 
 async def _answered(executor: Executor, request: ConductRequest) -> Conducted:
@@ -89,7 +98,7 @@ async def _answered(executor: Executor, request: ConductRequest) -> Conducted:
     ledger = executor.ledger
     await asyncio.to_thread(begin_request, ledger, request)
     conducting = executor.open(request)
-    shown = asyncio.create_task(show(conducting))
+    showing = asyncio.create_task(show(conducting))
     try:
         conducted = await conducting.answer()
     except FuguError as error:
@@ -97,7 +106,7 @@ async def _answered(executor: Executor, request: ConductRequest) -> Conducted:
         await asyncio.to_thread(end_request, ledger, request.id, failed)
         raise
     finally:
-        await shown
+        await showing
     lost = await asyncio.to_thread(in_doubt, ledger, request.root)
     await asyncio.to_thread(end_request, ledger, request.id, answered(conducted, lost))
     return conducted
@@ -113,8 +122,8 @@ async def show(conducting: Conducting) -> None:
     earlier = conducting.request.continues
     try:
         with tags(*([f"continues:{earlier}"] if earlier else [])):
-            shown = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
-            await shown(conducting.request.id, _title(conducting.request), return_state=True)
+            run = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
+            await run(conducting.request.id, _title(conducting.request), return_state=True)
     finally:
         SHOWN.reset(token)
 
@@ -133,7 +142,7 @@ async def workflow(request: str, title: str) -> Any:
     try:
         conducted = await conducting.outcome()
     except FuguError as error:
-        await workflow_page(title, conducting.rounds, None, f"{type(error).__name__}: {error}")
+        await workflow_page(title, conducting.rounds, None, what(error))
         raise
     await workflow_page(title, conducting.rounds, conducted)
     if conducted is None:
@@ -151,18 +160,18 @@ def _kept_in(folder: Path) -> Any:
 
 async def _shown(execution: Execution, planned: State[Any]) -> None:
     """Each step as a task that follows those that it sees, so that the run's page draws the graph."""
-    shown: list[asyncio.Task[State[Any] | None]] = []
+    steps: list[asyncio.Task[State[Any] | None]] = []
     for index in range(len(execution.workers)):
-        shown.append(asyncio.create_task(_step(execution, index, planned, list(shown))))
-    await asyncio.gather(*shown)
+        steps.append(asyncio.create_task(_step(execution, index, planned, list(steps))))
+    await asyncio.gather(*steps)
 
 
 async def _step(
-    execution: Execution, index: int, planned: State[Any], shown: list[asyncio.Task[State[Any] | None]]
+    execution: Execution, index: int, planned: State[Any], others: list[asyncio.Task[State[Any] | None]]
 ) -> State[Any] | None:
     """The step's task, once there is something to show: a step that never could be asked has none."""
     sees = execution.records[index].sees
-    states = [await shown[seen] for seen in sees]
+    states = [await others[seen] for seen in sees]
     seen = await asyncio.gather(*(execution.step(other) for other in sees), return_exceptions=True)
     if not all(isinstance(record, StepRecord) and record.state == "done" for record in seen):
         return None
@@ -176,8 +185,13 @@ async def _step(
 
 
 def _title(request: ConductRequest) -> str:
-    """A short readable name: how the question begins."""
+    """A short readable name: how the question begins, or where texts may not be shown the request's id."""
+    words = (_words(request) if shown() else "") or request.id
+    return words if len(words) <= 60 else words[:59] + "…"
+
+
+def _words(request: ConductRequest) -> str:
+    """What the user said last, in a line."""
     content = next((m.get("content") for m in reversed(request.messages) if m.get("role") == "user"), None)
     texts = [part.get("text", "") for part in content] if isinstance(content, list) else [content or ""]
-    words = " ".join(" ".join(texts).split()) or request.id
-    return words if len(words) <= 60 else words[:59] + "…"
+    return " ".join(" ".join(texts).split())

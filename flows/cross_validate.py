@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from flows.compare_pool import fugu_entry, measured
@@ -20,6 +20,7 @@ from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.quiet import flow
 from tasks.report import comparison_artifacts
 from tasks.session import current, open_session
 from tasks.train import prepare_backbone

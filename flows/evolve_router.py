@@ -25,7 +25,7 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.errors import BadInput, NotFound, RecordedWorker
@@ -43,6 +43,7 @@ from tasks.checkpoint import find_checkpoint
 from tasks.evolution import EvolutionPage, Payer
 from tasks.preset import EvolutionPlan, PresetName, load_preset
 from tasks.questions import HOUSE, load_set
+from tasks.quiet import flow
 from tasks.route import load_router
 from tasks.scoring import AgenticWork, digest, open_scoring
 from tasks.session import Session, all_ended, open_session

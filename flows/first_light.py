@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prefect import flow
 from pydantic import Field
 
 from flows.compare_pool import compare_pool
@@ -17,6 +16,7 @@ from flows.warm_start import warm_start
 from models.fugu.vector import LayoutName
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, load_set
+from tasks.quiet import flow
 from tasks.session import all_ended, open_session
 from tasks.train import prepare_backbone
 

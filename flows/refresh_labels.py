@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.ledger import labels
@@ -21,6 +21,7 @@ from models.ledger.questions import put_workers
 from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.preset import PresetName, load_preset
 from tasks.questions import HOUSE, can_be_asked, load_set, wanted_cells
+from tasks.quiet import flow
 from tasks.report import Progress, coverage_artifact
 from tasks.session import all_ended, open_session
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from prefect import flow, get_run_logger, task
+from prefect import get_run_logger
 
 from models.evaluation.metrics import Interval, over_seeds
 from models.grading.question import Question
@@ -23,6 +23,7 @@ from models.house.direct import DirectPool, HousePool, SimulatedPool
 from models.house.questions import generate
 from tasks.policies import PAID, key_of
 from tasks.preset import EvolutionPlan, Study, load_study
+from tasks.quiet import flow, task
 from tasks.report import Progress, markdown
 from tasks.route import HOUSE, load_backbone
 from tasks.train import prepare_backbone

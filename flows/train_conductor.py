@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.conductor.gate import readiness
@@ -42,6 +42,7 @@ from tasks.learn import (
 )
 from tasks.plan import cards
 from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.quiet import flow
 from tasks.report import table
 from tasks.session import Session, open_session
 

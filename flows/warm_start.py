@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from models.evaluation.matrix import label_matrix
@@ -31,6 +31,7 @@ from models.workers.pool import Pool
 from tasks.candidate import measure_schedules
 from tasks.preset import BackbonePlan, PresetName, load_preset
 from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.quiet import flow
 from tasks.report import table
 from tasks.route import first_texts, load_backbone
 from tasks.session import Session, open_session

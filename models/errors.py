@@ -23,15 +23,21 @@ FuguError
     ├── NotReady               the gate of a stage was not passed; the message says which figure missed it
     ├── IsolationUnavailable   a grader that runs code found no sandbox
     └── NotFound               no such checkpoint, request, question, worker
+        └── Pruned             its texts were dropped, since they were too old or too many
 """
 
 from __future__ import annotations
 
 import math
+import traceback
+from datetime import datetime
+from typing import ClassVar
 
 
 class FuguError(Exception):
-    """Root of the tree."""
+    """Root of the tree. `quotes`: whether the message may repeat what a user or a worker said."""
+
+    quotes: ClassVar[bool] = False
 
 
 LONGEST_WAIT_S = 86_400.0
@@ -50,6 +56,8 @@ class TransientError(FuguError):
 
     `maybe_paid`: the request may have reached a model, so that this try may cost money.
     """
+
+    quotes = True
 
     def __init__(self, message: str, retry_after: float | None = None, maybe_paid: bool = False) -> None:
         super().__init__(message)
@@ -120,6 +128,8 @@ class UpstreamRefused(PermanentError):
     `answered`: the provider said so; else litellm did, which sent nothing (an unknown model, a field it cannot map).
     """
 
+    quotes = True
+
     def __init__(self, message: str, status: int = 400, answered: bool = True) -> None:
         super().__init__(message)
         self.status, self.answered = status, answered
@@ -159,6 +169,8 @@ class LimitReached(PermanentError):
 class WorkflowFailed(PermanentError):
     """A step of a workflow failed on every worker that may be asked. `step` counts from 0, as the plan was written."""
 
+    quotes = True
+
     def __init__(self, message: str, workflow: str, step: int) -> None:
         super().__init__(message)
         self.workflow, self.step = workflow, step
@@ -178,3 +190,24 @@ class IsolationUnavailable(PermanentError):
 
 class NotFound(PermanentError):
     """Nothing by that name is known."""
+
+
+class Pruned(NotFound):
+    """What was asked and answered is not kept any more. `since`: when it was dropped."""
+
+    def __init__(self, what: str, since: datetime) -> None:
+        super().__init__(f"{what} was pruned on {since:%Y-%m-%d}: its texts are gone (FUGU_KEEP_DAYS, FUGU_KEEP_BYTES)")
+        self.since = since
+
+
+def told(error: BaseException) -> str:
+    """An error in a line that repeats nobody's words: of one that may quote, its class, and status or place."""
+    name = type(error).__name__
+    if isinstance(error, UpstreamRefused):
+        return f"{name} (status {error.status})"
+    if isinstance(error, FuguError):
+        return name if error.quotes else f"{name}: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{name} at {frames[-1].filename}:{frames[-1].lineno}" if frames else name

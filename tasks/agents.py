@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.errors import NotReady
@@ -22,6 +21,7 @@ from models.grading.repository import RepositoryTask, load_tasks
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
 from tasks.policies import RETRIED
+from tasks.quiet import task
 from tasks.session import Session
 from tasks.settings import settings
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import task
-
 from models.workers.ask import Ask, Reply
 from tasks.policies import PAID, key_of
+from tasks.quiet import task
 from tasks.session import current
 
 

@@ -7,13 +7,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.evaluation.measure import measure
 from models.grading.question import Question
 from models.ledger.labels import Cell
 from tasks.policies import RETRIED
+from tasks.quiet import task
 from tasks.report import Progress
 from tasks.session import current
 

@@ -8,20 +8,20 @@ import time
 from typing import Any
 
 from models.conductor.request import Conducted, ConductRequest
-from models.ledger.requests import Row, begin, finish
+from models.ledger.requests import Row, begin, finish, refuse_pruned
 from models.ledger.store import Ledger
 
 MODEL = "conduct"
 
 
-def request_id(question: str, number: int, content: dict[str, Any]) -> str:
-    """Of the question with that number; `content`: what else makes it another request."""
+def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
+    """Of the question (JSON) with that number; `content`: what else makes it another request."""
     text = json.dumps([question, number, content], sort_keys=True)
     return f"conduct-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
-    """Keep the request before anything is paid for it."""
+    """Keep the request before anything is paid for it. Raises Pruned: a new `name` asks again."""
     row = {
         "id": request.id,
         "model": MODEL,
@@ -32,7 +32,9 @@ def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
         "body": None,
     }
     with ledger.transaction() as connection:
-        return begin(ledger, row)(connection, ledger.now(connection))
+        known = begin(ledger, row)(connection, ledger.now(connection))
+    refuse_pruned(known)
+    return known
 
 
 def end_request(ledger: Ledger, id: str, changes: Row) -> Row:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
 from models.errors import BadInput
@@ -17,6 +17,8 @@ from models.fugu.fitness import RolloutScore, Tally, Weights, fitness, tally
 from models.fugu.mixture import Rewarding
 from models.fugu.objective import ALL, Objective
 from tasks.policies import PAID, RETRIED, key_of
+from tasks.quiet import task
+from tasks.texts import what
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ async def _scores(
     except BadInput as error:
         if error.field != "vector":
             raise
-        get_run_logger().warning("this vector cannot be rolled out and ranks last: %s", error)
+        get_run_logger().warning("this vector cannot be rolled out and ranks last: %s", what(error))
         return []
 
 

@@ -15,6 +15,7 @@ from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from models.workers.pool import Pool
 from tasks.session import Session
+from tasks.texts import what
 
 if TYPE_CHECKING:
     from models.conductor.sft import Example
@@ -74,7 +75,7 @@ async def _by_worker(
     replies = await session.dispatcher.ask_all(asks)
     failed = [reply for reply in replies if isinstance(reply, FuguError)]
     if failed:
-        get_run_logger().warning("%d of %d plans could not be had: %s", len(failed), len(asks), failed[0])
+        get_run_logger().warning("%d of %d plans could not be had: %s", len(failed), len(asks), what(failed[0]))
     told = [
         (each, reply.text or "") for each, reply in zip(exercises, replies, strict=True) if isinstance(reply, Reply)
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
 from models.conductor.practice import Exercise, Outcome, Sample, Trial, rehearse
@@ -25,8 +25,10 @@ from tasks.ask import ask
 from tasks.course import ColdStartPlan
 from tasks.plan import HOUSE, house_folder
 from tasks.policies import RETRIED
+from tasks.quiet import task
 from tasks.report import Progress
 from tasks.settings import settings
+from tasks.texts import what
 
 if TYPE_CHECKING:
     from models.conductor.grpo import Course
@@ -110,7 +112,9 @@ async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool
         await carry_out_batch(len(trials))
     except TransientError as error:
         lost = sum(outcome is None for outcome in batch.outcomes)
-        get_run_logger().warning("%d of %d workflows met an outage and are no samples: %s", lost, len(trials), error)
+        get_run_logger().warning(
+            "%d of %d workflows met an outage and are no samples: %s", lost, len(trials), what(error)
+        )
     finally:
         BATCH.reset(token)
     return batch.outcomes
@@ -125,7 +129,7 @@ async def _by_steps(trials: Sequence[Trial], stage: Stage) -> list[Outcome | Non
             raise result
     if outages:
         get_run_logger().warning(
-            "%d of %d workflows met an outage and are no samples: %s", len(outages), len(trials), outages[0]
+            "%d of %d workflows met an outage and are no samples: %s", len(outages), len(trials), what(outages[0])
         )
     return [result if isinstance(result, Outcome) else None for result in results]
 

@@ -1,9 +1,13 @@
-"""The page of a flow run that shows one conducted request: its plan as a graph, its steps as a table, its answer."""
+"""The page of a flow run that shows one conducted request: its plan as a graph, its steps as a table, its answer.
+
+Where texts may not be shown, without subtasks, words of the plan's findings, and the answer's.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
@@ -12,15 +16,16 @@ from prefect.context import FlowRunContext
 from models.conductor.drawing import mermaid, svg
 from models.conductor.execution import Execution
 from models.conductor.request import Conducted, StepRecord
+from tasks.texts import shown
 
-KEY = "workflow-graph"
+KEY, WITHHELD = "workflow-graph", "…"
 
 
 async def workflow_page(title: str, rounds: Sequence[Execution], conducted: Conducted | None, why: str = "") -> None:
     """One artifact for all of it. `why`: what kept the answer from coming."""
     parts = []
     for execution in rounds:
-        records = execution.records
+        records = [replace(record, subtask=_text(record.subtask)) for record in execution.records]
         picture = base64.b64encode(svg(records).encode()).decode()
         parts += [
             f"## Round {execution.number}",
@@ -57,9 +62,9 @@ def _remarks(execution: Execution) -> list[str]:
     """What was found, repaired or replaced before the first step."""
     body = execution.plan.body
     lines = [f"- planned by {body['policy']}"]
-    lines += [f"- refused: {_cell(complaint)}" for complaint in body["complaints"]]
+    lines += [f"- refused: {_cell(_text(complaint))}" for complaint in body["complaints"]]
     lines += ["- no valid plan: one step on the router's best worker"] if body["fallback"] is not None else []
-    lines += [f"- {finding['code']}: {_cell(finding['message'])}" for finding in body["findings"]]
+    lines += [f"- {finding['code']}: {_cell(_text(finding['message']))}" for finding in body["findings"]]
     return ["\n".join(lines)]
 
 
@@ -67,12 +72,16 @@ def _answer(conducted: Conducted | None, why: str) -> str:
     if conducted is None:
         return why or "None: nobody waited for it."
     if conducted.tool_calls:
-        names = ", ".join(call["function"]["name"] for call in conducted.tool_calls)
+        names = ", ".join(_text(call["function"]["name"]) for call in conducted.tool_calls)
         return f"Waits for the client's tools: {names}."
     ended = conducted.trace["ended"]
     note = f"\n\n(cut off by the limit {ended})" if ended else ""
-    quoted = "\n".join(f"> {line}" for line in (conducted.text or "").splitlines())
+    quoted = "\n".join(f"> {line}" for line in _text(conducted.text or "").splitlines())
     return f"{quoted}{note}\n\n{conducted.calls} calls, {conducted.cost_usd:.6f} USD"
+
+
+def _text(words: str) -> str:
+    return words if shown() else WITHHELD
 
 
 def _cell(text: str) -> str:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
 from models.errors import BadInput
+from tasks.home import SHOWS_TEXTS, private_home
 
 if TYPE_CHECKING:
     from models.ledger.store import Ledger
@@ -56,6 +57,11 @@ class Settings(BaseSettings):
         description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "
         "of held-out questions; the log has the figure",
     )
+    keep_days: float = Field(30.0, gt=0, le=36500, description="days for which texts of served requests are kept")
+    keep_bytes: int = Field(1 << 30, ge=0, description="the most that those texts take; the oldest go first")
+    show_texts: bool | None = Field(
+        None, description="whether Prefect shows questions and answers; unset: in a home for trying the house pool"
+    )
     lease_s: float = Field(
         30.0, gt=0, description="seconds for which a call stays a dead process's; a live one renews its lease"
     )
@@ -90,6 +96,13 @@ class Settings(BaseSettings):
         """The ledger's URL, absolute."""
         return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
 
+    @property
+    def shows_texts(self) -> bool:
+        """Whether Prefect's names, pages, parameters and logs may hold what users and workers said."""
+        if self.show_texts is not None:
+            return self.show_texts
+        return self.pool == "house" and (self.home / SHOWS_TEXTS).is_file()
+
     def environment(self) -> dict[str, str]:
         """The variables that give another process these very settings."""
         return {
@@ -112,6 +125,9 @@ class Settings(BaseSettings):
             "FUGU_PREFIX_BYTES": str(self.prefix_bytes),
             "FUGU_READ_TOKENS": str(self.read_tokens),
             "FUGU_PRECISION": self.precision,
+            "FUGU_KEEP_DAYS": str(self.keep_days),
+            "FUGU_KEEP_BYTES": str(self.keep_bytes),
+            "FUGU_SHOW_TEXTS": str(self.shows_texts).lower(),
         }
 
 
@@ -130,7 +146,7 @@ def open_ledger() -> Ledger:
     from models.ledger.store import Ledger
 
     here = settings()
-    here.home.mkdir(parents=True, exist_ok=True)
+    private_home(here.home)
     return Ledger(here.database, unsettled=here.home / "unsettled")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from prefect import Task, task
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
@@ -13,6 +13,8 @@ from prefect.states import Cancelled
 from models.conductor.conducting import Conducting
 from models.conductor.execution import Execution
 from tasks.policies import PAID, STEP_DELAYS, key_of
+from tasks.quiet import task
+from tasks.texts import shown
 
 SHOWN: ContextVar[Conducting] = ContextVar("shown")
 """The conducting that the enclosing flow run shows."""
@@ -41,7 +43,10 @@ def joining(execution: Execution) -> Task[..., Any]:
 
 
 def label_of(execution: Execution, index: int) -> str:
-    """How a step is called: "step 2: coder – Count the letters"."""
+    """How a step is called: "step 2: coder – Count the letters", or where texts may not be shown "step 2: coder"."""
     record = execution.records[index]
+    name = f"step {record.number}: {record.worker}"
+    if not shown():
+        return name
     subtask = " ".join(record.subtask.split())
-    return f"step {record.number}: {record.worker} – {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"
+    return f"{name} – {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"

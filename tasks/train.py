@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.fugu.adapt import Adapted, Examples, adapt
 from models.fugu.router import Router
 from models.fugu.warm_start import Head, fit_head
 from tasks.preset import BackbonePlan
+from tasks.quiet import task
 from tasks.report import Progress
 from tasks.route import backbone_path
 

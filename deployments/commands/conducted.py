@@ -12,20 +12,31 @@ if TYPE_CHECKING:
     from models.ledger.store import Ledger
 
 
-def open_request(id: str) -> tuple[Ledger, dict[str, Any], ConductRequest]:
-    """The ledger, the request's row, and what was asked. Raises NotFound, BadInput for one without a workflow."""
+def open_row(id: str) -> tuple[Ledger, dict[str, Any]]:
+    """The ledger and the request's row. Raises NotFound, Pruned."""
     from deployments.migrations import upgrade
-    from models.conductor.request import ConductRequest
-    from models.errors import BadInput
     from models.ledger.requests import get_request
     from tasks.settings import open_ledger, settings
 
     upgrade(settings().database)
     ledger = open_ledger()
-    row = get_request(ledger, id)
+    return ledger, get_request(ledger, id)
+
+
+def request_of(row: Mapping[str, Any]) -> ConductRequest:
+    """What was asked. Raises BadInput for a request without a workflow."""
+    from models.conductor.request import ConductRequest
+    from models.errors import BadInput
+
     if row.get("request") is None:
-        raise BadInput(f"the request {id!r} to {row.get('model')!r} has no workflow")
-    return ledger, row, ConductRequest.model_validate(row["request"])
+        raise BadInput(f"the request {row['id']!r} to {row.get('model')!r} has no workflow")
+    return ConductRequest.model_validate(row["request"])
+
+
+def open_request(id: str) -> tuple[Ledger, dict[str, Any], ConductRequest]:
+    """The ledger, the request's row, and what was asked. Raises NotFound, Pruned, BadInput as `request_of` does."""
+    ledger, row = open_row(id)
+    return ledger, row, request_of(row)
 
 
 def body_of(row: Mapping[str, Any], conducted: Conducted) -> dict[str, Any]:

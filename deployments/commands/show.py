@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 def show(id: Id, home: Home = None) -> None:
     """A request's plans, contexts, replies, costs and times, as the ledger has them; calls that may have been paid."""
-    from deployments.commands.conducted import open_request, tell_maybe_paid, text_of
+    from deployments.commands.conducted import open_row, request_of, tell_maybe_paid, text_of
     from models.ledger.workflows import past
 
-    ledger, row, request = open_request(id)
+    ledger, row = open_row(id)
+    if "messages" in row:
+        for line in _asked(row):
+            typer.echo(line)
+        return
+    request = request_of(row)
     found = past(ledger, request.root)
     typer.echo(f"request   {id} ({row['status']}), {_clock(datetime.fromtimestamp(row['created'], UTC))} UTC")
     if request.continues:
@@ -33,6 +38,15 @@ def show(id: Id, home: Home = None) -> None:
     if row.get("body") is not None:
         typer.echo(f"answer    {text_of(row['body'])}")
     tell_maybe_paid(ledger, request.root)
+
+
+def _asked(row: Mapping[str, Any]) -> Iterator[str]:
+    """A question of the flow `answer`."""
+    yield f"request   {row['id']} ({row['status']}), {_clock(datetime.fromtimestamp(row['created'], UTC))} UTC"
+    for message in row["messages"]:
+        yield from _indented(f"{message['role']}: {_content(message)}")
+    if row["body"] is not None:
+        yield f"answer    {row['body']['text']}"
 
 
 def _workflow(name: str, found: Past) -> Iterator[str]:

@@ -39,12 +39,21 @@ def up(
     backbone: Backbone = None,
     max_usd: MaxUsd = None,
     yes: Yes = False,
+    for_trying: Annotated[
+        bool,
+        typer.Option(
+            "--for-trying", help="In a home that is new, let Prefect show what the house pool is asked and answers."
+        ),
+    ] = False,
     home: Home = None,
 ) -> None:
     """Measure the pool, learn a router, serve it; what is there already is not done again. Ctrl-C ends all of it."""
     from rich.console import Console
 
     from deployments.up import Options, bring_up
+    from tasks.home import mark_for_trying
     from tasks.settings import settings
 
+    if for_trying:
+        mark_for_trying(settings().home)
     raise typer.Exit(bring_up(Options(once=once, yes=yes, max_usd=max_usd), settings(), Console()))

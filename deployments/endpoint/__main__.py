@@ -42,6 +42,7 @@ GRACE_S = 4.0
 def main() -> int:
     """Serve. A host that is not loopback, a taken port, a broken pool file: one line and exit status 2."""
     arguments = _arguments()
+    os.umask(0o077)
     log_to_stderr()
     _allow_files()
     try:

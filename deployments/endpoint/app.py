@@ -110,8 +110,8 @@ class Endpoint:
         """Nobody is seated before the slow imports are there: a request would wait for them."""
         try:
             await asyncio.to_thread(self._parts.warm)
-        except Exception:
-            log.exception("the endpoint cannot get ready")
+        except Exception as error:
+            log.exception("the endpoint cannot get ready: %s", error)
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._champions.watch(self._options.poll_s))

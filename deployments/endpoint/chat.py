@@ -146,7 +146,8 @@ class Chat:
     def _finish(self, receipt: Receipt, status: int, error: Exception | None = None) -> None:
         """Log the request now, write its row in the background: no answer waits for the disk."""
         row = receipt.row(status, error)
-        log.info("request", extra={"fields": row})
+        # Who the caller's own user is stands in the ledger, for as long as texts are kept, and in no log.
+        log.info("request", extra={"fields": {name: value for name, value in row.items() if name != "user"}})
         if receipt.exchange is not None and self._journal is not None:
             self._journal.put(record(self._parts.ledger, row), math.inf)
 

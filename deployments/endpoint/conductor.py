@@ -14,6 +14,7 @@ from deployments.endpoint.champions import RETRY_S, Champions
 from deployments.endpoint.parts import CONDUCTING, Options, Parts
 from deployments.endpoint.problems import not_ready
 from deployments.endpoint.response import FUGU, ULTRA
+from deployments.endpoint.words import plain
 from models.conductor.executor import Executor
 from models.conductor.request import ConductParts
 from models.errors import LedgerAway
@@ -41,7 +42,7 @@ class Conductor:
     def executor(self) -> Executor:
         """Raises Problem 503, with the reason, while there is none."""
         if self._executor is None:
-            raise not_ready(f"the model {ULTRA!r} cannot answer: {self._reason}")
+            raise not_ready(f"the model {ULTRA!r} cannot answer: {plain(self._reason)}")
         return self._executor
 
     async def load(self) -> None:

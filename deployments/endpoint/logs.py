@@ -1,12 +1,20 @@
-"""One line of JSON per log record. No prompt and no reply is ever logged."""
+"""One line of JSON per log record. No prompt and no reply is ever logged.
+
+Of an exception its class and frames are: a message may quote. What a library says may quote too, so that unless
+FUGU_SHOW_TEXTS is set only which one spoke, and where, is logged.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any
+
+from models.errors import told
+from tasks.texts import shown
 
 OURS = ("deployments", "models", "tasks", "uvicorn")
 
@@ -18,18 +26,35 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "event": record.getMessage(),
+            "event": _event(record),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _frames(record.exc_info[1])
         return json.dumps(line)
+
+
+def _event(record: logging.LogRecord) -> str:
+    if record.name.split(".")[0] in OURS or shown():
+        return record.getMessage()
+    return f"{record.name} speaks at {record.filename}:{record.lineno} (FUGU_SHOW_TEXTS=true shows its words)"
+
+
+def _frames(error: BaseException | None) -> list[str]:
+    """Where it was raised, the innermost frame last, then its class; likewise of what it came from."""
+    lines: list[str] = []
+    while error is not None:
+        found = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+        lines = [*found, told(error), *lines]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return lines
 
 
 def log_to_stderr() -> None:
     """Our own records from INFO, those of libraries (litellm among them, which is talkative) from WARNING."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    logging.captureWarnings(True)  # pydantic's quote what they warn of
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)

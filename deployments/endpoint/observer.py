@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from deployments.endpoint.orphans import end_orphans
+from tasks.texts import what
 
 if TYPE_CHECKING:
     from models.conductor.conducting import Conducting
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 Show = Callable[["Conducting"], Awaitable[None]]
 
 QUIET = {
-    # A flow run is named after its question, and no prompt is ever logged here.
+    # Where texts are shown a flow run is named after its question, and no prompt is ever logged here.
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -82,7 +83,7 @@ class Observer:
             show = await asyncio.to_thread(_load)
         except Exception as error:
             self._on = False
-            self._say(f"Prefect cannot be imported: {error}")
+            self._say(f"Prefect cannot be imported: {what(error)}")
             return
         self._task = asyncio.create_task(self._run(show))
 
@@ -105,7 +106,7 @@ class Observer:
                 await self._observe(show, http)
         except Exception as error:
             self._on = False
-            self._say(f"{type(error).__name__}: {error}")
+            self._say(what(error))
 
     async def _observe(self, show: Show, http: httpx.AsyncClient) -> None:
         # One client for all runs: a client of its own would cost each more than all the rest of it (0.14 s of CPU
@@ -130,7 +131,7 @@ class Observer:
         try:
             await show(conducting)
         except Exception as error:
-            self._say(f"{type(error).__name__}: {error}")
+            self._say(what(error))
         finally:
             self._live.release()
             self._queue.task_done()
@@ -139,7 +140,7 @@ class Observer:
         try:
             ended = await end_orphans(self._mark_of, self._began)
         except Exception as error:
-            self._say(f"{type(error).__name__}: {error}")
+            self._say(what(error))
             return
         if ended:
             log.info("%d flow runs of an endpoint that has ended were set to Crashed", ended)

@@ -1,10 +1,11 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and the HTTP status.
 
-    BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · body 413 · RateLimited 429
+    BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · Pruned 410 · body 413 · RateLimited 429
     budget and a request's own limits 402 · its limit of time 504 · UpstreamTimeout 504
     not ready, ClaimHeld, LedgerAway 503 · a workflow's step and any other failure of a worker 502 · a fault of ours 500
 
-Who answers a request is disclosed only on demand, so what an upstream said stays in the log unless `trace`.
+Who answers a request is disclosed only on demand, so what an upstream said is told only where `trace` is asked for, and
+never a path, a traceback, a header or a key of ours.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from typing import Any
 from starlette.responses import Response
 
 from deployments.endpoint.response import encode
+from deployments.endpoint.words import plain
 from models.errors import (
+    BadFile,
     BadInput,
     BudgetExceeded,
     ClaimHeld,
     FuguError,
     LedgerAway,
     LimitReached,
+    MissingKey,
     NoWorkerAllowed,
+    Pruned,
     RateLimited,
     UpstreamRefused,
     UpstreamTimeout,
@@ -69,11 +74,22 @@ def unknown_model(name: str) -> Problem:
 
 def problem_of(error: Exception, *, trace: bool = False) -> Problem:
     """How an exception is answered. `trace`: the caller asked to see who answered, so details may be told."""
+    if isinstance(error, Problem):
+        return error
+    problem = _problem_of(error, trace)
+    problem.message = plain(problem.message)
+    return problem
+
+
+def _problem_of(error: Exception, trace: bool) -> Problem:
     match error:
-        case Problem():
-            return error
+        case BadFile():
+            # A file of ours: not the caller's doing, and not the caller's to read about.
+            return Problem(503, "the endpoint is not set up for this: its log says why", "server_error", "not_ready")
         case NoWorkerAllowed():
             return Problem(400, str(error), INVALID, "no_worker_allowed", error.field)
+        case Pruned():
+            return Problem(410, str(error), INVALID, "request_pruned")
         case BadInput():
             return Problem(400, str(error), INVALID, "invalid_value", error.field)
         case BudgetExceeded():
@@ -82,7 +98,7 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
             status = 504 if error.limit == "max_seconds" else 402
             message = f"the limit fugu.{error.limit} was reached before any step was finished"
             return Problem(status, message, "limit_reached", f"{error.limit}_reached", f"fugu.{error.limit}")
-    detail = f": {error}" if trace and isinstance(error, FuguError) else ""
+    detail = f": {error}" if trace and isinstance(error, FuguError) and not isinstance(error, MissingKey) else ""
     match error:
         case RateLimited():
             headers = _retry_after(error.retry_after)

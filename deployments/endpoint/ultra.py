@@ -19,6 +19,7 @@ from deployments.endpoint.receipt import place
 from deployments.endpoint.request import ChatRequest
 from deployments.endpoint.response import DONE, HEARTBEAT, Envelope, encode, event, pieces
 from deployments.endpoint.streaming import EventStream, unless_gone
+from deployments.endpoint.words import traced
 from deployments.endpoint.works import CLIENT_GONE, Wanted, Work, Works
 from models.conductor.request import ConductRequest
 from models.conductor.toolcalls import asked_by, continue_with, conversation_of, is_ours
@@ -146,7 +147,7 @@ class Delivery:
 
     def disclose(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body, with the object `fugu` where the caller asked for it."""
-        return {**body, "fugu": self.row["trace"]} if self.trace and self.row else body
+        return {**body, "fugu": traced(self.row["trace"])} if self.trace and self.row else body
 
     def headers(self) -> dict[str, str]:
         """The request's id; on demand who answered, where that is known before the first byte."""
@@ -165,7 +166,6 @@ class Delivery:
             "seconds": round(time.monotonic() - self._started, 4),
             "model": self.chat.model,
             "stream": self.chat.stream,
-            "user": self.chat.user,
             "error": type(error).__name__ if error else None,
             **place(error),
             **{name: (self.row or {}).get(name) for name in TOLD},

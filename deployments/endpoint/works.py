@@ -21,10 +21,10 @@ from deployments.endpoint.response import ULTRA, conducted_body
 from models.conductor.conducting import Conducting
 from models.conductor.executor import Executor
 from models.conductor.request import Conducted, ConductRequest
-from models.errors import BadInput, LedgerAway, NotFound
+from models.errors import BadInput, LedgerAway, NotFound, Pruned
 from models.ledger.accounts import in_doubt
 from models.ledger.journal import Journal
-from models.ledger.requests import Row, begin, finish, get_request
+from models.ledger.requests import Row, begin, finish, get_request, refuse_pruned
 
 CLIENT_GONE = 499
 """Nobody reads this status; the log and the ledger keep it."""
@@ -153,6 +153,8 @@ class Works:
         """The row that an earlier request with this key began. Raises Problem where it asked for something else."""
         try:
             row = get_request(self._ledger, wanted.id)
+        except Pruned:
+            raise
         except NotFound:
             return None
         return _check(row, wanted)
@@ -194,6 +196,7 @@ class Works:
 
 
 def _check(row: Row, wanted: Wanted) -> Row:
+    refuse_pruned(row)
     if row.get("digest") != wanted.digest:
         message = "this Idempotency-Key was sent with another request"
         raise Problem(409, message, code="idempotency_key_reused", param="Idempotency-Key")

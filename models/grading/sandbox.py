@@ -136,6 +136,7 @@ def spawn(script: Path, config: Mapping[str, Any], descriptor: int) -> subproces
         cwd="/",
         env={"PYTHONHASHSEED": "0"},  # the confined script clears it
         start_new_session=True,
+        umask=0o022,  # what it lays out is read by somebody else, whatever our own mask is
         pass_fds=(descriptor,),
         bufsize=0,
     )

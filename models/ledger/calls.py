@@ -42,15 +42,17 @@ class Claim:
 
     `mine`: send it, as this attempt. `settled`: `reply` is the answer. `held`: another try is alive until
     `lease_until`, or the next one may not start before `not_before`. `maybe_paid`: it died in flight, and
-    the claim was made with `resend=False`. `call_id` is the identity.
+    the claim was made with `resend=False`. `pruned`: it was settled, and its reply was dropped at `pruned_at`.
+    `call_id` is the identity.
     """
 
     call_id: str
     attempt: int
-    state: Literal["mine", "settled", "held", "maybe_paid"]
+    state: Literal["mine", "settled", "held", "maybe_paid", "pruned"]
     reply: dict[str, Any] | None = None
     lease_until: datetime | None = None
     not_before: datetime | None = None
+    pruned_at: datetime | None = None
 
     @property
     def identity(self) -> str:
@@ -102,6 +104,8 @@ def claim(
 
 
 def _judge(row: Any, now: datetime, resend: bool) -> Claim:
+    if row.pruned_at is not None:
+        return Claim(row.id, row.attempt, "pruned", pruned_at=row.pruned_at)
     if row.status == "settled":
         return Claim(row.id, row.attempt, "settled", reply=row.reply)
     if row.status in OPEN and row.lease_until > now:
@@ -247,6 +251,7 @@ def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator
         calls.c.lease_until,
         calls.c.not_before,
         calls.c.reply,
+        calls.c.pruned_at,
     )
     for some in chunks(ids):
         statement = select(*columns).where(calls.c.id.in_(some)).order_by(calls.c.id)

@@ -82,6 +82,7 @@ def _finished(connection: Connection, places: Sequence[Place]) -> list[Finished]
         connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.id.in_(names))).tuples().all()
     )
     asked = select(calls.c.id, calls.c.worker, calls.c.reply).where(calls.c.id.in_([call for _, _, call in places]))
+    asked = asked.where(calls.c.pruned_at.is_(None))
     replies = {row.id: row for row in connection.execute(asked).all()}
     return [
         Finished(

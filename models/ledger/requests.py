@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, NotFound, Pruned
 from models.ledger.journal import Change
 from models.ledger.store import Ledger
 from models.ledger.tables import requests
@@ -28,7 +28,8 @@ def record(ledger: Ledger, row: Row) -> Change[None]:
 
     def change(connection: Connection, now: datetime) -> None:
         statement = ledger.insert(requests).values({"id": row["id"], "body": row, "created_at": now})
-        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"body": row}))
+        new = {"body": row, "pruned_at": None}
+        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=new))
 
     return change
 
@@ -90,9 +91,17 @@ def ended_by(ledger: Ledger, id: str) -> Row | None:
 
 
 def get_request(ledger: Ledger, id: str) -> Row:
-    """The row recorded under `id`. Raises NotFound."""
+    """The row recorded under `id`. Raises NotFound, Pruned where its texts are gone."""
     with ledger.reading() as connection:
-        return _read(connection, id)
+        row = _read(connection, id)
+    refuse_pruned(row)
+    return row
+
+
+def refuse_pruned(row: Row) -> None:
+    """Raises Pruned for the row of a request whose texts are gone: it can be neither told nor gone on with."""
+    if "pruned" in row:
+        raise Pruned(f"the request {row['id']!r}", datetime.fromisoformat(row["pruned"]))
 
 
 def recent_requests(ledger: Ledger, limit: int = 50) -> list[Row]:

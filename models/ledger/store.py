@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -40,13 +42,15 @@ class Ledger:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.unsettled = unsettled
         if self.is_sqlite:
-            self.unsettled = unsettled or Path(str(parsed.database)).with_name("unsettled")
-            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+            file = Path(str(parsed.database))
+            self.unsettled = unsettled or file.with_name("unsettled")
+            _make_private(file)
+            # An error's text names no parameters: they are what users and workers said.
+            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
             _prepare_sqlite(self.engine)
         else:
             options = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
-            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=options)
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=options, hide_parameters=True)
         self._writer = self.engine.execution_options(begin="IMMEDIATE")
 
     @contextmanager
@@ -114,10 +118,24 @@ def _parse(url: str) -> URL:
     raise BadInput(f"the ledger lives in SQLite or PostgreSQL, not {parsed.drivername!r}", field="url")
 
 
+def _make_private(file: Path) -> None:
+    """The database's file, its owner's alone: SQLite gives its journals the same mode. One that is there is narrowed.
+
+    Of a file that cannot be made or changed opening it says why.
+    """
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        for path in (file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))):
+            if path.exists() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+
+
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def pragmas(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN would be a deferred one
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; an old one keeps its own way
         _set_wal(connection)
         # FULL: a claim must survive a power cut before its call is paid; group commits make it cheap.
         connection.execute("PRAGMA synchronous=FULL")

@@ -101,6 +101,8 @@ calls = Table(
     Column("error", Words),
     Column("created_at", Utc, nullable=False),
     Column("updated_at", Utc, nullable=False),
+    Column("pruned_at", Utc),  # when its texts were dropped: payload {}, no reply, no error
+    Index("ix_calls_created_at", "created_at", "scope"),
 )
 
 tries = Table(
@@ -226,6 +228,7 @@ requests = Table(
     Column("id", String(200), primary_key=True),
     Column("body", JSON, nullable=False),
     Column("created_at", Utc, nullable=False, index=True),
+    Column("pruned_at", Utc),  # when its texts were dropped
 )
 
 workflows = Table(

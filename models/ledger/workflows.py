@@ -89,7 +89,9 @@ def past(ledger: Ledger, root: str) -> Past:
         of_tools = connection.execute(select(tool_calls).where(tool_calls.c.workflow.in_(scopes))).all()
         last = (tries.c.call_id == calls.c.id) & (tries.c.attempt == calls.c.attempt)
         asked = select(calls.c.id, calls.c.payload, calls.c.reply, tries.c.started_at, tries.c.ended_at)
-        settled = asked.join(tries, last).where(calls.c.status == "settled", calls.c.scope.in_(scopes))
+        settled = asked.join(tries, last).where(
+            calls.c.status == "settled", calls.c.pruned_at.is_(None), calls.c.scope.in_(scopes)
+        )
         replies = connection.execute(settled).all()
         paid = select(tries.c.cost_usd, tries.c.worst_usd).join(calls, calls.c.id == tries.c.call_id)
         counted = tries.c.status != "failed", ~never_sent(ledger.now(connection))

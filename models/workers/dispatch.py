@@ -17,6 +17,7 @@ from models.errors import (
     FuguError,
     LedgerAway,
     MaybePaid,
+    Pruned,
     RateLimited,
     TransientError,
     UpstreamUnavailable,
@@ -200,6 +201,8 @@ class Dispatcher:
                 continue
             if claim.state == "maybe_paid":
                 raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
+            if claim.pruned_at is not None:
+                raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
             if claim.state != "held":
                 return claim
             if time.monotonic() - started > self._retry.hold_s:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +122,8 @@ async def test_a_run_that_breaks_is_told_of_and_the_next_one_is_shown(monkeypatc
         for name in ("broken", "a"):
             observer.watch(name)
         await until(lambda: stage.shown == ["a"])
-    assert sum("RuntimeError: broken" in record.message for record in caplog.records) == 1
+    assert sum("not shown: RuntimeError" in record.message for record in caplog.records) == 1
+    assert not any("broken" in record.message for record in caplog.records)
 
 
 async def test_without_a_server_nothing_is_imported_and_the_log_says_so(caplog):
@@ -192,7 +195,8 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
         key = server.credentials(home["PREFECT_API_AUTH_STRING"])
         url = f"{home['PREFECT_API_URL']}/flow_runs/filter"
         found = httpx.post(url, json={"sort": "START_TIME_ASC"}, headers=key).json()
-        return [(run["name"], run["state"]["type"]) for run in found]
+        assert all(run["name"].startswith("chatcmpl-") for run in found)
+        return [run["state"]["type"] for run in found]
 
     def send(url):
         return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=60)
@@ -201,19 +205,89 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
     try:
         with ThreadPoolExecutor(1) as thread:
             cut = thread.submit(send, url)
-            wait(lambda: runs() == [("where is canary?", "RUNNING")] and len(upstream.seen) == 2)
+            wait(lambda: runs() == ["RUNNING"] and len(upstream.seen) == 2)
             process.send_signal(signal.SIGKILL)
             with pytest.raises(httpx.HTTPError):
                 cut.result()
         process.communicate()
         process, url = start(home)
-        wait(lambda: runs() == [("where is canary?", "CRASHED")])
+        wait(lambda: runs() == ["CRASHED"])
         upstream.released.set()
         assert send(url).status_code == 200
-        wait(lambda: [state for _, state in runs()] == ["CRASHED", "COMPLETED"])
+        wait(lambda: runs() == ["CRASHED", "COMPLETED"])
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == 0 and "canary" not in log
+
+
+MARKER = "marker-4711-zebra"
+
+CONDUCT = """
+import asyncio, sys
+from flows.conduct import conduct
+try:
+    what = sys.argv[1] if sys.argv[2] == "file" else [sys.argv[1]]
+    print(asyncio.run(conduct(what, pool=sys.argv[3], conductor=sys.argv[4], max_usd=1.0)))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(home, upstream, upstream_url, tmp_path):
+    people = [f"{{name: {n}, model: openai/{n}, api_base: {upstream_url}/v1, price: {{}}}}" for n in ("ada", "e400")]
+    (tmp_path / "people.yaml").write_text(f"workers: [{', '.join(people)}]")
+    (tmp_path / "marked.txt").write_text(f'model_id = [0]\nsubtasks = ["do {MARKER}"]\naccess_list = [[]]')
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"question": f"where is {MARKER}?"}))
+    there = {"FUGU_POOL": f"{tmp_path}/people.yaml", "FUGU_CONDUCTOR": f"fixed:{tmp_path}/marked.txt"}
+    environment = {**home, **there}
+    secret = home["PREFECT_API_AUTH_STRING"]
+
+    def ask(url, **more):
+        body = {"model": "fugu-ultra", "messages": [{"role": "user", "content": f"where is {MARKER}?"}], **more}
+        return httpx.post(f"{url}/v1/chat/completions", json={**body, "user": MARKER}, timeout=60)
+
+    def api(what):
+        headers = {"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
+        return httpx.post(f"{home['PREFECT_API_URL']}/{what}/filter", json={}, headers=headers).json()
+
+    def ended(count):
+        runs = [run for run in api("flow_runs") if run["state"]["type"] in ("COMPLETED", "FAILED")]
+        return len(runs) == count
+
+    def batch(what, kind):
+        words = [sys.executable, "-c", CONDUCT, what, kind, *there.values()]
+        return subprocess.run(words, env=environment, capture_output=True, text=True, cwd="/", timeout=120)
+
+    process, url = start(environment)
+    assert MARKER in ask(url).text
+    assert ask(url, fugu={"allowed_workers": ["e400"]}).status_code in (400, 502)
+    told = batch(f"{tmp_path}/asked.jsonl", "file")
+    assert MARKER in told.stdout and MARKER not in told.stderr
+    refused = batch(f"where is {MARKER}?", "words")
+    assert "BadInput" in refused.stdout and "FUGU_SHOW_TEXTS" in refused.stdout and MARKER not in refused.stderr
+    wait(lambda: ended(5))  # two requests; conduct, and its one question; conduct, refused
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+    words = (MARKER.encode(), b"secret of e400")
+    kept = [path for path in (tmp_path / "prefect").rglob("*") if path.is_file()]
+    assert any(path.name == "prefect.db" for path in kept)
+    assert [path for path in kept for word in words if word in path.read_bytes()] == []
+    assert MARKER not in log and "secret of e400" not in log
+    assert MARKER not in _pictures(api("artifacts"))
+
+    process, url = start({**environment, "FUGU_SHOW_TEXTS": "true"})
+    ask(url)
+    wait(lambda: ended(6))
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+    assert any(MARKER in run["name"] for run in api("flow_runs"))
+    assert any(MARKER in str(page["data"]) for page in api("artifacts")) and MARKER in _pictures(api("artifacts"))
+
+
+def _pictures(artifacts):
+    """What is drawn on the pages."""
+    found = [encoded for page in artifacts for encoded in re.findall(r"base64,([A-Za-z0-9+/=]+)", str(page["data"]))]
+    return " ".join(base64.b64decode(encoded).decode() for encoded in found)

@@ -37,6 +37,12 @@ access_list = [[], [], ["all"]]
 QUESTION = "What is 17 * 24 + 5?"
 
 
+@pytest.fixture(autouse=True)
+def shows_texts(home: Path, monkeypatch) -> None:
+    """As in a home for trying: what is looked at here is what a person sees there."""
+    monkeypatch.setenv("FUGU_SHOW_TEXTS", "true")
+
+
 @pytest.fixture
 def fixed(home: Path) -> str:
     (home / "plan.txt").write_text(PLAN)

@@ -1,0 +1,179 @@
+"""How long the texts of served requests are kept: dropped by age and by bytes, the oldest first; figures stay.
+
+Calls and requests keep their rows with who, when, tokens and costs, so that accounts add up and nothing is paid a
+second time under a name that was paid for; messages, replies, errors, plans and tool calls go. What labels are made of
+(scope `measure:…`) stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, Connection, LargeBinary, Text, and_, cast, delete, func, null, or_, select, update
+from sqlalchemy import union_all as union
+from sqlalchemy.sql import ColumnElement, Select
+
+from models.ledger import space
+from models.ledger.store import Ledger
+from models.ledger.tables import calls, requests, steps, tool_calls, tries, workflows
+
+BATCH = 200
+"""Rows in a transaction, so that whoever claims and settles calls meanwhile waits for milliseconds."""
+
+UNDER_WAY = timedelta(days=1)
+"""For which a request that has not ended counts as under way: its texts, and what it continues, are needed still."""
+
+FIGURES = (
+    *("id", "model", "status", "http", "error", "created", "seconds", "stream", "continues", "process"),
+    *("worker", "turns", "calls", "cost_usd", "prompt_tokens", "completion_tokens"),
+    *("champion", "champion_version", "steps"),
+)
+"""What stays of a request's row."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """How many of each lost their texts, and the bytes of those. `until`: those from this time and before."""
+
+    until: datetime
+    calls: int = 0
+    requests: int = 0
+    workflows: int = 0
+    tool_calls: int = 0
+    bytes: int = 0
+
+
+def prune(ledger: Ledger, max_age: timedelta, max_bytes: int, *, dry_run: bool = False) -> Dropped:
+    """Drop the texts that are older than `max_age`, and the oldest of the others until they take `max_bytes` at most.
+
+    `dry_run`: only count them. To be called off the event loop; others go on reading and writing meanwhile.
+    """
+    with ledger.reading() as connection:
+        until = _until(ledger, connection, max_age, max_bytes)
+        found = _count(ledger, connection, until)
+    if dry_run or found == Dropped(until):
+        return found
+    for write in (_drop_calls, _drop_requests, _drop_workflows, _drop_tool_calls):
+        more = True
+        while more:
+            with _forgetting(ledger) as connection:
+                more = write(connection, until, ledger.now(connection))
+    space.give_back(ledger)
+    return found
+
+
+@contextmanager
+def _forgetting(ledger: Ledger) -> Iterator[Connection]:
+    """A write transaction whose deleted words are overwritten in the file, too."""
+    with ledger.transaction() as connection:
+        if ledger.is_sqlite:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        yield connection
+
+
+def _kept_calls(now: datetime) -> ColumnElement[bool]:
+    """Calls that have texts which may go: not those of labels, nor those that somebody holds."""
+    held = calls.c.status.in_(("claimed", "sent")) & (calls.c.lease_until > now)
+    # A late settlement may have brought a pruned call's reply.
+    whole = or_(calls.c.pruned_at.is_(None), calls.c.reply.is_not(None))
+    return and_(calls.c.scope.not_like("measure:%"), whole, ~held)
+
+
+def _texts(ledger: Ledger, now: datetime) -> dict[str, Select[tuple[datetime, int]]]:
+    """Of each table: when each text came, and its bytes."""
+
+    def sized(*columns: Column[Any]) -> ColumnElement[int]:
+        if ledger.is_sqlite:
+            sizes = [func.length(cast(column, LargeBinary)) for column in columns]
+        else:
+            sizes = [func.octet_length(cast(column, Text)) for column in columns]
+        return sum((func.coalesce(size, 0) for size in sizes[1:]), func.coalesce(sizes[0], 0)).label("size")
+
+    def of(created: Column[datetime], *columns: Column[Any]) -> Select[tuple[datetime, int]]:
+        return select(created.label("created_at"), sized(*columns))
+
+    return {
+        "calls": of(calls.c.created_at, calls.c.payload, calls.c.reply, calls.c.error).where(_kept_calls(now)),
+        "requests": of(requests.c.created_at, requests.c.body).where(requests.c.pruned_at.is_(None)),
+        "workflows": of(workflows.c.created_at, workflows.c.body),
+        "tool_calls": of(tool_calls.c.created_at, tool_calls.c.name, tool_calls.c.arguments, tool_calls.c.result),
+    }
+
+
+def _until(ledger: Ledger, connection: Connection, max_age: timedelta, max_bytes: int) -> datetime:
+    """Texts of this time and before go; never those of a request under way."""
+    now = ledger.now(connection)
+    until, total = now - max_age, 0
+    everything = union(*_texts(ledger, now).values()).subquery()
+    rows = select(everything.c.created_at, everything.c.size).order_by(everything.c.created_at.desc())
+    for row in connection.execution_options(yield_per=1000).execute(rows):
+        total += row.size
+        if total > max_bytes or row.created_at <= until:
+            until = max(until, row.created_at)
+            break
+    began = _oldest_under_way(connection, now)
+    return until if began is None else min(until, began - timedelta(microseconds=1))
+
+
+def _oldest_under_way(connection: Connection, now: datetime) -> datetime | None:
+    """When the oldest request began that runs, or that one which runs continues."""
+    columns = requests.c.created_at, requests.c.body["continues"].as_string().label("continues")
+    running = requests.c.body["status"].as_string() == "running", requests.c.created_at > now - UNDER_WAY
+    found = connection.execute(select(*columns).where(*running)).all()
+    times: list[datetime] = []
+    while found:
+        times += [row.created_at for row in found]
+        earlier = {row.continues for row in found if row.continues}
+        found = connection.execute(select(*columns).where(requests.c.id.in_(earlier))).all() if earlier else []
+    return min(times, default=None)
+
+
+def _count(ledger: Ledger, connection: Connection, until: datetime) -> Dropped:
+    found = Dropped(until)
+    for name, texts in _texts(ledger, ledger.now(connection)).items():
+        old = texts.subquery()
+        totals = select(func.count(), func.coalesce(func.sum(old.c.size), 0)).where(old.c.created_at <= until)
+        count, size = connection.execute(totals).one()
+        found = replace(found, **{name: count}, bytes=found.bytes + int(size))
+    return found
+
+
+def _drop_calls(connection: Connection, until: datetime, now: datetime) -> bool:
+    old = select(calls.c.id).where(calls.c.created_at <= until, _kept_calls(now))
+    ids = connection.execute(old.order_by(calls.c.created_at).limit(BATCH)).scalars().all()
+    # Locked in the order in which everybody locks calls; one that was claimed meanwhile is left alone.
+    locked = select(calls.c.id).where(calls.c.id.in_(ids), _kept_calls(now)).order_by(calls.c.id).with_for_update()
+    mine = connection.execute(locked).scalars().all()
+    gone = {"payload": {}, "reply": null(), "error": null(), "pruned_at": now}
+    connection.execute(update(calls).where(calls.c.id.in_(mine)).values(gone))
+    connection.execute(update(tries).where(tries.c.call_id.in_(mine)).values(error=null()))
+    return len(ids) == BATCH
+
+
+def _drop_requests(connection: Connection, until: datetime, now: datetime) -> bool:
+    old = requests.c.created_at <= until, requests.c.pruned_at.is_(None)
+    statement = select(requests.c.id, requests.c.body).where(*old).order_by(requests.c.id).limit(BATCH)
+    rows = connection.execute(statement.with_for_update()).all()
+    for row in rows:
+        body = {name: row.body[name] for name in FIGURES if name in row.body} | {"pruned": now.isoformat()}
+        connection.execute(update(requests).where(requests.c.id == row.id).values(body=body, pruned_at=now))
+    return len(rows) == BATCH
+
+
+def _drop_workflows(connection: Connection, until: datetime, now: datetime) -> bool:
+    old = select(workflows.c.id).where(workflows.c.created_at <= until).limit(BATCH)
+    ids = connection.execute(old).scalars().all()
+    connection.execute(delete(steps).where(steps.c.workflow.in_(ids)))
+    connection.execute(delete(workflows).where(workflows.c.id.in_(ids)))
+    return len(ids) == BATCH
+
+
+def _drop_tool_calls(connection: Connection, until: datetime, now: datetime) -> bool:
+    old = select(tool_calls.c.id).where(tool_calls.c.created_at <= until).limit(BATCH)
+    ids = connection.execute(old).scalars().all()
+    connection.execute(delete(tool_calls).where(tool_calls.c.id.in_(ids)))
+    return len(ids) == BATCH

@@ -1,0 +1,51 @@
+"""Prefect's `flow` and `task`, which tell it nothing that a user or a worker said (`tasks/texts.py` says when)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import prefect
+from prefect import Flow, Task
+
+from tasks.texts import are_literal, shown, unquoted
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Body = Callable[P, Coroutine[Any, Any, T]]
+
+QUESTIONS = "questions"
+
+
+class QuietFlow(Flow[P, Any]):
+    """A flow whose run does not record questions that stand in its parameters: it is about to refuse them."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        recorded = super().serialize_parameters(parameters)
+        if QUESTIONS in recorded and are_literal(recorded[QUESTIONS]) and not shown():
+            del recorded[QUESTIONS]
+        return recorded
+
+
+def flow(**options: Any) -> Callable[[Body[P, T]], Flow[P, Coroutine[Any, Any, T]]]:
+    """`prefect.flow`: the state of a run that fails names the error and quotes nobody."""
+    return lambda body: QuietFlow(_unquoted(body), **options)
+
+
+def task(**options: Any) -> Callable[[Body[P, T]], Task[P, Coroutine[Any, Any, T]]]:
+    """`prefect.task`, likewise."""
+    return lambda body: prefect.task(**options)(_unquoted(body))
+
+
+def _unquoted(body: Body[P, T]) -> Body[P, T]:
+    @functools.wraps(body)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await body(*args, **kwargs)
+        except Exception as error:
+            if (plain := unquoted(error)) is error:
+                raise
+            raise plain from None
+
+    return run
