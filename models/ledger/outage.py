@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ PAUSE_S = 0.25
 PATIENCE_S = 60.0
 """How long work that has begun waits for it."""
 
+DISK = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 STATEMENTS = ("42", "54")
 """SQLSTATE classes of PostgreSQL's operational errors that the statement is to blame for, not the server."""
 
@@ -32,6 +35,8 @@ def is_away(error: BaseException) -> bool:
     Of SQLite: busy, locked, I/O error, full, read-only, cannot be opened. Of PostgreSQL: a lost or refused connection,
     a server that stops or starts, a full disk, a deadlock. A file that is no database is not away: it will not be back.
     """
+    if isinstance(error, OSError):
+        return error.errno in DISK
     if isinstance(error, NoConnection) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return True
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

@@ -40,6 +40,7 @@ class Unsettled:
         self._path = None if folder is None else folder / f"{uuid.uuid4().hex}.jsonl"
         self._file: int | None = None
         self._bytes = 0
+        self._told = False
 
     def keep(self, settlement: Settlement) -> bool:
         """Append it; it is on disk when this returns `True`. `False`: there is no room, or no folder."""
@@ -54,9 +55,12 @@ class Unsettled:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
         except OSError as error:
-            log.error("a reply that waits for the ledger is in memory alone: %s", error)
+            if not self._told:
+                log.error("replies that wait for the ledger are in memory alone: %s", error)
+            self._told = True
             return False
         self._bytes += len(line)
+        self._told = False
         return True
 
     def clear(self) -> None:

@@ -207,13 +207,14 @@ class GroupCommit:
                 self._disk.submit(self._unsettled.clear)
         if isinstance(result, Exception):
             log.error("the reply of call %s cannot be kept: %s", item.call_id, result)
+            self._aside(item, future)  # whatever is wrong with the database
             self._put(Failure(item.call_id, item.attempt, f"its reply cannot be kept: {result}", maybe_paid=True))
         elif result is False and future.done():
             log.warning("the reply of call %s came too late: another process has the call", item.call_id)
         return result if isinstance(result, bool) else None
 
     def _renew_later(self) -> None:
-        if self._renewal is None:
+        if self._renewal is None and not self._closing:
             self._renewal = asyncio.get_running_loop().call_later(self._lease_s / 3, self._renew)
 
     def _renew(self) -> None:
