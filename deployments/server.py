@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -64,12 +66,17 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         "PREFECT_HOME": str(prefect_home),
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_UI_API_URL": f"{url}/api",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _sqlite(prefect_home / "prefect.db"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
     return {**TUNED, **inherited, **here.environment(), **held}
+
+
+def _sqlite(path: Path) -> str:
+    """A database's URL as a text, whatever characters its path holds: SQLite itself reads the `file:` and the escapes."""
+    return f"sqlite+aiosqlite:///file:{quote(str(path))}?uri=true"
 
 
 def command(port: int) -> list[str]:

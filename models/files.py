@@ -189,7 +189,6 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own form: by a scalar's first character; None: any)
         None: [(_TAG + kind, re.compile(rf"(?:{each.pattern})\Z", each.flags)) for kind, each in _PLAIN.items()]
     }
-    yaml_constructors = {}  # noqa: RUF012
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Before merge keys are resolved: what a merge brings may be given anew, what stands there may not."""
@@ -227,15 +226,14 @@ class _Loader(yaml.SafeLoader):
         return text.lower() == "true"
 
 
-for _kind, _constructor in {
-    "str": _Loader.text,
-    "int": _Loader.number,
-    "float": _Loader.number,
-    "doubtful": _Loader.number,
-    "bool": _Loader.truth,
-    "null": _Loader.construct_yaml_null,
-    "seq": _Loader.construct_yaml_seq,
-    "map": _Loader.construct_yaml_map,
-}.items():
-    _Loader.add_constructor(_TAG + _kind, _constructor)
-_Loader.add_constructor(None, _Loader.construct_undefined)
+_Loader.yaml_constructors = {
+    _TAG + "str": _Loader.text,
+    _TAG + "int": _Loader.number,
+    _TAG + "float": _Loader.number,
+    _TAG + "doubtful": _Loader.number,
+    _TAG + "bool": _Loader.truth,
+    _TAG + "null": _Loader.construct_yaml_null,
+    _TAG + "seq": _Loader.construct_yaml_seq,
+    _TAG + "map": _Loader.construct_yaml_map,
+    None: _Loader.construct_undefined,
+}

@@ -12,6 +12,8 @@ import models
 from models.errors import BadInput
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from models.ledger.store import Ledger
     from models.workers.pool import Pool
 
@@ -22,7 +24,7 @@ PROJECT = Path(models.__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
 
-    model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True, allow_inf_nan=False)
 
     home: Path = Field(PROJECT / ".fugu", description="all that is written: ledger, backbones, reports, Prefect")
     data: Path = Field(PROJECT / "data", description="pools, questions and the catalog, read only")
@@ -49,7 +51,10 @@ class Settings(BaseSettings):
         "of held-out questions; the log has the figure",
     )
     lease_s: float = Field(
-        30.0, gt=0, description="seconds for which a call stays a dead process's; a live one renews its lease"
+        30.0,
+        gt=0,
+        le=86_400,
+        description="seconds for which a call stays a dead process's; a live one renews its lease",
     )
 
     @field_validator("home", "data")
@@ -78,9 +83,11 @@ class Settings(BaseSettings):
         return source if source == "house" or colon else str(Path(source).expanduser().resolve())
 
     @property
-    def database(self) -> str:
+    def database(self) -> str | URL:
         """The ledger's URL, absolute."""
-        return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+        from models.ledger.store import sqlite_url
+
+        return self.ledger_url or sqlite_url(self.home / "ledger.db")
 
     def environment(self) -> dict[str, str]:
         """The variables that give another process these very settings."""

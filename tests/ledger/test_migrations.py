@@ -1,12 +1,16 @@
 import threading
+from dataclasses import asdict
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import MetaData, Table, inspect
 
 from deployments.migrations import upgrade
+from models.ledger.epochs import open_epoch
+from models.ledger.labels import Attempt, labels
+from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
-from models.ledger.tables import metadata
+from models.ledger.tables import attempts, metadata
 
 
 def test_the_head_equals_the_tables(url):
@@ -34,3 +38,22 @@ def test_processes_that_start_together_upgrade_once(url):
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_a_home_made_before_question_ids_were_of_a_source_keeps_its_labels(url):
+    upgrade(url, "0002")
+    ledger = Ledger(url)
+    question = {"id": "q0", "digest": "d", "task": "t", "split": "train", "tags": [], "body": {}}
+    with ledger.transaction() as connection:
+        before = Table("questions", MetaData(), autoload_with=connection)
+        connection.execute(before.insert(), question)
+    epoch = open_epoch(ledger, "p", "set")
+    with ledger.transaction() as connection:
+        given = asdict(Attempt(epoch, "q0", "w", "1", 0, "exact", "1", 0.5, question_digest="d"))
+        connection.execute(attempts.insert(), given | {"created_at": ledger.now(connection)})
+    upgrade(url)
+    assert labels(ledger, pool="p")["score"].tolist() == [0.5]
+    put_questions(ledger, "other", [question | {"digest": "changed"}])
+    put_questions(ledger, "mine", [question])
+    assert labels(ledger, pool="p", questions={"q0": "d"})["score"].tolist() == [0.5]
+    ledger.close()
