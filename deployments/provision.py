@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import flows
+from models.files import read_yaml
 from tasks.settings import Settings, settings
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
@@ -99,7 +98,7 @@ async def _make_pools() -> None:
 
 
 def _deployments(file: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    found: list[dict[str, Any]] = read_yaml(file).value["deployments"]
     return found
 
 

@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -71,7 +73,7 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         "PREFECT_UI_API_URL": "/api",
         # Who may come is `deployments/doors.py`'s to say; these would be answered beside it, `*` by default.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{prefect_home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _sqlite(prefect_home / "prefect.db"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Prefect's own database is kept for as long as texts are; it takes no less than an hour.
@@ -83,6 +85,11 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
     }
     return {**TUNED, **inherited, **here.environment(), **held}
+
+
+def _sqlite(path: Path) -> str:
+    """A database's URL as a text, whatever its path holds: SQLite itself reads the `file:` and the escapes."""
+    return f"sqlite+aiosqlite:///file:{quote(str(path))}?uri=true"
 
 
 def command(port: int) -> list[str]:

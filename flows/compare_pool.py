@@ -31,7 +31,7 @@ from models.ledger.labels import labels
 from tasks.candidate import roll_out
 from tasks.checkpoint import find_checkpoint, serving
 from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.questions import HOUSE, QuestionSet, digests, load_set
 from tasks.quiet import flow
 from tasks.report import comparison_artifacts
 from tasks.route import first_texts, load_router
@@ -122,7 +122,8 @@ async def measured(session: Session, router: Router, questions: list[Question]) 
     """Scores and costs from the labels; features: the backbone's unadapted states of what the router reads."""
     ids = [q.id for q in questions]
     revisions = {w.name: w.revision for w in session.pool.workers}
-    frame = await asyncio.to_thread(labels, session.ledger, pool=session.pool.name, question_ids=ids, workers=revisions)
+    asked, pool = digests(questions), session.pool.name
+    frame = await asyncio.to_thread(labels, session.ledger, pool=pool, questions=asked, workers=revisions)
     texts = first_texts(questions, router)
     return Part(
         scores=label_matrix(frame, ids, session.pool.names),

@@ -30,7 +30,7 @@ from models.ledger.labels import labels
 from models.workers.pool import Pool
 from tasks.candidate import measure_schedules
 from tasks.preset import BackbonePlan, PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.questions import HOUSE, QuestionSet, digests, load_set
 from tasks.quiet import flow
 from tasks.report import table
 from tasks.route import first_texts, load_backbone
@@ -132,7 +132,7 @@ async def _worker_rows(
 def _part(session: Session, router: Router, questions: list[Question]) -> Part:
     ids = [q.id for q in questions]
     revisions = {w.name: w.revision for w in session.pool.workers}
-    frame = labels(session.ledger, pool=session.pool.name, question_ids=ids, workers=revisions)
+    frame = labels(session.ledger, pool=session.pool.name, questions=digests(questions), workers=revisions)
     return first_texts(questions, router), label_matrix(frame, ids, router.workers), [q.task for q in questions]
 
 

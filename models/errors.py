@@ -14,7 +14,7 @@ FuguError
     │   └── NoWorkerAllowed    the mask leaves no worker
     ├── UpstreamRefused        4xx from a worker's provider; `status`
     ├── UpstreamMalformed      a worker's whole reply cannot be read: paid, so it is not asked for again
-    ├── MissingKey             the environment variable that holds a worker's key is empty
+    ├── MissingKey             the environment variable that should hold a worker's key holds none
     ├── RecordedWorker         a worker known only from recorded scores was asked live
     ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
     ├── LimitReached           a request's own limit was met before anything was finished; `limit` names it
@@ -147,7 +147,7 @@ class UpstreamMalformed(PermanentError):
 
 
 class MissingKey(PermanentError):
-    """The environment variable that should hold a worker's key is empty."""
+    """The environment variable that should hold a worker's key is empty, or what it holds is no key."""
 
 
 class RecordedWorker(PermanentError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from models.errors import BadFile
+from models.files import read_yaml
 from tasks.preset import QuestionCounts
 from tasks.settings import settings
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class OffersPlan(_Value):
@@ -95,14 +94,4 @@ def load_course(name: str) -> ConductorPreset:
     """
     own = settings().home / "conductors.yaml"
     path = own if own.is_file() else settings().data / "conductors.yaml"
-    try:
-        presets: dict[str, Any] = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
-    if name not in presets:
-        raise BadFile(path, f"no preset {name!r}; there are {', '.join(presets)}")
-    try:
-        return ConductorPreset.model_validate(presets[name])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadFile(path, f"{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_yaml(path).entry(ConductorPreset, name, "preset")

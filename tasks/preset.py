@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.errors import BadFile
+from models.files import read_yaml
 from tasks.settings import settings
 
 PresetName = Literal["first-light", "evidence", "released"]
@@ -17,7 +16,7 @@ P = TypeVar("P", bound="Preset")
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class QuestionCounts(_Value):
@@ -108,15 +107,4 @@ def load_study(name: str) -> Study:
 
 
 def _load(file: str, name: str, kind: type[P]) -> P:
-    path = settings().data / file
-    try:
-        presets = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
-    if name not in presets:
-        raise BadFile(path, f"no preset {name!r}; there are {', '.join(presets)}")
-    try:
-        return kind.model_validate(presets[name])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadFile(path, f"{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_yaml(settings().data / file).entry(kind, name, "preset")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -63,7 +65,7 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
 
         sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
         questions = generate(counts.seed, sizes, counts.two_hop_share)
-        stem = HOUSE
+        stem = source = HOUSE
     else:
         questions = [_with_split(question) for question in load_questions(Path(source))]
         for question in questions:
@@ -71,10 +73,11 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
                 check(question)
             except BadInput as error:
                 raise BadFile(source, f"question {question.id!r}: {error}") from None
-        stem = Path(source).stem[:40]
+        stem, place = Path(source).stem[:40], str(Path(source).resolve())
+        source = f"{stem[:20]}-{_digest(place)[:40]}"
     content = "\n".join(question.model_dump_json() for question in questions)
-    name = f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    put_questions(ledger, [_row(question) for question in questions])
+    name = f"{stem}-{_digest(content)[:12]}"
+    put_questions(ledger, source, [_row(question) for question in questions])
     return QuestionSet(name, tuple(questions))
 
 
@@ -96,7 +99,7 @@ def wanted_cells(
     epoch = epochs.open_epoch(*series) if max_age is None else epochs.next_epoch(*series, max_age, workers)
     return {
         "epoch": epoch,
-        "questions": [q.id for q in questions_of.questions],
+        "questions": digests(questions_of.questions),
         "workers": workers,
         "repeats": repeats,
         "grader_versions": {grader: version(grader) for grader in {q.grader for q in questions_of.questions}},
@@ -114,6 +117,15 @@ def can_be_asked(pool: Pool, questions_of: QuestionSet) -> None:
     for grader in {question.grader for question in questions_of.questions}:
         if needs_sandbox(grader):
             isolation(grader)
+
+
+def digests(questions: Iterable[Question]) -> dict[str, str]:
+    """Each question's digest by its id: what the ledger knows a question by, since ids are of a set."""
+    return {question.id: question.digest for question in questions}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def _row(question: Question) -> dict[str, Any]:

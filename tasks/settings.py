@@ -13,6 +13,8 @@ from models.errors import BadInput
 from tasks.home import SHOWS_TEXTS, private_home
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from models.ledger.store import Ledger
     from models.workers.pool import Pool
 
@@ -23,7 +25,7 @@ PROJECT = Path(models.__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
 
-    model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True, allow_inf_nan=False)
 
     home: Path = Field(PROJECT / ".fugu", description="all that is written: ledger, backbones, reports, Prefect")
     data: Path = Field(PROJECT / "data", description="pools, questions and the catalog, read only")
@@ -63,7 +65,10 @@ class Settings(BaseSettings):
         None, description="whether Prefect shows questions and answers; unset: in a home for trying the house pool"
     )
     lease_s: float = Field(
-        30.0, gt=0, description="seconds for which a call stays a dead process's; a live one renews its lease"
+        30.0,
+        gt=0,
+        le=86_400,
+        description="seconds for which a call stays a dead process's; a live one renews its lease",
     )
 
     @field_validator("home", "data")
@@ -92,9 +97,11 @@ class Settings(BaseSettings):
         return source if source == "house" or colon else str(Path(source).expanduser().resolve())
 
     @property
-    def database(self) -> str:
+    def database(self) -> str | URL:
         """The ledger's URL, absolute."""
-        return self.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+        from models.ledger.store import sqlite_url
+
+        return self.ledger_url or sqlite_url(self.home / "ledger.db")
 
     @property
     def shows_texts(self) -> bool:

@@ -8,10 +8,10 @@ from deployments.commands.options import Home
 
 
 def migrate(home: Home = None) -> None:
-    """Bring the ledger's schema up to date. Every other command does so by itself."""
+    """Bring the ledger's schema up to date, and read all of it. Every other command does the first by itself."""
     from deployments.migrations import upgrade
     from tasks.settings import settings
 
     database = settings().database
-    upgrade(database)
+    upgrade(database, read_through=1 << 40)
     typer.echo("the ledger is up to date")

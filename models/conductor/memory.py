@@ -75,7 +75,7 @@ def recalled(ledger: Ledger, kept: Sequence[Part]) -> Memory:
 
 
 def _part(tools: Sequence[ToolCall], steps: Sequence[Finished]) -> Memory:
-    lines = _newest([f"{call.name}({call.arguments}) gave: {call.result}" for call in tools])
+    lines = _newest([_entry(f"{call.name}({call.arguments}) gave: {call.result}") for call in tools])
     own: dict[str, list[Finished]] = {}
     for step in steps:
         own.setdefault(step.worker, []).append(step)
@@ -89,6 +89,11 @@ def _part(tools: Sequence[ToolCall], steps: Sequence[Finished]) -> Memory:
             part["own"][worker] = [list(step.place) for step in newest]
     messages = ({"role": "user", "content": "\n".join([TOOLS, *lines])},) if lines else ()
     return Memory(messages, told, (part,) if lines or told else ())
+
+
+def _entry(text: str) -> str:
+    """The further lines are set in, so that none of them looks like an entry of its own."""
+    return text.replace("\n", "\n  ")
 
 
 def _told(steps: Sequence[Finished], replies: Sequence[str]) -> Iterator[dict[str, str]]:

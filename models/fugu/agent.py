@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 import models
-from models.errors import BadFile
+from models.files import read_yaml
 from models.grading.repository import RepositoryTask
 from models.grading.workshop import PORT, Command, Room
 
@@ -21,7 +20,7 @@ URL = f"http://127.0.0.1:{PORT}/v1"
 class AgentRoom(BaseModel):
     """Limits of an agent and of all that it starts; memory is of each process. `Room` says what each is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     wall_s: float = Field(300.0, gt=0, le=7200)
     cpu_s: int = Field(300, gt=0, le=7200)
@@ -34,7 +33,7 @@ class AgentRoom(BaseModel):
 class Agent(BaseModel):
     """An entry of `data/agents.yaml`, which says what is filled in. `revision`: change it with what the agent does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     command: tuple[str, ...] = Field(min_length=1)
     reads: tuple[str, ...] = ()
@@ -81,16 +80,7 @@ class Agent(BaseModel):
 
 def load_agent(path: Path, name: str) -> Agent:
     """The agent of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
-    try:
-        agents = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if name not in agents:
-            raise BadFile(path, f"no agent {name!r}; there are {', '.join(agents)}")
-        return Agent.model_validate(agents[name])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadFile(path, f"{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_yaml(path).entry(Agent, name, "agent")
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 from filelock import FileLock
 
 from models.errors import BadFile, NotFound, UpstreamUnavailable
+from models.files import read_yaml
 
 Report = Callable[[str], None]
 
@@ -135,8 +135,8 @@ def verify(catalog: Path, home: Path) -> Verification:
 
 def _entry(catalog: Path) -> Mapping[str, Any]:
     try:
-        entry: Mapping[str, Any] = yaml.safe_load(catalog.read_text())[NAME]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        entry: Mapping[str, Any] = read_yaml(catalog).value[NAME]
+    except (KeyError, TypeError) as error:
         raise BadFile(catalog, f"holds no entry {NAME!r} ({error})") from None
     return entry
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from models.workers.ask import Message
 
-PROMPTS_VERSION = "1"
+PROMPTS_VERSION = "2"
 
 
 class Role(IntEnum):
@@ -43,7 +43,26 @@ PROMPTS = {
     ),
 }
 
+THOUGHT, ADVICE, PROPOSED = "Earlier thought {k}:", "Suggestion:", "Proposed reply:"
+"""Who is shown what another worker wrote is shown it as an assistant's message of its own, under one of these."""
+
+NOW = {
+    Role.SOLVER: "Now give your best final answer to the user's request.",
+    Role.THINKER: "Now say how the user's request should be approached next.",
+    Role.VERIFIER: "Now judge the proposed reply: begin with ACCEPT or with REJECT.",
+}
+"""The last message after such ones."""
+
+EMPTY = "(nothing)"
+"""Of an empty reply: some providers refuse a message without text."""
+
+_ACCEPT = re.compile(
+    r"""\s* (?:(?:\#{1,6}|[-+*])[ \t]+)*  # heading, bullet
+        [*_`]* ACCEPT (?:[*_`]* [ \t]* (?:\Z|[\r\n]) | [*_`]* [ \t]* [.,:\u2013;])""",
+    re.VERBOSE,
+)
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+_BLOCK = re.compile(r"<(\s*/?\s*reference_thought_)", re.IGNORECASE)
 _SUGGESTION = re.compile(r"<suggestion>(.*?)</suggestion>", re.DOTALL)
 _SUGGESTED_ROLE = re.compile(r"<suggested_role>\s*(SOLVER|THINKER|VERIFIER|WORKER)\s*</suggested_role>", re.IGNORECASE)
 
@@ -55,13 +74,18 @@ def thought(reply: str) -> str:
 
 
 def thought_block(k: int, text: str) -> str:
-    """The k-th thought (from 0) as both the router and the workers read it."""
-    return f"<reference_thought_{k}>{text}</reference_thought_{k}>"
+    """The k-th thought (from 0) as the router reads it. A thought cannot end its own block, or begin another."""
+    inside = _BLOCK.sub(r"&lt;\1", text)
+    return f"<reference_thought_{k}>{inside}</reference_thought_{k}>"
 
 
 def accepts(reply: str) -> bool:
-    """Whether a VERIFIER's reply starts with ACCEPT (any other start means: continue)."""
-    return re.match(r"\W*ACCEPT(?:ED)?\b", reply) is not None
+    """Whether a VERIFIER's reply accepts; anything else means: continue.
+
+    It begins, after marks of Markdown, with the unquoted word ACCEPT, and that word stands alone: the end, a line's
+    end, or one of `. , : – ;` follows. A block quote quotes.
+    """
+    return _ACCEPT.match(reply) is not None
 
 
 def suggestion(reply: str) -> str | None:
@@ -88,15 +112,19 @@ def messages_for(
 ) -> list[dict[str, Any]]:
     """What a worker is sent in `role`.
 
-    SOLVER: the conversation under the role's prompt, with the earlier thoughts and the last advice.
-    THINKER: the conversation with the thoughts. VERIFIER: the conversation and the latest SOLVER reply.
-    The additions stand in the system message, delimited, so that the conversation itself stays as it came.
+    SOLVER: the conversation under the role's prompt, then the earlier thoughts and the last advice.
+    THINKER: the conversation, then the thoughts. VERIFIER: the conversation, then the latest SOLVER reply.
+    What other workers wrote stands in messages of its own, never in the system's, so that no text can end its mark
+    and go on as the prompt. The conversation itself stays as it came.
     """
-    parts = [PROMPTS[role]]
+    told: list[tuple[str, str]] = []
     if role is not Role.VERIFIER:
-        parts += [thought_block(k, text) for k, text in enumerate(thoughts)]
+        told += [(THOUGHT.format(k=k), text) for k, text in enumerate(thoughts)]
     if role is Role.SOLVER and advice:
-        parts.append(f"<suggestion>{advice}</suggestion>")
+        told.append((ADVICE, advice))
     if role is Role.VERIFIER:
-        parts.append(f"<proposed_reply>{latest or ''}</proposed_reply>")
-    return [{"role": "system", "content": "\n".join(parts)}, *(dict(m) for m in conversation)]
+        told.append((PROPOSED, latest or ""))
+    messages = [{"role": "system", "content": PROMPTS[role]}, *(dict(m) for m in conversation)]
+    for label, text in told:
+        messages += [{"role": "user", "content": label}, {"role": "assistant", "content": text or EMPTY}]
+    return [*messages, {"role": "user", "content": NOW[role]}] if told else messages

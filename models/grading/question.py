@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import BadFile
+from models.files import parse_json, read_text
 
 
 class Identified(BaseModel):
@@ -90,19 +91,12 @@ def read_lines(
 
 
 def _filled_lines(path: Path) -> list[tuple[int, str]]:
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadFile(path, f"not UTF-8: {error.reason}", content.count(b"\n", 0, error.start) + 1) from None
-    except OSError as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
-    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
 
 
 def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callable[[Any], Any]) -> Line:
     try:
-        value = kind.model_validate(prepare(json.loads(line)))
+        value = kind.model_validate(prepare(parse_json(line)))
         value.model_dump_json()  # what cannot be written again (half a surrogate pair, say) cannot be kept
         return value
     except json.JSONDecodeError as error:

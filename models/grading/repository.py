@@ -7,12 +7,12 @@ A task is a folder: `task.yaml`, `repository/` (text files), and `hidden/` with 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import BadFile, BadInput
+from models.files import read_yaml
 from models.grading import command
 from models.grading.command import CommandOptions
 from models.grading.question import Question
@@ -24,7 +24,7 @@ FORM = "Reply with the whole new content of each file that you change: a line `#
 class Verifying(BaseModel):
     """The part `verify` of a task file; `CommandOptions` says what its fields mean."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     command: list[str] = Field(min_length=1)
     prints: str = ""
@@ -37,7 +37,7 @@ class Verifying(BaseModel):
 class TaskFile(BaseModel):
     """`task.yaml`. `check`: a command that the agent may run itself, as often as it likes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str = Field(min_length=1, max_length=200)
     instruction: str = Field(min_length=1)
@@ -79,8 +79,8 @@ def load_task(folder: Path) -> RepositoryTask:
     """One task. Raises BadFile, naming the file and what is wrong with it."""
     path = folder / "task.yaml"
     try:
-        file = TaskFile.model_validate(_yaml(path))
-        cases = _yaml(folder / "hidden" / CASES) if (folder / "hidden" / CASES).is_file() else []
+        file = read_yaml(path).parsed(TaskFile)
+        cases = read_yaml(folder / "hidden" / CASES).value if (folder / "hidden" / CASES).is_file() else []
         hidden = {name: text for name, text in _texts(folder / "hidden").items() if name != CASES}
         files = _texts(folder / "repository")
         options = CommandOptions(files=files, hidden=hidden, cases=cases, **file.verify.model_dump())
@@ -112,13 +112,6 @@ def brief(instruction: str, files: dict[str, str], check: str) -> str:
     parts.append(FORM)
     parts += [f"This has to pass: {check}"] if check else []
     return "\n\n".join([*parts, instruction.strip()])  # last what is wanted: a router reads the end best
-
-
-def _yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
 
 
 def _texts(folder: Path) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from models.errors import NotFound
 from models.ledger.store import Ledger
@@ -23,8 +23,8 @@ LABEL_COLUMNS += ["prompt_tokens", "completion_tokens", "seconds", "age_s", "epo
 class Attempt:
     """One graded reply. `seconds` of the call, `call_id` `None` for a recorded score, `score` in [0, 1].
 
-    `question_digest`: of the question as it was asked; empty: as the ledger has it now. Another flow may have put
-    another question of that id meanwhile, for which this attempt then does not count.
+    `question_digest`: of the question as it was asked: ids are of a source, and another one may use them too. Empty:
+    of the only question of that id.
     """
 
     epoch: int
@@ -63,34 +63,39 @@ def put_attempts(ledger: Ledger, rows: Iterable[Attempt]) -> None:
         return
     wanted = sorted({row["question_id"] for row in values})
     with ledger.transaction() as connection:
-        digests: dict[str, str] = {}
+        known: dict[str, set[str]] = {}
         for start in range(0, len(wanted), 1000):
             some = questions.c.id.in_(wanted[start : start + 1000])
-            digests |= {row.id: row.digest for row in connection.execute(select(questions).where(some))}
-        unknown = [name for name in wanted if name not in digests]
-        if unknown:
-            raise NotFound(f"no question {unknown[0]!r}")
+            for row in connection.execute(select(questions.c.id, questions.c.digest).where(some)):
+                known.setdefault(row.id, set()).add(row.digest)
+        for each in values:
+            digests = known.get(each["question_id"], set())
+            if not digests or not (each["question_digest"] or len(digests) == 1):
+                raise NotFound(
+                    f"no question {each['question_id']!r}" + " that is the only one of its id" * bool(digests)
+                )
+            each["question_digest"] = each["question_digest"] or min(digests)
         now = ledger.now(connection)
-        for row in values:
-            row |= {"question_digest": row["question_digest"] or digests[row["question_id"]], "created_at": now}
-        connection.execute(ledger.insert(attempts).on_conflict_do_nothing(), values)
+        kept = [each | {"created_at": now} for each in values]
+        connection.execute(ledger.insert(attempts).on_conflict_do_nothing(), kept)
 
 
 def missing(
     ledger: Ledger,
     *,
     epoch: int,
-    questions: Sequence[str],
+    questions: Mapping[str, str],
     workers: Mapping[str, str],
     repeats: int,
     grader_versions: Mapping[str, str] | None = None,
     max_age: timedelta | None = None,
 ) -> list[Cell]:
-    """The cells of questions × workers (name to revision) × repeats without a label, or with one too old.
+    """The cells of questions × workers × repeats without a label, or with one too old.
 
-    A label counts from any epoch of the same pool, if question, revision and grader version are today's.
+    `questions`: id to digest; `workers`: name to revision. A label counts from any epoch of the same pool, if question,
+    revision and grader version are today's.
     """
-    frame = _measured(ledger, epoch, workers, max_age)
+    frame = _asked(_measured(ledger, epoch, workers, max_age), questions)
     current = _current(frame, grader_versions)
     fresh = frame[current & ~frame["stale"]]
     regrade = frame[~current & ~frame["stale"]]
@@ -110,16 +115,15 @@ def coverage(
     ledger: Ledger,
     *,
     epoch: int,
-    questions: Sequence[str],
+    questions: Mapping[str, str],
     workers: Mapping[str, str],
     repeats: int,
     grader_versions: Mapping[str, str] | None = None,
     max_age: timedelta | None = None,
 ) -> pd.DataFrame:
     """One row per worker: how many cells are `wanted`, `measured`, `stale`, `missing`, and their mean `score`."""
-    frame = _measured(ledger, epoch, workers, max_age)
-    asked = frame["question_id"].isin(set(questions)) & (frame["repeat"] < repeats)
-    frame = frame[asked & _current(frame, grader_versions)]
+    frame = _asked(_measured(ledger, epoch, workers, max_age), questions)
+    frame = frame[(frame["repeat"] < repeats) & _current(frame, grader_versions)]
     cells = frame.sort_values("epoch").drop_duplicates(["question_id", "worker", "repeat"], keep="last")
     rows = []
     for worker in workers:
@@ -140,19 +144,19 @@ def labels(
     ledger: Ledger,
     *,
     pool: str | None = None,
-    question_ids: Collection[str] | None = None,
+    questions: Mapping[str, str] | None = None,
     workers: Collection[str] | Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """One row per (question, worker), from the newest epoch that has the cell: columns `LABEL_COLUMNS`.
 
     `score`, `cost_usd`, tokens and `seconds` are means over the `n` repeats, `stderr` the mean score's
     standard error (NaN for one repeat), `age_s` the age of the oldest repeat. Recorded labels are among
-    them. `workers` as a mapping (name to revision) takes no other revision.
+    them. `questions` (id to digest) takes no others. `workers` as a mapping (name to revision) takes no other revision.
     """
     frame = _attempts(ledger, pool, workers)
-    if question_ids is not None:
-        frame = frame[frame["question_id"].isin(set(question_ids))]
-    cell = ["question_id", "worker"]
+    if questions is not None:
+        frame = _asked(frame, questions)
+    cell = ["question_id", "question_digest", "worker"]
     # The newest attempt of a cell names its epoch, revision and grader version; repeats beside it share them.
     newest = frame.sort_values(["epoch", "created_at", "id"]).drop_duplicates(cell, keep="last")
     group = [*cell, "epoch", "revision", "grader_version"]
@@ -162,6 +166,11 @@ def labels(
         score=("score", "mean"), n=("score", "size"), stderr=("score", "sem"), age_s=("age_s", "max"), **means
     )
     return table.sort_values(cell, ignore_index=True)[LABEL_COLUMNS]
+
+
+def _asked(frame: pd.DataFrame, questions: Mapping[str, str]) -> pd.DataFrame:
+    """The attempts on these very questions (id to digest)."""
+    return frame[frame["question_id"].map(questions) == frame["question_digest"]]
 
 
 def _measured(ledger: Ledger, epoch: int, workers: Mapping[str, str], max_age: timedelta | None) -> pd.DataFrame:
@@ -182,11 +191,13 @@ def _current(frame: pd.DataFrame, grader_versions: Mapping[str, str] | None) -> 
 
 def _attempts(ledger: Ledger, pool: str | None, workers: Collection[str] | Mapping[str, str] | None) -> pd.DataFrame:
     """Attempts on questions as they are today, with task and split, and their age in seconds."""
-    left_out = {"question_digest", "text_digest", "call_id"}
-    columns = [column for column in attempts.c if column.name not in left_out]
-    statement = select(*columns, questions.c.task, questions.c.split).join(
-        questions,
-        (questions.c.id == attempts.c.question_id) & (questions.c.digest == attempts.c.question_digest),
+    columns = [column for column in attempts.c if column.name not in {"text_digest", "call_id"}]
+    key = questions.c.id, questions.c.digest
+    # Several sources may have the same question; its task and split differ only where their files do.
+    today = select(*key, func.min(questions.c.task).label("task"), func.min(questions.c.split).label("split"))
+    known = today.group_by(*key).subquery()
+    statement = select(*columns, known.c.task, known.c.split).join(
+        known, (known.c.id == attempts.c.question_id) & (known.c.digest == attempts.c.question_digest)
     )
     if pool is not None:
         statement = statement.join(epochs, epochs.c.id == attempts.c.epoch).where(epochs.c.pool == pool)

@@ -30,14 +30,15 @@ PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 class Ledger:
     """A handle on the ledger's database; cheap to make, safe to share between threads, one per process.
 
-    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other. `unsettled`: the
-    folder for replies that wait for the database (default: beside SQLite's file; of PostgreSQL there is none).
+    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other. A path with `?` in
+    it has no place in a text: `sqlite_url` takes any. `unsettled`: the folder for replies that wait for the database
+    (default: beside SQLite's file; of PostgreSQL there is none).
 
     Its transactions raise LedgerAway where the database cannot be reached or written.
     """
 
-    def __init__(self, url: str, unsettled: Path | None = None) -> None:
-        parsed = _parse(url)
+    def __init__(self, url: str | URL, unsettled: Path | None = None) -> None:
+        parsed = read_url(url)
         self.url = parsed.render_as_string(hide_password=False)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.unsettled = unsettled
@@ -101,7 +102,13 @@ class Ledger:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
 
 
-def _parse(url: str) -> URL:
+def sqlite_url(path: Path) -> URL:
+    """Of a file, whatever characters its path holds."""
+    return URL.create("sqlite", database=str(path))
+
+
+def read_url(url: str | URL) -> URL:
+    """The URL of a ledger. Raises BadInput for one that is none."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -112,6 +119,9 @@ def _parse(url: str) -> URL:
                 f"a SQLite ledger needs an absolute path (sqlite:////...), not {parsed.database!r}",
                 field="url",
             )
+        if parsed.query:
+            message = "a SQLite ledger's URL ends with its path: one that holds `?` can be given as FUGU_HOME"
+            raise BadInput(message, field="url")
         return parsed
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
@@ -147,13 +157,17 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def _set_wal(connection: Any) -> None:
-    """Processes that open a new database together meet here, and for this SQLite does not wait by itself."""
+    """Processes that open a new database together meet here, and for this SQLite does not wait by itself.
+
+    Only for another's lock is there anything to wait for; a folder or a disk that takes no writes stays as it is.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

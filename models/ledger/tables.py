@@ -134,6 +134,7 @@ budgets = Table(
 questions = Table(
     "questions",
     metadata,
+    Column("source", String(64), primary_key=True),  # the file, or the house: ids are its own
     Column("id", String(200), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("task", String(200), nullable=False),

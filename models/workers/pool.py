@@ -7,36 +7,36 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.errors import BadFile, BadInput, MissingKey, NotFound, NoWorkerAllowed
+from models.files import read_yaml
 
 
-class Price(BaseModel):
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Price(_Value):
     """USD per million tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    output_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    input_per_million: float = Field(default=0.0, ge=0, le=1e6)
+    output_per_million: float = Field(default=0.0, ge=0, le=1e6)
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6
 
 
-class Limits(BaseModel):
+class Limits(_Value):
     """What one call, and all calls at once, may take. `max_output_tokens` is always sent: it bounds the price."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_output_tokens: int = Field(default=4096, gt=0)
-    concurrency: int = Field(default=8, gt=0)
-    connect_timeout_s: float = Field(default=10.0, gt=0)
-    total_timeout_s: float = Field(default=120.0, gt=0)
+    max_output_tokens: int = Field(default=4096, gt=0, le=10_000_000)
+    concurrency: int = Field(default=8, gt=0, le=10_000)
+    connect_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    total_timeout_s: float = Field(default=120.0, gt=0, le=86_400)
 
 
 MAX_NAME = 200
@@ -50,10 +50,12 @@ def name_problem(name: str) -> str | None:
     return f"a worker's name is 1 to {MAX_NAME} printable ASCII characters without a comma and without outer spaces"
 
 
-class Worker(BaseModel):
-    """A model that can be asked. `model`: litellm's name for it; `key_env`: the variable that holds its key."""
+class Worker(_Value):
+    """A model that can be asked. `model`: litellm's name for it; `key_env`: the variable that holds its key.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `limit_field`: how the provider calls the limit on a reply's tokens, where litellm does not know that by the model's
+    name (an alias, say, or a deployment's name).
+    """
 
     name: str
     model: str = Field(min_length=1)
@@ -63,6 +65,7 @@ class Worker(BaseModel):
     tags: tuple[str, ...] = ()
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # a name: the key itself is refused
     api_base: str | None = None
+    limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
 
     @field_validator("name")
     @classmethod
@@ -89,22 +92,24 @@ class Worker(BaseModel):
         return 0.0 if self.price is None else self.price.usd(prompt_bytes, self.output_tokens(max_tokens))
 
     def key(self) -> str | None:
-        """The worker's key, or `None` where it names none. Raises MissingKey where the variable is empty."""
+        """The worker's key, or `None` where it names none. Raises MissingKey, naming the variable but never its value,
+        where that is empty or cannot stand in a header."""
         if self.key_env is None:
             return None
         key = os.environ.get(self.key_env, "").strip()
         if not key:
             raise MissingKey(f"worker {self.name!r}: the environment variable {self.key_env} is empty")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            message = f"worker {self.name!r}: the environment variable {self.key_env} holds no key: "
+            raise MissingKey(message + "a key is printable ASCII in one word")
         return key
 
 
-class Pool(BaseModel):
+class Pool(_Value):
     """Workers in a fixed order: a worker's index is its row in a router's head.
 
     `conductors` can be asked too, to write plans; they are no rows of a router and answer no step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     workers: tuple[Worker, ...] = Field(min_length=1)
@@ -122,21 +127,15 @@ class Pool(BaseModel):
     def load(cls, path: str | Path) -> Pool:
         """Read a pool file. Raises BadFile: one line that says where and what."""
         path = Path(path)
-        node, document = _read(path)
-        if isinstance(document, dict):
-            document.setdefault("name", path.stem)
-        try:
-            pool = cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "pool"
-            message = first["msg"].removeprefix("Value error, ")
-            raise BadFile(path, f"{place}: {message}", _line(node, first["loc"])) from None
+        document = read_yaml(path)
+        if isinstance(document.value, dict):
+            document.value.setdefault("name", path.stem)
+        pool = document.parsed(cls)
         for place in ("workers", "conductors"):
             for index, worker in enumerate(getattr(pool, place)):
                 if worker.price is None and not worker.is_house and not worker.is_recorded:
                     message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
-                    raise BadFile(path, message, _line(node, (place, index)))
+                    raise BadFile(path, message, document.line((place, index)))
         return pool
 
     @property
@@ -187,36 +186,3 @@ class Pool(BaseModel):
         if not allowed:
             raise NoWorkerAllowed("the mask leaves no worker to ask", field="allowed")
         return np.array([name in allowed for name in self.names])
-
-
-def _read(path: Path) -> tuple[yaml.Node | None, Any]:
-    """The YAML document, as nodes (which know their lines) and as values."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise BadFile(path, f"not YAML: {problem}", None if mark is None else mark.line + 1) from None
-    except Exception as error:  # PyYAML's constructors let through whatever a value makes them raise
-        raise BadFile(path, f"holds a value that cannot be read: {error!r}") from None
-
-
-def _line(node: yaml.Node | None, place: Sequence[int | str]) -> int | None:
-    """The line (from 1) of the deepest part of `place` that the document has."""
-    line = None if node is None else node.start_mark.line + 1
-    for part in place:
-        inner: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    inner, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            inner = node.value[part]
-            line = inner.start_mark.line + 1
-        if inner is None:
-            return line
-        node = inner
-    return line

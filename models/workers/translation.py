@@ -77,10 +77,14 @@ def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's own gateway has no say in them
     limits = worker.limits
+    limit = worker.output_tokens(ask.sampling.max_tokens)
+    if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):
+        fields["extra_body"] = {"max_tokens": limit}  # past litellm, which gives it another name for some models
+    else:
+        fields[worker.limit_field or "max_tokens"] = limit
     return fields | {
         "model": worker.model,
         "messages": [dict(message) for message in ask.messages],
-        "max_tokens": worker.output_tokens(ask.sampling.max_tokens),
         "timeout": httpx.Timeout(limits.total_timeout_s, connect=limits.connect_timeout_s),
         "num_retries": 0,
         "max_retries": 0,

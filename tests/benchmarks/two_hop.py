@@ -45,6 +45,7 @@ from models.workers.ask import Sampling, seed_for
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from tasks.plan import HOUSE, open_parts
+from tasks.questions import digests
 from tasks.route import first_texts, load_backbone, load_router
 from tasks.settings import open_ledger, open_pool, settings
 
@@ -57,12 +58,12 @@ RECIPE = backbone.DEFAULT
 async def measured(ledger: Ledger, pool: Pool, dispatcher: Dispatcher, questions: Sequence[Question]) -> np.ndarray:
     """Every worker's score on every question, [Q, L], asked once and kept as labels."""
     rows = [{"body": q.model_dump(mode="json"), "digest": q.digest} | q.model_dump(include=KEPT) for q in questions]
-    put_questions(ledger, rows)
+    put_questions(ledger, "two-hop", rows)
     epoch = open_epoch(ledger, pool.name, "two-hop")
     cells = [Cell(q.id, worker.name, worker.revision, 0, epoch) for q in questions for worker in pool.workers]
     await measure(cells, {q.id: q for q in questions}, ledger=ledger, dispatcher=dispatcher)
-    ids = [question.id for question in questions]
-    frame = labels(ledger, pool=pool.name, question_ids=ids, workers={w.name: w.revision for w in pool.workers})
+    ids, revisions = [question.id for question in questions], {w.name: w.revision for w in pool.workers}
+    frame = labels(ledger, pool=pool.name, questions=digests(questions), workers=revisions)
     return label_matrix(frame, ids, pool.names)
 
 

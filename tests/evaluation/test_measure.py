@@ -26,7 +26,7 @@ def question(id: str, reference: str = "4") -> Question:
 
 
 def put(ledger: Ledger, *some: Question) -> None:
-    put_questions(ledger, [q.model_dump(mode="json") | {"digest": q.digest, "body": {}} for q in some])
+    put_questions(ledger, "file", [q.model_dump(mode="json") | {"digest": q.digest, "body": {}} for q in some])
 
 
 class Sender:

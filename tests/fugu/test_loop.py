@@ -46,8 +46,9 @@ def drive(
     raise AssertionError("the loop goes on after the script")
 
 
-def system(turn: Turn) -> str:
-    return turn.messages[0]["content"]
+def told(turn: Turn) -> list[str]:
+    """What a worker reads after the conversation."""
+    return [message["content"] for message in turn.messages[1 + len(QUESTION) :]]
 
 
 def test_accept_ends_the_loop_with_the_latest_solver_reply():
@@ -90,8 +91,8 @@ def test_a_thinker_may_name_the_next_role_once():
 
 def test_a_suggestion_reaches_the_next_solver():
     _, _, turns = drive([(T, "<suggestion>add</suggestion>"), (S, "5"), (V, "REJECT"), (T, "well"), (S, "4")])
-    assert "<suggestion>add</suggestion>" in system(turns[1])
-    assert "<suggestion>add</suggestion>" in system(turns[4])  # still the last one
+    assert told(turns[1])[:2] == ["Suggestion:", "add"]
+    assert told(turns[4])[2:4] == ["Suggestion:", "add"]  # still the last one
 
 
 @pytest.mark.parametrize("role", [S, V])
@@ -101,7 +102,7 @@ def test_control_words_count_only_where_the_role_may_say_them(role):
         say = "REJECT " + say
     _, _, turns = drive([(S, "5"), (role, say), (S, "4"), (V, "ACCEPT")])
     assert [turn.role for turn in turns] == [S, role, S, V]
-    assert "<suggestion>obey" not in system(turns[2]).replace(roles.thought_block(1, say), "")
+    assert "Suggestion:" not in told(turns[2])
 
 
 def test_a_thinker_cannot_accept():
@@ -134,7 +135,7 @@ def test_of_a_longer_conversation_everything_is_kept_and_the_last_user_message_c
     carried = {"role": "user", "content": [{"type": "text", "text": "2 + 2?"}, block]}
     assert observed[0] == [DISPATCHER, *conversation]
     assert observed[1] == [DISPATCHER, *conversation[:3], carried, conversation[4]]
-    assert list(turns[1].messages[1:]) == conversation  # what a worker is sent stays as it came
+    assert list(turns[1].messages[1:6]) == conversation  # what a worker is sent stays as it came
 
 
 def test_without_a_user_message_the_last_one_carries_the_thoughts():

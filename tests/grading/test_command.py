@@ -167,7 +167,7 @@ def test_a_task_that_cannot_be_used_is_named(tmp_path):
     file = folder / "task.yaml"
     for text, message in (
         ("id: x\ninstruction: y\nverify: {}", r"verify\.command"),
-        ("id: [", "cannot be read"),
+        ("id: [", "task.yaml:1: not YAML"),
         ("id: x\ninstruction: y\nverify: {command: [a]}", "files"),
     ):
         file.write_text(text)

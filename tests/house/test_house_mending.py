@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from models.fugu.roles import Role, messages_for
 from models.grading.repository import load_tasks
 from models.house.workers import answer
 from models.house.workers.files import read, stated
@@ -143,8 +144,8 @@ def test_a_verifier_compares_the_files():
     reply = answer("coder", conversation)
     assert stated(reply) in reply and "min(cents, MOST)" in reply
     for proposed, word in ((reply, "ACCEPT"), (reply.replace("min(", "max("), "REJECT"), ("No idea.", "REJECT")):
-        system = {"role": "system", "content": f"You are the VERIFIER.\n<proposed_reply>{proposed}</proposed_reply>"}
-        assert answer("coder", [system, *conversation]).startswith(word)
+        messages = messages_for(Role.VERIFIER, conversation, latest=proposed)
+        assert answer("coder", messages).startswith(word)
 
 
 def test_who_lacks_the_skill_states_no_file():

@@ -12,7 +12,7 @@ from models.ledger.tables import attempts, epochs
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 WORKERS = {"a": "1", "b": "1"}
-QUESTIONS = ["q0", "q1"]
+QUESTIONS = {"q0": "d", "q1": "d"}
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def questions(ledger):
     put(ledger, *QUESTIONS)
 
 
-def put(ledger, *names, digest="d"):
+def put(ledger, *names, digest="d", source="file"):
     rows = [{"id": name, "digest": digest, "task": "sum", "split": "train", "tags": [], "body": {}} for name in names]
-    put_questions(ledger, rows)
+    put_questions(ledger, source, rows)
 
 
 def attempt(epoch, question="q0", worker="a", repeat=0, score=1.0, revision="1", version="exact/1", **values):
@@ -126,8 +126,38 @@ def test_a_new_grader_version_reads_the_replies_that_are_paid(ledger, questions)
     assert len(cells) == 4 and {cell.epoch for cell in cells} == {first}
     assert wanted(ledger, later, grader_versions={"exact": "exact/1", "math": "math/7"}) == []
     put_attempts(ledger, [attempt(first, version="exact/2", score=1.0)])
-    table = labels(ledger, workers=["a"], question_ids=["q0"])
+    table = labels(ledger, workers=["a"], questions={"q0": "d"})
     assert table["score"].tolist() == [1.0] and table["n"].tolist() == [1]
+
+
+def test_two_sources_with_the_same_ids_both_keep_their_labels(ledger):
+    for source, pool, score in (("A", "p", 1.0), ("B", "q", 0.0)):
+        put(ledger, *QUESTIONS, digest=source, source=source)
+        mine = [attempt(open_epoch(ledger, pool, source), q, score=score, question_digest=source) for q in QUESTIONS]
+        put_attempts(ledger, mine)
+    assert labels(ledger, pool="p")["score"].tolist() == [1.0, 1.0]
+    assert labels(ledger, pool="q")["score"].tolist() == [0.0, 0.0]
+    assert len(labels(ledger)) == 4
+    with pytest.raises(NotFound, match="only one of its id"):
+        put_attempts(ledger, [attempt(1, "q0")])
+
+
+def test_on_one_pool_a_question_of_the_same_id_in_another_file_is_another_question(ledger):
+    put(ledger, "q0", digest="A", source="A")
+    put(ledger, "q0", digest="B", source="B")
+    first, second = open_epoch(ledger, "p", "A"), open_epoch(ledger, "p", "B")
+    put_attempts(ledger, [attempt(first, score=1.0, question_digest="A")])
+    asked = {"workers": {"a": "1"}}
+    assert wanted(ledger, second, questions={"q0": "A"}, **asked) == []
+    assert wanted(ledger, second, questions={"q0": "B"}, **asked) == [Cell("q0", "a", "1", 0, second)]
+    assert labels(ledger, questions={"q0": "B"}).empty
+    assert coverage(ledger, epoch=second, questions={"q0": "B"}, repeats=1, **asked)["missing"].tolist() == [1]
+
+
+def test_a_question_that_two_files_have_has_one_label(ledger, questions):
+    put(ledger, *QUESTIONS, source="another")
+    put_attempts(ledger, every(open_epoch(ledger, "p", "set")))
+    assert len(labels(ledger)) == 4 and set(labels(ledger)["n"]) == {1}
 
 
 def test_an_attempt_is_kept_once(ledger, questions):
@@ -172,7 +202,7 @@ def test_labels_can_be_narrowed(ledger, questions):
     put_workers(ledger, [{"name": "a", "revision": "1", "recorded": True}])
     put_attempts(ledger, every(open_epoch(ledger, "p", "set")))
     assert len(labels(ledger)) == 4
-    assert len(labels(ledger, workers=["a"])) == len(labels(ledger, question_ids=["q1"])) == 2
+    assert len(labels(ledger, workers=["a"])) == len(labels(ledger, questions={"q1": "d"})) == 2
     assert labels(ledger, pool="q").empty and labels(ledger, workers={"a": "2"}).empty
     assert list(labels(ledger, pool="q").columns) == LABEL_COLUMNS
 

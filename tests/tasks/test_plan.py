@@ -83,7 +83,7 @@ async def test_how_long_a_plan_may_be_is_a_setting_that_reaches_whoever_conducts
 
 def test_cards_are_the_means_of_todays_labels(ledger, pool):
     rows = [{"id": f"q{n}", "task": "sums" if n < 2 else "facts", "digest": "d", "split": "train"} for n in range(3)]
-    put_questions(ledger, [row | {"tags": [], "body": {}} for row in rows])
+    put_questions(ledger, "file", [row | {"tags": [], "body": {}} for row in rows])
     epoch = open_epoch(ledger, "p", "set")
     scores = {("a", 0): 1.0, ("a", 1): 0.5, ("a", 2): 0.0, ("b", 2): 1.0}
     given = {"revision": "1", "repeat": 0, "grader": "exact", "grader_version": "1"}

@@ -64,9 +64,21 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         (GOOD.replace("concurrency: 2", "concurrency: 0"), 8, "greater than 0"),
         (GOOD.replace("0.05", "-0.05"), 7, "greater than or equal to 0"),
         (GOOD.replace("0.05", ".inf"), 7, "finite number"),
-        (GOOD.replace("0.05", ".nan"), 7, "price.input_per_million"),
-        (GOOD.replace("name: mine", "name: 2020-13-45"), None, "month must be in 1..12"),
-        (GOOD.replace("name: mine", "name: !!bool maybe"), None, "cannot be read"),
+        (GOOD.replace("0.05", ".nan"), 7, "finite number"),
+        (GOOD.replace("0.05", "'inf'"), 7, "price.input_per_million.*finite number"),
+        (GOOD.replace("0.05", "1e7"), 7, "price.input_per_million.*less than or equal"),
+        (GOOD.replace("1000", "010"), 8, "010 is no plain"),
+        (GOOD.replace("1000", "1:30"), 8, "1:30 is no plain"),
+        (GOOD.replace("1000", "1" + "0" * 30), 8, "is no plain"),
+        (GOOD.replace("1000", "100000000"), 8, "less than or equal"),
+        (GOOD.replace("concurrency: 2", "concurrency: 1000000"), 8, "less than or equal"),
+        (GOOD.replace("concurrency: 2", "total_timeout_s: 1e9"), 8, "less than or equal"),
+        (GOOD.replace("concurrency: 2", "connect_timeout_s: -1"), 8, "greater than 0"),
+        (GOOD.replace("1000,", "1000, max_output_tokens: 2,"), 8, "'max_output_tokens' stands already on line 8"),
+        (GOOD + "workers: [{name: b, model: house/b}]\n", 14, "'workers' stands already on line 3"),
+        (GOOD.replace("tags: [cheap]", "price: {}"), 9, "'price' stands already on line 7"),
+        (GOOD.replace("tags: [cheap]", "limit_field: tokens"), 9, "max_completion_tokens"),
+        (GOOD.replace("name: mine", "name: !!bool maybe"), 2, "neither true nor false"),
         (GOOD.replace("[cheap]", "[" * 3000 + "]" * 3000), None, "cannot be read"),
         (GOOD.replace("name: calc", "name: 'a, b'"), 10, "without a comma.*'a, b'"),
         (GOOD.replace("name: calc", 'name: "a\\nb"'), 10, "printable ASCII"),
@@ -164,7 +176,12 @@ def test_a_key_comes_from_the_environment_alone(monkeypatch):
     worker = Worker(name="a", model="openai/a", key_env="THE_KEY")
     monkeypatch.setenv("THE_KEY", " sk-1 ")
     assert worker.key() == "sk-1"
-    monkeypatch.setenv("THE_KEY", " ")
+    for unfit in (" ", "sk-grün", "sk-1\nsk-2", "sk-\x07", "sk-1 sk-2", "sk-\u200b1"):
+        monkeypatch.setenv("THE_KEY", unfit)
+        with pytest.raises(MissingKey, match="THE_KEY") as caught:
+            worker.key()
+        assert "sk-" not in str(caught.value)
+    monkeypatch.delenv("THE_KEY")
     with pytest.raises(MissingKey, match="THE_KEY"):
         worker.key()
     assert Worker(name="b", model="house/b").key() is None

@@ -1,7 +1,8 @@
 """What a worker is asked to do, read from OpenAI messages as an LLM would read them.
 
-Besides plain conversations and the roles' prompts it knows a workflow's step: "Step 2, your subtask: ..." after the
-steps that it may see. Its question is the subtask where that poses a problem of its own, else the conversation's.
+Besides plain conversations it knows the roles' prompts, with what others wrote as messages after the conversation, and
+a workflow's step: "Step 2, your subtask: ..." after the steps that it may see. A step's question is the subtask where
+that poses a problem of its own, else the conversation's.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.fugu.roles import ADVICE, NOW, PROPOSED, THOUGHT
 from models.house.workers.reading import read_alone
 
 Role = Literal["SOLVER", "THINKER", "VERIFIER"]
 
 _ROLE = re.compile(r"\b(SOLVER|THINKER|VERIFIER)\b")
-_THOUGHT = re.compile(r"<reference_thought_\d+>(.*?)</reference_thought_\d+>", re.DOTALL)
-_SUGGESTION = re.compile(r"<suggestion>(.*?)</suggestion>", re.DOTALL)
-_PROPOSED = re.compile(r"<proposed_reply>(.*?)</proposed_reply>", re.DOTALL)
+_TOLD = re.compile(rf"{THOUGHT.replace('{k}', '[0-9]+')}|{ADVICE}|{PROPOSED}")
 _ANSWER = re.compile(r"answer:\s*(.+)", re.IGNORECASE)
 _STEP = re.compile(r"Step \d+, (your )?subtask: (.*)", re.DOTALL)
-_MEMORY = ("Tool results known from earlier in this conversation:", "Earlier subtask of yours:")
+_MEMORY = ("Tool results known from earlier in this conversation:", "Earlier subtask of yours:", *NOW.values())
 
 
 @dataclass(frozen=True)
@@ -45,37 +45,44 @@ def text_of(content: Any) -> str:
 
 
 def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:
-    """The role and its material from the system messages, the question from the last user message or the subtask."""
+    """The role from the system messages, the question from the last user message or the subtask, others' words."""
     system = "\n".join(text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer"))
     named = _ROLE.search(system)
     role: Role = named.group(1) if named else "SOLVER"  # type: ignore[assignment]
-    proposed = _PROPOSED.search(system)
-    thoughts = tuple(found.strip() for found in _THOUGHT.findall(system))
-    question, steps = _conversation(messages)
+    question, steps, told = _conversation(messages)
+    thoughts = tuple(text for label, text in told if label not in (ADVICE, PROPOSED))
     return Brief(
         role=role,
         question=question,
         thoughts=thoughts + tuple(reply for _, reply in steps),
         asked=("",) * len(thoughts) + tuple(subtask for subtask, _ in steps),
-        proposed=proposed.group(1).strip() if proposed else "",
+        proposed=next((text for label, text in told if label == PROPOSED), ""),
     )
 
 
-def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[tuple[str, str]]]:
-    """What is asked, and every visible step's subtask and reply."""
-    question, own, earlier = "", "", None
-    steps = []
+_Said = list[tuple[str, str]]
+
+
+def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, _Said, _Said]:
+    """What is asked, every visible step's subtask and reply, and what others wrote under the roles' labels."""
+    question, own, earlier, label = "", "", None, None
+    steps, told = _Said(), _Said()
     for message in messages:
         text, role = text_of(message.get("content")), message.get("role")
         if role == "assistant" and earlier is not None:
             steps.append((earlier, text.strip()))
+        elif role == "assistant" and label is not None:
+            told.append((label, text.strip()))
+        elif role == "user" and _TOLD.fullmatch(text):
+            label, earlier = text, None
+            continue
         elif role == "user" and (step := _STEP.match(text)):
             own, earlier = (step.group(2), None) if step.group(1) else (own, step.group(2))
             continue
         elif role == "user" and not text.startswith(_MEMORY):
             question = text
-        earlier = None
-    return own if read_alone(own) is not None else question, steps
+        earlier = label = None
+    return own if read_alone(own) is not None else question, steps, told
 
 
 def final_answer(reply: str) -> str | None:

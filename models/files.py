@@ -1,0 +1,239 @@
+"""Files that people write, YAML and JSON, read strictly: what two readers could take for different things is refused.
+
+A key that stands twice, `010` (eight or ten?), `1:30`, `.inf`: each is one line that names the file and the line.
+YAML is read by its version 1.2: `no`, `on` and `2025-08-07` are texts. Anchors and merge keys work.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from models.errors import BadFile
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file: its `value`, and where each part of it stands."""
+
+    path: Path
+    value: Any
+    node: yaml.Node | None
+
+    def line(self, place: Sequence[int | str]) -> int | None:
+        """The line (from 1) of the deepest part of `place` that the document has."""
+        node, line = self.node, None if self.node is None else self.node.start_mark.line + 1
+        for part in place:
+            inner: yaml.Node | None = None
+            if isinstance(node, yaml.MappingNode):
+                for key, value in node.value:
+                    if key.value == part:
+                        inner, line = value, key.start_mark.line + 1
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                inner = node.value[part]
+                line = inner.start_mark.line + 1
+            if inner is None:
+                return line
+            node = inner
+        return line
+
+    def parsed(self, kind: type[Model], *place: str) -> Model:
+        """The part of the document at `place` as a value. Raises BadFile, naming the line, where it does not fit."""
+        part = self.value
+        for name in place:
+            part = part[name]
+        try:
+            return kind.model_validate(part)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = (*place, *first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise BadFile(self.path, f"{'.'.join(map(str, where)) or 'file'}: {message}", self.line(where)) from None
+
+    def entry(self, kind: type[Model], name: str, what: str) -> Model:
+        """The entry `name` of a file of named ones. Raises BadFile, also where there is none of that name."""
+        if not isinstance(self.value, dict):
+            raise BadFile(self.path, f"holds no {what}s by their names", self.line(()))
+        if name not in self.value:
+            raise BadFile(self.path, f"no {what} {name!r}; there are {', '.join(map(str, self.value))}")
+        return self.parsed(kind, name)
+
+
+def read_yaml(path: Path) -> Document:
+    """A YAML file. Raises BadFile, with the line where it is known."""
+    text = read_text(path)
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return Document(path, None if node is None else loader.construct_document(node), node)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise BadFile(path, f"not YAML: character U+{error.character:04X} has no place in it", line) from None
+    except yaml.MarkedYAMLError as error:
+        mark, ours = error.problem_mark, isinstance(error, _Refused)
+        what = error.problem if ours else f"not YAML: {error.problem}"
+        raise BadFile(path, str(what), None if mark is None else mark.line + 1) from None
+    except (ValueError, RecursionError) as error:
+        raise BadFile(path, f"holds a value that cannot be read: {error}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def read_text(path: Path) -> str:
+    """A text file. Raises BadFile, with the line of the first byte that is no text."""
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadFile(path, f"not UTF-8: {error.reason}", content.count(b"\n", 0, error.start) + 1) from None
+    except OSError as error:
+        raise BadFile(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def parse_json(text: str) -> Any:
+    """A JSON value. Raises ValueError for a key that stands twice, a number that is none, or a text nobody can keep."""
+    value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+    for each in _texts(value):
+        if (problem := unfit(each)) is not None:
+            raise ValueError(problem)
+    return value
+
+
+def unfit(text: str) -> str | None:
+    """Why a text cannot be kept in every database, where it cannot."""
+    if "\0" in text:
+        return "a text holds the character NUL, which databases do not keep"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a text holds half of a surrogate pair (surrogates not allowed), which is no character"
+    return None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict):
+            waiting += [*each, *each.values()]
+        elif isinstance(each, list):
+            waiting += each
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return number
+
+
+MAX_DIGITS = 30
+"""Of a whole number: no count, limit or seed has more."""
+
+_FLOAT = re.compile(r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_DOUBTFUL = re.compile(
+    r"""[-+]?(?: 0[0-9_]+ | 0[oO][0-7_]+ | 0[xX][0-9a-fA-F_]+ | 0[bB][01_]+  # octal or decimal? hexadecimal or text?
+      | [0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?                                   # 1_000
+      | [0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?                          # 1:30, to some readers 90
+      | \.(?:inf|Inf|INF) ) | \.(?:nan|NaN|NAN)""",
+    re.VERBOSE,
+)
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = {
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    "null": re.compile(r"~|null|Null|NULL|"),
+    "merge": re.compile(r"<<"),
+    "doubtful": _DOUBTFUL,
+    "int": _INT,
+    "float": _FLOAT,
+}
+
+
+class _Refused(yaml.MarkedYAMLError):
+    """YAML that we do not take."""
+
+    def __init__(self, problem: str, node: yaml.Node) -> None:
+        super().__init__(problem=problem, problem_mark=node.start_mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own form: by a scalar's first character; None: any)
+        None: [(_TAG + kind, re.compile(rf"(?:{each.pattern})\Z", each.flags)) for kind, each in _PLAIN.items()]
+    }
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Before merge keys are resolved: what a merge brings may be given anew, what stands there may not."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _Refused(f"the key {key.value!r} stands already on line {seen[key.value]}", key)
+                seen[key.value] = key.start_mark.line + 1
+        return node
+
+    def text(self, node: yaml.Node) -> str:
+        """The text of a scalar that can be kept."""
+        if not isinstance(node, yaml.ScalarNode):
+            raise _Refused("a single value is wanted here", node)
+        if (problem := unfit(node.value)) is not None:
+            raise _Refused(problem, node)
+        return str(node.value)
+
+    def number(self, node: yaml.Node) -> int | float:
+        """A number that every reader reads alike."""
+        text = self.text(node)
+        if _INT.fullmatch(text) and len(text) <= MAX_DIGITS:
+            return int(text)
+        if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+            return float(text)
+        told = f"{text[:40]} is no plain, finite number: write it in decimal digits, or in quotes where it is text"
+        raise _Refused(told, node)
+
+    def truth(self, node: yaml.Node) -> bool:
+        text = self.text(node)
+        if not _PLAIN["bool"].fullmatch(text):
+            raise _Refused(f"{text[:40]!r} is neither true nor false", node)
+        return text.lower() == "true"
+
+
+_Loader.yaml_constructors = {
+    _TAG + "str": _Loader.text,
+    _TAG + "int": _Loader.number,
+    _TAG + "float": _Loader.number,
+    _TAG + "doubtful": _Loader.number,
+    _TAG + "bool": _Loader.truth,
+    _TAG + "null": _Loader.construct_yaml_null,
+    _TAG + "seq": _Loader.construct_yaml_seq,
+    _TAG + "map": _Loader.construct_yaml_map,
+    None: _Loader.construct_undefined,
+}
