@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -100,6 +102,31 @@ def read_text(path: Path) -> str:
         raise BadFile(path, f"not UTF-8: {error.reason}", content.count(b"\n", 0, error.start) + 1) from None
     except OSError as error:
         raise BadFile(path, f"cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[IO[str]]:
+    """A text file that is there, whole and on the disk, once the block has ended; after an error nothing of it is.
+
+    Raises OSError, naming the file, where it cannot be written.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def parse_json(text: str) -> Any:

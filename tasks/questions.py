@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -64,21 +64,28 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
         from models.house.questions import generate
 
         sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
-        questions = generate(counts.seed, sizes, counts.two_hop_share)
-        stem = source = HOUSE
-    else:
-        questions = [_with_split(question) for question in load_questions(Path(source))]
-        for question in questions:
-            try:
-                check(question)
-            except BadInput as error:
-                raise BadFile(source, f"question {question.id!r}: {error}") from None
-        stem, place = Path(source).stem[:40], str(Path(source).resolve())
-        source = f"{stem[:20]}-{_digest(place)[:40]}"
+        return _keep(ledger, HOUSE, HOUSE, generate(counts.seed, sizes, counts.two_hop_share))
+    questions = load_questions(Path(source))
+    for question in questions:
+        try:
+            check(question)
+        except BadInput as error:
+            raise BadFile(source, f"question {question.id!r}: {error}") from None
+    return keep_set(Path(source), questions, ledger)
+
+
+def keep_set(path: Path, questions: Sequence[Question], ledger: Ledger) -> QuestionSet:
+    """The set of these questions, which the file holds or is about to; they are registered in the ledger."""
+    stem = path.stem[:40]
+    source = f"{stem[:20]}-{_digest(str(path.resolve()))[:40]}"
+    return _keep(ledger, source, stem, [_with_split(question) for question in questions])
+
+
+def _keep(ledger: Ledger, source: str, stem: str, questions: Sequence[Question]) -> QuestionSet:
+    """`source`: whose the questions' ids are."""
     content = "\n".join(question.model_dump_json() for question in questions)
-    name = f"{stem}-{_digest(content)[:12]}"
     put_questions(ledger, source, [_row(question) for question in questions])
-    return QuestionSet(name, tuple(questions))
+    return QuestionSet(f"{stem}-{_digest(content)[:12]}", tuple(questions))
 
 
 def wanted_cells(

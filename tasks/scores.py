@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ import yaml
 from pydantic import ConfigDict, Field
 
 from models.errors import BadFile, BadInput
+from models.files import staged
 from models.grading.question import Identified, Question, read_lines, save_questions
 from models.grading.recorded import VERSION
 from models.ledger.epochs import open_epoch
@@ -19,8 +21,7 @@ from models.ledger.labels import Attempt, put_attempts
 from models.ledger.questions import put_workers
 from models.ledger.store import Ledger
 from models.workers.pool import Pool, name_problem
-from tasks.preset import load_preset
-from tasks.questions import load_set
+from tasks.questions import digests, keep_set
 from tasks.settings import settings
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -51,27 +52,22 @@ class Imported:
 def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
     """Make a pool of recorded workers, a question file and labels in the ledger. Importing again changes nothing.
 
-    Raises BadFile, naming the line, and BadInput for an unfit name, before anything is written.
+    Raises BadFile, naming the line, BadInput for an unfit name, OSError and LedgerAway for what cannot be written: then
+    nothing is.
     """
     _check_name(name)
     rows = read_scores(path)
     workers = tuple(rows[0].scores)
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    questions = _write_questions(name, rows)
-    known = load_set(str(questions), load_preset("first-light").questions, ledger)
-    put_workers(ledger, [{"name": w, "revision": revision, "recorded": True} for w in workers])
-    epoch = open_epoch(ledger, name, known.name)
-    put_attempts(
-        ledger,
-        [
-            Attempt(epoch, row.id, worker, revision, 0, "recorded", VERSION, score)
-            for row in rows
-            for worker, score in row.scores.items()
-        ],
-    )
+    questions, place = [_question(row) for row in rows], settings().home / "questions" / f"{name}.jsonl"
     # The pool comes last: where it is, all of it is.
-    _write_pool(name, workers, revision)
-    return Imported(name, workers, questions, len(rows))
+    with staged(settings().home / "pools" / f"{name}.yaml") as file, ledger.together():
+        yaml.safe_dump(_pool(name, workers, revision), file, sort_keys=False)
+        known = keep_set(place, questions, ledger)
+        put_workers(ledger, [{"name": w, "revision": revision, "recorded": True} for w in workers])
+        put_attempts(ledger, _attempts(open_epoch(ledger, name, known.name), revision, rows, digests(questions)))
+        save_questions(place, questions)
+    return Imported(name, workers, place, len(rows))
 
 
 def _check_name(name: str) -> None:
@@ -97,33 +93,25 @@ def read_scores(path: Path) -> list[ScoredQuestion]:
     return rows
 
 
-def _write_questions(name: str, rows: list[ScoredQuestion]) -> Path:
-    target = settings().home / "questions" / f"{name}.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save_questions(
-        target,
-        [
-            Question(
-                id=row.id,
-                task=row.task,
-                messages=({"role": "user", "content": row.question},),
-                grader="recorded",
-                split=row.split,
-                tags=(row.metric,) if row.metric else (),
-            )
-            for row in rows
-        ],
+def _question(row: ScoredQuestion) -> Question:
+    return Question(
+        id=row.id,
+        task=row.task,
+        messages=({"role": "user", "content": row.question},),
+        grader="recorded",
+        split=row.split,
+        tags=(row.metric,) if row.metric else (),
     )
-    return target
 
 
-def _write_pool(name: str, workers: tuple[str, ...], revision: str) -> None:
-    target = settings().home / "pools" / f"{name}.yaml"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pool: dict[str, Any] = {
-        "name": name,
-        "workers": [{"name": w, "model": f"recorded/{w}", "revision": revision} for w in workers],
-    }
-    partial = target.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(pool, sort_keys=False), encoding="utf-8")
-    partial.replace(target)
+def _attempts(
+    epoch: int, revision: str, rows: Sequence[ScoredQuestion], digests: Mapping[str, str]
+) -> Iterator[Attempt]:
+    for row in rows:
+        for worker, score in row.scores.items():
+            cell = (epoch, row.id, worker, revision, 0, "recorded", VERSION)
+            yield Attempt(*cell, score, question_digest=digests[row.id])
+
+
+def _pool(name: str, workers: Sequence[str], revision: str) -> dict[str, Any]:
+    return {"name": name, "workers": [{"name": w, "model": f"recorded/{w}", "revision": revision} for w in workers]}

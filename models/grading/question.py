@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import BadFile
-from models.files import parse_json, read_text
+from models.files import parse_json, read_text, staged
 
 
 class Identified(BaseModel):
@@ -110,9 +110,6 @@ def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callab
 
 
 def save_questions(path: Path, questions: Iterable[Question]) -> None:
-    """Write a JSONL file, atomically."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for question in questions:
-            file.write(question.model_dump_json(exclude_defaults=True) + "\n")
-    partial.replace(path)
+    """Write a JSONL file: all of it, or nothing. Raises OSError."""
+    with staged(path) as file:
+        file.writelines(question.model_dump_json(exclude_defaults=True) + "\n" for question in questions)

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Ledger:
         else:
             options = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
             self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=options, hide_parameters=True)
+        self._outer: ContextVar[Connection | None] = ContextVar("outer", default=None)
         self._writer = self.engine.execution_options(begin="IMMEDIATE")
 
     @contextmanager
@@ -61,8 +63,22 @@ class Ledger:
         On SQLite it takes the write lock at once: a deferred BEGIN that upgrades fails whatever the timeout.
         Never hold one across a call to a worker.
         """
+        outer = self._outer.get()
+        if outer is not None:
+            yield outer
+            return
         with told_apart(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within, by any function of this ledger, is one transaction: all of it, or nothing."""
+        with self.transaction() as connection:
+            token = self._outer.set(connection)
+            try:
+                yield
+            finally:
+                self._outer.reset(token)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

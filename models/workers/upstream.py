@@ -28,6 +28,8 @@ from models.workers.pool import Worker
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 EPOCH_S, EPOCH_MS = 1e9, 1e12
+PASSED_S = 3600.0
+"""Clocks differ by less. A time since 1970 that is longer past is none: the number is as many seconds as it says."""
 """A "wait" of 31 years is a time: seconds since 1970, or milliseconds."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -98,8 +100,9 @@ def _wait(value: str, unit: float) -> float | None:
     except ValueError:
         return _duration(value) if value[:1].isdigit() else _until(value, now)
     if EPOCH_S <= number < 1e15:
-        number = (number / 1000 if number >= EPOCH_MS else number) - now.timestamp()
-        unit = 1.0
+        left = (number / 1000 if number >= EPOCH_MS else number) - now.timestamp()
+        if left > -PASSED_S:
+            return bounded_wait(left)
     return bounded_wait(number * unit)
 
 
