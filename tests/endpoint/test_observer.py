@@ -196,7 +196,7 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
         url = f"{home['PREFECT_API_URL']}/flow_runs/filter"
         found = httpx.post(url, json={"sort": "START_TIME_ASC"}, headers=key).json()
         assert all(run["name"].startswith("chatcmpl-") for run in found)
-            return [run["state"]["type"] for run in found]
+        return [run["state"]["type"] for run in found]
 
     def send(url):
         return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=60)
