@@ -1,4 +1,4 @@
-"""Errors keep their class and lose others' words; questions in the parameters are known from names of sets and files."""
+"""Errors keep their class and lose others' words; questions in the parameters are told from names of sets and files."""
 
 import pytest
 
