@@ -12,7 +12,7 @@ from models.errors import BadInput
 MARKS = ("ledger.db", "up.lock", "logs", "prefect", "reports", "backbones")
 """One of these shows that a folder is a home, and no folder of somebody else's that was named by mistake."""
 
-FOLDERS = ("", "logs", "reports", "prefect", "journal")
+FOLDERS = ("", "logs", "reports", "prefect", "unsettled")
 """Whose files are narrowed; what lies deeper is behind the home's own mode."""
 
 SHOWS_TEXTS = "for-trying"

@@ -28,9 +28,10 @@ from models.workers.pool import Worker
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 EPOCH_S, EPOCH_MS = 1e9, 1e12
-PASSED_S = 3600.0
-"""Clocks differ by less. A time since 1970 that is longer past is none: the number is as many seconds as it says."""
 """A "wait" of 31 years is a time: seconds since 1970, or milliseconds."""
+
+PASSED_S = 3600.0
+"""Clocks differ by less. A time that is longer past is none: the number is as many seconds as it says."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
