@@ -112,9 +112,8 @@ async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool
         await carry_out_batch(len(trials))
     except TransientError as error:
         lost = sum(outcome is None for outcome in batch.outcomes)
-        get_run_logger().warning(
-            "%d of %d workflows met an outage and are no samples: %s", lost, len(trials), what(error)
-        )
+        told = f"{lost} of {len(trials)} workflows met an outage and are no samples: {what(error)}"
+        get_run_logger().warning(told)
     finally:
         BATCH.reset(token)
     return batch.outcomes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,7 +31,14 @@ class QuietFlow(Flow[P, Any]):
 
 def flow(**options: Any) -> Callable[[Body[P, T]], Flow[P, Coroutine[Any, Any, T]]]:
     """`prefect.flow`: the state of a run that fails names the error and quotes nobody."""
-    return lambda body: QuietFlow(_unquoted(body), **options)
+
+    def made(body: Body[P, T]) -> Flow[P, Coroutine[Any, Any, T]]:
+        run = _unquoted(body)
+        # Prefect reads the parameters' types, which are names in the body's own module.
+        run.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
+        return QuietFlow(run, **options)
+
+    return made
 
 
 def task(**options: Any) -> Callable[[Body[P, T]], Task[P, Coroutine[Any, Any, T]]]:

@@ -31,11 +31,11 @@ def check(
     """Ask each worker once: is its key there, its price known, does it answer? Exit status 1 where one does not."""
     from deployments.migrations import upgrade
     from models.workers.dispatch import Dispatcher
-    from tasks.settings import open_ledger, open_pool, settings
+    from tasks.settings import load_pool, open_ledger, open_pool, settings
 
-    pool = open_pool(name)
+    load_pool(name)  # a file that cannot be read is told before the ledger is
     upgrade(settings().database)
-    ledger = open_ledger()
+    ledger, pool = open_ledger(), open_pool(name)
 
     async def check_all() -> list[bool]:
         dispatcher = Dispatcher(ledger, pool)

@@ -235,7 +235,7 @@ def test_paths_in_settings_are_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     with mock.patch.dict(os.environ, {"FUGU_HOME": "here", "FUGU_POOL": "mine.yaml", "FUGU_QUESTIONS": "q.jsonl"}):
         found = settings()
     assert found.home == tmp_path / "here"
-    assert found.database == f"sqlite:///{tmp_path}/here/ledger.db"
+    assert str(found.database) == f"sqlite:///{tmp_path}/here/ledger.db"
     assert found.environment()["FUGU_POOL"] == str(tmp_path / "mine.yaml")
     assert found.questions == str(tmp_path / "q.jsonl")
 

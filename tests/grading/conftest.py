@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -6,6 +8,14 @@ from models.grading.question import Question
 
 settings.register_profile("unhurried", deadline=None)  # a crowded machine is no failure
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def readable():
+    """What a test lays out is read by another user, in a process that made its own files private, too."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
