@@ -23,8 +23,8 @@ class _Value(BaseModel):
 class Price(_Value):
     """USD per million tokens."""
 
-    input_per_million: float = Field(default=0.0, ge=0, le=1e6)
-    output_per_million: float = Field(default=0.0, ge=0, le=1e6)
+    input_per_million: float = Field(default=0.0, ge=0, le=1e8)
+    output_per_million: float = Field(default=0.0, ge=0, le=1e8)
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6

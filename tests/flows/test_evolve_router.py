@@ -16,7 +16,7 @@ from prefect import flow
 
 from flows import evolve_router as evolving
 from flows.evolve_router import POPULATION, evolve_router, generation
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, NotFound, PermanentError
 from models.fugu.fitness import RolloutScore, Weights
 from models.ledger import epochs, registry, runs
 from tasks.candidate import SCORING, Scoring
@@ -121,7 +121,7 @@ def test_an_unfinished_run_that_is_not_continued_is_named_and_can_be_resumed(ask
     warned, add = [], evolving.EvolutionPage.add
 
     async def killed(page, row, show=True):
-        raise InterruptedError
+        raise PermanentError("killed")
 
     class Log:
         def info(self, *_):
@@ -132,7 +132,7 @@ def test_an_unfinished_run_that_is_not_continued_is_named_and_can_be_resumed(ask
 
     monkeypatch.setattr(evolving, "get_run_logger", Log)
     monkeypatch.setattr(evolving.EvolutionPage, "add", killed)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(PermanentError, match="killed"):
         asyncio.run(evolve_router())
     monkeypatch.setattr(evolving.EvolutionPage, "add", add)
     assert not warned

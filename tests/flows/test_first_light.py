@@ -10,6 +10,7 @@ import pytest
 
 import flows.first_light
 from flows.first_light import first_light
+from models.errors import PermanentError
 from models.ledger import registry
 from models.ledger.labels import labels
 from tasks.settings import open_ledger
@@ -20,7 +21,7 @@ async def test_the_layout_reaches_the_warm_start(monkeypatch):
 
     async def warm_start(*given, **_):
         asked.append(given)
-        raise InterruptedError
+        raise PermanentError("killed")
 
     async def nothing(*_, **__):
         pass
@@ -34,7 +35,7 @@ async def test_the_layout_reaches_the_warm_start(monkeypatch):
     for name, part in {**parts, "load_set": lambda *_: questions}.items():
         monkeypatch.setattr(flows.first_light, name, part)
     for layout in ("released", ""):
-        with pytest.raises(InterruptedError):
+        with pytest.raises(PermanentError, match="killed"):
             await first_light.fn(backbone="b", layout=layout, max_usd=0.0)
     assert [given[3:] for given in asked] == [("b", "released"), ("b", "")]
 
