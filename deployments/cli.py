@@ -25,6 +25,7 @@ from deployments.commands import (
     trinity,
     up,
 )
+from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ _UsageError = typer.BadParameter.__mro__[1]
 def main() -> None:
     """Run a command. What a person can put right is one line and exit status 2; any other error keeps its traceback."""
     os.umask(0o077)  # what a command writes is its caller's alone
+    skip_proxies(os.environ)
     try:
         status = app(prog_name="fugu", standalone_mode=False)
     except typer.Abort:

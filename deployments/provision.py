@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import flows
+from deployments.loopback import skip_proxies
 from models.files import read_yaml
 from tasks.settings import Settings, settings
 
@@ -65,6 +66,7 @@ def names(file: Path) -> set[tuple[str, str]]:
 def main(arguments: Sequence[str] = ()) -> None:
     """Wait for the server that PREFECT_API_URL names, then make the pools and apply the file."""
     file = Path(arguments[0]).resolve() if arguments else PREFECT_FILE
+    skip_proxies(os.environ)
     os.environ.update(settings().environment(), FUGU_PYTHON=sys.executable)
     for deployment in _deployments(file):
         importlib.import_module(deployment["entrypoint"].split(":")[0])

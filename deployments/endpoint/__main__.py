@@ -28,6 +28,7 @@ from deployments.endpoint.decisions import DistantRouter
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
+from deployments.loopback import skip_proxies
 from models.conductor.request import Limits
 from models.errors import BadInput, FuguError
 from tasks.settings import settings
@@ -42,6 +43,7 @@ GRACE_S = 4.0
 def main() -> int:
     """Serve. A host that is not loopback, a taken port, a broken pool file: one line and exit status 2."""
     arguments = _arguments()
+    skip_proxies(os.environ)
     os.umask(0o077)
     log_to_stderr()
     _allow_files()

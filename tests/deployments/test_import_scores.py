@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from models.ledger.tables import attempts, epochs, questions
 from tasks.settings import open_ledger, pool_path
 
 
@@ -79,3 +81,38 @@ def test_recorded_scores_overwrite_no_pool_of_ones_own(run, home: Path, tmp_path
     status, _, err = run("import-scores", str(file), "--name", "mine")
     assert status == 2 and "'mine'" in one_line(err)
     assert (home / "pools" / "mine.yaml").read_text() == own
+
+
+IDS = '{"id": "q%d", "task": "t", "question": "%s %d?", "scores": {"a": %s, "b": 0.5}}\n'
+
+
+def test_two_files_with_the_same_ids_both_keep_their_labels(run, home: Path, tmp_path: Path) -> None:
+    from models.ledger.labels import labels
+
+    for name, score in (("one", "1.0"), ("two", "0.0")):
+        (tmp_path / f"{name}.jsonl").write_text("".join(IDS % (i, name, i, score) for i in range(3)))
+        assert run("import-scores", str(tmp_path / f"{name}.jsonl"))[0] == 0
+    ledger = open_ledger()
+    means = {name: labels(ledger, pool=name).groupby("worker")["score"].mean().to_dict() for name in ("one", "two")}
+    ledger.close()
+    assert means == {"one": {"a": 1.0, "b": 0.5}, "two": {"a": 0.0, "b": 0.5}}
+
+
+def fails(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("place", ["tasks.scores.save_questions", "tasks.scores.put_attempts", "os.fsync"])
+def test_an_import_that_fails_leaves_nothing_behind(run, home: Path, tmp_path: Path, monkeypatch, place: str) -> None:
+    run("status")
+    before = sorted(path.relative_to(home) for path in home.rglob("*") if path.name[:9] != "ledger.db")
+    (tmp_path / "scores.jsonl").write_text("".join(IDS % (i, "x", i, "1.0") for i in range(3)))
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fails)
+        status, _, err = run("import-scores", str(tmp_path / "scores.jsonl"))
+    assert status == 2 and "No space left" in one_line(err)
+    assert sorted(path.relative_to(home) for path in home.rglob("*") if path.name[:9] != "ledger.db") == before
+    ledger = open_ledger()
+    with ledger.reading() as connection:
+        assert not any(connection.execute(table.select()).all() for table in (questions, attempts, epochs))
+    ledger.close()
