@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 READ_THROUGH = 1 << 28
 """Bytes of a SQLite file that every command reads through for faults (0.5 s); a larger one is looked at in part."""
 
-BEGUN_S = 1.0
+BEGUN_S = 3.0
 """How long a file may be empty that another process has just made."""
 
 
@@ -38,14 +38,17 @@ def upgrade(url: str | URL, revision: str = "head", *, read_through: int = READ_
     config = Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     parsed = read_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        _check_file(Path(str(parsed.database)))  # before a handle makes one
+    file = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+    if file is not None:
+        _check_file(file)  # before a handle makes one
+    new = file is not None and not file.exists()
     ledger = Ledger(url)
     try:
+        if ledger.is_sqlite:
+            with ledger.reading() as connection:  # writers need not wait for it
+                _check_pages(connection, read_through)
         with ledger.transaction() as connection:
             ledger.serialise(connection, "migrations")
-            if ledger.is_sqlite:
-                _check_pages(connection, read_through)
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             if revision == "head":
@@ -54,6 +57,8 @@ def upgrade(url: str | URL, revision: str = "head", *, read_through: int = READ_
         raise PermanentError(f"the ledger has a schema that this version of fugu does not know: {error}") from None
     finally:
         ledger.close()
+        if new and file is not None and file.is_file() and file.stat().st_size == 0:
+            file.unlink()  # no room even for its first page
 
 
 def _check_file(path: Path) -> None:

@@ -77,7 +77,7 @@ def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's own gateway has no say in them
     limits = worker.limits
-    limit = worker.output_tokens(ask.sampling.max_tokens)
+    limit = worker.output_tokens(fields.pop("max_tokens", None))
     if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):
         fields["extra_body"] = {"max_tokens": limit}  # past litellm, which gives it another name for some models
     else:

@@ -1,7 +1,10 @@
 import asyncio
+import os
+from urllib.request import proxy_bypass
 
 import pytest
 
+from deployments.loopback import skip_proxies
 from models.errors import (
     BadInput,
     MissingKey,
@@ -165,3 +168,28 @@ async def test_models_that_can_be_asked_pass_and_a_providers_own_400_is_of_the_r
     with pytest.raises(UpstreamRefused) as refused:
         await Client(pool).complete(ask())
     assert refused.value.of_the_request
+
+
+@pytest.mark.parametrize("kept", ["", "example.org, 10.0.0.1", "localhost"])
+async def test_a_worker_on_this_machine_is_called_past_the_proxy_and_others_through_it(
+    upstream, pool, monkeypatch, kept
+):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", kept)
+    skip_proxies(os.environ)
+    assert (await Client(pool).complete(ask())).text == "hello"
+    assert proxy_bypass("127.0.0.1") and proxy_bypass("localhost") and not proxy_bypass("api.example.com")
+    assert not kept or proxy_bypass(kept.partition(",")[0])
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"]
+    assert os.environ["no_proxy"].split(",").count("localhost") == 1
+
+
+@pytest.mark.parametrize("model", ["openai/m", "openai/gpt-5-nano"])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_a_pool_says_which_limit_field_a_worker_takes(upstream, pool, model, name):
+    worker = pool.worker("live").model_copy(update={"limit_field": name, "model": model})
+    await Client(Pool(name="p", workers=(worker,))).complete(ask(max_tokens=9))
+    (body,) = upstream.seen
+    assert {key: value for key, value in body.items() if key.startswith("max_")} == {name: 9}
