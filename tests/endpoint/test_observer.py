@@ -191,12 +191,13 @@ def start(environment):
 
 
 def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home, upstream):
-    def runs():
+    def found():
         key = server.credentials(home["PREFECT_API_AUTH_STRING"])
         url = f"{home['PREFECT_API_URL']}/flow_runs/filter"
-        found = httpx.post(url, json={"sort": "START_TIME_ASC"}, headers=key).json()
-        assert all(run["name"].startswith("chatcmpl-") for run in found)
-        return [run["state"]["type"] for run in found]
+        return httpx.post(url, json={"sort": "START_TIME_ASC"}, headers=key).json()
+
+    def runs():
+        return [run["state"]["type"] for run in found()]
 
     def send(url):
         return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=60)
@@ -215,6 +216,7 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
         upstream.released.set()
         assert send(url).status_code == 200
         wait(lambda: runs() == ["CRASHED", "COMPLETED"])
+        assert all(run["name"].startswith("chatcmpl-") for run in found())
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
     finally:

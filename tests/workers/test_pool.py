@@ -66,7 +66,7 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         (GOOD.replace("0.05", ".inf"), 7, "finite number"),
         (GOOD.replace("0.05", ".nan"), 7, "finite number"),
         (GOOD.replace("0.05", "'inf'"), 7, "price.input_per_million.*finite number"),
-        (GOOD.replace("0.05", "1e7"), 7, "price.input_per_million.*less than or equal"),
+        (GOOD.replace("0.05", "1e9"), 7, "price.input_per_million.*less than or equal"),
         (GOOD.replace("1000", "010"), 8, "010 is no plain"),
         (GOOD.replace("1000", "1:30"), 8, "1:30 is no plain"),
         (GOOD.replace("1000", "1" + "0" * 30), 8, "is no plain"),
