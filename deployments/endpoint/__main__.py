@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import resource
 import shutil
@@ -132,8 +133,16 @@ def _limits(arguments: argparse.Namespace) -> Limits:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All of ours is closed; taking torch and litellm apart would take the interpreter seconds more.
-    os._exit(status)
+    status = 1
+    try:
+        status = main()
+    except SystemExit as stop:  # of the command line: its help, or what is wrong with it
+        status = stop.code if isinstance(stop.code, int) else 0
+    except Exception:
+        logging.getLogger("deployments.endpoint").exception("the endpoint has failed")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # All of ours is closed; taking torch and litellm apart would take the interpreter seconds more, and threads of
+        # libraries could keep it for ever.
+        os._exit(status)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -177,6 +178,12 @@ def named_server() -> str | None:
 
 def _load() -> Show:
     os.environ.update(QUIET)
+    from prefect import flow_engine
+
     from flows.conduct import show
+
+    # Prefect takes SIGTERM for as long as a flow runs, and raises in the midst of whatever the event loop does: right
+    # for a process that is one flow run, the end of one that serves.
+    flow_engine.capture_sigterm = nullcontext  # type: ignore[assignment]
 
     return show

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -213,9 +213,18 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
         process.communicate()
         process, url = start(home)
         wait(lambda: runs() == ["CRASHED"])
+        with ThreadPoolExecutor(1) as thread:  # SIGTERM while a flow run is under way, in the same process
+            stopped = thread.submit(send, url)
+            wait(lambda: runs() == ["CRASHED", "RUNNING"] and len(upstream.seen) == 3)
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=30)
+            with suppress(httpx.HTTPError):
+                stopped.result()
+        assert process.returncode == 0 and "canary" not in log
+        process, url = start(home)
         upstream.released.set()
         assert send(url).status_code == 200
-        wait(lambda: runs() == ["CRASHED", "COMPLETED"])
+        wait(lambda: len(runs()) == 3 and runs()[-1] == "COMPLETED" and "RUNNING" not in runs())
         assert all(run["name"].startswith("chatcmpl-") for run in found())
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
