@@ -1,7 +1,8 @@
 r"""A second opinion on two mathematical texts, by math-verify: relations, unions, matrices, sets, binomials.
 
 The library works without bounds of time and memory, so it does so in one confined process (`referee_inside.py`), which
-is started when it is first asked and killed when it takes too long. Words, unknown commands and numbers with a base
+is started when it is first asked and killed when it takes too long. It ends with this process (the end of its input),
+and not with the thread that happened to start it, as a parent-death signal would have it. Words, unknown commands and numbers with a base
 are kept from it: it reads `hello` as a product, `\pmod` as \pm and `101_2` as 101.
 """
 
@@ -64,7 +65,7 @@ class _Process:
     """The confined process, and one question at a time. Raises IsolationUnavailable where it cannot be confined."""
 
     def __init__(self) -> None:
-        config = {"filter": seccomp.program().hex(), "limits": _LIMITS}
+        config = {"filter": seccomp.program().hex(), "limits": _LIMITS, "answer_s": _ANSWER_S + 1}
         self.owner = os.getpid()
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(_SCRIPT), json.dumps(config)],
@@ -81,8 +82,8 @@ class _Process:
             self.end()
             raise IsolationUnavailable(f"math-verify cannot be run in isolation here: {word or 'it did not start'}")
 
-    def ask(self, texts: list[str]) -> str:
-        """One answer, or "" where none came in time."""
+    def ask(self, texts: list[str]) -> str | None:
+        """One answer; "" where the process has ended, None where none came in time."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(texts).encode() + b"\n")
@@ -90,12 +91,12 @@ class _Process:
             return ""
         return self.line(_ANSWER_S)
 
-    def line(self, seconds: float) -> str:
+    def line(self, seconds: float) -> str | None:
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             if not selector.select(seconds):
-                return ""
+                return None
         return os.read(self.process.stdout.fileno(), 1_000).decode(errors="replace").strip()
 
     def end(self) -> None:
@@ -110,20 +111,25 @@ _process: _Process | None = None
 
 
 def _ask(texts: list[str]) -> str:
+    """The answer, or "" where there is none. A process that was found dead (whoever killed it) is replaced, once."""
     global _process
     with _lock:
         if _process is not None and _process.owner != os.getpid():
             _process = None  # a fork's: its parent's
-        if _process is None:
-            try:
-                _process = _Process()
-            except IsolationUnavailable:
-                return ""
-        answer = _process.ask(texts)
-        if not answer:
+        for _ in range(2):
+            if _process is None:
+                try:
+                    _process = _Process()
+                except IsolationUnavailable:
+                    return ""
+            answer = _process.ask(texts)
+            if answer:
+                return answer
             _process.end()
             _process = None
-        return answer
+            if answer is None:
+                break
+        return ""
 
 
 @atexit.register

@@ -4,8 +4,9 @@ Started by `referee.py`. The library is loaded before the locks are shut: from t
 process and no socket made. Of math-verify only its LaTeX grammar is used; its reader of plain expressions evaluates
 text as Python.
 
-Protocol: argv[1] holds JSON {filter, limits}. On stdout first `ready` or `refused REASON`. Then a line of JSON [left,
-right] on stdin is answered by a line: 1 or 0, or `unreadable` where one is no mathematics; [text] asks for a reading.
+Protocol: argv[1] holds JSON {filter, limits, answer_s}. On stdout first `ready` or `refused REASON`. Then a line of JSON [left,
+right] on stdin is answered by a line: 1 or 0, or `unreadable` where one is no mathematics; [text] asks for a reading. It
+ends with its input, and by itself when an answer takes longer than `answer_s`: nobody may be left to kill it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -54,10 +56,12 @@ def main() -> None:
         return
     os.write(out, b"ready\n")
     for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_REAL, config["answer_s"])  # SIGALRM's default ends also what runs in C
         try:
             answer = same(json.loads(line))
         except Exception:  # of a text that neither library foresaw
             answer = "unreadable"
+        signal.setitimer(signal.ITIMER_REAL, 0)
         os.write(out, f"{answer}\n".encode())
 
 
@@ -69,7 +73,6 @@ def confined(config: dict[str, Any]) -> None:
     found.loader.exec_module(confine)
     for name, value in config["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
-    confine.checked(confine.LIBC.prctl(confine.PDEATHSIG, 9, 0, 0, 0))
     confine.checked(confine.LIBC.prctl(confine.NO_NEW_PRIVS, 1, 0, 0, 0))
     installed = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix))]
     readable = [path for path in (*installed, *confine.LIBRARIES) if os.path.isdir(path)]

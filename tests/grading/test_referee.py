@@ -1,3 +1,4 @@
+import signal
 import threading
 
 import pytest
@@ -26,6 +27,31 @@ def test_threads_get_answers_to_their_own_questions():
     for thread in threads:
         thread.join()
     assert answers == {4: [False] * 3, 5: [True] * 3, 6: [False] * 3}
+
+
+def test_it_outlives_the_thread_that_started_it(monkeypatch):
+    monkeypatch.setattr(referee, "_process", None)
+    thread = threading.Thread(target=referee.same, args=(r"x \le 5", r"5 \ge x"))
+    thread.start()
+    thread.join()
+    process = referee._process
+    assert referee.same(r"x \le 5", r"5 \ge x") and referee._process is process
+    process.end()
+
+
+def test_a_process_that_was_killed_is_replaced_without_losing_the_question():
+    assert referee.same(r"x \le 5", r"5 \ge x")
+    referee._process.process.kill()
+    referee._process.process.wait()
+    assert referee.same(r"x \le 5", r"5 \ge x")
+
+
+def test_a_computation_that_nobody_waits_for_ends_itself(monkeypatch):
+    monkeypatch.setattr(referee, "_ANSWER_S", -0.7)  # plus its margin of 1 s
+    process = referee._Process()
+    process.process.stdin.write(b'["9^{9^{9^9}}", "2"]\n')
+    assert process.process.wait(60) == -signal.SIGALRM
+    process.end()
 
 
 def test_a_text_that_takes_too_long_is_undecided_and_the_next_one_is_not(monkeypatch):
