@@ -5,7 +5,7 @@ from __future__ import annotations
 from deployments.endpoint.rollout import server_of
 from flows.agentic_rollouts import agentic_rollouts
 from flows.evolve_router import evolve_router
-from tasks.agents import provide
+from tasks.coding import provide
 
 __all__ = ["agentic_rollouts", "evolve_router"]
 

@@ -6,9 +6,9 @@ leave idle. The flow that needs the backbone waits for it, or makes it itself wh
 
 from __future__ import annotations
 
-from tasks.preset import load_preset
-from tasks.route import HOUSE, backbone_path
-from tasks.settings import settings
+from tasks.setup.preset import load_preset
+from tasks.setup.router import HOUSE, backbone_path
+from tasks.setup.settings import settings
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def _told(error: Exception) -> str | None:
 
     # Of the database's own errors those that its place or its file are to blame for.
     if isinstance(error, OperationalError) or type(error) is DatabaseError:
-        from tasks.settings import settings
+        from tasks.setup.settings import settings
 
         here = settings()
         where = "the ledger at FUGU_LEDGER_URL" if here.ledger_url else f"the ledger in {here.home}"
@@ -107,7 +107,7 @@ def _usage(error: Any) -> str:
 
 def _of_the_home(error: OSError) -> str | None:
     """Of a file in the home, or a folder that it is in."""
-    from tasks.settings import settings
+    from tasks.setup.settings import settings
 
     home = settings().home
     if not isinstance(error.filename, str | bytes | Path):

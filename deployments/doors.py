@@ -15,9 +15,9 @@ from typing import NamedTuple
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.endpoint.problems import Problem, problem_response
+from deployments.endpoint.wire.problems import Problem, problem_response
 from models.errors import BadInput
-from tasks.settings import Settings
+from tasks.setup.settings import Settings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?))(?::([1-9][0-9]{0,4}))?")

@@ -18,7 +18,7 @@ from typing import IO
 import psutil
 
 from models.errors import BadFile, NotFound, PermanentError
-from tasks.home import private_home
+from tasks.setup.home import private_home
 
 LINGER_S = 20.0
 """How long to wait for what a killed `fugu up` left to its guards, which hold the lock until all has ended."""

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tasks.texts import ASK_OTHERWISE, are_literal, shown
+from tasks.setup.texts import ASK_OTHERWISE, are_literal, shown
 
 ACTIONS = ("actions", "actions_on_trigger", "actions_on_resolve")
 """Of an automation: each may run a deployment."""

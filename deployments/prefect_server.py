@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 
 from deployments.doors import Doors, allowed
 from deployments.overrides import Overrides
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -20,7 +20,7 @@ from typing import Any
 import flows
 from deployments.loopback import skip_proxies
 from models.files import read_yaml
-from tasks.settings import Settings, settings
+from tasks.setup.settings import Settings, settings
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 POOLS = {"cpu": 4, "gpu": 1}

@@ -23,7 +23,7 @@ import httpx
 from deployments import loopback
 from deployments.home import secret
 from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUnavailable
-from tasks.settings import Settings
+from tasks.setup.settings import Settings
 
 ORPHANED = ("PENDING", "RUNNING", "PAUSED", "CANCELLING")
 """States of a run whose process cannot be alive when the server starts."""

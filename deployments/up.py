@@ -16,17 +16,17 @@ from rich.console import Console
 
 from deployments import loopback, provision, server
 from deployments.doors import allowed
+from deployments.estimate import plan
 from deployments.home import Note, leave_note, locked, secret, secret_file
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
-from deployments.plan import plan
 from deployments.progress import say, watch
 from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
-from tasks.route import HOUSE
-from tasks.settings import Settings, load_pool, open_ledger
+from tasks.setup.router import HOUSE
+from tasks.setup.settings import Settings, load_pool, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"

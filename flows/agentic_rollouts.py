@@ -14,16 +14,16 @@ from typing import Literal
 from prefect import get_run_logger
 from pydantic import Field
 
-from models.fugu.agentic import Ended, Player, Rollouts, constant
-from models.fugu.mixture import players
+from models.coding.mixture import players
+from models.coding.rollouts import Ended, Player, Rollouts, constant
 from models.ledger import epochs
-from tasks.agents import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
-from tasks.checkpoint import find_checkpoint
+from tasks.coding import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
+from tasks.pages.report import markdown
 from tasks.quiet import flow
-from tasks.report import markdown
-from tasks.route import load_router
-from tasks.session import Session, all_ended, open_session
-from tasks.texts import shown
+from tasks.setup.checkpoint import find_checkpoint
+from tasks.setup.router import load_router
+from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.texts import shown
 
 KEY = "agentic-rollouts"
 

@@ -24,13 +24,13 @@ from models.ledger import registry
 from models.ledger.requests import Row, record_request
 from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
-from tasks.asked import QUESTIONS, asked, text_of
-from tasks.checkpoint import serving
+from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.report import table
-from tasks.route import load_router
-from tasks.session import Session, all_ended, open_session
-from tasks.texts import shown
+from tasks.setup.asked import QUESTIONS, asked, identifying
+from tasks.setup.checkpoint import serving
+from tasks.setup.router import load_router
+from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.texts import shown
 
 Asked = tuple[Message, ...]
 """A question's messages."""
@@ -55,7 +55,7 @@ async def answer(
             raise NotFound(
                 f"nothing serves {model!r} on pool {session.pool.name!r} yet: run the deployment first-light first"
             )
-        content = json.dumps([[text_of(messages) for messages in batch], champion.target, name], sort_keys=True)
+        content = json.dumps([[identifying(messages) for messages in batch], champion.target, name], sort_keys=True)
         scope = f"answer:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         rows = [_row(scope, number, messages) for number, messages in enumerate(batch)]
         await asyncio.to_thread(_record, session, rows)

@@ -22,20 +22,20 @@ from models.evaluation.gate import gate
 from models.evaluation.groups import GROUPS, SEEN, group_of
 from models.evaluation.matrix import label_matrix
 from models.evaluation.metrics import Entry, entry
+from models.fugu.learn.objective import Objective, Slot
 from models.fugu.loop import LoopOptions
-from models.fugu.objective import Objective, Slot
 from models.fugu.router import Router
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from tasks.candidate import roll_out
-from tasks.checkpoint import find_checkpoint, serving
-from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
-from tasks.report import comparison_artifacts
-from tasks.route import first_texts, load_router
-from tasks.session import Session, open_session
+from tasks.setup.checkpoint import find_checkpoint, serving
+from tasks.setup.preset import PresetName, load_preset
+from tasks.setup.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.setup.router import first_texts, load_router
+from tasks.setup.session import Session, open_session
 
 MODELS = ("fugu", "trinity")
 

@@ -16,21 +16,21 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
 from pydantic import Field
 
-from models.conductor.conducting import Conducting
-from models.conductor.execution import Execution
-from models.conductor.executor import Executor
-from models.conductor.request import Conducted, ConductRequest, Limits, StepRecord
+from models.conductor.run.request import ConductAnswer, ConductRequest, Limits, StepRecord
+from models.conductor.run.request_run import RequestRun, RequestRuns
+from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
-from tasks.asked import QUESTIONS, asked, text_of
+from models.workers.ask import text_of
 from tasks.batch import answered, begin_request, end_request, request_id
-from tasks.page import tag_run, workflow_page
-from tasks.plan import open_parts
+from tasks.pages.report import table
+from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
-from tasks.report import table
-from tasks.session import all_ended, open_session
+from tasks.setup.asked import QUESTIONS, asked, identifying
+from tasks.setup.conductor import open_parts
+from tasks.setup.session import all_ended, open_session
+from tasks.setup.texts import shown, what
 from tasks.step import SHOWN, joining, label_of, plan_round
-from tasks.texts import shown, what
 
 AT_ONCE = 16
 """Questions of a batch that are conducted, and shown, at a time."""
@@ -57,19 +57,19 @@ async def conduct(
     limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
         parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
-        executor = Executor(parts)
+        request_runs = RequestRuns(parts)
         content = {"pool": session.pool.fingerprint, "conductor": conductor, "name": name, "recursive": recursive}
         content |= limits.model_dump(exclude_none=True, exclude={"depth"})  # a question that may take more is another
         allowed = tuple(worker.name for worker in session.pool.workers if not worker.is_recorded)
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def answer(request: ConductRequest) -> Conducted:
+        async def answer(request: ConductRequest) -> ConductAnswer:
             async with gate:
-                return await _answered(executor, request)
+                return await _answered(request_runs, request)
 
         requests = [
             ConductRequest(
-                id=request_id(text_of(messages), number, content),
+                id=request_id(identifying(messages), number, content),
                 messages=messages,
                 allowed=allowed,
                 limits=limits,
@@ -80,27 +80,27 @@ async def conduct(
         try:
             found = await all_ended(*map(answer, requests))
         finally:
-            await executor.close()
+            await request_runs.close()
         rows = [_row(request, conducted) for request, conducted in zip(requests, found, strict=True)]
         await table("answers", rows, "conduct")
     return [conducted.text or "" for conducted in found]
 
 
-def _row(request: ConductRequest, conducted: Conducted) -> dict[str, Any]:
+def _row(request: ConductRequest, conducted: ConductAnswer) -> dict[str, Any]:
     """`fugu show` has the words of a request."""
     words = {"question": _words(request), "answer": conducted.text or ""} if shown() else {}
     ended = conducted.trace["ended"]
     return {"request": request.id, **words, "cut off by": ended or "", "USD": conducted.cost_usd}
 
 
-async def _answered(executor: Executor, request: ConductRequest) -> Conducted:
+async def _answered(request_runs: RequestRuns, request: ConductRequest) -> ConductAnswer:
     """One question to its answer, shown beside it."""
-    ledger = executor.ledger
+    ledger = request_runs.ledger
     await asyncio.to_thread(begin_request, ledger, request)
-    conducting = executor.open(request)
-    showing = asyncio.create_task(show(conducting))
+    request_run = request_runs.open(request)
+    showing = asyncio.create_task(show(request_run))
     try:
-        conducted = await conducting.answer()
+        conducted = await request_run.answer()
     except FuguError as error:
         failed = {"status": "failed", "error": type(error).__name__}
         await asyncio.to_thread(end_request, ledger, request.id, failed)
@@ -112,18 +112,18 @@ async def _answered(executor: Executor, request: ConductRequest) -> Conducted:
     return conducted
 
 
-async def show(conducting: Conducting) -> None:
+async def show(request_run: RequestRun) -> None:
     """Show one request as a flow run: each round's plan, each step as a task.
 
-    To be run beside `conducting.answer()`, in the same event loop: it joins what that does and begins nothing. What
+    To be run beside `request_run.answer()`, in the same event loop: it joins what that does and begins nothing. What
     the request fails with is the run's state, not raised; what Prefect itself fails with is.
     """
-    token = SHOWN.set(conducting)
-    earlier = conducting.request.continues
+    token = SHOWN.set(request_run)
+    earlier = request_run.request.continues
     try:
         with tags(*([f"continues:{earlier}"] if earlier else [])):
             run = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
-            await run(conducting.request.id, _title(conducting.request), return_state=True)
+            await run(request_run.request.id, _title(request_run.request), return_state=True)
     finally:
         SHOWN.reset(token)
 
@@ -131,20 +131,20 @@ async def show(conducting: Conducting) -> None:
 @flow(name="workflow", flow_run_name="{title}")
 async def workflow(request: str, title: str) -> Any:
     """One conducted request: plan, steps, and where it goes on, another round. Its state is that of the answer."""
-    conducting = SHOWN.get()
+    request_run = SHOWN.get()
     planned: State[Any] = await plan_round(0, return_state=True)  # type: ignore[misc]
     number = 0
-    while number < len(conducting.rounds):
-        await _shown(conducting.rounds[number], planned)
+    while number < len(request_run.rounds):
+        await _shown(request_run.rounds[number], planned)
         number += 1
-        if await conducting.round(number) is not None:
+        if await request_run.round(number) is not None:
             planned = await plan_round(number, wait_for=[planned], return_state=True)  # type: ignore[misc]
     try:
-        conducted = await conducting.outcome()
+        conducted = await request_run.outcome()
     except FuguError as error:
-        await workflow_page(title, conducting.rounds, None, what(error))
+        await workflow_page(title, request_run.rounds, None, what(error))
         raise
-    await workflow_page(title, conducting.rounds, conducted)
+    await workflow_page(title, request_run.rounds, conducted)
     if conducted is None:
         return Cancelled(message="nobody waited for the answer any more")
     if conducted.tool_calls:
@@ -158,28 +158,28 @@ def _kept_in(folder: Path) -> Any:
     return workflow.with_options(result_storage=folder)
 
 
-async def _shown(execution: Execution, planned: State[Any]) -> None:
+async def _shown(workflow_run: WorkflowRun, planned: State[Any]) -> None:
     """Each step as a task that follows those that it sees, so that the run's page draws the graph."""
     steps: list[asyncio.Task[State[Any] | None]] = []
-    for index in range(len(execution.workers)):
-        steps.append(asyncio.create_task(_step(execution, index, planned, list(steps))))
+    for index in range(len(workflow_run.workers)):
+        steps.append(asyncio.create_task(_step(workflow_run, index, planned, list(steps))))
     await asyncio.gather(*steps)
 
 
 async def _step(
-    execution: Execution, index: int, planned: State[Any], others: list[asyncio.Task[State[Any] | None]]
+    workflow_run: WorkflowRun, index: int, planned: State[Any], others: list[asyncio.Task[State[Any] | None]]
 ) -> State[Any] | None:
     """The step's task, once there is something to show: a step that never could be asked has none."""
-    sees = execution.records[index].sees
+    sees = workflow_run.records[index].sees
     states = [await others[seen] for seen in sees]
-    seen = await asyncio.gather(*(execution.step(other) for other in sees), return_exceptions=True)
+    seen = await asyncio.gather(*(workflow_run.step(other) for other in sees), return_exceptions=True)
     if not all(isinstance(record, StepRecord) and record.state == "done" for record in seen):
         return None
     before = [planned, *(state for state in states if state is not None)]
-    meaning = await execution.meaning(index)
-    label = label_of(execution, index)
-    state: State[Any] = await joining(execution)(
-        meaning, label, execution.number, index, wait_for=before, return_state=True
+    meaning = await workflow_run.meaning(index)
+    label = label_of(workflow_run, index)
+    state: State[Any] = await joining(workflow_run)(
+        meaning, label, workflow_run.number, index, wait_for=before, return_state=True
     )
     return state
 
@@ -193,5 +193,4 @@ def _title(request: ConductRequest) -> str:
 def _words(request: ConductRequest) -> str:
     """What the user said last, in a line."""
     content = next((m.get("content") for m in reversed(request.messages) if m.get("role") == "user"), None)
-    texts = [part.get("text", "") for part in content] if isinstance(content, list) else [content or ""]
-    return " ".join(" ".join(texts).split())
+    return " ".join(text_of(content).split())

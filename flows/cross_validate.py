@@ -18,11 +18,11 @@ from models.evaluation.baselines import BEST_SINGLE, baselines
 from models.evaluation.gate import gate
 from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
-from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
-from tasks.report import comparison_artifacts
-from tasks.session import current, open_session
+from tasks.setup.preset import PresetName, load_preset
+from tasks.setup.questions import HOUSE, QuestionSet, load_set
+from tasks.setup.session import current, open_session
 from tasks.train import prepare_backbone
 
 ROUTER = "fugu (warm start)"

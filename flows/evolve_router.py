@@ -29,25 +29,25 @@ from prefect import get_run_logger
 from pydantic import Field
 
 from models.errors import BadInput, NotFound, RecordedWorker
-from models.fugu.fitness import Tally, shares, tally
-from models.fugu.halving import race
+from models.fugu.learn.fitness import Tally, shares, tally
+from models.fugu.learn.halving import race
+from models.fugu.learn.search import Search, Stage, States
+from models.fugu.learn.subspace import Space
 from models.fugu.router import Router
-from models.fugu.search import Search, Stage, States
-from models.fugu.subspace import Space
 from models.fugu.vector import Vector
 from models.ledger import epochs, registry, runs
 from models.ledger.registry import Checkpoint
-from tasks.agents import find_agent, find_tasks
 from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
-from tasks.checkpoint import find_checkpoint
-from tasks.evolution import EvolutionPage, Payer
-from tasks.preset import EvolutionPlan, PresetName, load_preset
-from tasks.questions import HOUSE, load_set
+from tasks.coding import find_agent, find_tasks
+from tasks.pages.evolution import EvolutionPage, Payer
 from tasks.quiet import flow
-from tasks.route import load_router
-from tasks.scoring import AgenticWork, digest, open_scoring
-from tasks.session import Session, all_ended, open_session
-from tasks.settings import settings
+from tasks.setup.checkpoint import find_checkpoint
+from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
+from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.router import load_router
+from tasks.setup.scoring import AgenticWork, digest, open_scoring
+from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.settings import settings
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""

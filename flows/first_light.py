@@ -13,11 +13,11 @@ from flows.compare_pool import compare_pool
 from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
 from flows.warm_start import warm_start
-from models.fugu.vector import LayoutName
-from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, load_set
+from models.fugu.forward.layout import LayoutName
 from tasks.quiet import flow
-from tasks.session import all_ended, open_session
+from tasks.setup.preset import PresetName, load_preset
+from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.session import all_ended, open_session
 from tasks.train import prepare_backbone
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.keeping import drop_old
+from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.report import table
-from tasks.settings import open_ledger, settings
+from tasks.setup.keeping import drop_old
+from tasks.setup.settings import open_ledger, settings
 
 
 @flow(name="prune", flow_run_name="prune")

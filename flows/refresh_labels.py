@@ -16,14 +16,14 @@ from prefect import get_run_logger
 from pydantic import Field
 
 from models.ledger import labels
+from models.ledger.epochs import put_workers
 from models.ledger.labels import Cell
-from models.ledger.questions import put_workers
 from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
-from tasks.preset import PresetName, load_preset
-from tasks.questions import HOUSE, can_be_asked, load_set, wanted_cells
+from tasks.pages.report import Progress, coverage_artifact
 from tasks.quiet import flow
-from tasks.report import Progress, coverage_artifact
-from tasks.session import all_ended, open_session
+from tasks.setup.preset import PresetName, load_preset
+from tasks.setup.questions import HOUSE, can_be_asked, load_set, wanted_cells
+from tasks.setup.session import all_ended, open_session
 
 CONCURRENT_BATCHES = 2
 """Of one worker. Its own concurrency limit holds in the dispatcher; this only bounds what waits in memory."""

@@ -21,11 +21,11 @@ from models.grading.question import Question
 from models.house.climbing import Ascent, Bench, Climb
 from models.house.direct import DirectPool, HousePool, SimulatedPool
 from models.house.questions import generate
-from tasks.policies import PAID, key_of
-from tasks.preset import EvolutionPlan, Study, load_study
+from tasks.caching import PAID, key_of
+from tasks.pages.report import Progress, markdown
 from tasks.quiet import flow, task
-from tasks.report import Progress, markdown
-from tasks.route import HOUSE, load_backbone
+from tasks.setup.preset import EvolutionPlan, Study, load_study
+from tasks.setup.router import HOUSE, load_backbone
 from tasks.train import prepare_backbone
 
 WARM, FIRST = "warm start", "two stages"

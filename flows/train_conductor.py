@@ -19,15 +19,13 @@ from pathlib import Path
 from prefect import get_run_logger
 from pydantic import Field
 
-from models.conductor.gate import readiness
-from models.conductor.offers import exercises
-from models.conductor.practice import Exercise, Sample
-from models.conductor.trials import Stage
+from models.conductor.learn.checks import readiness
+from models.conductor.learn.offers import exercises
+from models.conductor.learn.practice import Exercise, Sample
+from models.conductor.learn.trials import Stage
 from models.errors import BadInput, NotReady
 from models.ledger import epochs
 from models.workers.ask import Sampling
-from tasks.course import ConductorPreset, CoursePlan, load_course
-from tasks.examined import training_artifacts
 from tasks.examples import check_plans_by, cold_start_examples
 from tasks.learn import (
     Bridge,
@@ -40,11 +38,13 @@ from tasks.learn import (
     training_home,
     tune_student,
 )
-from tasks.plan import cards
-from tasks.questions import HOUSE, QuestionSet, load_set
+from tasks.pages.report import table
+from tasks.pages.training import training_artifacts
 from tasks.quiet import flow
-from tasks.report import table
-from tasks.session import Session, open_session
+from tasks.setup.conductor import cards
+from tasks.setup.course import ConductorPreset, CoursePlan, load_course
+from tasks.setup.questions import HOUSE, QuestionSet, load_set
+from tasks.setup.session import Session, open_session
 
 REVISION = 2
 """Part of a training's name: change the procedure, change the number."""
@@ -171,7 +171,7 @@ def _tell_where(student: Student) -> None:
 
 def _check_memory(student: Student, plan: ConductorPreset) -> None:
     """Before anything is paid. Raises BadInput where a stage does not fit."""
-    from models.conductor.grpo import fitting_rank
+    from models.conductor.learn.grpo import fitting_rank
 
     ranks = [stage.lora for stage in (plan.course, plan.recursion) if stage is not None and stage.iterations]
     for rank in [*ranks, plan.course.lora] if plan.cold_start.examples else ranks:
@@ -180,7 +180,7 @@ def _check_memory(student: Student, plan: ConductorPreset) -> None:
 
 async def _cold_start(lesson: Lesson, student: Student) -> None:
     """Stage 0. A run that was killed after it takes what it made."""
-    from models.conductor.grpo import fitting_rank
+    from models.conductor.learn.grpo import fitting_rank
 
     plan, kept = lesson.plan.cold_start, lesson.home / "cold"
     if not plan.examples:
@@ -214,7 +214,7 @@ async def _gate(samples: Sequence[Sample]) -> None:
 
 async def _practise(lesson: Lesson, student: Student, plan: CoursePlan, name: str) -> list[dict[str, float]]:
     """GRPO. In the recursion finetune every other exercise is a forced second round."""
-    from models.conductor.grpo import fitting_rank
+    from models.conductor.learn.grpo import fitting_rank
 
     course = plan.course(lesson.seed, lora=fitting_rank(student.model, plan.lora))
     given = lesson.exercises("train", course.exercises, seed=lesson.seed)

@@ -17,24 +17,25 @@ from prefect import get_run_logger
 from pydantic import Field
 
 from models.evaluation.matrix import label_matrix
-from models.fugu import schedule
 from models.fugu import vector as vectors
+from models.fugu.forward.layout import LayoutName, layout_for
+from models.fugu.learn import schedule
+from models.fugu.learn.objective import Objective, Slot
 from models.fugu.loop import LoopOptions
-from models.fugu.objective import Objective, Slot
 from models.fugu.roles import Role
 from models.fugu.router import Router
-from models.fugu.vector import LayoutName, Vector
+from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from models.workers.pool import Pool
 from tasks.candidate import measure_schedules
-from tasks.preset import BackbonePlan, PresetName, load_preset
-from tasks.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.report import table
-from tasks.route import first_texts, load_backbone
-from tasks.session import Session, open_session
+from tasks.setup.preset import BackbonePlan, PresetName, load_preset
+from tasks.setup.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.setup.router import first_texts, load_backbone
+from tasks.setup.session import Session, open_session
 from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
 
 SCHEDULE_SLOTS = 200
@@ -90,7 +91,7 @@ def blank_router(
         layout = "head"
     roles = roles and not pool.is_recorded
     rows = len(pool.workers) + (len(Role) if roles else 0)
-    length = vectors.layout_for(backbone, layout).length(rows, backbone.width)
+    length = layout_for(backbone.decoder, layout).length(rows, backbone.width)
     return Router.from_vector(backbone, np.zeros(length, np.float32), pool.names, roles=roles, layout=layout)
 
 

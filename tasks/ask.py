@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from models.workers.ask import Ask, Reply
-from tasks.policies import PAID, key_of
+from tasks.caching import PAID, key_of
 from tasks.quiet import task
-from tasks.session import current
+from tasks.setup.session import current
 
 
 @task(task_run_name="{label}", cache_key_fn=key_of("identity"), **PAID)

@@ -12,10 +12,10 @@ from prefect.cache_policies import NO_CACHE
 from models.evaluation.measure import measure
 from models.grading.question import Question
 from models.ledger.labels import Cell
-from tasks.policies import RETRIED
+from tasks.caching import RETRIED
+from tasks.pages.report import Progress
 from tasks.quiet import task
-from tasks.report import Progress
-from tasks.session import current
+from tasks.setup.session import current
 
 BATCH = 50
 """A task costs 5 to 12 ms, a house attempt about as much: more in one task would only coarsen the progress."""

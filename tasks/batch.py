@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from models.conductor.request import Conducted, ConductRequest
+from models.conductor.run.request import ConductAnswer, ConductRequest
 from models.ledger.requests import Row, begin, finish, refuse_pruned
 from models.ledger.store import Ledger
 
@@ -43,7 +43,7 @@ def end_request(ledger: Ledger, id: str, changes: Row) -> Row:
         return finish(id, changes)(connection, ledger.now(connection))
 
 
-def answered(conducted: Conducted, maybe_paid: list[dict[str, Any]]) -> Row:
+def answered(conducted: ConductAnswer, maybe_paid: list[dict[str, Any]]) -> Row:
     """What is kept of an answer to a batch's request, with the calls that died in flight on the way to it."""
     waits = conducted.finish_reason == "tool_calls"
     return {
@@ -57,7 +57,7 @@ def answered(conducted: Conducted, maybe_paid: list[dict[str, Any]]) -> Row:
     }
 
 
-def body_of(conducted: Conducted) -> dict[str, Any]:
+def body_of(conducted: ConductAnswer) -> dict[str, Any]:
     """The final body, made of the ledger's values alone."""
     return {
         "text": conducted.text,

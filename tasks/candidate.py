@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
+from models.coding.mixture import Rewarding
 from models.errors import BadInput
-from models.fugu import schedule
-from models.fugu.fitness import RolloutScore, Tally, Weights, fitness, tally
-from models.fugu.mixture import Rewarding
-from models.fugu.objective import ALL, Objective
-from tasks.policies import PAID, RETRIED, key_of
+from models.fugu.learn import schedule
+from models.fugu.learn.fitness import RolloutScore, Tally, Weights, fitness, tally
+from models.fugu.learn.objective import ALL, Objective
+from tasks.caching import PAID, RETRIED, key_of
 from tasks.quiet import task
-from tasks.texts import what
+from tasks.setup.texts import what
 
 
 @dataclass(frozen=True)

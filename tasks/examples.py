@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from models.conductor.policy import PROMPTS, full_prompt
-from models.conductor.practice import Execute, Exercise, attempted
+from models.conductor.learn.practice import Execute, Exercise, attempted
+from models.conductor.plan.writers import PROMPTS, full_prompt
 from models.errors import BadInput, FuguError
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from models.workers.pool import Pool
-from tasks.session import Session
-from tasks.texts import what
+from tasks.setup.session import Session
+from tasks.setup.texts import what
 
 if TYPE_CHECKING:
-    from models.conductor.sft import Example
+    from models.conductor.learn.sft import Example
 
 HOUSE, WORKER = "house", "worker:"
 
@@ -65,7 +65,7 @@ async def _by_worker(
     name: str, exercises: Sequence[Exercise], session: Session, execute: Execute, prompt: str
 ) -> list[Example]:
     """A model is asked with the full prompt; of what it writes, the plans that answered right are kept."""
-    from models.conductor.sft import Example
+    from models.conductor.learn.sft import Example
 
     revision = session.pool.worker(name).revision
     asks = [

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
-from models.conductor.practice import Exercise, Outcome, Sample, Trial, rehearse
-from models.conductor.trials import Stage, carry_out
+from models.conductor.learn.practice import Exercise, Outcome, Sample, Trial, rehearse
+from models.conductor.learn.trials import Stage, carry_out
 from models.errors import FuguError, TransientError
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from tasks.ask import ask
-from tasks.course import ColdStartPlan
-from tasks.plan import HOUSE, house_folder
-from tasks.policies import RETRIED
+from tasks.caching import RETRIED
+from tasks.pages.report import Progress
 from tasks.quiet import task
-from tasks.report import Progress
-from tasks.settings import settings
-from tasks.texts import what
+from tasks.setup.conductor import HOUSE, house_folder
+from tasks.setup.course import ColdStartPlan
+from tasks.setup.settings import settings
+from tasks.setup.texts import what
 
 if TYPE_CHECKING:
-    from models.conductor.grpo import Course
-    from models.conductor.policy import CheckpointPolicy
+    from models.conductor.learn.grpo import Course
+    from models.conductor.plan.writers import CheckpointWriter
 
 
 @dataclass
@@ -45,16 +45,16 @@ class Student:
     max_tokens: int
     folder: Path
 
-    def policy(self, temperature: float = 0.0) -> CheckpointPolicy:
+    def policy(self, temperature: float = 0.0) -> CheckpointWriter:
         """It as a writer of plans."""
-        from models.conductor.policy import CheckpointPolicy
+        from models.conductor.plan.writers import CheckpointWriter
 
         limits: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": temperature}
-        return CheckpointPolicy(self.model, self.tokenizer, name="in training", prompt=self.prompt, **limits)
+        return CheckpointWriter(self.model, self.tokenizer, name="in training", prompt=self.prompt, **limits)
 
     def save(self, name: str) -> Path:
         """Write it to a folder of its own; the rename comes last, so a folder that is there is complete."""
-        from models.conductor.policy import describe
+        from models.conductor.plan.writers import describe
 
         folder, partial = self.folder / name, self.folder / f".{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -195,7 +195,7 @@ async def prepare_conductor(start: str) -> str:
 def _folder_of(start: str) -> Path:
     if start == HOUSE:
         return house_folder()
-    from models.fugu.hub import local_folder
+    from models.fugu.forward.hub import local_folder
 
     return local_folder(start)
 
@@ -246,7 +246,7 @@ def _unfinished(home: Path, note: Mapping[str, Any]) -> str:
 
 def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Student:
     """Slow: call it in a thread."""
-    from models.conductor.checkpoint import load
+    from models.conductor.plan.checkpoint import load
 
     model, tokenizer = load(folder)
     return Student(model, tokenizer, prompt, max_tokens, home)
@@ -261,8 +261,8 @@ async def tune_student(
 
 
 def _tune(student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: int, lora: int) -> float:
-    from models.conductor.grpo import adapted, adapted_rate, merged
-    from models.conductor.sft import Tuning, tune
+    from models.conductor.learn.grpo import adapted, adapted_rate, merged
+    from models.conductor.learn.sft import Tuning, tune
 
     rate = adapted_rate(plan.learning_rate, lora)
     tuning = Tuning(plan.epochs, plan.batch, learning_rate=rate, seed=seed, micro_batch=plan.micro_batch)
@@ -276,7 +276,7 @@ async def train_student(
     student: Student, exercises: Sequence[Exercise], bridge: Bridge, course: Course, name: str
 ) -> list[dict[str, float]]:
     """Stage 1, or the recursion finetune, in a thread that comes back to this loop for every batch of workflows."""
-    from models.conductor.grpo import train
+    from models.conductor.learn.grpo import train
 
     progress = await Progress.start(name, course.iterations)
     logger = get_run_logger()

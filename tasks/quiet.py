@@ -1,4 +1,4 @@
-"""Prefect's `flow` and `task`, which tell it nothing that a user or a worker said (`tasks/texts.py` says when)."""
+"""Prefect's `flow` and `task` without the texts of users and workers (`tasks/setup/texts.py` says when)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import prefect
 from prefect import Flow, Task
 
-from tasks.texts import are_literal, shown, unquoted
+from tasks.setup.texts import are_literal, shown, unquoted
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect.cache_policies import NO_CACHE
 
-from models.fugu.adapt import Adapted, Examples, adapt
+from models.fugu.learn.adapt import Adapted, Examples, adapt
+from models.fugu.learn.warm_start import Head, fit_head
 from models.fugu.router import Router
-from models.fugu.warm_start import Head, fit_head
-from tasks.preset import BackbonePlan
+from tasks.pages.report import Progress
 from tasks.quiet import task
-from tasks.report import Progress
-from tasks.route import backbone_path
+from tasks.setup.preset import BackbonePlan
+from tasks.setup.router import backbone_path
 
 
 @task(task_run_name="prepare backbone {name}", cache_policy=NO_CACHE, cache_result_in_memory=False)

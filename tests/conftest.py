@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from models.house.provider import COUNTER, call_digest
 from models.ledger.tables import calls
-from tasks.settings import PROJECT, open_ledger
+from tasks.setup.settings import PROJECT, open_ledger
 
 
 class Sharing(LoadScopeScheduling):
@@ -99,7 +100,40 @@ def data_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, A
 def workshops() -> str:
     """The isolation level that commands get on this machine; without one they are refused."""
     from models.errors import IsolationUnavailable
-    from models.grading.workshop import isolation
+    from models.isolation.workshop import isolation
+
+    try:
+        return isolation()
+    except IsolationUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def readable() -> Iterator[None]:
+    """What a test lays out is read by another user, in a process that made its own files private, too."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def ask() -> Callable[..., Any]:
+    """A question with the given grader, reference and options."""
+
+    def make(grader: str, reference: Any = None, **options: Any) -> Any:
+        from models.grading.question import Question
+
+        messages = ({"role": "user", "content": "?"},)
+        return Question(id="q", task="t", messages=messages, grader=grader, reference=reference, options=options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def isolated() -> str:
+    """The isolation level of this machine; without one the graders refuse, and there is nothing to test."""
+    from models.errors import IsolationUnavailable
+    from models.isolation.sandbox import isolation
 
     try:
         return isolation()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import PROJECT
+from tasks.setup.settings import PROJECT
 
 FILES = [path for part in ("models", "tasks", "flows", "deployments") for path in (PROJECT / part).rglob("*.py")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import BadFile
 from models.files import parse_json, read_yaml
-from tasks.settings import PROJECT
+from tasks.setup.settings import PROJECT
 
 
 @pytest.fixture

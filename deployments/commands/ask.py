@@ -21,7 +21,7 @@ def ask(
 
     from deployments.home import find_note
     from models.errors import PermanentError
-    from tasks.settings import settings
+    from tasks.setup.settings import settings
 
     endpoint = find_note(settings().home).endpoint
     if not endpoint:

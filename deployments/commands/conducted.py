@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from models.conductor.request import Conducted, ConductRequest
+    from models.conductor.run.request import ConductAnswer, ConductRequest
     from models.ledger.store import Ledger
 
 
@@ -16,7 +16,7 @@ def open_row(id: str) -> tuple[Ledger, dict[str, Any]]:
     """The ledger and the request's row. Raises NotFound, Pruned."""
     from deployments.migrations import upgrade
     from models.ledger.requests import get_request
-    from tasks.settings import open_ledger, settings
+    from tasks.setup.settings import open_ledger, settings
 
     upgrade(settings().database)
     ledger = open_ledger()
@@ -25,7 +25,7 @@ def open_row(id: str) -> tuple[Ledger, dict[str, Any]]:
 
 def request_of(row: Mapping[str, Any]) -> ConductRequest:
     """What was asked. Raises BadInput for a request without a workflow."""
-    from models.conductor.request import ConductRequest
+    from models.conductor.run.request import ConductRequest
     from models.errors import BadInput
 
     if row.get("request") is None:
@@ -39,9 +39,9 @@ def open_request(id: str) -> tuple[Ledger, dict[str, Any], ConductRequest]:
     return ledger, row, request_of(row)
 
 
-def body_of(row: Mapping[str, Any], conducted: Conducted) -> dict[str, Any]:
+def body_of(row: Mapping[str, Any], conducted: ConductAnswer) -> dict[str, Any]:
     """The final body as the endpoint, or the batch, gives it."""
-    from deployments.endpoint.response import ULTRA, conducted_body
+    from deployments.endpoint.wire.response import ULTRA, conducted_body
     from tasks import batch
 
     if row["model"] == ULTRA:
@@ -49,7 +49,7 @@ def body_of(row: Mapping[str, Any], conducted: Conducted) -> dict[str, Any]:
     return batch.body_of(conducted)
 
 
-def text_of(body: Mapping[str, Any]) -> str:
+def answer_text(body: Mapping[str, Any]) -> str:
     """The answer in a final body, or what it waits for."""
     message = body["choices"][0]["message"] if "choices" in body else {**body, "content": body["text"]}
     calls = message.get("tool_calls") or ()

@@ -24,13 +24,13 @@ def measure(
     """Measure what has no label yet, as a flow run of the running `fugu up`."""
     from rich.console import Console
 
+    from deployments.estimate import plan
     from deployments.home import find_note, secret
     from deployments.migrations import upgrade
     from deployments.money import agreed_limit
-    from deployments.plan import plan
     from deployments.progress import watch
     from deployments.server import Server
-    from tasks.settings import load_pool, open_ledger, settings
+    from tasks.setup.settings import load_pool, open_ledger, settings
 
     here = settings()
     upgrade(here.database)

@@ -11,7 +11,7 @@ import typer
 
 
 def sets(variable: str) -> Callable[[Any], Any]:
-    """An option's callback that hands its value to `tasks.settings`, in this process and those that it starts."""
+    """An option's callback that hands its value to `tasks.setup.settings`, in this process and those that it starts."""
 
     def callback(value: Any) -> Any:
         if value is not None:

@@ -31,7 +31,7 @@ def check(
     """Ask each worker once: is its key there, its price known, does it answer? Exit status 1 where one does not."""
     from deployments.migrations import upgrade
     from models.workers.dispatch import Dispatcher
-    from tasks.settings import load_pool, open_ledger, open_pool, settings
+    from tasks.setup.settings import load_pool, open_ledger, open_pool, settings
 
     load_pool(name)  # a file that cannot be read is told before the ledger is
     upgrade(settings().database)

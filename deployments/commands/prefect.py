@@ -18,7 +18,7 @@ def prefect(
     """Prefect's command line on the running `fugu up`: `fugu prefect -- deployment ls`."""
     from deployments.home import find_note
     from deployments.server import environment
-    from tasks.settings import settings
+    from tasks.setup.settings import settings
 
     here = settings()
     words = [sys.executable, "-m", "prefect", *(arguments or ["--help"])]

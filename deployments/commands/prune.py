@@ -19,8 +19,8 @@ def prune(
 ) -> None:
     """Drop the texts of served requests that are too old, or too many; their figures, and what labels need, stay."""
     from deployments.migrations import upgrade
-    from tasks.keeping import drop_old
-    from tasks.settings import open_ledger, settings
+    from tasks.setup.keeping import drop_old
+    from tasks.setup.settings import open_ledger, settings
 
     here = settings()
     upgrade(here.database)

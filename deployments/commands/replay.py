@@ -13,22 +13,22 @@ def replay(id: Id, pool: PoolName = None, home: Home = None) -> None:
     """Carry a request out once more from the ledger alone, and print its final body, byte for byte as it was."""
     from deployments.commands.conducted import body_of, open_request
     from deployments.commands.silence import Silent
-    from deployments.endpoint.response import encode
-    from models.conductor.executor import replay as replayed
-    from models.conductor.policy import FixedPolicy
-    from models.conductor.request import ConductParts
+    from deployments.endpoint.wire.response import encode
+    from models.conductor.plan.writers import FixedWriter
+    from models.conductor.run.request import ConductParts
+    from models.conductor.run.request_run import replay as replayed
     from models.errors import PermanentError
     from models.workers.dispatch import Dispatcher
     from models.workers.pool import Pool
-    from tasks.plan import champion_rank
-    from tasks.settings import pool_path
+    from tasks.setup.conductor import champion_rank
+    from tasks.setup.settings import pool_path
 
     ledger, row, request = open_request(id)
     workers = Pool.load(pool_path())
 
     async def again() -> bytes:
         dispatcher = Dispatcher(ledger, workers, Silent())
-        parts = ConductParts(ledger, workers, dispatcher, FixedPolicy(""), champion_rank(ledger, workers))
+        parts = ConductParts(ledger, workers, dispatcher, FixedWriter(""), champion_rank(ledger, workers))
         return encode(body_of(row, await replayed(parts, request)))
 
     body = asyncio.run(again())

@@ -10,7 +10,7 @@ import typer
 from deployments.commands.options import Home, PoolName
 
 if TYPE_CHECKING:
-    from models.conductor.request import Conducted, ConductRequest
+    from models.conductor.run.request import ConductAnswer, ConductRequest
     from models.ledger.store import Ledger
 
 Id = Annotated[str, typer.Argument(help="The request's id, as the header X-Request-Id or the body's `id` says it.")]
@@ -18,7 +18,7 @@ Id = Annotated[str, typer.Argument(help="The request's id, as the header X-Reque
 
 def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
     """Go on with a request whose process died: what is settled is not paid again. With or without an endpoint."""
-    from deployments.commands.conducted import body_of, open_request, tell_maybe_paid, text_of
+    from deployments.commands.conducted import answer_text, body_of, open_request, tell_maybe_paid
     from models.errors import FuguError
     from models.ledger.accounts import in_doubt
     from models.ledger.workflows import past
@@ -41,24 +41,24 @@ def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
         }
         changes["trace"] = {"request_id": id, **changes["trace"]}
         row = end_request(ledger, id, changes)
-    typer.echo(text_of(row["body"]))
+    typer.echo(answer_text(row["body"]))
 
 
-async def _answer(ledger: Ledger, request: ConductRequest, planned: bool) -> Conducted:
+async def _answer(ledger: Ledger, request: ConductRequest, planned: bool) -> ConductAnswer:
     """In this process, with its own dispatcher: calls that another one holds are waited for.
 
     `planned`: all of it is, so that no conductor is needed.
     """
-    from models.conductor.executor import Executor
+    from models.conductor.run.request_run import RequestRuns
     from models.workers.dispatch import Dispatcher
-    from tasks.plan import TRIES, open_parts
-    from tasks.settings import open_pool, settings
+    from tasks.setup.conductor import TRIES, open_parts
+    from tasks.setup.settings import open_pool, settings
 
     here, pool = settings(), open_pool()
     dispatcher = Dispatcher(ledger, pool, retry=TRIES, lease_s=here.lease_s)
-    executor = Executor(await open_parts(ledger, pool, dispatcher, None if planned else here.conductor))
+    request_runs = RequestRuns(await open_parts(ledger, pool, dispatcher, None if planned else here.conductor))
     try:
-        return await executor.open(request).answer()
+        return await request_runs.open(request).answer()
     finally:
-        await executor.close()
+        await request_runs.close()
         await dispatcher.close()

@@ -17,7 +17,7 @@ def rollback(
     """Let the champion before the present one serve again; once more, the one before that."""
     from deployments.migrations import upgrade
     from models.ledger import registry
-    from tasks.settings import open_ledger, settings
+    from tasks.setup.settings import open_ledger, settings
 
     upgrade(settings().database)
     typer.echo(f"{model} is served by {served_by(registry.rollback(open_ledger(), model))}")

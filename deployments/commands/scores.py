@@ -17,8 +17,8 @@ def import_scores(
 ) -> None:
     """Take recorded scores as labels of recorded workers, which can be learned from but not asked."""
     from deployments.migrations import upgrade
-    from tasks.scores import import_scores as import_file
-    from tasks.settings import open_ledger, settings
+    from tasks.setup.scores import import_scores as import_file
+    from tasks.setup.settings import open_ledger, settings
 
     upgrade(settings().database)
     done = import_file(file.resolve(), file.stem if name is None else name, open_ledger())

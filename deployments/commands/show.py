@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def show(id: Id, home: Home = None) -> None:
     """A request's plans, contexts, replies, costs and times, as the ledger has them; calls that may have been paid."""
-    from deployments.commands.conducted import open_row, request_of, tell_maybe_paid, text_of
+    from deployments.commands.conducted import answer_text, open_row, request_of, tell_maybe_paid
     from models.ledger.workflows import past
 
     ledger, row = open_row(id)
@@ -36,7 +36,7 @@ def show(id: Id, home: Home = None) -> None:
             typer.echo(line)
     typer.echo(f"\ncost      ${found.usd:.6f} for {found.tries} tries")
     if row.get("body") is not None:
-        typer.echo(f"answer    {text_of(row['body'])}")
+        typer.echo(f"answer    {answer_text(row['body'])}")
     tell_maybe_paid(ledger, request.root)
 
 
@@ -50,7 +50,7 @@ def _asked(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _workflow(name: str, found: Past) -> Iterator[str]:
-    from models.conductor.planning import Plan
+    from models.conductor.run.planner import Plan
 
     plan = found.workflows.get(name)
     told = "no plan was kept" if plan is None else f"planned by {plan['policy']}, {_clock(found.planned[name])}"

@@ -19,7 +19,7 @@ def status(pool: PoolName = None, home: Home = None) -> None:
     from deployments.migrations import upgrade
     from models.ledger import registry
     from models.workers.pool import Pool
-    from tasks.settings import open_ledger, pool_path, settings
+    from tasks.setup.settings import open_ledger, pool_path, settings
 
     here = settings()
     upgrade(here.database)
@@ -37,7 +37,7 @@ def status(pool: PoolName = None, home: Home = None) -> None:
 def _running() -> list[str]:
     from deployments.home import find_note, secret_file
     from models.errors import NotFound
-    from tasks.settings import settings
+    from tasks.setup.settings import settings
 
     home = settings().home
     try:

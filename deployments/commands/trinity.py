@@ -14,7 +14,7 @@ Released = Annotated[Literal["trinity"], typer.Argument(help="What was released.
 def fetch(what: Released, home: Home = None) -> None:
     """Get the released vector, its backbone and its cases from where they are public, at pinned revisions."""
     from models.fugu import released
-    from tasks.settings import settings
+    from tasks.setup.settings import settings
 
     here = settings()
     typer.echo(f"all of it is in {released.fetch(here.data / 'catalog.yaml', here.home, typer.echo)}")
@@ -23,7 +23,7 @@ def fetch(what: Released, home: Home = None) -> None:
 def verify(what: Released, home: Home = None) -> None:
     """Run the released cases on the released router. Exit status 1 where fewer are right than in the known run."""
     from models.fugu import released
-    from tasks.settings import settings
+    from tasks.setup.settings import settings
 
     here = settings()
     found = released.verify(here.data / "catalog.yaml", here.home)

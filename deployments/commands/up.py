@@ -51,8 +51,8 @@ def up(
     from rich.console import Console
 
     from deployments.up import Options, bring_up
-    from tasks.home import mark_for_trying
-    from tasks.settings import settings
+    from tasks.setup.home import mark_for_trying
+    from tasks.setup.settings import settings
 
     if for_trying:
         mark_for_trying(settings().home)

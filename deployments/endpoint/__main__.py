@@ -30,9 +30,9 @@ from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from deployments.loopback import skip_proxies
-from models.conductor.request import Limits
+from models.conductor.run.request import Limits
 from models.errors import BadInput, FuguError
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 if TYPE_CHECKING:
     from models.fugu.microbatch import MicroBatcher

@@ -26,8 +26,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.endpoint.decisions import serve_decisions
-from deployments.endpoint.problems import Problem, not_ready
-from deployments.endpoint.streaming import Body, Closing, unless_gone
+from deployments.endpoint.wire.problems import Problem, not_ready
+from deployments.endpoint.wire.streaming import Body, Closing, unless_gone
 
 if TYPE_CHECKING:
     from models.fugu.microbatch import MicroBatcher

@@ -18,19 +18,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from deployments.doors import Doors
-from deployments.endpoint.abilities import is_askable
 from deployments.endpoint.annex import Annex
-from deployments.endpoint.body import SHOWN
-from deployments.endpoint.champions import Champions
+from deployments.endpoint.answer.abilities import is_askable
+from deployments.endpoint.answer.champions import Champions
+from deployments.endpoint.answer.conductor import Conductor
+from deployments.endpoint.answer.ultra import Ultra
+from deployments.endpoint.answer.works import Works
 from deployments.endpoint.chat import Chat
-from deployments.endpoint.conductor import Conductor
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
-from deployments.endpoint.problems import Problem, problem_of, problem_response, unknown_model
-from deployments.endpoint.response import FUGU, TRINITY, ULTRA, encode, model_body
-from deployments.endpoint.ultra import Ultra
-from deployments.endpoint.works import Works
-from models.conductor.executor import Executor
+from deployments.endpoint.wire.body import SHOWN
+from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
+from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
+from models.conductor.run.request_run import RequestRuns
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.journal import Journal
@@ -118,12 +118,12 @@ class Endpoint:
             if self._options.eager:
                 group.create_task(self._prepare())
 
-    async def _executor(self) -> Executor:
+    async def _executor(self) -> RequestRuns:
         """Raises Problem 503 while there is none."""
         if not self._options.eager:
             self._preparing = self._preparing or asyncio.create_task(self._prepare())
             await asyncio.wait([self._preparing], timeout=PREPARE_S)
-        return self._conductor.executor()
+        return self._conductor.request_runs()
 
     async def _prepare(self) -> None:
         """What `fugu-ultra` needs, once the others can answer: it must not delay them."""
@@ -192,7 +192,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _document() -> dict[str, object]:
-    from deployments.endpoint.openapi import document
+    from deployments.endpoint.wire.openapi import document
 
     return document()
 

@@ -11,19 +11,19 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from deployments.endpoint.abilities import candidates
 from deployments.endpoint.annex import LIGHT, Annex, weight
-from deployments.endpoint.champions import Seats
-from deployments.endpoint.exchange import Answer, Exchange
-from deployments.endpoint.identity import key_of
+from deployments.endpoint.answer.abilities import candidates
+from deployments.endpoint.answer.champions import Seats
+from deployments.endpoint.answer.exchange import Answer, Exchange
+from deployments.endpoint.answer.receipt import Receipt
+from deployments.endpoint.answer.ultra import Ultra
+from deployments.endpoint.answer.works import CLIENT_GONE
 from deployments.endpoint.parts import Options, Parts
-from deployments.endpoint.problems import Problem, not_ready, problem_of, problem_response, unknown_model
-from deployments.endpoint.receipt import Receipt
-from deployments.endpoint.request import ChatRequest
-from deployments.endpoint.response import DONE, HEARTBEAT, TRINITY, ULTRA, Envelope, encode, event, usage_body
-from deployments.endpoint.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
-from deployments.endpoint.ultra import Ultra
-from deployments.endpoint.works import CLIENT_GONE
+from deployments.endpoint.wire.identity import key_of
+from deployments.endpoint.wire.problems import Problem, not_ready, problem_of, problem_response, unknown_model
+from deployments.endpoint.wire.request import ChatRequest
+from deployments.endpoint.wire.response import DONE, HEARTBEAT, TRINITY, ULTRA, Envelope, encode, event, usage_body
+from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
 from models.errors import BadInput
 from models.ledger.journal import Journal
 from models.ledger.requests import record

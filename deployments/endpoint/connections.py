@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from deployments.endpoint.problems import not_ready, problem_response
+from deployments.endpoint.wire.problems import not_ready, problem_response
 
 PROBES = frozenset({"/livez", "/readyz"})
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.errors import told
-from tasks.texts import shown
+from tasks.setup.texts import shown
 
 OURS = ("deployments", "models", "tasks", "uvicorn")
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import httpx
 
 from deployments.endpoint.orphans import end_orphans
-from tasks.texts import what
+from tasks.setup.texts import what
 
 if TYPE_CHECKING:
-    from models.conductor.conducting import Conducting
+    from models.conductor.run.request_run import RequestRun
 
 log = logging.getLogger(__name__)
 
-Show = Callable[["Conducting"], Awaitable[None]]
+Show = Callable[["RequestRun"], Awaitable[None]]
 
 QUIET = {
     # Where texts are shown a flow run is named after its question, and no prompt is ever logged here.
@@ -60,18 +60,18 @@ class Observer:
 
     def __init__(self, at_once: int, api_url: str | None, mark_of: Callable[[str], str | None]) -> None:
         self._at_once, self._api_url, self._mark_of = at_once, api_url, mark_of
-        self._queue: asyncio.Queue[Conducting] = asyncio.Queue(WAITING)
+        self._queue: asyncio.Queue[RequestRun] = asyncio.Queue(WAITING)
         self._live = asyncio.Semaphore(LIVE)
         self._task: asyncio.Task[None] | None = None
         self._began = datetime.now(UTC)
         self._on, self._told = api_url is not None, ""
 
-    def watch(self, conducting: Conducting) -> None:
+    def watch(self, request_run: RequestRun) -> None:
         """Show this one, now or when it is its turn. Returns at once."""
         if not self._on:
             return
         try:
-            self._queue.put_nowait(conducting)
+            self._queue.put_nowait(request_run)
         except asyncio.QueueFull:
             self._say("more requests than Prefect can show")
 
@@ -123,14 +123,14 @@ class Observer:
 
     async def _work(self, show: Show, http: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
         while True:
-            conducting = await self._queue.get()
+            request_run = await self._queue.get()
             await self._reached(http)
             await self._live.acquire()
-            await asyncio.wait([group.create_task(self._shown(show, conducting))], timeout=HELD_S)
+            await asyncio.wait([group.create_task(self._shown(show, request_run))], timeout=HELD_S)
 
-    async def _shown(self, show: Show, conducting: Conducting) -> None:
+    async def _shown(self, show: Show, request_run: RequestRun) -> None:
         try:
-            await show(conducting)
+            await show(request_run)
         except Exception as error:
             self._say(what(error))
         finally:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from deployments.doors import OWN, Allowed
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import Patience
-from models.conductor.request import Limits
-from models.conductor.workflow import PlanLimits
+from models.conductor.plan.workflow import PlanLimits
+from models.conductor.run.request import Limits
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.store import Ledger
@@ -21,12 +21,12 @@ from models.workers.retry import RetryPolicy
 from models.workers.translation import load_litellm
 
 if TYPE_CHECKING:
-    from models.conductor.policy import Policy
+    from models.conductor.plan.writers import PlanWriter
     from models.fugu.microbatch import MicroBatcher
     from models.fugu.rollout import Decider
 
 
-def no_conductor() -> tuple[Policy, Mapping[str, str]]:
+def no_conductor() -> tuple[PlanWriter, Mapping[str, str]]:
     """Of an endpoint that conducts nothing."""
     raise NotFound("this endpoint has no conductor")
 
@@ -44,7 +44,7 @@ class Parts:
     dispatcher: Dispatcher
     load_router: Callable[[str], Decider]
     warm: Callable[[], object] = load_litellm
-    open_conductor: Callable[[], tuple[Policy, Mapping[str, str]]] = no_conductor
+    open_conductor: Callable[[], tuple[PlanWriter, Mapping[str, str]]] = no_conductor
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
 
 
@@ -91,9 +91,9 @@ def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
 
     `load_router`: who decides by a checkpoint, where that is not for this process to load.
     """
-    from tasks.plan import cards, open_policy, plan_limits
-    from tasks.route import serving_router
-    from tasks.settings import open_ledger, open_pool, settings
+    from tasks.setup.conductor import cards, open_policy, plan_limits
+    from tasks.setup.router import serving_router
+    from tasks.setup.settings import open_ledger, open_pool, settings
 
     ledger, pool = open_ledger(), open_pool()
     dispatcher = Dispatcher(ledger, pool, retry=SERVING, lease_s=settings().lease_s)
@@ -104,7 +104,7 @@ def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
 
         return MicroBatcher(serving_router(registry.load_checkpoint(ledger, checkpoint), ledger))
 
-    def open_conductor() -> tuple[Policy, Mapping[str, str]]:
+    def open_conductor() -> tuple[PlanWriter, Mapping[str, str]]:
         return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)
 
     return Parts(ledger, pool, dispatcher, load_router or load, open_conductor=open_conductor, plan=plan_limits())

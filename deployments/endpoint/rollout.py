@@ -20,11 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from deployments.doors import Doors
-from deployments.endpoint.champions import Seat
+from deployments.endpoint.answer.champions import Seat
 from deployments.endpoint.chat import Chat
 from deployments.endpoint.parts import Options, Parts
-from deployments.endpoint.response import encode, model_body
-from models.fugu.agentic import Asking, Serve
+from deployments.endpoint.wire.response import encode, model_body
+from models.coding.rollouts import Asking, Serve
 from models.fugu.rollout import Decider
 from models.ledger.registry import Champion
 from models.ledger.store import Ledger
@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
 
 
 def server_of(ledger: Ledger, pool: Pool) -> Serve:
-    """What `models/fugu/agentic.py` wants of an endpoint, for workers of this pool."""
+    """What `models/coding/rollouts.py` wants of an endpoint, for workers of this pool."""
 
     @asynccontextmanager
     async def serve(listening: socket, policy: Decider, asking: Asking, model: str) -> AsyncIterator[None]:

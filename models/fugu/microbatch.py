@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
-from models.fugu.batches import cores, threads
 from models.fugu.decision import Allowed, Decision
+from models.fugu.forward.batches import cores, threads
 from models.fugu.router import Candidate, Router
 from models.workers.ask import Message
 

@@ -105,7 +105,7 @@ def missing(catalog: Path, home: Path) -> list[str]:
 
 def verify(catalog: Path, home: Path) -> Verification:
     """Run the known cases on the fetched files. Raises NotFound naming what is missing, BadFile."""
-    from models.fugu.backbone import Backbone
+    from models.fugu.forward.backbone import Backbone
     from models.fugu.router import Router
 
     absent, target = missing(catalog, home), folder(home)

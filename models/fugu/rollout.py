@@ -1,6 +1,6 @@
 """One conversation through the loop, live: decisions share forwards with others', asks are sent in this event loop.
 
-Many at once, in lockstep and remembered, are models/fugu/tree.py.
+Many at once, in lockstep and remembered, are models/fugu/learn/tree.py.
 """
 
 from __future__ import annotations

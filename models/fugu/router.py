@@ -22,11 +22,12 @@ from torch import Tensor
 from models.errors import BadFile, BadInput
 from models.fugu import transcript
 from models.fugu import vector as vectors
-from models.fugu.backbone import Backbone
 from models.fugu.decision import Allowed, Decision, decisions_on, mask_of
-from models.fugu.loading import factor_cache
+from models.fugu.forward.backbone import Backbone
+from models.fugu.forward.layout import layout_for
+from models.fugu.forward.loading import factor_cache
+from models.fugu.forward.scaling import Scaling, scale_matrices, stacked
 from models.fugu.roles import Role
-from models.fugu.scaling import Scaling, scale_matrices, stacked
 from models.workers.ask import Message
 
 _FORMAT = 1
@@ -76,7 +77,7 @@ class Router:
             raise BadInput("a router needs at least one worker, and every name once", "workers")
         self.backbone, self.workers, self.roles = backbone, tuple(workers), roles
         self.logit_count = len(self.workers) + (len(Role) if roles else 0)
-        self.layout = vectors.layout_for(backbone, layout)
+        self.layout = layout_for(backbone.decoder, layout)
         self._installed = self.candidate(vector)
 
     @classmethod
@@ -162,7 +163,7 @@ class Router:
         """A vector made ready to be asked about; nothing is installed. Raises BadInput where it does not fit."""
         whole = vectors.checked(vector, self.layout, self.logit_count, self.backbone.width)
         offsets, head = vectors.split(whole, self.layout, self.logit_count, self.backbone.width)
-        scaling = scale_matrices(self.backbone, self.layout, torch.from_numpy(offsets.copy()))
+        scaling = self._scaling(torch.from_numpy(offsets.copy()))
         head_there = torch.from_numpy(head.copy()).to(self.backbone.device)
         return Candidate(whole, head_there, scaling, vectors.digest(offsets))
 
@@ -193,8 +194,10 @@ class Router:
 
     def hidden(self, texts: Sequence[str], offsets: Tensor | None = None) -> Tensor:
         """States [B, d] float32 under `offsets` [n] (`None`: unadapted), differentiable in them."""
-        scaling = None if offsets is None else scale_matrices(self.backbone, self.layout, offsets)
-        return self.backbone.hidden(texts, scaling)
+        return self.backbone.hidden(texts, None if offsets is None else self._scaling(offsets))
+
+    def _scaling(self, offsets: Tensor) -> Scaling | None:
+        return scale_matrices(self.backbone.factors, self.backbone.tied, self.layout, offsets)
 
     @torch.no_grad()
     def states(self, texts: Sequence[str], candidate: Candidate | None = None) -> NDArray[np.float32]:

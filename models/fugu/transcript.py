@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from models.errors import BadInput
-from models.workers.ask import Message
+from models.workers.ask import Message, text_of
 
 Whole = TypeVar("Whole", str, list[int])
 """Characters or tokens."""
@@ -43,23 +43,12 @@ def text(messages: Sequence[Message]) -> str:
         raise BadInput(f"a conversation is a list of messages, not {type(messages).__name__}", "messages")
     if not messages:
         raise BadInput("the conversation holds no message", "messages")
-    whole = "\n".join(f"{_role(message)}: {content_text(message.get('content'))}" for message in messages)
+    whole = "\n".join(f"{_role(message)}: {_text(message.get('content'))}" for message in messages)
     try:
         whole.encode()
     except UnicodeEncodeError:
         raise BadInput("the conversation holds a lone surrogate, which is no character", "messages") from None
     return whole
-
-
-def content_text(content: Any) -> str:
-    """The text of a message's content: a string, a list of parts (texts joined by newlines), or nothing."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Sequence):
-        raise BadInput(f"content is text or a list of parts, not {type(content).__name__}", "messages")
-    return "\n".join(part for part in map(_part_text, content) if part is not None)
 
 
 def _role(message: Message) -> str:
@@ -71,9 +60,7 @@ def _role(message: Message) -> str:
     return role
 
 
-def _part_text(part: Any) -> str | None:
-    if isinstance(part, str):
-        return part
-    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return str(part["text"])
-    return None
+def _text(content: Any) -> str:
+    if content is not None and not isinstance(content, Sequence):
+        raise BadInput(f"content is text or a list of parts, not {type(content).__name__}", "messages")
+    return text_of(content)

@@ -9,76 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadFile, BadInput
+from models.fugu.forward.layout import Layout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.fugu.backbone import Backbone
-
-LayoutName = Literal["released", "late", "head"]
 Vector = NDArray[np.float32]
 Numbers: TypeAlias = "NDArray[np.floating] | Sequence[float] | Tensor"
 """What a vector may be given as."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """The offsets of one matrix: its name in the base model's `state_dict`, min(m, n) numbers."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which matrices are scaled. `first_layer`: the lowest layer that any block touches."""
-
-    name: LayoutName
-    blocks: tuple[Block, ...]
-    first_layer: int
-
-    @property
-    def offsets(self) -> int:
-        """How many offsets the blocks hold together."""
-        return sum(block.size for block in self.blocks)
-
-    def length(self, rows: int, width: int) -> int:
-        """The length of a vector with a head of [rows, width]."""
-        return self.offsets + rows * width
-
-
-def layout_for(backbone: Backbone, name: str) -> Layout:
-    """The layout `name` on `backbone`.
-
-    `released`: embedding, the seven matrices of the second-to-last layer, output matrix. `late`: those seven
-    alone. `head`: nothing. Raises BadInput where the name is unknown, or the backbone is no decoder of
-    a known type (`decoder.KNOWN`) with at least two layers and the layout is not `head`.
-    """
-    if name not in get_args(LayoutName):
-        raise BadInput(f"unknown layout {name!r}: one of {', '.join(get_args(LayoutName))}", "layout")
-    if name == "head":
-        return Layout("head", (), backbone.layer_count)
-    from models.fugu.decoder import EMBEDDING, KNOWN, LAYER_MATRICES, OUTPUT
-
-    decoder = backbone.decoder
-    if decoder is None or name not in backbone.layouts:
-        found = backbone.model.config.model_type
-        needed = f"layout {name!r} needs a decoder of at least two layers of the types {KNOWN}"
-        raise BadInput(f"{needed}; this backbone ({found}) takes 'head'", "layout")
-
-    index = decoder.layer_count - 2
-    layer = tuple(f"layers.{index}.{matrix}" for matrix in LAYER_MATRICES)
-    names = (EMBEDDING, *layer, OUTPUT) if name == "released" else layer
-    blocks = tuple(Block(block, min(decoder.module(block).weight.shape)) for block in names)
-    return Layout("released", blocks, 0) if name == "released" else Layout("late", blocks, index)
 
 
 def checked(given: Numbers, layout: Layout, rows: int, width: int) -> Vector:

@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import Field
 
 from models.errors import BadInput
-from models.grading import sandbox
 from models.grading.answer import MAX_REPLY_CHARS
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
+from models.isolation import sandbox
 
 VERSION = "code/2"
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from pydantic import Field
 
 from models.errors import BadInput
-from models.grading import workshop
 from models.grading.edits import edits_of
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
-from models.grading.workshop import Command, Ran, Room, checked
+from models.isolation import workshop
+from models.isolation.workshop import Command, Ran, Room, checked
 
 VERSION = "command/1"
 

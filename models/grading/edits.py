@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from models.errors import BadInput
 from models.grading.answer import MAX_REPLY_CHARS
-from models.grading.workshop import checked
+from models.isolation.workshop import checked
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")
 _PATH = re.compile(r"[\w./-]*[\w-]")

@@ -2,8 +2,8 @@ r"""A second opinion on two mathematical texts, by math-verify: relations, union
 
 The library works without bounds of time and memory, so it does so in one confined process (`referee_inside.py`), which
 is started when it is first asked and killed when it takes too long. It ends with this process (the end of its input),
-and not with the thread that happened to start it, as a parent-death signal would have it. Words, unknown commands and numbers with a base
-are kept from it: it reads `hello` as a product, `\pmod` as \pm and `101_2` as 101.
+and not with the thread that happened to start it, as a parent-death signal would have it. Words, unknown commands and
+numbers with a base are kept from it: it reads `hello` as a product, `\pmod` as \pm and `101_2` as 101.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import threading
 from pathlib import Path
 
 from models.errors import IsolationUnavailable
-from models.grading import seccomp
-from models.grading.sandbox import kill
+from models.isolation import seccomp
+from models.isolation.sandbox import kill
 
 _SCRIPT = Path(__file__).with_name("referee_inside.py")
 _START_S, _ANSWER_S = 60.0, 5.0

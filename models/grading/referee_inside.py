@@ -4,9 +4,10 @@ Started by `referee.py`. The library is loaded before the locks are shut: from t
 process and no socket made. Of math-verify only its LaTeX grammar is used; its reader of plain expressions evaluates
 text as Python.
 
-Protocol: argv[1] holds JSON {filter, limits, answer_s}. On stdout first `ready` or `refused REASON`. Then a line of JSON [left,
-right] on stdin is answered by a line: 1 or 0, or `unreadable` where one is no mathematics; [text] asks for a reading. It
-ends with its input, and by itself when an answer takes longer than `answer_s`: nobody may be left to kill it.
+Protocol: argv[1] holds JSON {filter, limits, answer_s}. On stdout first `ready` or `refused REASON`. Then a line of
+JSON [left, right] on stdin is answered by a line: 1 or 0, or `unreadable` where one is no mathematics; [text] asks for
+a reading. It ends with its input, and by itself when an answer takes longer than `answer_s`: nobody may be left to
+kill it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main() -> None:
 
 def confined(config: dict[str, Any]) -> None:
     """Shut the locks: memory, no privileges, no files to write, no other system calls than the sandbox's."""
-    found = importlib.util.spec_from_file_location("confine", Path(__file__).with_name("confine.py"))
+    found = importlib.util.spec_from_file_location("confine", Path(__file__).parents[1] / "isolation" / "confine.py")
     assert found is not None and found.loader is not None
     confine = importlib.util.module_from_spec(found)
     found.loader.exec_module(confine)

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerFast
 
-from models.conductor.sft import Row, batched, fit
+from models.conductor.learn.sft import Row, batched, fit
 from models.house import text
 from models.house.qwen import fresh, one_thread, train_tokenizer
 

@@ -13,18 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fugu import schedule, transcript
+from models.fugu import transcript
 from models.fugu import vector as vectors
-from models.fugu.backbone import Backbone
-from models.fugu.fitness import Tally, tally
-from models.fugu.halving import race
-from models.fugu.objective import Objective, Slot, Spent
+from models.fugu.forward.backbone import Backbone
+from models.fugu.learn import schedule
+from models.fugu.learn.fitness import Tally, tally
+from models.fugu.learn.halving import race
+from models.fugu.learn.objective import Objective, Slot, Spent
+from models.fugu.learn.search import Search, Stage, States
+from models.fugu.learn.subspace import Space
+from models.fugu.learn.warm_start import fit_head
 from models.fugu.rollout import first_transcript
 from models.fugu.router import Router
-from models.fugu.search import Search, Stage, States
-from models.fugu.subspace import Space
 from models.fugu.vector import Vector
-from models.fugu.warm_start import fit_head
 from models.grading.question import Question
 from models.house.direct import SCOPE, DirectPool, labels
 

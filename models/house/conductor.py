@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from models.conductor.policy import CheckpointPolicy, PlanRequest, compact_prompt, describe
-from models.conductor.prompt import Card
-from models.conductor.sft import Example, Tuning, batched, fit, tune
-from models.conductor.workflow import Workflow
+from models.conductor.learn.sft import Example, Tuning, batched, fit, tune
+from models.conductor.plan.prompt import Card
+from models.conductor.plan.workflow import Workflow
+from models.conductor.plan.writers import CheckpointWriter, PlanRequest, compact_prompt, describe
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house import text, vocabulary
@@ -90,9 +90,9 @@ def questions(recipe: Recipe, **held_out: int) -> list[Question]:
     return generate(recipe.seed, {"train": recipe.questions, **held_out}, recipe.two_hop_share)
 
 
-def load(folder: Path, temperature: float = 0.0) -> CheckpointPolicy:
+def load(folder: Path, temperature: float = 0.0) -> CheckpointWriter:
     """The house conductor as a policy. Raises BadFile where it is not in `folder`."""
-    return CheckpointPolicy.load(folder, name="house", max_tokens=MAX_TOKENS, temperature=temperature)
+    return CheckpointWriter.load(folder, name="house", max_tokens=MAX_TOKENS, temperature=temperature)
 
 
 def make(folder: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] | None = None) -> Path:

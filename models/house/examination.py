@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.conductor.policy import CheckpointPolicy, PlanRequest
-from models.conductor.prompt import Card
-from models.conductor.workflow import Malformed, Workflow, lint, parse
+from models.conductor.plan.prompt import Card
+from models.conductor.plan.workflow import Malformed, Workflow, lint, parse
+from models.conductor.plan.writers import CheckpointWriter, PlanRequest
 from models.errors import BadInput
 from models.evaluation.metrics import bootstrap, interval
 from models.grading.question import Question
@@ -40,7 +40,7 @@ class Sitting:
     score: float
 
 
-def sit(policy: CheckpointPolicy, asked: Sequence[Question], offered: Sequence[Sequence[int]] = ()) -> list[Sitting]:
+def sit(policy: CheckpointWriter, asked: Sequence[Question], offered: Sequence[Sequence[int]] = ()) -> list[Sitting]:
     """The policy's plan for every question, judged and carried out. `offered`: the ordinals, if not all, of each."""
     offered = offered or [ALL] * len(asked)
     texts = policy.write_many(
@@ -121,7 +121,7 @@ def figures(sittings: Sequence[Sitting], rivals: Rivals, tried: int = 100) -> di
     }
 
 
-def second_round(policy: CheckpointPolicy, first: Sequence[Sitting]) -> dict[str, float]:
+def second_round(policy: CheckpointWriter, first: Sequence[Sitting]) -> dict[str, float]:
     """Shown its own plans' answers: which it accepts, and what is scored before and after."""
     sat = [each for each in first if each.plan is not None]
     cards = tuple(Card(ordinal=ordinal, text="") for ordinal in ALL)

@@ -1,15 +1,21 @@
-"""litellm's four ways to call a provider, all around `provider.complete`. Importing this imports litellm."""
+"""The house workers as a litellm provider (`register`): its four ways to call one, around `provider.complete`.
+
+Importing this imports litellm, which takes seconds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from litellm.llms.custom_llm import CustomLLM, CustomLLMError
-from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage
-
 from models.errors import NotFound
 from models.house.provider import PROVIDER, Completion, complete
+from models.workers.translation import load_litellm
+
+litellm = load_litellm()  # before its modules are imported, which would ask the network
+
+from litellm.llms.custom_llm import CustomLLM, CustomLLMError  # noqa: E402
+from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage  # noqa: E402
 
 
 def _complete(model: str, messages: list[dict[str, Any]], optional_params: dict[str, Any]) -> Completion:
@@ -80,3 +86,11 @@ class HouseHandler(CustomLLM):
     ) -> AsyncIterator[GenericStreamingChunk]:
         for chunk in _chunks(_complete(model, messages, optional_params)):
             yield chunk
+
+
+def register() -> None:
+    """Make litellm know the provider. Idempotent."""
+    if any(entry["provider"] == PROVIDER for entry in litellm.custom_provider_map):
+        return
+    litellm.custom_provider_map.append({"provider": PROVIDER, "custom_handler": HouseHandler()})
+    litellm.utils.custom_llm_setup()

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from random import Random
 
-from models.conductor.policy import PROMPTS
-from models.conductor.practice import Execute, Exercise, Outcome, Trial
-from models.conductor.sft import Example
-from models.conductor.workflow import Workflow
+from models.conductor.learn.practice import Execute, Exercise, Outcome, Trial
+from models.conductor.learn.sft import Example
+from models.conductor.plan.workflow import Workflow
+from models.conductor.plan.writers import PROMPTS
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house.plans import one_step, tasks_of, two_steps, written

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from random import Random
 
-from models.conductor.workflow import Access, Step, Workflow
+from models.conductor.plan.workflow import Access, Step, Workflow
 
 _FIRST = {
     "capital": ("Find the capital of the country named in the question.", "Name the capital that the question means."),

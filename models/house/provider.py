@@ -12,27 +12,14 @@ from typing import Any, Literal
 
 from models.errors import BadInput
 from models.house.workers import answer
-from models.house.workers.brief import text_of
 from models.house.workers.profiles import PROFILES
+from models.workers.ask import text_of
 
 PROVIDER = "house"
 COUNTER = "FUGU_HOUSE_COUNTER"
 """Names a file: every call appends one line to it, on disk before the reply leaves."""
 
 _PIECE = re.compile(r"\s*\S+\s?")
-
-
-def register() -> None:
-    """Make litellm know the provider. Idempotent. Imports litellm, which takes seconds, only here."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # litellm fetches the map over the network otherwise
-    import litellm
-
-    from models.house.handler import HouseHandler
-
-    if any(entry["provider"] == PROVIDER for entry in litellm.custom_provider_map):
-        return
-    litellm.custom_provider_map.append({"provider": PROVIDER, "custom_handler": HouseHandler()})
-    litellm.utils.custom_llm_setup()
 
 
 def check(model: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.conductor.context import Done, messages_for, step_seed
-from models.conductor.workflow import Workflow
+from models.conductor.plan.context import Done, messages_for, step_seed
+from models.conductor.plan.workflow import Workflow
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house.workers import answer

@@ -17,11 +17,10 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, select, update
 
 from models.ledger.budgets import priced, reserve
-from models.ledger.leases import expire
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.text import storable_json
-from models.ledger.tries import OPEN, chunks, end, tries_of
+from models.ledger.tries import OPEN, chunks, end, expire, tries_of
 
 
 @dataclass(frozen=True)

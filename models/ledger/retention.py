@@ -8,16 +8,16 @@ second time under a name that was paid for; messages, replies, errors, plans and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Connection, LargeBinary, Text, and_, cast, delete, func, null, or_, select, update
 from sqlalchemy import union_all as union
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql import ColumnElement, Select
 
-from models.ledger import space
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, requests, steps, tool_calls, tries, workflows
 
@@ -62,7 +62,7 @@ def prune(ledger: Ledger, max_age: timedelta, max_bytes: int, *, dry_run: bool =
         while more:
             with _forgetting(ledger) as connection:
                 more = write(connection, until, ledger.now(connection))
-    space.give_back(ledger)
+    give_back(ledger)
     return found
 
 
@@ -177,3 +177,43 @@ def _drop_tool_calls(connection: Connection, until: datetime, now: datetime) -> 
     ids = connection.execute(old).scalars().all()
     connection.execute(delete(tool_calls).where(tool_calls.c.id.in_(ids)))
     return len(ids) == BATCH
+
+
+WHOLE = 128 << 20
+"""Bytes in use up to which the file is written anew, in about a second for which writers wait; it then holds no
+remnant of anything. A larger one gives back its free pages in small pieces.
+"""
+
+PIECE = 2000
+"""Pages of 4 KiB in a transaction."""
+
+
+def give_back(ledger: Ledger) -> None:
+    """Shorten the file and its journal as far as others let us: who reads or writes meanwhile is not disturbed."""
+    if not ledger.is_sqlite:
+        return
+    raw: Any = ledger.engine.raw_connection()
+    try:
+        with suppress(OperationalError, raw.dbapi_connection.OperationalError):
+            size, pages, free, mode = (_pragma(raw, name) for name in _FIGURES)
+            if (pages - free) * size <= WHOLE:
+                raw.execute("VACUUM")
+            elif mode == _INCREMENTAL:
+                _in_pieces(ledger, free)
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        raw.close()
+
+
+_FIGURES = ("page_size", "page_count", "freelist_count", "auto_vacuum")
+_INCREMENTAL = 2
+
+
+def _in_pieces(ledger: Ledger, free: int) -> None:
+    for _ in range(0, free, PIECE):
+        with ledger.transaction() as connection:
+            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PIECE})").fetchall()
+
+
+def _pragma(raw: Any, name: str) -> int:
+    return int(raw.execute(f"PRAGMA {name}").fetchone()[0])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from models.ledger.budgets import book
+from models.ledger.budgets import book, hold, never_sent
+from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 
 OPEN = ("claimed", "sent")
@@ -62,3 +63,88 @@ def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     rest = iter(ids)
     while some := list(islice(rest, CHUNK)):
         yield some
+
+
+NOT_SENT = EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
+"""The errors of tries that never were on the wire."""
+
+
+def send(ledger: Ledger, marks: Sequence[tuple[str, int]], owner: str, lease_s: float = 120.0) -> list[bool]:
+    """Note, before the first byte of its request, that a try (call, attempt) goes out; its lease begins anew.
+
+    `False`: somebody else has the call. It must not be sent then.
+    """
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        mine = _held(connection, [call for call, _ in marks], owner, "claimed")
+        going = sorted(set(marks) & set(mine.items()))
+        for some in chunks([call for call, _ in going]):
+            values = {"status": "sent", "lease_until": now + timedelta(seconds=lease_s), "updated_at": now}
+            connection.execute(update(calls).where(calls.c.id.in_(some)).values(values))
+            waiting = tries.c.call_id.in_(some), tries.c.status == "claimed"  # a call's older tries have ended
+            connection.execute(update(tries).where(*waiting).values(status="sent"))
+    return [mark in going for mark in marks]
+
+
+def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -> int:
+    """Lengthen the leases of calls that are still open; how many of them still are the owner's."""
+    with ledger.transaction() as connection:
+        lease = ledger.now(connection) + timedelta(seconds=lease_s)
+        mine = _held(connection, call_ids, owner, *OPEN)
+        for some in chunks(sorted(mine)):
+            connection.execute(update(calls).where(calls.c.id.in_(some)).values(lease_until=lease))
+    return len(mine)
+
+
+def withdraw(ledger: Ledger, call_ids: Iterable[str], owner: str) -> None:
+    """Give back the owner's open claims on calls of which it knows that they were not sent, and will not be."""
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        mine = _held(connection, call_ids, owner, *OPEN)
+        known = tries_of(connection, mine)
+        rows = [known[mark] for mark in sorted(mine.items())]
+        end(connection, now, [(row, "failed", {"error": WITHDRAWN}) for row in rows])
+        for some in chunks(sorted(mine)):
+            connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="failed", updated_at=now))
+
+
+def expire(connection: Connection, ids: Collection[str], now: datetime, budget: str | None = None) -> None:
+    """End the tries whose leases have run out. `budget`: the one that the caller reserves in next."""
+    if not ids:
+        return
+    known = [row for row in tries_of(connection, ids).values() if row.attempt == row.current and row.status in OPEN]
+    held = [row for row in known if row.lease_until <= now]  # it may have been renewed before the rows were locked
+    hold(connection, {budget, *(row.budget for row in held)})
+    ends, ended = [], []
+    for row in held:
+        status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", EXPIRED)
+        ends.append((row, status, {"error": error}))
+        ended.append({"_id": row.call_id, "status": status, "updated_at": now})
+    end(connection, now, ends)
+    if ended:
+        connection.execute(update(calls).where(calls.c.id == bindparam("_id")), ended)
+
+
+def free(ledger: Ledger, budget: str) -> bool:
+    """End what was claimed under this budget and never sent, by owners who are gone; whether there was any."""
+    unsent = select(tries.c.call_id).join(calls, calls.c.id == tries.c.call_id)
+    with ledger.reading() as connection:
+        mine = unsent.where(tries.c.budget == budget, never_sent(ledger.now(connection)))
+        ids = connection.execute(mine).scalars().all()
+    if ids:
+        with ledger.transaction() as connection:
+            expire(connection, ids, ledger.now(connection), budget)
+    return bool(ids)
+
+
+def _held(connection: Connection, ids: Iterable[str], owner: str, *statuses: str) -> dict[str, int]:
+    """The owner's calls among these, locked, with their attempts.
+
+    An UPDATE alone takes its rows in whatever order it meets them, which PostgreSQL calls a deadlock.
+    """
+    found: dict[str, int] = {}
+    for some in chunks(sorted(ids)):
+        mine = calls.c.id.in_(some), calls.c.owner == owner, calls.c.status.in_(statuses)
+        asked: Any = select(calls.c.id, calls.c.attempt).where(*mine).order_by(calls.c.id).with_for_update()
+        found |= dict(connection.execute(asked).tuples().all())
+    return found

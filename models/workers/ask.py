@@ -13,6 +13,27 @@ Message = Mapping[str, Any]
 """OpenAI's chat message: `role`, `content` (text, or a list of parts), and the tool fields."""
 
 
+def text_of(content: Any, *, mark_others: bool = False) -> str:
+    """The text of a message's content: a string, or the texts of a list's parts, joined by newlines; else "".
+
+    Parts without a text (an image, a file) are left out, or with `mark_others` named: `[image_url]`.
+    """
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, Sequence) else ()
+    return "\n".join(text for part in parts if (text := _part_text(part, mark_others)) is not None)
+
+
+def _part_text(part: Any, mark_others: bool) -> str | None:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        return None
+    if isinstance(text := part.get("text"), str):
+        return text
+    return f"[{part.get('type', 'part')}]" if mark_others else None
+
+
 TOKEN_BYTES = 4
 """Of a reply that stands in a later prompt: a prompt is counted in bytes, a reply's limit in tokens."""
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from models.errors import BudgetExceeded, LedgerAway
 from models.ledger.calls import CallSpec, Claim, Settlement, claim, fail, settle
-from models.ledger.leases import free, renew, send, withdraw
 from models.ledger.outage import apart
 from models.ledger.store import Ledger
+from models.ledger.tries import free, renew, send, withdraw
 from models.ledger.unsettled import recover
 
 log = logging.getLogger(__name__)

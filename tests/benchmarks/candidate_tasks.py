@@ -26,8 +26,8 @@ from reporting import report
 
 from deployments.home import secret
 from deployments.server import Server, command, environment, free_port
-from models.fugu.fitness import RolloutScore, Weights
-from tasks.settings import settings
+from models.fugu.learn.fitness import RolloutScore, Weights
+from tasks.setup.settings import settings
 
 POPULATION, LENGTH, GENERATIONS = 33, 19_456, 9
 START_S = 120

@@ -17,11 +17,11 @@ from pathlib import Path
 import upstream
 from reporting import report
 
-from models.conductor.context import Done, messages_for
-from models.conductor.executor import Executor
-from models.conductor.policy import FixedPolicy
-from models.conductor.request import ConductParts, ConductRequest
-from models.conductor.workflow import Workflow, parse
+from models.conductor.plan.context import Done, messages_for
+from models.conductor.plan.workflow import Workflow, parse
+from models.conductor.plan.writers import FixedWriter
+from models.conductor.run.request import ConductParts, ConductRequest
+from models.conductor.run.request_run import RequestRuns
 from models.ledger.store import Ledger
 from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher
@@ -59,11 +59,11 @@ async def ours(ledger: Ledger, pool: Pool, name: str, run: int) -> None:
     async def rank(messages: object, allowed: list[str]) -> list[str]:
         return allowed
 
-    executor = Executor(ConductParts(ledger, pool, dispatcher, FixedPolicy(plan(name)), rank))  # type: ignore[arg-type]
+    request_runs = RequestRuns(ConductParts(ledger, pool, dispatcher, FixedWriter(plan(name)), rank))  # type: ignore[arg-type]
     request = ConductRequest(id=f"{name}-{run}", messages=(QUESTION,), allowed=pool.names)  # type: ignore[call-arg]
-    answer = await executor.open(request).answer()
+    answer = await request_runs.open(request).answer()
     assert answer.calls == 5, answer
-    await executor.close()
+    await request_runs.close()
     await dispatcher.close()
 
 

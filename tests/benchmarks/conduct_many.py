@@ -32,7 +32,7 @@ from deployments.home import secret
 from deployments.migrations import upgrade
 from models.ledger import registry
 from models.ledger.store import Ledger
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 AT_ONCE, STEPS, STEP_S, ROUNDS = 40, 3, 1.0, 5
 FINAL_S = 30.0

@@ -40,7 +40,7 @@ from models.ledger import registry
 from models.ledger.requests import recent_requests
 from models.ledger.store import Ledger
 from models.ledger.tables import calls
-from tasks.settings import open_ledger, settings
+from tasks.setup.settings import open_ledger, settings
 
 VICTIMS = ("endpoint", "worker", "server")
 MOMENTS = ("before", "during", "after")

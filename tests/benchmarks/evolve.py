@@ -22,7 +22,7 @@ import torch
 from qwen import WORKERS, backbone, interleaved, over, plain, transcript, vector
 from reporting import report
 
-from models.fugu.backbone import Backbone
+from models.fugu.forward.backbone import Backbone
 from models.fugu.microbatch import MicroBatcher
 from models.fugu.router import Candidate, Router
 

@@ -24,18 +24,17 @@ import torch
 from pupil import DRAWS, Pupil, everyone, held_out, hierarchical, paired, scores, training_questions
 from reporting import report
 
-from models.conductor.gate import readiness
-from models.conductor.grpo import Course
-from models.conductor.offers import Offers, exercise_for, exercises, never_together
-from models.conductor.practice import Exercise, Sample
-from models.conductor.prompt import cards
-from models.conductor.sft import Tuning, tune
-from models.conductor.watch import modes
+from models.conductor.learn.checks import modes, readiness
+from models.conductor.learn.grpo import Course
+from models.conductor.learn.offers import Offers, exercise_for, exercises, never_together
+from models.conductor.learn.practice import Exercise, Sample
+from models.conductor.learn.sft import Tuning, tune
+from models.conductor.plan.prompt import cards
 from models.grading.question import Question
 from models.house.lessons import best_workflow, lessons, single_scores
 from models.house.rehearsal import WORKERS
-from tasks.course import ConductorPreset, load_course
-from tasks.settings import PROJECT
+from tasks.setup.course import ConductorPreset, load_course
+from tasks.setup.settings import PROJECT
 
 START = PROJECT / "data" / "conductor"
 BOUNDS = {

@@ -19,7 +19,7 @@ from typing import Any
 from reporting import report
 from spelling import completion
 
-from models.conductor.workflow import Malformed, Workflow, parse
+from models.conductor.plan.workflow import Malformed, Workflow, parse
 
 COMPLETIONS = 100_000
 RUNS = 3

@@ -35,12 +35,12 @@ from sqlalchemy import event, select
 from deployments.endpoint.app import create_app
 from deployments.endpoint.listening import listen, url_of
 from deployments.endpoint.parts import SERVING, Options, Parts
-from models.conductor.policy import FixedPolicy
+from models.conductor.plan.writers import FixedWriter
 from models.ledger import registry
 from models.ledger.budgets import open_budget, remaining
-from models.ledger.leases import NOT_SENT
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
+from models.ledger.tries import NOT_SENT
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
 from models.workers.translation import load_litellm
@@ -125,7 +125,7 @@ def served(ledger: Ledger, pool: Pool) -> Iterator[str]:
     """The endpoint in a thread of its own; its URL."""
     plan = 'model_id = [0]\nsubtasks = ["answer"]\naccess_list = [[]]'
     dispatcher = Dispatcher(ledger, pool, retry=SERVING, budget=BUDGET)
-    parts = Parts(ledger, pool, dispatcher, str, open_conductor=lambda: (FixedPolicy(plan), {}))  # type: ignore[arg-type]
+    parts = Parts(ledger, pool, dispatcher, str, open_conductor=lambda: (FixedWriter(plan), {}))  # type: ignore[arg-type]
     config = uvicorn.Config(create_app(parts, Options(observe=False)), log_config=None, access_log=False)
     listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(config)

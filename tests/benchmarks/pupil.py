@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from models.conductor.checkpoint import load
-from models.conductor.grpo import Course, train
-from models.conductor.offers import exercise_for
-from models.conductor.policy import CheckpointPolicy
-from models.conductor.practice import Exercise, Sample, attempted, rehearse
+from models.conductor.learn.grpo import Course, train
+from models.conductor.learn.offers import exercise_for
+from models.conductor.learn.practice import Exercise, Sample, attempted, rehearse
+from models.conductor.plan.checkpoint import load
+from models.conductor.plan.writers import CheckpointWriter
 from models.evaluation.metrics import bootstrap, interval
 from models.grading.question import Question
 from models.house import conductor
@@ -93,9 +93,9 @@ class Pupil:
             )
         return history
 
-    def _policy(self, temperature: float) -> CheckpointPolicy:
+    def _policy(self, temperature: float) -> CheckpointWriter:
         limits: dict[str, Any] = {"max_tokens": conductor.MAX_TOKENS, "temperature": temperature}
-        return CheckpointPolicy(self.model, self.tokenizer, name="pupil", prompt=self.prompt, **limits)
+        return CheckpointWriter(self.model, self.tokenizer, name="pupil", prompt=self.prompt, **limits)
 
 
 def paired(gains: np.ndarray) -> str:

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
-from models.fugu.backbone import Backbone
-from models.fugu.vector import layout_for
+from models.fugu.forward.backbone import Backbone
+from models.fugu.forward.layout import layout_for
 
 VOCABULARY = 151_936
 WORKERS = tuple(f"worker-{i}" for i in range(7))
@@ -67,7 +67,7 @@ def transcript(tokens: int, seed: int) -> str:
 def vector(backbone: Backbone, layout: str, seed: int = 0) -> np.ndarray:
     """Offsets as large as trained ones (standard deviation 0.1), a head whose logits are a few units large."""
     draws = np.random.default_rng(seed)
-    offsets = 0.1 * draws.standard_normal(layout_for(backbone, layout).offsets)
+    offsets = 0.1 * draws.standard_normal(layout_for(backbone.decoder, layout).offsets)
     head = draws.standard_normal(ROWS * backbone.width) * (4 / backbone.width**0.5)
     return np.concatenate([offsets, head]).astype(np.float32)
 

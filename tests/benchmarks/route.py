@@ -18,7 +18,7 @@ from qwen import WORKERS, backbone, interleaved, over, plain, timed, transcript,
 from reporting import report
 
 from models.fugu import transcript as transcripts
-from models.fugu.backbone import Backbone
+from models.fugu.forward.backbone import Backbone
 from models.fugu.router import Router
 from models.workers.ask import Message
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from models.conductor.workflow import Access, Step, Workflow
+from models.conductor.plan.workflow import Access, Step, Workflow
 
 
 def _between(opening: str, closing: str, escaped: str, raw_lines: bool = False) -> Callable[[str], str]:

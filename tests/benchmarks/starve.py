@@ -128,9 +128,9 @@ def one_round(url: str, bodies: dict[str, bytes]) -> dict[str, float]:
 
 def make_home(home: Path, upstream: str) -> None:
     """A ledger whose champions are a router on a backbone of the house's size, and a pool of two workers."""
-    from models.fugu.backbone import Backbone
+    from models.fugu.forward.backbone import Backbone
+    from models.fugu.forward.layout import layout_for
     from models.fugu.router import Router
-    from models.fugu.vector import layout_for
     from models.house import backbone as house
     from models.ledger import registry
     from models.ledger.store import Ledger
@@ -139,7 +139,7 @@ def make_home(home: Path, upstream: str) -> None:
     (home / "pool.yaml").write_text(f"workers: [{', '.join(workers)}]")
     folder = house.make(home, replace(house.DEFAULT, lines=64))
     backbone = Backbone.load(folder, device="cpu")
-    layout = layout_for(backbone, "late")
+    layout = layout_for(backbone.decoder, "late")
     draw = np.random.default_rng(0)
     vector = np.concatenate([0.1 * draw.standard_normal(layout.offsets), draw.standard_normal(2 * backbone.width)])
     router = Router(backbone, vector.astype(np.float32), ("ant", "bee"), roles=False, layout="late")

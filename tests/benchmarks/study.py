@@ -17,9 +17,9 @@ from reporting import report
 
 from flows.study_evolution import FIRST, WARM, run_seed
 from models.evaluation.metrics import over_seeds
-from tasks.preset import load_study
-from tasks.report import Progress
-from tasks.route import HOUSE
+from tasks.pages.report import Progress
+from tasks.setup.preset import load_study
+from tasks.setup.router import HOUSE
 from tasks.train import prepare_backbone
 
 CONTROL = "control"

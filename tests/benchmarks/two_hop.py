@@ -21,33 +21,33 @@ import torch
 from pupil import held_out, training_questions
 from reporting import report
 
-from models.conductor.executor import Executor
-from models.conductor.request import Conducted, ConductRequest
-from models.conductor.workflow import Workflow, parse
+from models.conductor.plan.workflow import Workflow, parse
+from models.conductor.run.request import ConductAnswer, ConductRequest
+from models.conductor.run.request_run import RequestRuns
 from models.errors import FuguError
 from models.evaluation.matrix import label_matrix
 from models.evaluation.measure import ask_for, measure
 from models.evaluation.metrics import bootstrap, interval
 from models.fugu import vector as vectors
+from models.fugu.forward.layout import layout_for
+from models.fugu.learn.warm_start import fit_head
 from models.fugu.loop import LoopOptions
 from models.fugu.rollout import first_transcript
 from models.fugu.router import Router
-from models.fugu.warm_start import fit_head
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house import backbone
 from models.ledger import registry
-from models.ledger.epochs import open_epoch
+from models.ledger.epochs import open_epoch, put_questions
 from models.ledger.labels import Cell, labels
-from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
 from models.workers.ask import Sampling, seed_for
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
-from tasks.plan import HOUSE, open_parts
-from tasks.questions import digests
-from tasks.route import first_texts, load_backbone, load_router
-from tasks.settings import open_ledger, open_pool, settings
+from tasks.setup.conductor import HOUSE, open_parts
+from tasks.setup.questions import digests
+from tasks.setup.router import first_texts, load_backbone, load_router
+from tasks.setup.settings import open_ledger, open_pool, settings
 
 QUESTIONS, TRAIN = 400, 400
 AT_ONCE = 16
@@ -74,7 +74,7 @@ def champion(ledger: Ledger, pool: Pool, home: Path, train: Sequence[Question], 
     """A router whose head is fitted to the labels, promoted, and loaded again as the endpoint would."""
     path = str(backbone.make(home, RECIPE).relative_to(home))
     base = load_backbone(path, home)
-    length = vectors.layout_for(base, "head").length(len(pool.workers), base.width)
+    length = layout_for(base.decoder, "head").length(len(pool.workers), base.width)
     blank = Router.from_vector(base, np.zeros(length, np.float32), pool.names, roles=False, layout="head")
     head = fit_head(blank.states(first_texts(train, blank)), scores, [question.task for question in train])
     blank.install(vectors.join(np.zeros(0, np.float32), head.weights))
@@ -105,11 +105,11 @@ async def answered(
     return np.array([grade(question, text).score for question, text in zip(questions, texts, strict=True)])
 
 
-async def conducted(executor: Executor, pool: Pool, questions: Sequence[Question]) -> list[Conducted]:
+async def conducted(request_runs: RequestRuns, pool: Pool, questions: Sequence[Question]) -> list[ConductAnswer]:
     """Each question by a workflow."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(question: Question) -> Conducted:
+    async def one(question: Question) -> ConductAnswer:
         request = ConductRequest(
             id=f"two-hop-{question.id}",
             messages=tuple(dict(message) for message in question.messages),
@@ -117,12 +117,12 @@ async def conducted(executor: Executor, pool: Pool, questions: Sequence[Question
             sampling=Sampling(seed=seed_for(question.id, 0)),
         )
         async with gate:
-            return await executor.open(request).answer()
+            return await request_runs.open(request).answer()
 
     return list(await asyncio.gather(*map(one, questions)))
 
 
-def tell(found: Sequence[Conducted]) -> float:
+def tell(found: Sequence[ConductAnswer]) -> float:
     """Print what the plans were; the share of first texts that parse."""
     rounds = [one.trace["rounds"][0] for one in found]
     parsed = sum(isinstance(parse(told["texts"][0]), Workflow) for told in rounds)
@@ -150,9 +150,9 @@ async def run() -> None:
     dispatcher = Dispatcher(ledger, pool)
     on_train = await measured(ledger, pool, dispatcher, train)
     router = await asyncio.to_thread(champion, ledger, pool, settings().home, train, on_train)
-    executor = Executor(await open_parts(ledger, pool, dispatcher, HOUSE))
+    request_runs = RequestRuns(await open_parts(ledger, pool, dispatcher, HOUSE))
     try:
-        found = await conducted(executor, pool, questions)
+        found = await conducted(request_runs, pool, questions)
         ultra = np.array([grade(q, one.text or "").score for q, one in zip(questions, found, strict=True)])
         chosen = await asyncio.to_thread(routed, router, questions)
         fugu = await answered(dispatcher, pool, questions, chosen, "fugu")
@@ -160,7 +160,7 @@ async def run() -> None:
             name: await answered(dispatcher, pool, questions, [name] * len(questions), "alone") for name in pool.names
         }
     finally:
-        await executor.close()
+        await request_runs.close()
         await dispatcher.close()
         ledger.close()
     best = pool.names[int(on_train.mean(axis=0).argmax())]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from models.conductor.executor import Executor
-from models.conductor.policy import FixedPolicy
-from models.conductor.request import ConductParts, ConductRequest
+from models.conductor.plan.writers import FixedWriter
+from models.conductor.run.request import ConductParts, ConductRequest
+from models.conductor.run.request_run import RequestRuns
 from models.ledger.requests import record_request
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply, Usage
@@ -105,7 +105,7 @@ class House:
     def __init__(self, ledger: Ledger, pool: Pool, workers: Workers) -> None:
         self.ledger, self.pool, self.workers = ledger, pool, workers
         self.ranked: list[tuple[list[Any], list[str]]] = []
-        self._opened: list[tuple[Executor, Dispatcher]] = []
+        self._opened: list[tuple[RequestRuns, Dispatcher]] = []
 
     @staticmethod
     def plan(*steps: tuple[int, str, Any]) -> str:
@@ -133,30 +133,30 @@ class House:
         return sorted(allowed, reverse=True)
 
     def parts(self, text: Any, **changes: Any) -> ConductParts:
-        policy = FixedPolicy(text) if isinstance(text, str) else text
+        policy = FixedWriter(text) if isinstance(text, str) else text
         retry = RetryPolicy(tries=3, base_s=0, poll_s=0.001, poll_cap_s=0.001)
         dispatcher = Dispatcher(self.ledger, self.pool, self.workers, retry=retry, lease_s=0.2)
         given: dict[str, Any] = {"rank": self.rank, "retry": retry, **changes}
         return ConductParts(self.ledger, self.pool, dispatcher, policy, **given)
 
-    def open(self, text: Any, **changes: Any) -> Executor:
+    def open(self, text: Any, **changes: Any) -> RequestRuns:
         parts = self.parts(text, **changes)
-        executor = Executor(parts)
-        self._opened.append((executor, parts.dispatcher))
-        return executor
+        request_runs = RequestRuns(parts)
+        self._opened.append((request_runs, parts.dispatcher))
+        return request_runs
 
     async def conduct(self, text: Any, request: ConductRequest | None = None, **changes: Any) -> Any:
         """The answer to a request over that plan, in a process of its own."""
         request = request or self.ask()
         record_request(self.ledger, {"id": request.id, "request": request.model_dump(mode="json")})
-        executor = self.open(text, **changes)
-        answer = await executor.open(request).answer()
-        await executor.flush()
+        request_runs = self.open(text, **changes)
+        answer = await request_runs.open(request).answer()
+        await request_runs.flush()
         return answer
 
     async def close(self) -> None:
-        for executor, dispatcher in self._opened:
-            await executor.close()
+        for request_runs, dispatcher in self._opened:
+            await request_runs.close()
             await dispatcher.close()
 
 

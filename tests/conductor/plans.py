@@ -5,8 +5,8 @@ import runpy
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from models.conductor.workflow import Step, Workflow
-from tasks.settings import PROJECT
+from models.conductor.plan.workflow import Step, Workflow
+from tasks.setup.settings import PROJECT
 
 SPELLING = runpy.run_path(str(PROJECT / "tests/benchmarks/spelling.py"))
 Spelling, write = SPELLING["Spelling"], SPELLING["write"]

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from models.ledger.registry import champion
-from tasks.settings import open_ledger
+from tasks.setup.settings import open_ledger
 
 ANSWER = {
     "id": "1",

@@ -17,9 +17,9 @@ from models.ledger.epochs import open_epoch
 from models.ledger.labels import Attempt, put_attempts
 from models.ledger.registry import promote, save_checkpoint
 from models.workers.pool import Pool
-from tasks.preset import load_preset
-from tasks.questions import load_set
-from tasks.settings import open_ledger, pool_path, settings
+from tasks.setup.preset import load_preset
+from tasks.setup.questions import load_set
+from tasks.setup.settings import open_ledger, pool_path, settings
 
 
 @flow(name="refresh-labels", flow_run_name="refresh labels of {pool}")

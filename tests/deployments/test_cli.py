@@ -16,7 +16,7 @@ import pytest
 from deployments.home import locked
 from deployments.migrations import upgrade
 from models.ledger import registry
-from tasks.settings import open_ledger, settings
+from tasks.setup.settings import open_ledger, settings
 
 PRICED = """
 workers:

@@ -13,16 +13,16 @@ import pytest
 import yaml
 
 from deployments.cli import main
-from deployments.endpoint.response import ULTRA, encode
+from deployments.endpoint.wire.response import ULTRA, encode
 from deployments.migrations import upgrade
-from models.conductor.request import ConductRequest
+from models.conductor.run.request import ConductRequest
 from models.house.provider import COUNTER
 from models.ledger.calls import CallSpec, Settlement, claim, settle
-from models.ledger.leases import send
 from models.ledger.requests import get_request
 from models.ledger.store import Ledger
+from models.ledger.tries import send
 from tasks.batch import begin_request, end_request
-from tasks.settings import PROJECT, open_ledger, settings
+from tasks.setup.settings import PROJECT, open_ledger, settings
 
 PLAN = """
 model_id = [0, 3, 0]

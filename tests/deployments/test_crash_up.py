@@ -20,7 +20,7 @@ from sqlalchemy import select
 from models.ledger import registry
 from models.ledger.labels import labels
 from models.ledger.tables import generations
-from tasks.settings import open_ledger
+from tasks.setup.settings import open_ledger
 
 GENERATIONS = 3
 SMALL = {

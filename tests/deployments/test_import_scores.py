@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.ledger.tables import attempts, epochs, questions
-from tasks.settings import open_ledger, pool_path
+from tasks.setup.settings import open_ledger, pool_path
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def fails(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("place", ["tasks.scores.save_questions", "tasks.scores.put_attempts", "os.fsync"])
+@pytest.mark.parametrize("place", ["tasks.setup.scores.save_questions", "tasks.setup.scores.put_attempts", "os.fsync"])
 def test_an_import_that_fails_leaves_nothing_behind(run, home: Path, tmp_path: Path, monkeypatch, place: str) -> None:
     run("status")
     before = sorted(path.relative_to(home) for path in home.rglob("*") if path.name[:9] != "ledger.db")

@@ -15,7 +15,7 @@ from rich.console import Console
 from deployments.money import agreed_limit
 from deployments.up import Options, bring_up
 from models.errors import PermanentError
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 
 class Terminal(io.StringIO):

@@ -13,7 +13,7 @@ import yaml
 
 import flows
 from deployments.provision import POOLS, PREFECT_FILE, digest, job_template
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 FILE = yaml.safe_load(PREFECT_FILE.read_text())
 DEPLOYMENTS = FILE["deployments"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from deployments import up
 from deployments.services import Services
 from models.errors import PermanentError
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 BODY = b'{"ready":false,"ledger":true,"champions":false,"workers":true}'
 

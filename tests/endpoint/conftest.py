@@ -23,7 +23,7 @@ from deployments.endpoint.app import create_app
 from deployments.endpoint.connections import Patience, config_of
 from deployments.endpoint.listening import listen, url_of
 from deployments.endpoint.parts import Options, Parts, no_conductor
-from models.conductor.policy import FixedPolicy
+from models.conductor.plan.writers import FixedWriter
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
@@ -212,9 +212,9 @@ def pool(upstream_url):
 def house(ledger, pool):
     """`serve(...)` -> an endpoint whose champions are ready, with clients. Options are those of `Options`; `plan` is
     the workflow (or the policy) that answers every request to fugu-ultra, `cards` what its conductor is told."""
-    from models.house import provider
+    from models.house import handler
 
-    provider.register()
+    handler.register()
 
     @contextmanager
     def serve(*, fugu=None, trinity=None, routers=None, load=None, plan=None, cards=None, **options):
@@ -222,7 +222,7 @@ def house(ledger, pool):
             if target is not None:
                 registry.promote(ledger, model, target, "test")
         dispatcher = Dispatcher(ledger, pool, retry=RetryPolicy(tries=1))
-        policy = FixedPolicy(plan) if isinstance(plan, str) else plan
+        policy = FixedWriter(plan) if isinstance(plan, str) else plan
         conductor = no_conductor if plan is None else lambda: (policy, cards or {})
         parts = Parts(ledger, pool, dispatcher, load or (routers or {}).__getitem__, open_conductor=conductor)
         options = {"heartbeat_s": 5.0, "poll_s": 0.02, "observe": False, **options}

@@ -18,7 +18,7 @@ import pytest
 from deployments.endpoint.annex import LIGHT, Annex, Room, weight
 from deployments.endpoint.app import create_app
 from deployments.endpoint.parts import Options, open_parts
-from deployments.endpoint.problems import Problem
+from deployments.endpoint.wire.problems import Problem
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.requests import get_request

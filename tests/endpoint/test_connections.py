@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from deployments.endpoint.connections import Patience
-from deployments.endpoint.streaming import EventStream
+from deployments.endpoint.wire.streaming import EventStream
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deployments.doors import Allowed, Doors, Host, Origin, allowed
 from models.errors import BadInput
-from tasks.settings import Settings
+from tasks.setup.settings import Settings
 
 MAY = allowed(
     Settings(hosts="ours.example, proxied.example:8443, fd00::7", origins="https://chat.example,http://127.0.0.1:3000")

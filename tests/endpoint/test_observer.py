@@ -26,7 +26,7 @@ from deployments.endpoint import observer as observers
 from deployments.endpoint.observer import Observer
 from deployments.endpoint.orphans import is_dead, own_mark
 from deployments.home import secret
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 BODY = {"model": "fugu-ultra", "messages": [{"role": "user", "content": "where is canary?"}]}
 KEY = {"Idempotency-Key": "one"}
@@ -40,14 +40,14 @@ class Stage:
         self.shown: list[str] = []
         self.over = asyncio.Event()
 
-    async def show(self, conducting: str) -> None:
+    async def show(self, request_run: str) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
             await self.over.wait()
-            if conducting == "broken":
+            if request_run == "broken":
                 raise RuntimeError("broken")
-            self.shown.append(conducting)
+            self.shown.append(request_run)
         finally:
             self.now -= 1
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from deployments.endpoint.rollout import server_of
+from models.coding.agent import Agent, load_agent
+from models.coding.rollouts import Bench, Player, Rollouts, TaskSlot, constant
 from models.errors import UpstreamUnavailable
-from models.fugu.agent import Agent, load_agent
-from models.fugu.agentic import Bench, Player, Rollouts, TaskSlot, constant
 from models.fugu.roles import Role
 from models.fugu.router import Decision
 from models.grading.repository import load_task
-from models.house import provider
+from models.house import handler
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
-from tasks.settings import PROJECT
+from tasks.setup.settings import PROJECT
 
 DATA = PROJECT / "data"
 SCRIPTED = load_agent(DATA / "agents.yaml", "scripted")
@@ -32,7 +32,7 @@ def tasks(*names):
 
 @pytest.fixture
 def workers():
-    provider.register()
+    handler.register()
     return Pool.load(DATA / "pools" / "house.yaml")
 
 

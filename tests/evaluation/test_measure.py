@@ -8,9 +8,8 @@ from models.errors import UpstreamRefused, UpstreamUnavailable
 from models.evaluation import measure as measuring
 from models.evaluation.measure import measure
 from models.grading.question import Question
-from models.ledger.epochs import open_epoch
+from models.ledger.epochs import open_epoch, put_questions
 from models.ledger.labels import Cell, labels
-from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
 from models.workers.ask import Reply
 from models.workers.dispatch import Dispatcher

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.testing.utilities import prefect_test_harness
 
 from deployments.server import TUNED
-from tasks.settings import open_ledger, settings
+from tasks.setup.settings import open_ledger, settings
 
 SMALL = {
     "questions": {"train": 80, "validation": 40, "test": 60, "unseen": 20},

@@ -10,8 +10,8 @@ import pytest
 from deployments.agentic import agentic_rollouts, evolve_router
 from models.errors import NotReady
 from models.ledger import registry, runs
-from tasks import agents
-from tasks.settings import PROJECT, open_ledger
+from tasks import coding as agents
+from tasks.setup.settings import PROJECT, open_ledger
 
 pytestmark = pytest.mark.usefixtures("workshops")
 

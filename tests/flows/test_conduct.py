@@ -14,19 +14,19 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
 
 from flows.conduct import conduct, show
-from models.conductor.executor import Executor
-from models.conductor.policy import FixedPolicy
-from models.conductor.request import ConductParts, ConductRequest
-from models.conductor.toolcalls import continue_with
+from models.conductor.plan.writers import FixedWriter
+from models.conductor.run.request import ConductParts, ConductRequest
+from models.conductor.run.request_run import RequestRuns
+from models.conductor.run.toolcalls import continue_with
 from models.errors import LimitReached, NotFound, UpstreamUnavailable, WorkflowFailed
 from models.ledger.requests import recent_requests, record_request
 from models.workers.ask import Reply, Sampling
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker
 from models.workers.retry import RetryPolicy
-from tasks.plan import open_parts
-from tasks.session import open_session
-from tasks.settings import PROJECT, open_ledger
+from tasks.setup.conductor import open_parts
+from tasks.setup.session import open_session
+from tasks.setup.settings import PROJECT, open_ledger
 from tasks.step import run_step
 
 PLAN = """
@@ -68,14 +68,14 @@ async def runs_of(title: str, tasks: int) -> list:
 async def conducted(fixed: str, request: ConductRequest) -> str | None:
     """One request as the endpoint does it: answered, and shown beside."""
     async with open_session("house", 0.0) as session:
-        executor = Executor(await open_parts(session.ledger, session.pool, session.dispatcher, fixed))
-        conducting = executor.open(request)
-        shown = asyncio.create_task(show(conducting))
+        request_runs = RequestRuns(await open_parts(session.ledger, session.pool, session.dispatcher, fixed))
+        request_run = request_runs.open(request)
+        shown = asyncio.create_task(show(request_run))
         try:
-            return (await conducting.answer()).text
+            return (await request_run.answer()).text
         finally:
             await shown
-            await executor.close()
+            await request_runs.close()
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -210,18 +210,18 @@ async def executing(sender: Caller, names: tuple[str, ...] = ("w",)):
     async def rank(messages, allowed):
         return allowed
 
-    executor = Executor(ConductParts(ledger, pool, dispatcher, FixedPolicy(plan), rank, retry=retry))
-    yield executor
-    await executor.close()
+    request_runs = RequestRuns(ConductParts(ledger, pool, dispatcher, FixedWriter(plan), rank, retry=retry))
+    yield request_runs
+    await request_runs.close()
     await dispatcher.close()
     ledger.close()
 
 
-async def shown_beside(executor: Executor, request: ConductRequest):
-    record_request(executor.ledger, {"id": request.id, "request": request.model_dump(mode="json")})
-    conducting = executor.open(request)
-    shown = asyncio.create_task(show(conducting))
-    answer = await conducting.answer()
+async def shown_beside(request_runs: RequestRuns, request: ConductRequest):
+    record_request(request_runs.ledger, {"id": request.id, "request": request.model_dump(mode="json")})
+    request_run = request_runs.open(request)
+    shown = asyncio.create_task(show(request_run))
+    answer = await request_run.answer()
     await shown
     return answer
 
@@ -231,12 +231,12 @@ async def test_a_run_that_waits_for_tools_is_completed_and_tagged_and_the_next_o
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     question = "What do you see?"
     looking = request("looking", question, allowed=("w",), sampling=Sampling(tools=(tool,)))
-    async with executing(Caller()) as executor:
-        answer = await shown_beside(executor, looking)
+    async with executing(Caller()) as request_runs:
+        answer = await shown_beside(request_runs, looking)
         for number in range(2):  # each of the two steps looks once
             results = {answer.tool_calls[0]["id"]: "a tree"}
-            going_on = await asyncio.to_thread(continue_with, executor.ledger, f"{looking.id}-{number}", results)
-            answer = await shown_beside(executor, going_on)
+            going_on = await asyncio.to_thread(continue_with, request_runs.ledger, f"{looking.id}-{number}", results)
+            answer = await shown_beside(request_runs, going_on)
     assert answer.text == "seen"
     found = await runs_of(question, 2)
     assert [run.state.is_completed() for run, _ in found] == [True] * 3
@@ -254,8 +254,8 @@ async def test_a_transient_failure_is_a_retry_in_the_run_and_one_more_try_in_the
     monkeypatch.setattr(run_step, "retry_delay_seconds", [0.01, 0.01, 0.01])
     question = "Is it away?"
     sender = Caller(*[UpstreamUnavailable("away")] * 2)
-    async with executing(sender) as executor:
-        answer = await shown_beside(executor, request("away", question, allowed=("w",)))
+    async with executing(sender) as request_runs:
+        answer = await shown_beside(request_runs, request("away", question, allowed=("w",)))
     assert (answer.text, sender.sent) == ("seen", 4)
     [(run, tasks)] = await runs_of(question, 3)
     assert run.state.is_completed()
@@ -268,8 +268,8 @@ async def test_a_step_that_several_workers_fail_for_a_while_is_completed_in_the_
     monkeypatch.setattr(run_step, "retry_delay_seconds", [0.01])
     question = "Are they all away?"
     sender = Caller(*[UpstreamUnavailable("away")] * 10)
-    async with executing(sender, ("v", "w", "x")) as executor:
-        answer = await shown_beside(executor, request("all-away", question, allowed=("v", "w", "x")))
+    async with executing(sender, ("v", "w", "x")) as request_runs:
+        answer = await shown_beside(request_runs, request("all-away", question, allowed=("v", "w", "x")))
     assert (answer.text, sender.sent) == ("seen", 12)
     [(run, tasks)] = await runs_of(question, 3)
     assert run.state.is_completed()

@@ -24,7 +24,7 @@ from models.ledger import registry
 from models.ledger.labels import labels
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, checkpoints, generations, promotions, tries
-from tasks.settings import open_ledger
+from tasks.setup.settings import open_ledger
 
 
 def run_and_kill(code: str, paid, after: int) -> None:

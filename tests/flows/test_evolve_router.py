@@ -17,13 +17,13 @@ from prefect import flow
 from flows import evolve_router as evolving
 from flows.evolve_router import POPULATION, evolve_router, generation
 from models.errors import BadInput, NotFound, PermanentError
-from models.fugu.fitness import RolloutScore, Weights
+from models.fugu.learn.fitness import RolloutScore, Weights
 from models.ledger import epochs, registry, runs
 from tasks.candidate import SCORING, Scoring
-from tasks.evolution import KEY
-from tasks.preset import load_preset
-from tasks.questions import HOUSE, load_set
-from tasks.settings import open_ledger, settings
+from tasks.pages.evolution import KEY
+from tasks.setup.preset import load_preset
+from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.settings import open_ledger, settings
 
 
 class Rolled:

@@ -13,7 +13,7 @@ from flows.first_light import first_light
 from models.errors import PermanentError
 from models.ledger import registry
 from models.ledger.labels import labels
-from tasks.settings import open_ledger
+from tasks.setup.settings import open_ledger
 
 
 async def test_the_layout_reaches_the_warm_start(monkeypatch):

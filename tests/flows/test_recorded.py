@@ -15,8 +15,8 @@ from flows.warm_start import warm_start
 from models.errors import BadInput, RecordedWorker
 from models.ledger import registry
 from models.ledger.labels import labels
-from tasks.scores import import_scores
-from tasks.settings import open_ledger
+from tasks.setup.scores import import_scores
+from tasks.setup.settings import open_ledger
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from prefect.logging import disable_run_logger
 
 from flows import study_evolution
 from flows.study_evolution import FIRST, WARM, arms, report
-from models.fugu.backbone import Backbone
+from models.fugu.forward.backbone import Backbone
 from models.house import backbone as house_backbone
 from models.house.questions import generate
-from tasks.preset import load_study
+from tasks.setup.preset import load_study
 
 QUESTIONS = generate(3, {"test": 20})
 OLD = {

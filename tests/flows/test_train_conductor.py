@@ -15,11 +15,11 @@ from sqlalchemy import select
 
 from flows import train_conductor as train_conductor_module
 from flows.train_conductor import train_conductor
-from models.conductor import grpo
-from models.conductor.policy import CheckpointPolicy, PlanRequest
-from models.conductor.practice import Exercise, Outcome, Trial
-from models.conductor.trials import Stage
-from models.conductor.workflow import Step, Workflow
+from models.conductor.learn import grpo
+from models.conductor.learn.practice import Exercise, Outcome, Trial
+from models.conductor.learn.trials import Stage
+from models.conductor.plan.workflow import Step, Workflow
+from models.conductor.plan.writers import CheckpointWriter, PlanRequest
 from models.errors import BadFile, BadInput, NotFound, NotReady, UpstreamUnavailable
 from models.grading.question import Question
 from models.house.conductor import TINY
@@ -31,9 +31,9 @@ from models.workers.client import Client
 from tasks import ask as ask_worker_module
 from tasks import learn
 from tasks.ask import ask_worker
-from tasks.course import ConductorPreset, load_course
-from tasks.session import open_session
-from tasks.settings import PROJECT, open_ledger
+from tasks.setup.course import ConductorPreset, load_course
+from tasks.setup.session import open_session
+from tasks.setup.settings import PROJECT, open_ledger
 
 SMALL = {
     "start": "house",
@@ -60,7 +60,7 @@ def conductors(home, prefect_server, small_data, monkeypatch):
 @pytest.fixture
 def untrained(tmp_path) -> Path:
     """A checkpoint that has learned nothing, with the shipped conductor's tokenizer."""
-    shipped = CheckpointPolicy.load(PROJECT / "data" / "conductor")
+    shipped = CheckpointWriter.load(PROJECT / "data" / "conductor")
     torch.manual_seed(0)
     model = fresh(TINY)
     model.resize_token_embeddings(len(shipped._tokenizer))
@@ -80,7 +80,7 @@ def settled() -> list:
 
 def test_it_trains_on_asked_workers_and_a_second_run_asks_nobody(conductors, home, paid):
     folder = Path(asyncio.run(train_conductor()))
-    assert CheckpointPolicy.load(folder).name == "final"
+    assert CheckpointWriter.load(folder).name == "final"
     assert {row.scope.partition(":")[0] for row in settled()} == {"measure"}
     page = (home / "reports" / "conductor.md").read_text()
     for told in ("| two_hop | 12 |", "greedy plans that parse", "collapse onto one worker", "format drift"):
@@ -195,7 +195,7 @@ def test_a_worker_writes_the_cold_starts_plans_and_a_killed_run_takes_what_came_
     assert [row.scope for row in settled()].count("plans") == 16
     assert len(list(home.glob("conductors/*/cold"))) == 1
     assert all(torch.equal(tensor, taken[1][name]) for name, tensor in taken[0].items())
-    shipped = CheckpointPolicy.load(PROJECT / "data" / "conductor")._model.state_dict()
+    shipped = CheckpointWriter.load(PROJECT / "data" / "conductor")._model.state_dict()
     assert not all(torch.equal(tensor, taken[0][name]) for name, tensor in shipped.items())
 
 

@@ -32,8 +32,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from models.fugu.backbone import Backbone
-from models.fugu.vector import layout_for
+from models.fugu.forward.backbone import Backbone
+from models.fugu.forward.layout import layout_for
 
 torch.set_num_threads(1)
 
@@ -124,7 +124,7 @@ def random_vector() -> Callable[..., np.ndarray]:
 
     def draw(backbone: Backbone, layout: str, rows: int, seed: int = 0, spread: float = 0.1) -> np.ndarray:
         generator = np.random.default_rng(seed)
-        offsets = spread * generator.standard_normal(layout_for(backbone, layout).offsets)
+        offsets = spread * generator.standard_normal(layout_for(backbone.decoder, layout).offsets)
         return np.concatenate([offsets, generator.standard_normal(rows * backbone.width)]).astype(np.float32)
 
     return draw

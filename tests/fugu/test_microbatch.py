@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from models.errors import BadInput, NoWorkerAllowed
 from models.fugu import microbatch
-from models.fugu.batches import cores, threads
+from models.fugu.forward.batches import cores, threads
 from models.fugu.microbatch import MicroBatcher
 from models.fugu.router import Router
 

@@ -12,10 +12,10 @@ from transformers import AutoModel
 from models.errors import BadInput, NoWorkerAllowed
 from models.fugu import transcript
 from models.fugu import vector as vectors
-from models.fugu.backbone import Backbone
+from models.fugu.forward.backbone import Backbone
+from models.fugu.forward.layout import layout_for
 from models.fugu.roles import Role
 from models.fugu.router import Router
-from models.fugu.vector import layout_for
 
 WORKERS = ("ant", "bee", "cat")
 ROWS = len(WORKERS) + 3
@@ -32,7 +32,7 @@ def scaled(weight: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
 def dense_logits(backbone: Backbone, layout_name: str, vector: np.ndarray, texts: list[str]) -> np.ndarray:
     """Every matrix rebuilt in float64, in `state_dict` order (a tied one twice), whole texts, token −2."""
     model = AutoModel.from_pretrained(backbone.folder, dtype=torch.float64)
-    layout, numbers, start = layout_for(backbone, layout_name), torch.from_numpy(vector).double(), 0
+    layout, numbers, start = layout_for(backbone.decoder, layout_name), torch.from_numpy(vector).double(), 0
     for block in layout.blocks:
         offsets, start = numbers[start : start + block.size], start + block.size
         if block.name == "lm_head" and not model.config.tie_word_embeddings:
@@ -65,7 +65,7 @@ def test_logits_equal_the_dense_reconstruction(backbones, texts, random_vector, 
 def test_no_offsets_give_the_plain_backbone(backbones, texts, layout):
     backbone = backbones("tied")
     head = np.random.default_rng(0).standard_normal((ROWS, backbone.width)).astype(np.float32)
-    offsets = np.zeros(layout_for(backbone, layout).offsets)
+    offsets = np.zeros(layout_for(backbone.decoder, layout).offsets)
     logits = Router(backbone, vectors.join(offsets, head), WORKERS, layout=layout).logits(texts)
     np.testing.assert_allclose(logits, backbone.features(texts) @ head.T, atol=1e-3)
 

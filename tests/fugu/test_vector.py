@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from models.errors import BadFile, BadInput
 from models.fugu import vector as vectors
-from models.fugu.vector import Block, Layout, layout_for
+from models.fugu.forward.layout import Block, Layout, layout_for
 
 
 def test_the_released_layout_is_in_state_dict_order(backbones):
-    layout = layout_for(backbones("untied"), "released")
+    layout = layout_for(backbones("untied").decoder, "released")
     assert layout.blocks == (
         Block("embed_tokens", 24),
         Block("layers.2.self_attn.q_proj", 24),  # 32 × 24
@@ -31,13 +31,13 @@ def test_the_released_layout_is_in_state_dict_order(backbones):
 
 def test_late_is_the_released_layout_without_embedding_and_output(backbones):
     for name, layer in (("tied", 1), ("untied", 2), ("two layers", 0)):
-        late, released = (layout_for(backbones(name), each) for each in ("late", "released"))
+        late, released = (layout_for(backbones(name).decoder, each) for each in ("late", "released"))
         assert late.blocks == released.blocks[1:-1] and late.first_layer == layer
 
 
 @pytest.mark.parametrize("name", ["tied", "gpt2", "bert"])
 def test_head_has_no_offsets_on_any_backbone(backbones, name):
-    layout = layout_for(backbones(name), "head")
+    layout = layout_for(backbones(name).decoder, "head")
     assert layout.blocks == () and layout.offsets == 0 and layout.length(5, 32) == 160
 
 
@@ -46,13 +46,13 @@ def test_head_has_no_offsets_on_any_backbone(backbones, name):
 def test_other_models_take_no_offsets(backbones, name, layout):
     assert backbones(name).layouts == ("head",) and layout in backbones("tied").layouts
     with pytest.raises(BadInput, match=r"llama, mistral .*, qwen2 and qwen3") as caught:
-        layout_for(backbones(name), layout)
+        layout_for(backbones(name).decoder, layout)
     assert caught.value.field == "layout"
 
 
 def test_an_unknown_layout_is_an_error(backbones):
     with pytest.raises(BadInput, match="unknown layout 'early'"):
-        layout_for(backbones("tied"), "early")
+        layout_for(backbones("tied").decoder, "early")
 
 
 @given(st.integers(0, 20), st.integers(1, 5), st.integers(1, 6))

@@ -1,9 +1,9 @@
 import pytest
 
 from models.errors import IsolationUnavailable
-from models.grading import sandbox, seccomp
 from models.grading.code import code_of, same
 from models.grading.grade import check, grade
+from models.isolation import sandbox, seccomp
 
 pytestmark = pytest.mark.usefixtures("isolated")
 

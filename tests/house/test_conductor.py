@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from models.conductor.policy import PlanRequest
-from models.conductor.prompt import Card
-from models.conductor.workflow import Step, Workflow, lint, parse
+from models.conductor.plan.prompt import Card
+from models.conductor.plan.workflow import Step, Workflow, lint, parse
+from models.conductor.plan.writers import PlanRequest
 from models.house import conductor
 from models.house.examination import ALL, alone, best_of_two_steps, masks, sit
 from models.house.plans import SINGLE_HOP, TWO_HOP, two_steps, written
@@ -16,7 +16,7 @@ from models.house.questions import KINDS
 from models.house.rehearsal import WORKERS, chance, replies, score
 from models.house.workers.reading import read_alone
 from models.workers.ask import seed_for
-from tasks.settings import PROJECT
+from tasks.setup.settings import PROJECT
 
 SHIPPED = PROJECT / "data" / "conductor"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.conductor.offers import Offers, exercises
-from models.conductor.policy import carded_prompt
-from models.conductor.workflow import parse
+from models.conductor.learn.offers import Offers, exercises
+from models.conductor.plan.workflow import parse
+from models.conductor.plan.writers import carded_prompt
 from models.house.lessons import lessons, mean_score
 from models.house.plans import TWO_HOP, tasks_of
 from models.house.questions import generate

@@ -10,7 +10,7 @@ from models.grading.repository import load_tasks
 from models.house.workers import answer
 from models.house.workers.files import read, stated
 from models.house.workers.mending import faulty, mended
-from tasks.settings import PROJECT
+from tasks.setup.settings import PROJECT
 
 FAULTS = {
     "a comparison": ("n < low", "n <= low"),

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from models.house.provider import COUNTER, complete, register
+from models.house.handler import register
+from models.house.provider import COUNTER, complete
 
 ASKED = [{"role": "user", "content": "What is 17 * 23?"}]
 WHOLE = "Computed exactly.\nAnswer: 391"

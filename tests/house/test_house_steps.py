@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.conductor.context import Done, messages_for, sampling_for
-from models.conductor.workflow import Step, Workflow
+from models.conductor.plan.context import Done, messages_for, sampling_for
+from models.conductor.plan.workflow import Step, Workflow
 from models.house.workers import answer
 from models.house.workers.reading import read_alone
 from models.workers.ask import Sampling

@@ -9,8 +9,8 @@ import random
 import sys
 
 from models.ledger.calls import CallSpec, Settlement, claim, settle
-from models.ledger.leases import send
 from models.ledger.store import Ledger
+from models.ledger.tries import send
 
 
 def tell(*words):

@@ -7,7 +7,7 @@ from models.errors import BadInput, BudgetExceeded, NotFound
 from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, Settlement, claim, fail, settle
-from models.ledger.leases import free, renew, send, withdraw
+from models.ledger.tries import free, renew, send, withdraw
 
 SOON = timedelta(hours=1)
 

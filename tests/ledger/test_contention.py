@@ -6,7 +6,7 @@ import threading
 from models.ledger.accounts import spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, Settlement, claim, settle
-from models.ledger.leases import free, renew, send
+from models.ledger.tries import free, renew, send
 
 CALLS, BUDGETS, ROUNDS = 40, ("a", "b"), 40
 

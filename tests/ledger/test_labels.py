@@ -5,9 +5,8 @@ import pytest
 from sqlalchemy import update
 
 from models.errors import NotFound
-from models.ledger.epochs import next_epoch, open_epoch
+from models.ledger.epochs import next_epoch, open_epoch, put_questions, put_workers
 from models.ledger.labels import LABEL_COLUMNS, Attempt, Cell, coverage, labels, missing, put_attempts
-from models.ledger.questions import put_questions, put_workers
 from models.ledger.tables import attempts, epochs
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)

@@ -11,9 +11,8 @@ from deployments.migrations import HERE, upgrade
 from models.ledger.accounts import maybe_paid
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, Settlement, claim, settle
-from models.ledger.epochs import open_epoch
+from models.ledger.epochs import open_epoch, put_questions
 from models.ledger.labels import Attempt, labels
-from models.ledger.questions import put_questions
 from models.ledger.store import Ledger
 from models.ledger.tables import attempts, metadata
 

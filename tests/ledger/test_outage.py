@@ -10,9 +10,9 @@ from models.errors import LedgerAway
 from models.ledger.accounts import spend
 from models.ledger.calls import CallSpec, Settlement, claim, settle
 from models.ledger.journal import Journal
-from models.ledger.leases import send
 from models.ledger.requests import get_request, record
 from models.ledger.store import Ledger
+from models.ledger.tries import send
 
 
 class House:

@@ -10,10 +10,10 @@ from sqlalchemy import update
 from models.errors import BadInput
 from models.ledger.accounts import in_doubt
 from models.ledger.calls import CallSpec, Settlement, claim, settle
+from models.ledger.conversations import finished_steps, known_tools
 from models.ledger.journal import Journal
-from models.ledger.leases import send
-from models.ledger.memory import finished_steps, known_tools
 from models.ledger.tables import tool_calls
+from models.ledger.tries import send
 from models.ledger.workflows import (
     StepRow,
     ToolCall,

@@ -20,7 +20,7 @@ from deployments.migrations import upgrade
 from deployments.services import Services
 from models.ledger import registry
 from models.ledger.accounts import spend
-from tasks.settings import open_ledger, settings
+from tasks.setup.settings import open_ledger, settings
 
 FLOW = """
 import os

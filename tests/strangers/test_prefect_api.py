@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from deployments import provision, server
 from deployments.home import secret_file
-from tasks.settings import settings
+from tasks.setup.settings import settings
 
 
 def test_the_secret_is_the_owners_alone_and_stands_in_no_log_no_database_and_no_command_line(house):

@@ -20,8 +20,8 @@ from models.errors import (
 from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, claim
-from models.ledger.leases import send
 from models.ledger.tables import calls
+from models.ledger.tries import send
 from models.workers.ask import Ask, Reply, Sampling
 from models.workers.client import Chunk
 from models.workers.retry import RetryPolicy

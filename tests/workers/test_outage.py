@@ -14,9 +14,9 @@ from models.errors import BudgetExceeded, LedgerAway, UpstreamRefused
 from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, Settlement, claim, settle
-from models.ledger.leases import renew, send
 from models.ledger.outage import apart, is_away, when_back
 from models.ledger.tables import calls, tries
+from models.ledger.tries import renew, send
 from models.ledger.unsettled import Unsettled, recover
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from models.fugu.roles import ADVICE, NOW, PROPOSED, THOUGHT
 from models.house.workers.reading import read_alone
+from models.workers.ask import text_of
 
 Role = Literal["SOLVER", "THINKER", "VERIFIER"]
 
@@ -33,15 +34,6 @@ class Brief:
     thoughts: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     proposed: str = ""
-
-
-def text_of(content: Any) -> str:
-    """A message's content as text: a string, or the text parts of a list."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping)).strip()
-    return ""
 
 
 def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:

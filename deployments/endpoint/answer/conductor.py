@@ -1,0 +1,115 @@
+"""What conducts the requests of this endpoint: its policy, loaded in a thread, and the router's order of workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TypeVar
+
+from deployments.endpoint.answer.champions import RETRY_S, Champions
+from deployments.endpoint.parts import CONDUCTING, Options, Parts
+from deployments.endpoint.wire.problems import not_ready
+from deployments.endpoint.wire.response import FUGU, ULTRA
+from deployments.endpoint.wire.words import plain
+from models.conductor.run.request import ConductParts
+from models.conductor.run.request_run import RequestRuns
+from models.errors import LedgerAway
+from models.fugu.loop import LoopOptions
+from models.fugu.rollout import first_transcript
+from models.workers.ask import Message
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Conductor:
+    """Belongs to one event loop. Where the policy cannot be loaded, `fugu-ultra` alone is not served."""
+
+    def __init__(self, parts: Parts, options: Options, champions: Champions) -> None:
+        self._parts, self._options, self._champions = parts, options, champions
+        self._executor: RequestRuns | None = None
+        self._reason = "it is not loaded yet"
+
+    @property
+    def ready(self) -> bool:
+        return self._executor is not None
+
+    def request_runs(self) -> RequestRuns:
+        """Raises Problem 503, with the reason, while there is none."""
+        if self._executor is None:
+            raise not_ready(f"the model {ULTRA!r} cannot answer: {plain(self._reason)}")
+        return self._executor
+
+    async def load(self) -> None:
+        """Try until there is a policy; each reason why there is none is logged once."""
+        while self._executor is None:
+            try:
+                policy, cards = await _aside(self._parts.open_conductor)
+            except Exception as error:
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                if reason != self._reason:
+                    log.error("%s cannot answer: %s", ULTRA, reason)
+                self._reason = reason
+                await asyncio.sleep(self._options.poll_s if isinstance(error, LedgerAway) else RETRY_S)
+                continue
+            self._executor = RequestRuns(
+                ConductParts(
+                    self._parts.ledger,
+                    self._parts.pool,
+                    self._parts.dispatcher,
+                    policy,
+                    self.rank,
+                    cards,
+                    self._parts.plan,
+                    retry=CONDUCTING,
+                    tools_s=self._options.tools_s,
+                )
+            )
+            log.info("%s is planned by %s", ULTRA, policy.name)
+
+    async def rank(self, messages: Sequence[Message], allowed: Sequence[str]) -> Sequence[str]:
+        """The allowed workers in the order of the `fugu` champion, best first; without one in the pool's."""
+        seat = self._champions.seat(FUGU)
+        if seat is None:
+            return allowed
+        if seat.router is None:
+            return sorted(allowed, key=lambda name: name != seat.worker)
+        router = seat.router
+        options = LoopOptions(roles=False, dispatcher=router.roles)
+        read = first_transcript(messages, len(router.workers), options)
+        try:
+            decision = await router.decide(read)
+        except Exception as error:
+            log.error("the router ranks nobody: %s", type(error).__name__)
+            return allowed
+        logits = dict(zip(router.workers, decision.worker_logits.tolist(), strict=True))
+        return sorted(allowed, key=lambda name: -logits.get(name, float("-inf")))
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        if self._executor is not None:
+            await self._executor.close()
+
+
+async def _aside(function: Callable[[], T]) -> T:
+    """In a thread that nobody waits for when the process ends: a policy may take minutes to be made."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = function()
+        except BaseException as error:
+            # Cancelled: the endpoint has stopped meanwhile.
+            with suppress(Exception):
+                future.set_exception(error)
+        else:
+            with suppress(Exception):
+                future.set_result(result)
+
+    threading.Thread(target=run, daemon=True, name="conductor").start()
+    return await asyncio.wrap_future(future)

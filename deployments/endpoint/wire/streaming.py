@@ -1,0 +1,166 @@
+"""An answer in the making: its deltas through a bounded queue, heartbeats, and clients that go away.
+
+A client is watched from the start of its request to the end of its answer, whole or streamed; when it goes,
+the task that makes the answer is cancelled, and with it the call that is under way upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from deployments.endpoint.answer.exchange import Answer, Emit
+from deployments.endpoint.wire.problems import Problem
+
+T = TypeVar("T")
+Item = dict[str, Any] | Answer | Exception
+"""A delta, or what ended the answer."""
+
+QUEUED = 64
+"""Deltas that wait for a slow client before the upstream has to wait too."""
+
+
+class Feed:
+    """A running answer. `get` gives its deltas, then the `Answer` or the exception that ended it."""
+
+    def __init__(self, make: Callable[[Emit], Awaitable[Answer]]) -> None:
+        self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUED)
+        self._task = asyncio.create_task(self._run(make))
+
+    async def _run(self, make: Callable[[Emit], Awaitable[Answer]]) -> None:
+        end: Item
+        try:
+            end = await make(self._queue.put)
+        except Exception as error:
+            end = error
+        await self._queue.put(end)
+
+    async def get(self, timeout_s: float | None = None) -> Item | None:
+        """The next item, or `None` when none came within `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    async def close(self) -> None:
+        """Cancel what is still under way and wait until it has let go of its upstream call."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Closing(StreamingResponse):
+    """A body as it comes; `close` is awaited however it ends, also before its first piece."""
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        close: Callable[[], Awaitable[None]],
+        headers: Mapping[str, str],
+        status: int = 200,
+    ) -> None:
+        super().__init__(pieces, status, headers=headers)
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._close()
+
+
+class EventStream(Closing):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, events: AsyncIterator[bytes], close: Callable[[], Awaitable[None]], headers: Mapping[str, str]
+    ) -> None:
+        # A proxy that buffers would hold the heartbeats back.
+        super().__init__(events, close, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+
+
+async def unless_gone(request: Request, waiting: Awaitable[T], read: asyncio.Event | None = None) -> T:
+    """What `waiting` gives. Raises ClientDisconnect, and cancels it, when the client goes away first.
+
+    `read`: set when the body has been read; until then whoever reads it is told.
+    """
+    work = asyncio.ensure_future(waiting)
+    gone = asyncio.create_task(_disconnected(request, read))
+    try:
+        await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.wait([work, gone])
+
+
+async def _disconnected(request: Request, read: asyncio.Event | None) -> None:
+    """Returns when the client has gone; what is received before is the body's."""
+    if read is not None:
+        await read.wait()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class Body:
+    """A request's body: its beginning, and then all of it, piece by piece. `read` is set when there is no more."""
+
+    def __init__(self, request: Request) -> None:
+        self.read = asyncio.Event()
+        self._stream, self._begun = request.stream(), bytearray()
+
+    async def begin(self, most: int, within_s: float) -> bytes | None:
+        """The whole body; `None` where it has more than `most` bytes. Raises Problem 408, ClientDisconnect."""
+        async with _in_time(within_s):
+            async for piece in self._stream:
+                self._begun += piece
+                if len(self._begun) > most:
+                    return None
+        self.read.set()
+        return bytes(self._begun)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """What has been read, and what is still to come. Once. Raises ClientDisconnect."""
+        begun, self._begun = bytes(self._begun), bytearray()
+        yield begun
+        if not self.read.is_set():
+            async for piece in self._stream:
+                yield piece
+            self.read.set()
+
+
+async def read_body(request: Request, limit: int, within_s: float) -> bytes:
+    """The body. Raises Problem: 413 beyond `limit` bytes, 408 when it takes longer than `within_s`."""
+    body = bytearray()
+    size = 0
+    async with _in_time(within_s):
+        async for piece in request.stream():
+            size += len(piece)
+            if size <= limit:
+                body += piece
+            elif size > 4 * limit:
+                break
+    if size > limit:
+        # Read on for a while, keeping nothing: a client that is still sending would not see the answer.
+        raise Problem(413, f"the body has more than {limit} bytes", code="request_too_large")
+    return bytes(body)
+
+
+@asynccontextmanager
+async def _in_time(within_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise Problem(408, "the body did not arrive in time", code="request_timeout") from None

@@ -1,0 +1,296 @@
+"""The second source of terminal reward: a coding agent works on a repository and asks the router under test.
+
+A rollout lets an agent loose on a copy of a task's repository, in a workshop whose only network is an endpoint that
+the candidate's router answers; when it has ended, the verifying command says 1 or 0. As with questions, common random
+numbers reach everything: a call's seed is a function of (task, repeat, number of the call), the policy's noise of
+(task, repeat, number of the decision). What follows a router's choices is remembered, so that candidates which choose
+alike cost one rollout; for an agent that is itself random that is one draw, shared by all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from socket import socket
+from typing import Protocol
+
+import numpy as np
+
+from models.coding.agent import Agent
+from models.errors import FuguError, LimitReached, NoWorkerAllowed, UpstreamRefused, UpstreamTimeout
+from models.fugu import transcript
+from models.fugu.decision import Decision
+from models.fugu.learn.fitness import RolloutScore
+from models.fugu.learn.objective import Spent
+from models.fugu.rollout import Decider
+from models.grading import command
+from models.grading.repository import RepositoryTask
+from models.isolation import workshop
+from models.workers.ask import Ask, Message, Reply, seed_for
+from models.workers.client import Chunk
+
+OUT_OF_TIME = "out of time"
+"""How `models.isolation.workshop.Ran` says it."""
+
+MAX_DECISIONS = 256
+"""Of one rollout. An agent that wants more gets errors from then on: it has lost its way."""
+
+
+class Asking(Protocol):
+    """What a dispatcher is to the endpoint."""
+
+    async def ask(self, ask: Ask) -> Reply: ...
+
+    def stream(self, ask: Ask) -> AsyncGenerator[Chunk]: ...
+
+
+Serve = Callable[[socket, Decider, Asking, str], AbstractAsyncContextManager[None]]
+"""(listening, who decides, who asks, the model's name) -> an OpenAI-compatible endpoint for as long as it is open."""
+
+Names = tuple[str, ...] | None
+"""Those that may be chosen; `None`: all."""
+
+Choose = Callable[[str, Names, int], Decision]
+"""(what the router reads, who may be chosen, number of the decision from 0) -> its choice."""
+
+
+Choice = tuple[int, int]
+"""A worker's index, and a role's id (0 where roles do not count)."""
+
+
+@dataclass(frozen=True)
+class TaskSlot:
+    """A task rolled out for the `repeat`-th time."""
+
+    task: RepositoryTask
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A whole rollout. `turns`: the choices; `calls`: the asks that they came to; `detail`: of the verdict;
+    `agent`: how it ended and the end of what it said.
+    """
+
+    reward: float
+    turns: tuple[Choice, ...]
+    calls: int
+    cost_usd: float
+    detail: str
+    agent: str
+    in_roles: bool
+
+    @property
+    def score(self) -> RolloutScore:
+        roles = tuple(role for _, role in self.turns) if self.in_roles else ()
+        return RolloutScore(self.reward, tuple(worker for worker, _ in self.turns), self.cost_usd, roles)
+
+
+@dataclass
+class Met:
+    """A decision that is due: what is read, who may be chosen, and where each choice led."""
+
+    text: str
+    allowed: Names
+    led: dict[Choice, Met | Ended] = field(default_factory=dict)
+
+
+class Player:
+    """A policy as the endpoint's router in one rollout; it keeps what it met and chose. Threads may share it.
+
+    `roles`: whether it was learned with role rows; `in_roles`: whether they count, as they do where `trinity` is asked.
+    """
+
+    def __init__(
+        self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False
+    ) -> None:
+        self.workers, self.roles, self.in_roles, self._choose = workers, roles, in_roles, choose
+        self.made: list[tuple[Met, Choice]] = []
+        self._turn = threading.Lock()
+
+    async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
+        """The policy's choice, in a thread. Raises LimitReached where an agent wants more than a rollout has."""
+        return await asyncio.to_thread(self._decide, messages, None if allowed is None else tuple(allowed))
+
+    def _decide(self, messages: Sequence[Message], names: Names) -> Decision:
+        with self._turn:
+            if len(self.made) == MAX_DECISIONS:
+                raise LimitReached(f"a rollout has {MAX_DECISIONS} decisions", "max_calls")
+            text = transcript.text(messages)
+            decision = self._choose(text, names, len(self.made))
+            self.made.append((Met(text, names), self._counted(decision)))
+        return decision
+
+    def again(self, met: Met) -> Choice:
+        """The choice where somebody was before; it counts as a decision."""
+        choice = self._counted(self._choose(met.text, met.allowed, len(self.made)))
+        self.made.append((met, choice))
+        return choice
+
+    def _counted(self, decision: Decision) -> Choice:
+        role = decision.role if self.in_roles else None
+        return decision.worker_index, int(role) if role is not None else 0
+
+
+class Calls:
+    """A rollout's asks on their way to the ledger: under the rollout's scope, replicate and seeds.
+
+    `outage`: the first failure that was no answer of a worker's; then the rollout is no sample. `unanswered_s`: for how
+    long, in seconds, the agent has waited in vain since the last answer.
+    """
+
+    def __init__(self, through: Asking, slot: TaskSlot, scope: str) -> None:
+        self._through, self._slot, self._scope = through, slot, scope
+        self.number, self.usd = 0, 0.0
+        self.outage: FuguError | None = None
+        self.unanswered_s = 0.0
+
+    async def ask(self, ask: Ask) -> Reply:
+        with self._noted():
+            reply = await self._through.ask(self._own(ask))
+        self.usd += reply.cost_usd
+        return reply
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
+        last: Chunk | None = None
+        with self._noted():
+            async with aclosing(self._through.stream(self._own(ask))) as chunks:
+                async for chunk in chunks:
+                    if chunk.reply is None:
+                        yield chunk
+                    else:
+                        last = chunk
+        if last is not None and last.reply is not None:
+            self.usd += last.reply.cost_usd
+            yield last  # outside: who has it whole may go
+
+    def _own(self, ask: Ask) -> Ask:
+        seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
+        self.number += 1
+        sampling = ask.sampling.model_copy(update={"seed": seed})
+        update = {"scope": self._scope, "replicate": self._slot.repeat, "sampling": sampling}
+        return ask.model_copy(update=update)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+            self.unanswered_s = 0.0
+        except FuguError as error:
+            refused = isinstance(error, UpstreamRefused) and error.of_the_request
+            if not refused and self.outage is None:
+                self.outage = error
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.unanswered_s += time.monotonic() - began
+            raise
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all rollouts share. `model`: the name under which the agent asks; `hides`: where its tasks lie."""
+
+    agent: Agent
+    serve: Serve
+    asking: Asking
+    scope: str
+    model: str = "fugu"
+    hides: tuple[Path, ...] = ()
+
+
+async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
+    """One agent at work, then the verdict. Raises IsolationUnavailable, and a worker's outage.
+
+    That is also a worker for whom the agent waited in vain for half of its time or more, until that was over. An agent
+    that used it up by itself, or call by call, failed.
+    """
+    agent, task, calls = bench.agent, slot.task, Calls(bench.asking, slot, bench.scope)
+    files = {path: text.encode() for path, text in task.options.files.items()}
+    with ExitStack() as stack:
+        opening = workshop.opened(agent.limits(), reads=agent.paths(), hides=bench.hides, port=True)
+        shop = await asyncio.to_thread(stack.enter_context, opening)
+        assert shop.listening is not None
+        commands = [agent.at_work(task, bench.model)]
+        async with bench.serve(shop.listening, player, calls, bench.model):
+            environment, home = agent.environment(bench.model), agent.at_home(bench.model)
+            worked = await asyncio.to_thread(shop.work, files, commands, environment, home)
+    if calls.outage is not None:
+        raise calls.outage
+    if worked.runs[0].ended == OUT_OF_TIME and calls.unanswered_s >= agent.limits().wall_s / 2:
+        raise UpstreamTimeout(f"task {task.id!r}: the agent's time was over before a worker answered", maybe_paid=True)
+    verdict = await asyncio.to_thread(command.judge, task.options, worked.files, bench.hides)
+    said = f"{worked.runs[0].ended}: {worked.runs[0].text.strip()[-500:]}"
+    turns = tuple(choice for _, choice in player.made)
+    return Ended(verdict.score, turns, calls.number, calls.usd, verdict.detail, said, player.in_roles)
+
+
+class Rollouts:
+    """The rollouts of fixed slots, remembered by the choices that led to them."""
+
+    def __init__(self, bench: Bench, slots: Sequence[TaskSlot], at_once: int = 2) -> None:
+        self.bench, self.slots = bench, list(slots)
+        self.spent = Spent()
+        self._starts: dict[int, Met | Ended] = {}
+        self._one_by_one = [asyncio.Lock() for _ in self.slots]  # who chooses alike waits, and finds what the other met
+        self._turn = asyncio.Semaphore(at_once)
+
+    async def ends(self, players: Callable[[int], Player], indices: Sequence[int]) -> list[Ended]:
+        """How each of these slots ends under a policy. `players`: slot's index -> the policy, to be used once."""
+        return list(await asyncio.gather(*(self._end(players, index) for index in indices)))
+
+    async def _end(self, players: Callable[[int], Player], index: int) -> Ended:
+        async with self._one_by_one[index], self._turn:
+            ended = await asyncio.to_thread(self._known, players(index), index)
+            if ended is None:
+                player = players(index)
+                ended = await roll_out(self.bench, self.slots[index], player)
+                self._keep(index, player, ended)
+                self.spent.asks, self.spent.usd = self.spent.asks + ended.calls, self.spent.usd + ended.cost_usd
+            self.spent.turns += len(ended.turns)
+            return ended
+
+    def _known(self, player: Player, index: int) -> Ended | None:
+        """Where the policy's choices lead, as far as somebody has been there."""
+        at = self._starts.get(index)
+        while isinstance(at, Met):
+            at = at.led.get(player.again(at))
+        return at
+
+    def _keep(self, index: int, player: Player, ended: Ended) -> None:
+        """Add a rollout to what is known; where an agent asked something else than the time before, this one counts."""
+        path = player.made
+        if not path:
+            self._starts[index] = ended
+            return
+        at = self._starts.get(index)
+        if not isinstance(at, Met) or not _alike(at, path[0][0]):
+            at = self._starts[index] = path[0][0]
+        for (_, choice), (met, _) in pairwise(path):
+            following = at.led.get(choice)
+            if not isinstance(following, Met) or not _alike(following, met):
+                following = at.led[choice] = met
+            at = following
+        at.led[path[-1][1]] = ended
+
+
+def _alike(one: Met, other: Met) -> bool:
+    return (one.text, one.allowed) == (other.text, other.allowed)
+
+
+def constant(workers: tuple[str, ...], worker: str) -> Callable[[int], Player]:
+    """The policy that always asks one worker, without roles."""
+    index, logits = workers.index(worker), np.zeros(len(workers), np.float32)
+
+    def choose(text: str, allowed: Names, number: int) -> Decision:
+        if allowed is not None and worker not in allowed:
+            raise NoWorkerAllowed(f"{worker!r} cannot honour what the agent asks for")
+        return Decision(worker, index, None, logits, None, 0.0, 0.0)
+
+    return lambda slot: Player(workers, choose)

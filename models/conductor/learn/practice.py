@@ -1,0 +1,171 @@
+"""Plans written for practice: what each is worth once it is carried out. Reward, gate and watch stand on this.
+
+A worker's outage is no sample: its outcome is `None`, and so is the reward of the plan that met it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from models.conductor.plan.workflow import Malformed, PlanLimits, Workflow, lint, parse, pruned
+from models.conductor.plan.writers import PlanRequest
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A question to plan for. `workers`: the names by ordinal; those with a card in the request may be asked.
+
+    `replicate`: which draw of the workers' own chance it gets. `second`: a round after a first one, whose answer is
+    the request's `previous`.
+    """
+
+    question: str
+    request: PlanRequest
+    workers: tuple[str, ...]
+    replicate: int = 0
+    second: bool = False
+
+    @property
+    def allowed(self) -> list[bool]:
+        """By ordinal: who may be asked."""
+        offered = {card.ordinal for card in self.request.cards}
+        return [ordinal in offered for ordinal in range(len(self.workers))]
+
+    @property
+    def ordinals(self) -> list[int]:
+        """Of those who may be asked."""
+        return [ordinal for ordinal, allowed in enumerate(self.allowed) if allowed]
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The names of those who may be asked."""
+        return tuple(name for name, allowed in zip(self.workers, self.allowed, strict=True) if allowed)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A legal workflow, without unread steps, that is to be carried out; without any step it accepts `previous`.
+
+    `numbers`: each step's index as it was written.
+    """
+
+    exercise: Exercise
+    workflow: Workflow
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer that a workflow came to, and the grader's score of it, in [0, 1]."""
+
+    score: float
+    answer: str
+
+
+Execute = Callable[[Sequence[Trial]], Sequence[Outcome | None]]
+"""Really carries them out, in order; `None` for a workflow that met a worker's outage."""
+
+Write = Callable[[Sequence[PlanRequest]], Sequence[str]]
+"""The completions of several requests, in order."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion. `workflow`: as written, where it parses; `fault`: why it cannot be run ("" where it can)."""
+
+    exercise: Exercise
+    text: str
+    workflow: Workflow | None
+    fault: str
+    outcome: Outcome | None = None
+
+    @property
+    def reward(self) -> float | None:
+        """0, 0.5 or 1 (partial credit between); `None` where an outage kept it from being seen."""
+        if self.fault:
+            return 0.0
+        return None if self.outcome is None else reward(True, self.outcome.score)
+
+    @property
+    def score(self) -> float:
+        """The grader's, 0 where nothing was run."""
+        return 0.0 if self.outcome is None else self.outcome.score
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The workers of its steps, by name, where it can be run."""
+        if self.fault or self.workflow is None:
+            return ()
+        return tuple(self.exercise.workers[step.model] for step in self.workflow.steps)
+
+
+def attempted(texts: Sequence[str], exercises: Sequence[Exercise], execute: Execute) -> list[Sample]:
+    """The completions, judged; those that can be run are carried out, all of them in one call of `execute`."""
+    samples = [judged(text, exercise) for text, exercise in zip(texts, exercises, strict=True)]
+    legal = [i for i, sample in enumerate(samples) if not sample.fault]
+    for i, outcome in zip(legal, execute([trial(samples[i]) for i in legal]), strict=True):
+        samples[i] = replace(samples[i], outcome=outcome)
+    return samples
+
+
+def judged(text: str, exercise: Exercise) -> Sample:
+    """Parsed and linted; nothing is carried out."""
+    workflow = parse(text, skills=exercise.request.skills)
+    if isinstance(workflow, Malformed):
+        return Sample(exercise, text, None, workflow.reason)
+    findings = lint(
+        workflow,
+        allowed=exercise.allowed,
+        limits=PlanLimits(max_steps=exercise.request.max_steps),
+        accepting=exercise.request.previous is not None,
+    )
+    return Sample(exercise, text, workflow, "; ".join(finding.complaint for finding in findings if finding.fatal))
+
+
+def trial(sample: Sample) -> Trial:
+    """What of a legal sample is carried out."""
+    assert sample.workflow is not None
+    return Trial(sample.exercise, *pruned(sample.workflow))
+
+
+def rehearse(
+    write: Write, exercises: Sequence[Exercise], execute: Execute, *, times: int = 1, seed: int = 0
+) -> list[Sample]:
+    """`times` plans of each exercise, one after the other, carried out."""
+    repeated = [exercise for exercise in exercises for _ in range(times)]
+    requests = [replace(exercise.request, seed=seed + number) for number, exercise in enumerate(repeated)]
+    return attempted(write(requests), repeated, execute)
+
+
+def in_groups(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Samples of one exercise that follow one another."""
+    return [list(group) for _, group in groupby(samples, key=lambda sample: id(sample.exercise))]
+
+
+def rewards_of(samples: Sequence[Sample]) -> list[float]:
+    """The rewards there are; outages have none."""
+    return [sample.reward for sample in samples if sample.reward is not None]
+
+
+def mixed(group: Sequence[Sample]) -> bool:
+    """Whether a group's rewards differ: only then does GRPO learn from it."""
+    return len(set(rewards_of(group))) > 1
+
+
+DISCOUNT = 0.2
+"""γ of the round without recursion: the released code's value (the paper's text says 0.25; REFERENCE, part f)."""
+
+
+def reward(ran: bool, score: float) -> float:
+    """0 for a plan that could not be run (malformed, or a fatal finding), 0.5 for a wrong answer, 1 for a right one.
+
+    `score`: the grader's, in [0, 1]; partial credit lies between.
+    """
+    return 0.5 + 0.5 * score if ran else 0.0
+
+
+def discounted(value: float, *, recursive: bool) -> float:
+    """A round's reward in the recursion finetune: what the first round earns counts little beside its revision."""
+    return value if recursive else DISCOUNT * value

@@ -1,0 +1,284 @@
+"""Who writes the plan: a model that is asked, a local checkpoint, or always the same text.
+
+The house conductor is a checkpoint (`models.house.conductor`). A policy returns the completion's text; parsing and
+linting are the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, ClassVar, Protocol
+
+from models.conductor.plan.prompt import Card, render
+from models.errors import BadFile, PermanentError
+from models.workers.ask import Message, text_of
+
+SETTINGS = "conductor.json"
+"""A file in a checkpoint's folder that says how its plans are asked for; without it the full prompt is used."""
+
+BATCH = 32
+"""Requests that are written at once, so that memory stays bounded."""
+
+_REPAIR_TEMPERATURE = 0.7
+READ_CHARS = 1 << 16
+"""Of a conversation that a local model reads whole; of a longer one its two ends."""
+
+_QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format behind prompts longer than they learned
+_SKILL, _SKILLED = re.compile(r"([\w-]+) ([01]\.\d+)"), 0.3
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a plan is wanted for.
+
+    `messages`: the user's conversation. `cards`: the workers that may be asked. `previous`: the answer of an earlier
+    round. `refused` and `complaint`: the plan that was refused, and why. `seed`: of a policy's own sampling.
+    """
+
+    messages: tuple[Message, ...]
+    cards: tuple[Card, ...]
+    max_steps: int = 5
+    previous: str | None = None
+    complaint: str | None = None
+    refused: str | None = None
+    seed: int | None = None
+
+    @property
+    def skills(self) -> dict[str, int]:
+        """task -> the ordinal of who is best at it, as the cards tell, however good that is.
+
+        A plan may name a worker by one.
+        """
+        return {task: ordinal for task, (_, ordinal) in self._best.items()}
+
+    @property
+    def offered_skills(self) -> list[str]:
+        """The tasks that somebody is some good at."""
+        return [task for task, (mean, _) in self._best.items() if mean >= _SKILLED]
+
+    @property
+    def _best(self) -> dict[str, tuple[float, int]]:
+        best: dict[str, tuple[float, int]] = {}
+        for card in self.cards:
+            for task, told in _SKILL.findall(card.text):
+                if task not in best or float(told) > best[task][0]:
+                    best[task] = float(told), card.ordinal
+        return dict(sorted(best.items()))
+
+
+class PlanWriter(Protocol):
+    """`name` is recorded with the workflow. `reads_cards`: whether it is told who is who, so that ordinals may be
+    shuffled.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def reads_cards(self) -> bool: ...
+
+    async def write(self, request: PlanRequest) -> str:
+        """The completion's text, unparsed."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedWriter:
+    """Always the same plan: for benchmarks, tests, and workflows that a person has written."""
+
+    text: str
+    name: str = "fixed"
+    reads_cards: ClassVar[bool] = False
+
+    async def write(self, request: PlanRequest) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class PromptedWriter:
+    """Any model that follows instructions. `ask` sends the messages; the caller claims the call in its ledger."""
+
+    ask: Callable[[list[Message]], Awaitable[str]]
+    name: str = "prompted"
+    reads_cards: ClassVar[bool] = True
+
+    async def write(self, request: PlanRequest) -> str:
+        return await self.ask(full_prompt(request))
+
+
+def full_prompt(request: PlanRequest) -> list[Message]:
+    """The instructions with examples, question and workers; after a refusal also the plan and the complaint."""
+    messages = render(request.messages, request.cards, max_steps=request.max_steps, previous=request.previous)
+    if request.complaint is None:
+        return messages
+    again = f"This workflow cannot be used: {request.complaint}\nWrite all three lists again."
+    return [*messages, {"role": "assistant", "content": request.refused or ""}, {"role": "user", "content": again}]
+
+
+def _bounded(request: PlanRequest) -> PlanRequest:
+    """A conversation of more than `READ_CHARS` characters as one message: a quarter of them of its beginning, the rest
+    of its end, where it says what is wanted now."""
+    texts = [text_of(message.get("content")) for message in request.messages]
+    if sum(map(len, texts)) <= READ_CHARS:
+        return request
+    whole = "\n".join(f"{message.get('role')}: {text}" for message, text in zip(request.messages, texts, strict=True))
+    first = READ_CHARS // 4
+    read = f"{whole[:first]}\n[...]\n{whole[first - READ_CHARS :]}"
+    return replace(request, messages=({"role": "user", "content": read},))
+
+
+def compact_prompt(request: PlanRequest) -> str:
+    """For small models that were trained on it: the last question, the ordinals, the limit, any previous answer.
+
+    It shows no cards, so who is who must be fixed: ordinals may be masked, but not shuffled.
+    """
+    return _compact(request, f"models: {' '.join(str(card.ordinal) for card in request.cards)}")
+
+
+def carded_prompt(request: PlanRequest) -> str:
+    """`compact_prompt` with the skills that are offered instead of ordinals; a step names the skill that it needs.
+
+    The cards say whom that is (`PlanRequest.skills`), so ordinals may be shuffled, and a worker that was never seen is
+    asked for what its card says. A model of a million weights does not learn to look that up in its prompt (measured:
+    data/EXPERIMENTS.md, section 9), and need not.
+    """
+    return _compact(request, f"skills: {' '.join(request.offered_skills)}")
+
+
+def _compact(request: PlanRequest, offered: str) -> str:
+    asked = [text_of(message.get("content")) for message in request.messages if message.get("role") == "user"]
+    lines = [f"question: {asked[-1][:_QUESTION_CHARS] if asked else ''}", offered, f"steps: {request.max_steps}"]
+    if request.previous is not None:
+        lines.append(f"previous: {request.previous[:_PREVIOUS_CHARS]}")
+    return "\n".join(lines) + "\n"
+
+
+PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {
+    "full": full_prompt,
+    "compact": compact_prompt,
+    "carded": carded_prompt,
+}
+
+
+class CheckpointWriter:
+    """A local Hugging Face causal language model. Greedy unless a temperature is given; sampled plans follow the seed.
+
+    Requests that come while it writes are written together next.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        prompt: str = "full",
+        max_tokens: int = 1024,
+        temperature: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.reads_cards = prompt != "compact"
+        self._model, self._tokenizer, self._prompt = model, tokenizer, PROMPTS[prompt]
+        self._max_tokens, self._temperature = max_tokens, temperature
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="conductor")
+        self._waiting: SimpleQueue[tuple[PlanRequest, Future[str]]] = SimpleQueue()
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, name: str | None = None, max_tokens: int = 1024, temperature: float = 0.0
+    ) -> CheckpointWriter:
+        """From a folder as `save_pretrained` writes it. Imports torch, which takes seconds.
+
+        Raises BadFile where the folder holds no such model.
+        """
+        from models.conductor.plan import checkpoint
+
+        prompt = _prompt_of(folder)
+        try:
+            model, tokenizer = checkpoint.load(folder)
+        except (OSError, ValueError) as error:
+            raise BadFile(folder, f"holds no causal language model: {error}") from None
+        name = name or folder.resolve().name
+        return cls(model, tokenizer, name=name, prompt=prompt, max_tokens=max_tokens, temperature=temperature)
+
+    async def write(self, request: PlanRequest) -> str:
+        future: Future[str] = Future()
+        self._waiting.put((request, future))
+        self._thread.submit(self._write_waiting)
+        return await asyncio.wrap_future(future)
+
+    def write_many(self, requests: Sequence[PlanRequest]) -> list[str]:
+        """The plans of several requests, in their order, `BATCH` of them at a time."""
+        from models.conductor.plan import checkpoint
+
+        texts = []
+        for start in range(0, len(requests), BATCH):
+            batch = requests[start : start + BATCH]
+            texts += checkpoint.complete(
+                self._model,
+                self._tokenizer,
+                [self._read(request) for request in batch],
+                max_tokens=self._max_tokens,
+                temperatures=[self._temperature_for(request) for request in batch],
+                seeds=[(request.seed or 0) % 2**63 for request in batch],
+            )
+        return texts
+
+    def _read(self, request: PlanRequest) -> str | list[Message]:
+        return self._prompt(_bounded(request) if self._prompt is full_prompt else request)
+
+    def _temperature_for(self, request: PlanRequest) -> float:
+        """A greedy model that is not shown the complaint would write the refused plan again."""
+        if request.complaint is not None and self._prompt is not full_prompt:
+            return max(self._temperature, _REPAIR_TEMPERATURE)
+        return self._temperature
+
+    def _write_waiting(self) -> None:
+        taken = []
+        with suppress(Empty):
+            while True:
+                request, future = self._waiting.get_nowait()
+                if future.set_running_or_notify_cancel():
+                    taken.append((request, future))
+        if taken:
+            self._settle(taken)
+
+    def _settle(self, taken: Sequence[tuple[PlanRequest, Future[str]]]) -> None:
+        """Nobody waits in vain: what cannot be written in one batch is written one by one."""
+        try:
+            texts = self.write_many([request for request, _ in taken])
+        except Exception as error:  # of torch, of the tokenizer, of the chat template
+            if len(taken) > 1:
+                for one in taken:
+                    self._settle([one])
+            else:
+                taken[0][1].set_exception(PermanentError(f"checkpoint {self.name!r} could not write: {error}"))
+            return
+        for (_, future), text in zip(taken, texts, strict=True):
+            future.set_result(text)
+
+
+def describe(folder: Path, prompt: str) -> None:
+    """Note in a checkpoint's folder which of `PROMPTS` it was trained with."""
+    (folder / SETTINGS).write_text(json.dumps({"prompt": prompt}) + "\n")
+
+
+def _prompt_of(folder: Path) -> str:
+    path = folder / SETTINGS
+    if not path.exists():
+        return "full"
+    try:
+        prompt = json.loads(path.read_text())["prompt"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+    if prompt not in PROMPTS:
+        raise BadFile(path, f"unknown prompt {prompt!r}; there are {', '.join(PROMPTS)}")
+    return str(prompt)

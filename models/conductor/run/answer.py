@@ -1,0 +1,143 @@
+"""What a conducting has come to: the answer, what it took, and the trace that tells how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.conductor.run.planner import Plan
+from models.conductor.run.request import ConductAnswer, StepRecord
+from models.conductor.run.state import RunState
+from models.conductor.run.workflow_run import WorkflowRun
+from models.errors import LimitReached
+from models.workers.ask import Usage, total
+
+Steps = list[tuple[WorkflowRun, StepRecord]]
+
+
+def concluded(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> ConductAnswer:
+    """The answer to what has been conducted. Raises LimitReached where a limit left nothing to answer with."""
+    ended = state.meter.ended
+    steps = [(workflow_run, record) for workflow_run in rounds for record in workflow_run.records]
+    trace = {"rounds": _rounds(plans, rounds, state), "ended": ended}
+    pending = [one for one in steps if one[1].state == "awaiting-tools"]
+    best = None if pending and ended is None else _best(rounds)
+    if best is not None:
+        return _answered(best, ended, steps, plans, state, trace)
+    if pending:
+        return _awaiting(pending, steps, plans, state, trace)
+    raise LimitReached(f"the request's limit {ended} was reached before any step was finished", ended or "")
+
+
+def _best(rounds: Sequence[WorkflowRun]) -> tuple[WorkflowRun, StepRecord] | None:
+    """The last whole answer; where there is none, the last of the steps that are finished."""
+    whole = [(each, each.records[-1]) for each in rounds if each.records[-1].state == "done"]
+    some = [(each, record) for each in rounds for record in each.records if record.state == "done"]
+    found = whole or some
+    return found[-1] if found else None
+
+
+def _answered(
+    best: tuple[WorkflowRun, StepRecord],
+    ended: str | None,
+    steps: Steps,
+    plans: Sequence[Plan],
+    state: RunState,
+    trace: dict[str, Any],
+) -> ConductAnswer:
+    workflow_run, record = best
+    spent = _spent(steps, plans, state, [best])
+    length = ended is not None or record.finish_reason == "length"
+    reason: Literal["stop", "length"] = "length" if length else "stop"
+    nested = workflow_run.nested(record.index)
+    worker = nested.worker if nested is not None else record.worker
+    answering = {"workflow": workflow_run.id, "step": record.number}
+    return ConductAnswer(record.text, reason, worker, (), **vars(spent), trace=trace | {"answering": answering})
+
+
+def _awaiting(
+    pending: Steps, steps: Steps, plans: Sequence[Plan], state: RunState, trace: dict[str, Any]
+) -> ConductAnswer:
+    calls = tuple(call for _, record in pending for call in record.tool_calls)
+    spent = _spent(steps, plans, state, pending)
+    worker = pending[-1][1].worker
+    return ConductAnswer(None, "tool_calls", worker, calls, **vars(spent), trace=trace | {"answering": None})
+
+
+@dataclass(frozen=True)
+class _Spent:
+    usage: Usage
+    orchestration: Usage
+    cost_usd: float
+    calls: int
+
+
+def _spent(steps: Steps, plans: Sequence[Plan], state: RunState, answering: Steps) -> _Spent:
+    """What this request took; what those that it continues took has been told with their answers."""
+    mine = state.request.id
+    plan_calls = [call for plan in plans if plan.body["request"] == mine for call in plan.calls]
+    replies = [state.reply(call) for call in plan_calls]
+    last, nested = [], []
+    for workflow_run, record in steps:
+        told = [reply for reply, made_in in workflow_run.replies(record.index) if made_in == mine]
+        inner = workflow_run.nested(record.index)
+        is_answering = any(one[1] is record for one in answering)
+        if inner is not None:
+            nested.append(inner)
+            last += [inner.usage] if is_answering else []
+        elif is_answering and told:
+            last.append(told[-1].usage)
+        replies += told
+    everything = total([reply.usage for reply in replies] + [u for n in nested for u in (n.usage, n.orchestration)])
+    usage = total(last)
+    rest = {name: getattr(everything, name) - getattr(usage, name) for name in Usage.model_fields}
+    rest["estimated"] = everything.estimated
+    cost = sum(reply.cost_usd for reply in replies) + sum(inner.cost_usd for inner in nested)
+    return _Spent(usage, Usage(**rest), cost, len(replies) + sum(inner.calls for inner in nested))
+
+
+def _rounds(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> list[dict[str, Any]]:
+    told = []
+    for number, plan in enumerate(plans):
+        body = plan.body
+        names = ("policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback")
+        workflow_run = rounds[number] if number < len(rounds) else None
+        records = workflow_run.records if workflow_run is not None else []
+        told.append(
+            {
+                "workflow": workflow_run.id if workflow_run is not None else None,
+                **{name: body[name] for name in names},
+                "pruned": [_pruned(step) for step in body["pruned"]],
+                "accepted": plan.accepts,
+                "plan_usd": sum(state.reply(call).cost_usd for call in plan.calls),
+                "plan_seconds": sum(state.reply(call).seconds for call in plan.calls),
+                "steps": [_step(workflow_run, records, record) for record in records if workflow_run is not None],
+            }
+        )
+    return told
+
+
+def _pruned(step: dict[str, Any]) -> dict[str, Any]:
+    return {"number": step["index"] + 1, "worker": step["worker"], "subtask": step["subtask"]}
+
+
+def _step(workflow_run: WorkflowRun, records: Sequence[StepRecord], record: StepRecord) -> dict[str, Any]:
+    """Steps go by the numbers that their workers are told."""
+    nested = workflow_run.nested(record.index)
+    return {
+        "number": record.number,
+        "worker": record.worker,
+        "subtask": record.subtask,
+        "sees": [records[seen].number for seen in record.sees],
+        "state": record.state,
+        "tried": list(record.tried),
+        "error": record.error,
+        "call_ids": list(record.call_ids),
+        "prompt_tokens": record.usage.prompt_tokens,
+        "completion_tokens": record.usage.completion_tokens,
+        "estimated": record.usage.estimated,
+        "cost_usd": record.cost_usd,
+        "seconds": record.seconds,
+        "conducted": nested.trace if nested is not None else None,
+    }

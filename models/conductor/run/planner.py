@@ -1,0 +1,253 @@
+"""A workflow before its first step: written, parsed, linted, repaired once, pruned, or replaced by one step.
+
+Everything is settled before anything but the plan itself is paid, and kept as one JSON value in the ledger.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from models.conductor.plan.context import Done, messages_for, sampling_for, shown_bytes
+from models.conductor.plan.prompt import VERSION, Card
+from models.conductor.plan.workflow import Finding, Malformed, PlanLimits, Step, Workflow, lint, parse, pruned
+from models.conductor.plan.writers import PlanRequest
+from models.conductor.run.memory import NOTHING, Memory
+from models.conductor.run.request import ConductRequest
+from models.conductor.run.state import RunState
+from models.errors import FuguError, LimitReached
+from models.workers.ask import Ask, Message, Reply, prompt_bytes
+
+CONDUCTOR = "(conductor)"
+"""Stands where a worker's name does for a step that the conductor itself takes, with a workflow of its own."""
+
+
+def place_of(request: ConductRequest, workflow: str, number: int) -> str:
+    """What tells a step from all others of the request: the workflow's path in it, and the step as it was written."""
+    return f"{workflow.removeprefix(request.root)}#{number}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recorded plan. `body` is JSON and holds all of it but the texts of its `memory`, which it names."""
+
+    body: dict[str, Any]
+    memory: Memory = NOTHING
+
+    @property
+    def workflow(self) -> Workflow:
+        return Workflow(steps=tuple(Step(**step["planned"]) for step in self.body["steps"]))
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        return tuple(step["worker"] for step in self.body["steps"])
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Each step's index as it was written, before unread ones were pruned."""
+        return tuple(step["index"] for step in self.body["steps"])
+
+    @property
+    def accepts(self) -> bool:
+        """Whether the answer of the round before stands."""
+        return not self.body["steps"]
+
+    @property
+    def calls(self) -> list[str]:
+        """Of the policy: what writing the plan was paid for."""
+        return list(self.body["calls"])
+
+
+@dataclass
+class _Writing:
+    """A plan in the making: whoever asks a model for it finds here how."""
+
+    state: RunState
+    workflow: str
+    replies: list[Reply]
+
+
+_WRITING: ContextVar[_Writing] = ContextVar("writing")
+
+
+def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
+    """What a prompted policy asks with: a call of the workflow that is being planned, claimed, limited and settled."""
+
+    async def ask(messages: list[Message]) -> str:
+        writing = _WRITING.get()
+        wanted = Ask(
+            scope=writing.workflow,
+            worker=worker,
+            revision=writing.state.parts.pool.worker(worker).revision,
+            messages=tuple(dict(message) for message in messages),
+            replicate=-1 - len(writing.replies),  # steps count from 0
+        )
+        reply = await writing.state.insist(wanted)
+        writing.replies.append(reply)
+        return reply.text or ""
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans one round of a request. `itself`: whether the conductor may name itself."""
+
+    state: RunState
+    request: ConductRequest
+    workflow: str
+    previous: str | None
+    memory: Memory
+    itself: bool
+
+    async def plan(self) -> Plan:
+        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced.
+
+        Raises BadInput where the ordinals are to be shuffled and cannot be.
+        """
+        self.state.parts.refuse_shuffle(self.request)
+        texts: list[str] = []
+        complaints: list[str] = []
+        findings: tuple[Finding, ...] = ()
+        workflow: Workflow | None = None
+        writing = _Writing(self.state, self.workflow, [])
+        token = _WRITING.set(writing)
+        wanted = self._wanted()
+        try:
+            while workflow is None and len(texts) < 2:
+                again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
+                texts.append(await self.state.parts.policy.write(again))
+                workflow, findings, complaint = self._judged(texts[-1], wanted.skills)
+                if complaint:
+                    complaints.append(complaint)
+        except LimitReached:
+            raise
+        except FuguError as error:
+            complaints.append(f"the conductor could not be asked: {error}")
+        finally:
+            _WRITING.reset(token)
+        made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
+        made |= {"findings": [_told(finding) for finding in findings]}
+        if workflow is None:
+            return await self._fallen_back(made, complaints[-1])
+        kept, remaining = pruned(workflow)
+        left_out = [self._told(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
+        return self._recorded(kept, made | {"pruned": left_out}, remaining)
+
+    @property
+    def names(self) -> list[str]:
+        """By ordinal: who is who."""
+        request = self.request
+        if request.shuffle is None:
+            names = list(self.state.parts.pool.names)
+        else:
+            names = list(request.allowed)
+            random.Random(request.shuffle).shuffle(names)
+        return [*names, CONDUCTOR] if self.itself else names
+
+    def _wanted(self) -> PlanRequest:
+        cards = self.state.parts.cards
+        own = "this conductor, which may write a workflow of its own for the subtask"
+        return PlanRequest(
+            messages=tuple(self.request.messages),
+            cards=tuple(
+                Card(ordinal=i, text=own if name == CONDUCTOR else cards.get(name, ""))
+                for i, name in enumerate(self.names)
+                if self._may(name)
+            ),
+            max_steps=self._limits.max_steps,
+            previous=self.previous,
+            seed=self.request.sampling.seed,
+        )
+
+    def _may(self, name: str) -> bool:
+        return name == CONDUCTOR or name in self.request.allowed
+
+    @property
+    def _limits(self) -> PlanLimits:
+        limits, calls = self.state.parts.plan, self.state.meter.calls_left
+        return limits if calls is None else replace(limits, max_steps=max(1, min(limits.max_steps, calls)))
+
+    def _judged(self, text: str, skills: Mapping[str, int]) -> tuple[Workflow | None, tuple[Finding, ...], str | None]:
+        """The workflow, if it may be carried out; what was found; what to complain about."""
+        found = parse(text, skills=skills)
+        if isinstance(found, Malformed):
+            return None, (Finding(found.code, found.step, found.reason),), found.reason
+        findings = lint(
+            found,
+            allowed=[self._may(name) for name in self.names],
+            limits=self._limits,
+            worst_usd=self._worst_usd,
+            max_usd=self.state.meter.usd_left,
+            accepting=self.previous is not None,
+        )
+        fatal = [finding.complaint for finding in findings if finding.fatal]
+        return (None if fatal else found), findings, "; ".join(fatal) or None
+
+    def _worst_usd(self, workflow: Workflow, index: int) -> float:
+        """What a step costs at most: that of its very messages, with replies as long as a step can be shown them.
+
+        Tries that fail and may have been paid, tool turns, and a worker that takes over from another come on top.
+        """
+        names = [self._worker(step) for step in workflow.steps]
+        name = names[index]
+        if name is None:
+            return 0.0  # the conductor's own plan is held to what is left then
+        pool, request = self.state.parts.pool, self.request
+        longest = {i: "x" * shown_bytes(pool, request.allowed, names[i]) for i in workflow.sees(index)}
+        messages = messages_for(
+            request.messages,
+            workflow,
+            index,
+            {i: Done(i, workflow.steps[i].subtask, reply) for i, reply in longest.items()},
+            own=self.memory.own.get(name, ()),
+            memory=self.memory.tools,
+            previous=self.previous,
+        )
+        sampling = sampling_for(request.sampling, workflow, index, place_of(request, self.workflow, index))
+        return pool.worker(name).worst_usd(prompt_bytes(messages, sampling), sampling.max_tokens)
+
+    def _worker(self, step: Step) -> str | None:
+        """By name; `None` for the conductor."""
+        name = self.names[step.model]
+        return None if name == CONDUCTOR else name
+
+    async def _fallen_back(self, made: dict[str, Any], reason: str) -> Plan:
+        """One step on the router's best worker; after a first round, nothing: what was answered stands."""
+        made |= {"fallback": reason}
+        if self.previous is not None:
+            return self._recorded(Workflow(steps=()), made)
+        ranked = await self.state.parts.rank(self.request.messages, self.request.allowed)
+        ordinal = self.names.index(ranked[0])
+        step = Step(model=ordinal, subtask="Answer the conversation.", access=())
+        return self._recorded(Workflow(steps=(step,)), made)
+
+    def _recorded(self, workflow: Workflow, made: dict[str, Any], numbers: Sequence[int] = (0,)) -> Plan:
+        body = {
+            "policy": self.state.parts.policy.name,
+            "prompt": VERSION,
+            "request": self.state.request.id,
+            "ordinals": self.names,
+            "pruned": [],
+            "fallback": None,
+            **made,
+            "steps": [self._told(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
+            "previous": self.previous,
+            "memory": list(self.memory.kept),
+            # Tool calls are told to the client by ids that only this ledger can make, and makes again after a kill.
+            "salt": secrets.token_hex(16),
+        }
+        return Plan(body, self.memory)
+
+    def _told(self, index: int, step: Step) -> dict[str, Any]:
+        planned = step.model_dump(mode="json")
+        return {"index": index, "worker": self.names[step.model], "subtask": step.subtask, "planned": planned}
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    number = None if finding.step is None else finding.step + 1
+    return {"code": finding.code, "step": number, "message": finding.told, "fatal": finding.fatal}

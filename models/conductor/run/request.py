@@ -1,0 +1,165 @@
+"""What is asked of the conductor and what comes of it: values only, kept whole in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.conductor.plan.workflow import PlanLimits
+from models.errors import BadInput
+from models.ledger.store import Ledger
+from models.workers.ask import Message, Sampling, Usage
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool
+from models.workers.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from models.conductor.plan.writers import PlanWriter
+
+MAX_DEPTH = 3
+
+Rank = Callable[[Sequence[Message], Sequence[str]], Awaitable[Sequence[str]]]
+"""(conversation, allowed workers) -> those workers, best first: the router's order."""
+
+State = Literal["waiting", "running", "done", "failed", "awaiting-tools", "passed over"]
+
+
+class Limits(BaseModel):
+    """What one request may take, over all its rounds and continuations; `None` is no limit.
+
+    `max_seconds` is of each request alone: the time in which a client runs its tools does not count. `depth`: how
+    many workflows may be written beyond the first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_usd: float | None = Field(None, ge=0, allow_inf_nan=False)
+    max_calls: int | None = Field(None, ge=1)
+    max_seconds: float | None = Field(None, gt=0, allow_inf_nan=False)
+    depth: int = Field(1, ge=0, le=MAX_DEPTH)
+
+
+class ConductRequest(BaseModel):
+    """One request to the conductor. JSON in and out, and all that a resumed or replayed request needs.
+
+    `messages`: the user's whole conversation. `conversation`: whose memory it shares (`None`: a new one, by its id).
+    `sampling` shapes the last step whole; of it, every step gets what does not shape the answer's form. `allowed`:
+    who may be asked, in the pool's order. `shuffle`: the seed by which the workers' ordinals are permuted; `None`:
+    they are the pool's, masked. `chain`: the requests that this one continues with tool results, the first one first.
+    `wanted`: the caller's own list of whom to ask, of which `allowed` are those that can (`None`: there was none).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    messages: tuple[dict[str, Any], ...] = Field(min_length=1)
+    allowed: tuple[str, ...] = Field(min_length=1)
+    conversation: str | None = None
+    sampling: Sampling = Sampling()
+    limits: Limits = Limits(max_usd=None, max_calls=None, max_seconds=None, depth=1)
+    shuffle: int | None = None
+    recursive: bool = False
+    chain: tuple[str, ...] = ()
+    wanted: tuple[str, ...] | None = None
+
+    @property
+    def root(self) -> str:
+        """The id of the first request: it names the workflows of all that continue it."""
+        return self.chain[0] if self.chain else self.id
+
+    @property
+    def continues(self) -> str | None:
+        """The request whose tool calls this one answers."""
+        return self.chain[-1] if self.chain else None
+
+    @property
+    def key(self) -> str:
+        """The conversation's key in the ledger."""
+        return self.conversation or self.root
+
+
+@dataclass(frozen=True)
+class ConductParts:
+    """What conductings of one process share. `cards`: what is known of each worker, by name.
+
+    `retry` bounds the tries of a step on one worker, over all who join it. `tools_s`: how long a client's tool
+    results are waited for.
+    """
+
+    ledger: Ledger
+    pool: Pool
+    dispatcher: Dispatcher
+    policy: PlanWriter
+    rank: Rank
+    cards: Mapping[str, str] = field(default_factory=dict)
+    plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009
+    tools_s: float = 24 * 3600.0
+
+    def refuse_shuffle(self, request: ConductRequest) -> None:
+        """Raises BadInput for shuffled ordinals where nothing would tell the conductor who is who."""
+        if request.shuffle is None:
+            return
+        unknown = [name for name in request.allowed if not self.cards.get(name)]
+        reason = None
+        if not self.policy.reads_cards:
+            reason = f"the conductor {self.policy.name!r} reads no cards, so it knows the workers by their order"
+        elif unknown:
+            reason = f"nothing has been measured of the worker {unknown[0]!r}, so its card is empty"
+        if reason:
+            raise BadInput(f"the workers cannot be shuffled: {reason}", "shuffle")
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step as it stands. `index` counts from 0, `written` does so before unread steps were pruned, and `number` is
+    what everybody is told it by. `worker`: who was asked last; `tried`: who failed before.
+
+    `messages`: its last context, for those who show it. `cost_usd`, `seconds` and `usage` are of all its calls.
+    """
+
+    workflow: str
+    index: int
+    subtask: str
+    worker: str
+    sees: tuple[int, ...]
+    state: State = "waiting"
+    tried: tuple[str, ...] = ()
+    call_ids: tuple[str, ...] = ()
+    text: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    finish_reason: str = "stop"
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0
+    seconds: float = 0.0
+    messages: tuple[dict[str, Any], ...] = ()
+    error: str | None = None
+    written: int | None = None
+
+    @property
+    def number(self) -> int:
+        """Counted from 1: what workers, the trace, the run's page and `fugu show` call it."""
+        return 1 + (self.index if self.written is None else self.written)
+
+
+@dataclass(frozen=True)
+class ConductAnswer:
+    """The answer. `usage` is of the answering step's last call, `orchestration` of all other calls, the plans' too.
+
+    `tool_calls`: what the client is to run (OpenAI's shape, ids of ours) before a continuation; then `text` is
+    `None` and `finish_reason` "tool_calls". `trace` is JSON, made of the ledger's values alone: rounds with plan,
+    findings, repair and fallback, steps, and which limit ended it (`ended`).
+    """
+
+    text: str | None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    worker: str | None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    orchestration: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0
+    calls: int = 0
+    trace: dict[str, Any] = field(default_factory=dict)

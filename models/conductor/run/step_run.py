@@ -1,0 +1,242 @@
+"""One step of a workflow: its context, its turns, and who has it when a worker fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from models.conductor.plan.context import Done, messages_for, sampling_for, shortened, shown_bytes
+from models.conductor.run.planner import CONDUCTOR, Plan, place_of
+from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
+from models.conductor.run.state import RunState
+from models.errors import FuguError, PermanentError, WorkflowFailed
+from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
+from models.workers.ask import Ask, Message, Reply, Sampling, total
+
+Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
+"""Conducts a step of the conductor's own: (index, its messages) -> what came of it."""
+
+
+class StepRun:
+    """A step in the making. `record` is what it has come to, `ended` whether this request is done with it."""
+
+    def __init__(
+        self, state: RunState, request: ConductRequest, plan: Plan, workflow: str, index: int, nest: Nest
+    ) -> None:
+        self._state, self._request, self._plan, self._nest = state, request, plan, nest
+        self._steps = plan.workflow
+        self.ended = False
+        self.nested: ConductAnswer | None = None
+        self._replies: list[Reply] = []
+        step, row = self._steps.steps[index], state.step(workflow, index)
+        self._turns = [dict(turn) for turn in row.turns] if row is not None else []
+        sees, written = self._steps.sees(index), plan.numbers[index]
+        self.record = StepRecord(workflow, index, step.subtask, plan.workers[index], sees, written=written)
+        # Whoever resumes a failed step gives every worker another chance.
+        if row is not None and (row.state != "failed" or state.replaying):
+            self.record = replace(self.record, worker=row.worker, tried=row.tried, error=row.error)
+
+    @property
+    def replies(self) -> list[tuple[Reply, str]]:
+        """Each turn's reply, and in which request it was made."""
+        return [(reply, turn["request"]) for reply, turn in zip(self._replies, self._turns, strict=False)]
+
+    @property
+    def sampling(self) -> Sampling:
+        """What shapes its replies."""
+        wanted, index = self._request.sampling, self.record.index
+        if self._plan.body["fallback"] is not None:
+            return wanted
+        place = place_of(self._state.request, self.record.workflow, self._plan.numbers[index])
+        return sampling_for(wanted, self._steps, index, place)
+
+    def meaning(self, seen: Sequence[StepRecord]) -> str:
+        """sha256 (hex) of all that its replies hang on: its first ask, and the tool results that have come since."""
+        messages = self._messages(self._done(seen), [])
+        results = [self._state.results(turn["tools"]) for turn in self._turns if turn["tools"]]
+        told = [[call.id for call, _ in result] for result in results if result is not None]
+        if self.record.worker == CONDUCTOR:
+            first: dict[str, Any] = {"scope": self.record.workflow, "step": self.record.index, "messages": messages}
+        else:
+            first = self._ask(messages).payload()
+        return hashlib.sha256(json.dumps([first, told], sort_keys=True).encode()).hexdigest()
+
+    async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
+        """The step's turns in order: those that are settled are read, the first that is not is asked, once."""
+        done = self._done(seen)
+        turns: list[Message] = []
+        self._replies = []
+        for number in count():
+            messages = self._messages(done, turns)
+            self.record = replace(self.record, state="running", messages=tuple(messages))
+            if self.record.worker == CONDUCTOR:
+                return await self._conducted(messages)
+            reply = await self._reply(number, messages)
+            self._replies.append(reply)
+            if not self._calls_tools(number, reply):
+                return self.end(state="done")
+            tools = await self._keep_tools(number, reply)
+            results = self._state.results([tool.id for tool in tools])
+            if results is None:
+                return self.end(state="awaiting-tools", tool_calls=tuple(_told(tool) for tool in tools))
+            turns += _turn(reply, [result for _, result in results])
+        raise AssertionError("unreachable: the turns are counted without end")
+
+    async def give_to_another(self, error: FuguError) -> None:
+        """The next best worker has the step, on disk before it is asked. Raises WorkflowFailed where none is left."""
+        failed = self.record.worker
+        tried = self.record.tried if failed in self.record.tried else (*self.record.tried, failed)
+        left = [name for name in self._request.allowed if name not in tried]
+        if self._state.replaying or not left:
+            reason = (self.record.error or str(error)) if self._state.replaying else str(error)
+            self.record = replace(self.record, state="failed", tried=tried, error=reason)
+            await self._state.write(self._row())
+            told = f"{self._name} failed on {', '.join(tried)}: {reason}"
+            raise WorkflowFailed(told, self.record.workflow, self.record.number - 1) from error
+        best, *_ = await self._state.parts.rank(self.record.messages, left)
+        self.record = replace(self.record, worker=best, tried=tried, error=str(error))
+        await self._state.write(self._row())
+
+    def end(self, **changes: Any) -> StepRecord:
+        """What this request leaves the step at."""
+        self.record = replace(self.record, **changes, **self._sums())
+        self.ended = True
+        if self.record.state in ("done", "awaiting-tools"):
+            self._state.note(self._row())
+        if self.record.state == "done":
+            self._state.finished.append((self.record.workflow, self.record.index))
+        return self.record
+
+    def _messages(self, done: Mapping[int, Done], turns: Sequence[Message]) -> list[dict[str, Any]]:
+        if self._plan.body["fallback"] is not None:  # what the router would send: the conversation as it stands
+            return [dict(message) for message in (*self._request.messages, *self._plan.memory.tools, *turns)]
+        return messages_for(
+            self._request.messages,
+            self._steps,
+            self.record.index,
+            done,
+            own=self._plan.memory.own.get(self.record.worker, ()),
+            memory=self._plan.memory.tools,
+            turns=turns,
+            previous=self._plan.body["previous"],
+            numbers=self._plan.numbers,
+        )
+
+    def _done(self, seen: Sequence[StepRecord]) -> dict[int, Done]:
+        """What is shown of the steps that it sees; where money is limited, no more than their plan was priced with."""
+        return {record.index: Done(record.index, record.subtask, self._shown(record)) for record in seen}
+
+    def _shown(self, record: StepRecord) -> str:
+        text = record.text or ""
+        if self._request.limits.max_usd is None:
+            return text
+        planned = self._plan.workers[record.index]
+        worker = None if planned == CONDUCTOR else planned
+        return shortened(text, shown_bytes(self._state.parts.pool, self._request.allowed, worker))
+
+    async def _reply(self, number: int, messages: list[dict[str, Any]]) -> Reply:
+        """The turn's reply: the recorded one, or the worker's."""
+        if number < len(self._turns):
+            turn = self._turns[number]
+            self.record = replace(self.record, worker=turn["worker"], tried=tuple(turn["tried"]))
+            if self._state.replaying and self._state.asked(turn["call"]) != messages:
+                raise PermanentError(f"{self._name} has another context than when it was asked")
+            return self._state.reply(turn["call"])
+        reply = await self._state.attempt(self._ask(messages))
+        turn = {"call": reply.call_id, "worker": self.record.worker, "tried": list(self.record.tried), "tools": []}
+        self._turns.append(turn | {"request": self._state.request.id})
+        return reply
+
+    def _ask(self, messages: Sequence[Message]) -> Ask:
+        return Ask(
+            scope=self.record.workflow,
+            worker=self.record.worker,
+            revision=self._state.parts.pool.worker(self.record.worker).revision,
+            messages=tuple(dict(message) for message in messages),
+            sampling=self.sampling,
+            replicate=self.record.index,
+        )
+
+    def _calls_tools(self, number: int, reply: Reply) -> bool:
+        """Whether the client has to go on. A turn recorded as such stays so, whatever fields are sent later."""
+        return bool(reply.tool_calls) and bool(self._turns[number]["tools"] or self._request.sampling.tools)
+
+    async def _keep_tools(self, number: int, reply: Reply) -> list[ToolCall]:
+        """The client's tool calls in a reply, under ids that name this step; on disk before anybody sees them."""
+        tools = [
+            ToolCall(
+                id=self._tool_id(reply.call_id, place),
+                workflow=self.record.workflow,
+                step=self.record.index,
+                conversation=self._request.key,
+                original=call["id"],
+                name=call["function"]["name"],
+                arguments=call["function"]["arguments"],
+            )
+            for place, call in enumerate(reply.tool_calls)
+        ]
+        if not self._turns[number]["tools"]:
+            self._turns[number]["tools"] = [tool.id for tool in tools]
+            parts = self._state.parts
+            await self._state.write(put_tool_calls(parts.ledger, tools, parts.tools_s))
+        return tools
+
+    def _tool_id(self, call_id: str, place: int) -> str:
+        text = f"{self._plan.body['salt']}:{self.record.index}:{call_id}:{place}"
+        return f"call_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+    async def _conducted(self, messages: Sequence[Message]) -> StepRecord:
+        """A step that the conductor itself takes."""
+        self.nested = conducted = await self._nest(self.record.index, messages)
+        if conducted.tool_calls:
+            return self.end(state="awaiting-tools", tool_calls=conducted.tool_calls)
+        return self.end(state="done")
+
+    def _sums(self) -> dict[str, Any]:
+        if self.nested is not None:
+            inner = self.nested
+            seconds = sum(row["seconds"] for told in inner.trace["rounds"] for row in told["steps"])
+            sums = {"text": inner.text, "finish_reason": inner.finish_reason, "seconds": seconds}
+            return sums | {"cost_usd": inner.cost_usd, "usage": total([inner.usage, inner.orchestration])}
+        if not self._replies:
+            return {}
+        return {
+            "call_ids": tuple(reply.call_id for reply in self._replies),
+            "text": self._replies[-1].text,
+            "finish_reason": self._replies[-1].finish_reason,
+            "usage": total([reply.usage for reply in self._replies]),
+            "cost_usd": sum(reply.cost_usd for reply in self._replies),
+            "seconds": sum(reply.seconds for reply in self._replies),
+        }
+
+    def _row(self) -> Any:
+        record = self.record
+        row = StepRow(
+            record.state, record.worker, record.tried, tuple(dict(turn) for turn in self._turns), record.error
+        )
+        return put_step(self._state.parts.ledger, record.workflow, record.index, row)
+
+    @property
+    def _name(self) -> str:
+        subtask = self.record.subtask
+        shown = subtask if len(subtask) <= 80 else subtask[:79] + "…"
+        return f"step {self.record.number} ({shown!r}) of workflow {self.record.workflow}"
+
+
+def _turn(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:
+    """The worker's own words with its own ids, and what came back, in the order of the calls."""
+    said = {"role": "assistant", "content": reply.text, "tool_calls": [dict(call) for call in reply.tool_calls]}
+    answers = [
+        {"role": "tool", "tool_call_id": call["id"], "content": result}
+        for call, result in zip(reply.tool_calls, results, strict=True)
+    ]
+    return [said, *answers]
+
+
+def _told(tool: ToolCall) -> dict[str, Any]:
+    function = {"name": tool.name, "arguments": tool.arguments}
+    return {"id": tool.id, "type": "function", "function": function}

@@ -1,0 +1,105 @@
+"""What a conversation's next turn need not compute again: the keys and values of the tokens it has in common.
+
+They belong to an owner (the digest of the offsets under which they were computed) and to token ids: texts are
+tokenised anew each turn, so the longest common prefix of tokens decides, whatever the texts have in common.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from cachetools import LRUCache
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from models.fugu.forward.decoder import Past, Seen
+
+Ids = NDArray[np.int64]
+
+PREFIX_BYTES = 1 << 31
+"""Bound of the conversations whose keys and values are kept: some 9,300 tokens of Qwen3-0.6B in float32."""
+
+_MOST = 256
+"""Conversations that are kept at most, however short: a search compares with each of them (2 µs)."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens [P], and by layer what their followers need of them ([P, …] each)."""
+
+    ids: Ids
+    seen: tuple[Seen, ...]
+
+    def common(self, ids: Ids) -> int:
+        """How many tokens the two begin with alike."""
+        length = min(len(self.ids), len(ids))
+        different = np.flatnonzero(self.ids[:length] != ids[:length])
+        return int(different[0]) if len(different) else length
+
+    def cut(self, length: int) -> Prefix:
+        return Prefix(self.ids[:length], tuple((keys[:length], values[:length]) for keys, values in self.seen))
+
+
+class Prefixes:
+    """The most recently used conversations, at most `limit` bytes of them. Threads may share it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: LRUCache[tuple[str, bytes], Prefix] = LRUCache(
+            limit, lambda prefix: max(_size(prefix), limit // _MOST)
+        )
+        self._lock = threading.Lock()
+
+    def longest(self, owner: str, ids: Ids) -> Prefix | None:
+        """The longest known beginning of `ids`, its last token left out: that one is read, so it is computed."""
+        with self._lock:
+            known = [(prefix.common(ids[:-1]), key) for key, prefix in self._kept.items() if key[0] == owner]
+            length, key = max(known, default=(0, None))
+            return self._kept[key].cut(length) if key is not None and length else None
+
+    def keep(self, owner: str, prefix: Prefix) -> None:
+        """Keep it, in place of those that it goes on from."""
+        key, size = (owner, prefix.ids.tobytes()), max(_size(prefix), int(self._kept.maxsize) // _MOST)
+        with self._lock:
+            for other in [k for k in self._kept if k[0] == owner and key[1].startswith(k[1])]:
+                del self._kept[other]
+            if size <= self._kept.maxsize:
+                self._kept[key] = prefix
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+
+def past_of(prefixes: Sequence[Prefix | None], device: torch.device) -> Past | None:
+    """The prefixes of a batch, padded on the left to one length; None where no text has one."""
+    lengths = torch.tensor([0 if prefix is None else len(prefix.ids) for prefix in prefixes], device=device)
+    some = next((prefix for prefix in prefixes if prefix is not None), None)
+    if some is None:
+        return None
+    if len(prefixes) == 1:
+        return Past([(keys[None], values[None]) for keys, values in some.seen], lengths)
+    parts = [some.cut(0) if prefix is None else prefix for prefix in prefixes]
+    layers = zip(*(prefix.seen for prefix in parts), strict=True)
+    return Past([(_left([k for k, _ in layer]), _left([v for _, v in layer])) for layer in layers], lengths)
+
+
+def prefix_of(ids: Ids, seen: Sequence[Seen], row: int, before: int) -> Prefix:
+    """What a run has seen of one text: row `row`, whose tokens begin after `before` positions of padding."""
+    here = slice(before, before + len(ids))
+    alone = len(seen[0][0]) == 1  # then nothing else of the batch is held by a view
+    rows = ((keys[row, here], values[row, here]) for keys, values in seen)
+    return Prefix(ids, tuple((k, v) if alone else (k.clone(), v.clone()) for k, v in rows))
+
+
+def _left(rows: list[Tensor]) -> Tensor:
+    return pad_sequence(rows, batch_first=True, padding_side="left")
+
+
+def _size(prefix: Prefix) -> int:
+    return sum(keys.nbytes + values.nbytes for keys, values in prefix.seen)

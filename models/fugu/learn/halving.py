@@ -1,0 +1,67 @@
+"""Successive halving: few rollouts for every candidate of a generation, the rest for the promising.
+
+Source: Jamieson & Talwalkar 2016. What is told keeps the ranking honest at the price of a bias: a candidate that was
+unlucky on the first rollouts never has the others (data/EXPERIMENTS.md, section 8, has its size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+
+from models.errors import BadInput
+from models.fugu.learn.fitness import Tally
+
+
+async def race(
+    candidates: int,
+    slots: int,
+    rungs: int,
+    score: Callable[[Sequence[int], slice], Awaitable[Sequence[Tally]]],
+    fitness: Callable[[Tally], float],
+) -> tuple[list[float], list[Tally]]:
+    """What to tell of each candidate, and all that its rollouts came to. `score` rolls some out on some slots.
+
+    One that cannot be rolled out (its tally is empty) is not promoted, and is told as the worst.
+    """
+    totals: dict[int, Tally] = {}
+    reached, going, first = [-1] * candidates, list(range(candidates)), 0
+    for rung, last in enumerate(ladder(slots, rungs)):
+        for i, part in zip(going, await score(going, slice(first, last)), strict=True):
+            totals[i] = totals[i] + part if i in totals else part
+            reached[i] = rung if part.rollouts else reached[i]
+        fitnesses = [fitness(totals[i]) for i in range(candidates)]
+        going, first = promoted(fitnesses, [i for i in going if totals[i].rollouts]), last
+    return told(fitnesses, reached), [totals[i] for i in range(candidates)]
+
+
+def ladder(slots: int, count: int) -> list[int]:
+    """How many slots a candidate has had after each of `count` rungs: twice as many as before, all of them at last.
+
+    Raises BadInput where there is no slot for the first rung.
+    """
+    if count < 1 or slots < 2 ** (count - 1):
+        raise BadInput(f"{slots} rollouts cannot be halved into {count} rungs", "rungs")
+    return [slots >> left for left in range(count - 1, -1, -1)]
+
+
+def promoted(fitnesses: Sequence[float], going: Sequence[int]) -> list[int]:
+    """The better half (rounded up) of the candidates `going`, in their order; of equals the earlier."""
+    kept = sorted(going, key=lambda i: -fitnesses[i])[: (len(going) + 1) // 2]
+    return sorted(kept)
+
+
+def told(fitnesses: Sequence[float], reached: Sequence[int]) -> list[float]:
+    """The fitnesses, lowered where one would rank above a candidate that reached a higher rung.
+
+    The search reads ranks alone, so that only the order has to be right.
+    """
+    lowered = np.array(fitnesses, np.float64)
+    for rung in sorted(set(reached), reverse=True)[1:]:
+        above = lowered[np.array(reached) > rung].min()
+        here = np.flatnonzero(np.array(reached) == rung)
+        excess = lowered[here].max() - above
+        if excess >= 0:
+            lowered[here] -= excess + 1e-9
+    return lowered.tolist()

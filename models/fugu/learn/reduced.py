@@ -1,0 +1,102 @@
+"""Deciding in int8 on a CPU, where it decides as float32 does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fugu import transcript
+from models.fugu.loop import LoopOptions, Observe, Turn, loop
+from models.fugu.roles import Role
+from models.fugu.router import Router
+from models.grading.question import Question
+from models.workers.ask import text_of
+
+log = logging.getLogger(__name__)
+
+LEAST = 0.995
+"""The share of argmaxes, of workers and of roles, that must agree."""
+
+FEWEST = 200
+"""Texts that are asked for: of fewer, a single one that is decided otherwise is more than `LEAST` allows."""
+
+
+def reduced(router: Router, texts: Sequence[str], least: float = LEAST) -> Router:
+    """The router with int8 products, where on `texts` (held out) it decides alike and is faster; else `router` itself.
+
+    `texts`: in the order in which they are met, so that a next turn is timed as one: float32 goes on from what it
+    knows, int8 does not. The matrices that the vector adapts stay in float32. The log has the figures either way.
+    Raises BadInput where the backbone has no int8 products (`Backbone.in_int8`).
+    """
+    if len(texts) < FEWEST:
+        log.warning(
+            "decisions stay in float32, int8 is not tried: only %d held-out texts are there, %d are needed",
+            len(texts),
+            FEWEST,
+        )
+        return router
+    other = Router(router.backbone.in_int8, router.vector, router.workers, router.roles, router.layout.name)
+    other.fold()
+    (exact, slow), (rough, fast) = (_timed(each, texts) for each in (router, other))
+    agree = agreement(exact, rough, len(router.workers))
+    told = f"on {len(texts)} held-out texts {agree:.2%} of the argmaxes agree, in {fast / slow:.2f} of the time"
+    if agree >= least and fast < slow:
+        log.info("decisions are made in int8: %s", told)
+        return other
+    log.warning("decisions stay in float32, int8 is not taken: %s (at least %.1f %% must)", told, 100 * least)
+    return router
+
+
+def met(
+    router: Router, questions: Iterable[Question], recorded: Callable[[Question, Turn], str | None]
+) -> Iterator[str]:
+    """The texts that `router` reads in its rollouts of `questions`, rollout by rollout, each text once.
+
+    `recorded`: what a worker replied to a turn, where that is known. Nobody is asked: else the rollout goes on with a
+    reply that is made up, which the loop renders like any other.
+    """
+    options, known = LoopOptions(roles=router.roles), set[str]()
+    for question in questions:
+        steps = loop(question.messages, len(router.workers), options)
+        event = next(steps)
+        try:
+            while True:
+                if isinstance(event, Observe):
+                    if (text := transcript.text(event.messages)) not in known:
+                        known.add(text)
+                        yield text
+                    event = steps.send(router.decide(event.messages))
+                else:
+                    reply = recorded(question, event)
+                    event = steps.send(_made_up(question, event) if reply is None else reply)
+        except StopIteration:
+            continue
+
+
+def _made_up(question: Question, turn: Turn) -> str:
+    """About the question, in the form that the role asks for; never an ACCEPT, which would end the rollout."""
+    asked = text_of(question.messages[-1]["content"])
+    if turn.role is Role.THINKER:
+        return f"<suggestion>Take it step by step: {asked}</suggestion>"
+    return "REJECT It does not follow." if turn.role is Role.VERIFIER else f"Step {turn.turn}. We are asked: {asked}"
+
+
+def agreement(exact: NDArray[np.floating], rough: NDArray[np.floating], workers: int) -> float:
+    """The share of rows [S, L (+ 3)] whose workers and, where there are some, roles have the same argmax."""
+    same = exact[:, :workers].argmax(1) == rough[:, :workers].argmax(1)
+    if exact.shape[1] > workers:
+        same &= exact[:, workers:].argmax(1) == rough[:, workers:].argmax(1)
+    return float(same.mean())
+
+
+def _timed(router: Router, texts: Sequence[str]) -> tuple[NDArray[np.float32], float]:
+    """Logits, and the seconds they took, one by one as in serving; matrices are laid out before."""
+    router.resumed_logits(texts[:1])
+    router.backbone.forget()
+    started = time.perf_counter()
+    logits = np.concatenate([router.resumed_logits([text]) for text in texts])
+    return logits, time.perf_counter() - started

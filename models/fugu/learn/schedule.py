@@ -1,0 +1,81 @@
+"""Where the role rows start: the best constant schedule of roles, measured on train by real rollouts.
+
+There are no labels for roles. A constant schedule (SOLVER, then VERIFIER, say) needs none, and it is the baseline
+that learned roles have to beat. Under argmax a THINKER's or a VERIFIER's turn leaves the router's text as it was
+(only SOLVER thoughts join it), so a schedule is a role per number of thoughts, the last one repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fugu.learn.objective import Objective
+from models.fugu.learn.tree import Choices, Indices
+from models.fugu.learn.warm_start import HeadOptions, fit_head
+from models.fugu.roles import Role
+
+Schedule = tuple[Role, ...]
+
+SCHEDULES: tuple[Schedule, ...] = (
+    (Role.SOLVER, Role.VERIFIER),
+    (Role.SOLVER, Role.SOLVER, Role.VERIFIER),
+)
+"""In order of preference: an earlier one is kept where a later one is not better. Without a VERIFIER the loop would
+always spend its whole budget."""
+
+_ROLE_HEAD = HeadOptions(temperatures=(0.3,), shrinkages=(0.0,), penalties=(0.01,))
+"""One-hot targets at τ = 0.3 leave a sampling policy about 7 % of other roles to explore."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A schedule's mean reward and turns on the slots, and the states that it met with the role for each."""
+
+    schedule: Schedule
+    reward: float
+    turns: float
+    states: tuple[tuple[str, Role], ...]
+
+
+async def measure(objective: Objective, vector: NDArray[np.floating], schedule: Schedule) -> Measured:
+    """Roll the schedule out with the workers that `vector` picks (argmax)."""
+    by_turn = _by_turn(schedule, objective.options.turns)
+    policy = objective.policy(vector, temperature=0.0)
+    states: dict[str, Role] = {}
+
+    def choose(at: Indices, slots: Indices, turn: int) -> Choices:
+        role = by_turn[turn]
+        states.update((text, role) for text in objective.texts(at))
+        return Choices(policy(at, slots, turn).workers, np.full(len(at), int(role)))
+
+    scores = await objective.scores_of(choose)
+    reward = float(np.mean([score.reward for score in scores]))
+    turns = float(np.mean([len(score.workers) for score in scores]))
+    return Measured(schedule, reward, turns, tuple(states.items()))
+
+
+async def best(
+    objective: Objective, vector: NDArray[np.floating], schedules: Sequence[Schedule] = SCHEDULES
+) -> list[Measured]:
+    """All schedules measured, the best first."""
+    measured = [await measure(objective, vector, schedule) for schedule in schedules]
+    return sorted(measured, key=lambda m: -m.reward)
+
+
+def fit_rows(features: NDArray[np.floating], roles: Sequence[Role]) -> NDArray[np.float32]:
+    """Role rows [3, d] under which the argmax on states [S, d] is the schedule's role."""
+    wanted = np.eye(len(Role))[[int(role) for role in roles]]
+    return fit_head(features, wanted, [role.name for role in roles], _ROLE_HEAD).weights
+
+
+def _by_turn(schedule: Schedule, turns: int) -> list[Role]:
+    """The role of each turn: the schedule moves on with every SOLVER turn."""
+    roles: list[Role] = []
+    for _ in range(turns):
+        thoughts = roles.count(Role.SOLVER)
+        roles.append(schedule[min(thoughts, len(schedule) - 1)])
+    return roles

@@ -1,0 +1,212 @@
+"""The page of an evolution while it runs: how good, how far, who is asked, what it cost and what it saved."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from models.coding.mixture import Rewarding
+from models.errors import FuguError
+from models.fugu.roles import Role
+from models.ledger.tables import calls
+from models.ledger.tries import chunks
+from models.workers.ask import Ask, Reply
+from models.workers.client import Chunk
+from tasks.pages.report import Progress, markdown, write_report
+from tasks.setup.session import Session
+
+KEY = "evolution"
+PARENT = "parent on validation"
+NOTE = f"""\
+`best` and `mean` are of the candidates that had all of their rollouts; under successive halving the others had a part.
+`{PARENT}` is the reward by which a parent is kept, so that it flatters the one that was kept: what that is worth on
+questions that nothing was chosen by, `compare-pool` measures.
+"""
+
+
+class Payer:
+    """A session's dispatcher that counts what is paid through it: the replies that the ledger did not have before.
+
+    What others pay in the same scope at the same time is not counted, but for a call that both wait for.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._ledger, self._through = session.ledger, session.dispatcher
+        self._paid: dict[str, float] = {}
+
+    @property
+    def calls(self) -> int:
+        """How many were paid."""
+        return len(self._paid)
+
+    @property
+    def usd(self) -> float:
+        """What they cost."""
+        return sum(self._paid.values())
+
+    async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
+        """As the dispatcher's."""
+        had = await self._had(asks)
+        replies = await self._through.ask_all(asks)
+        for ask, reply in zip(asks, replies, strict=True):
+            if isinstance(reply, Reply):
+                self._count(ask, reply, had)
+        return replies
+
+    async def ask(self, ask: Ask) -> Reply:
+        """As the dispatcher's."""
+        had = await self._had([ask])
+        reply = await self._through.ask(ask)
+        self._count(ask, reply, had)
+        return reply
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
+        """As the dispatcher's."""
+        had = await self._had([ask])
+        async with aclosing(self._through.stream(ask)) as pieces:
+            async for chunk in pieces:
+                if chunk.reply is not None:
+                    self._count(ask, chunk.reply, had)
+                yield chunk
+
+    async def _had(self, asks: Sequence[Ask]) -> set[str]:
+        return await asyncio.to_thread(self._settled, [ask.identity for ask in asks])
+
+    def _settled(self, ids: Sequence[str]) -> set[str]:
+        settled = select(calls.c.id).where(calls.c.status == "settled")
+        with self._ledger.reading() as connection:
+            found = (connection.execute(settled.where(calls.c.id.in_(some))).scalars() for some in chunks(ids))
+            return {id for some in found for id in some}
+
+    def _count(self, ask: Ask, reply: Reply, had: set[str]) -> None:
+        if ask.identity not in had:
+            self._paid[ask.identity] = reply.cost_usd
+
+
+@dataclass
+class EvolutionPage:
+    """One page of markdown with a plot, made anew for every generation under one key, so that the old ones stay.
+
+    `workers`: the pool's names; `payer`: through whom the objectives ask; `rows`: those of the generations.
+    """
+
+    run: str
+    workers: Sequence[str]
+    objectives: Sequence[Rewarding]
+    payer: Payer
+    generations: int
+    start_reward: float
+    progress: Progress
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    shown: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    async def open(
+        cls,
+        run: str,
+        workers: Sequence[str],
+        objectives: Sequence[Rewarding],
+        payer: Payer,
+        generations: int,
+        start_reward: float,
+    ) -> EvolutionPage:
+        """The page of a run, with the generations that were told before still to be added."""
+        progress = await Progress.start("evolution", generations)
+        return cls(run, workers, objectives, payer, generations, start_reward, progress)
+
+    async def add(self, row: Mapping[str, Any], show: bool = True) -> None:
+        """A generation's row; `show`: it has just been told."""
+        self.rows.append(row)
+        await self.progress.add(1)
+        if not show:
+            return
+        self.shown += 1
+        picture = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
+        await asyncio.to_thread(write_report, "evolution.svg", picture)
+        await markdown(KEY, self.text(picture, time.monotonic() - self.started), f"Evolution {self.run}")
+
+    def text(self, picture: bytes, seconds: float) -> str:
+        """The page. `seconds`: what the generations took that this flow run has told."""
+        encoded = base64.b64encode(picture).decode()
+        done = len(self.rows)
+        left = _time(seconds / max(self.shown, 1) * max(self.generations - done, 0))
+        return "\n\n".join(
+            [
+                f"# Evolution {self.run}",
+                f"Generation {done} of {self.generations}, {self.rows[-1]['stage']}; about {left} left.",
+                f"![fitness, step size, shares](data:image/svg+xml;base64,{encoded})",
+                "## What it cost\n\n" + self._costs(),
+                "## Generations\n\n" + NOTE,
+                table(self.rows, self.start_reward, self.workers),
+            ]
+        )
+
+    def _costs(self) -> str:
+        turns = sum(objective.spent.turns for objective in self.objectives)
+        saved = turns - self.payer.calls
+        share = f" ({saved / turns:.1%})" if turns else ""
+        return (
+            f"Since this flow run started: {turns:,} turns of rollouts, {self.payer.calls:,} calls paid, "
+            f"{self.payer.usd:.4f} USD; {saved:,} calls saved{share}, because a candidate had chosen so before or the "
+            "ledger had the reply."
+        )
+
+
+def table(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequence[str]) -> str:
+    """The generations as a table of markdown, the newest first and the start last."""
+    names = ("generation", "best", "mean", PARENT, "kept", "σ", "turns", "workers", "roles")
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row in reversed(rows):
+        cells = [str(row["generation"]), *(f"{row[name]:.4f}" for name in ("best", "mean", "parent"))]
+        cells += ["yes" if row["kept"] else "", f"{row['sigma']:.3g}", f"{row['turns']:.2f}"]
+        cells += [_shares(workers, row["shares"]), _shares([role.name for role in Role], row["roles"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append(f"| 0 | | | {start_reward:.4f} | yes | | | | |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequence[str]) -> bytes:
+    """Fitness, step size and shares over the generations, as SVG."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # takes a second to import, and pyplot would keep global state
+
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    fitness, size, asked, played = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1, 2, 2))
+    numbers = [row["generation"] for row in rows]
+    for name in ("best", "mean"):
+        fitness.plot(numbers, [row[name] for row in rows], label=f"{name} of the candidates")
+    fitness.plot([0, *numbers], [start_reward, *(row["parent"] for row in rows)], "k.-", label=PARENT)
+    kept = [row for row in rows if row["kept"]]
+    fitness.plot([r["generation"] for r in kept], [r["parent"] for r in kept], "ko", fillstyle="none", label="kept")
+    size.semilogy(numbers, [row["sigma"] for row in rows], ".-")
+    asked.stackplot(numbers, *zip(*(row["shares"] for row in rows), strict=True), labels=workers)
+    played.stackplot(numbers, *zip(*(row["roles"] for row in rows), strict=True), labels=[role.name for role in Role])
+    for axes, label in ((fitness, "mean reward"), (size, "σ"), (asked, "workers"), (played, "roles")):
+        axes.set_ylabel(label)
+    for axes in (fitness, asked, played):
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    played.set_xlabel("generation")
+    image = io.BytesIO()
+    with rc_context({"svg.hashsalt": KEY}):  # the same rows give the same bytes
+        figure.savefig(image, format="svg", metadata={"Date": None})
+    return image.getvalue()
+
+
+def _shares(names: Sequence[str], parts: Sequence[float]) -> str:
+    return ", ".join(f"{name} {part:.0%}" for name, part in zip(names, parts, strict=True) if part >= 0.005)
+
+
+def _time(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

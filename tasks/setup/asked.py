@@ -1,0 +1,55 @@
+"""What a batch asks: a question set, a file, or, where texts may be shown, the questions themselves."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from models.grading.question import Question, read_lines
+from models.workers.ask import Message
+from tasks.setup.preset import load_preset
+from tasks.setup.settings import settings
+from tasks.setup.texts import HOUSE, refuse_literal
+
+QUESTIONS = "house, the full path of a JSONL file, or, under FUGU_SHOW_TEXTS=true, the questions themselves"
+
+
+def asked(questions: str | list[str]) -> list[tuple[Message, ...]]:
+    """The messages of each question: the house's test questions, those of a JSONL file, or the given ones.
+
+    A line of the file has `question` or `messages`; what a grader needs may stand beside it.
+
+    Raises BadInput for given ones where texts may not be shown, BadFile naming file and line.
+    """
+    refuse_literal(questions)
+    if isinstance(questions, list):
+        return [({"role": "user", "content": question},) for question in questions]
+    if questions == HOUSE:
+        from models.house.questions import generate
+
+        counts = load_preset(settings().preset).questions
+        made = generate(counts.seed, {"test": counts.test}, counts.two_hop_share)
+        return [question.messages for question in made]
+    return [question.messages for _, question in read_lines(Path(questions), Question, _filled())]
+
+
+def identifying(messages: tuple[Message, ...]) -> str | list[Message]:
+    """A lone user's question as its text: what a batch's ids are made of."""
+    [first, *rest] = messages
+    alone = not rest and first["role"] == "user" and isinstance(first["content"], str)
+    return first["content"] if alone else list(messages)
+
+
+def _filled() -> Any:
+    """What a question that nobody grades may leave out."""
+    numbers = count(1)
+
+    def filled(row: Any) -> Any:
+        if isinstance(row, dict):
+            row = {"id": f"question {next(numbers)}", "task": "asked", **row}
+            if "question" in row and "messages" not in row:
+                row["messages"] = [{"role": "user", "content": row.pop("question")}]
+        return row
+
+    return filled

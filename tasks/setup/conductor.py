@@ -1,0 +1,146 @@
+"""Who writes the plans, and what a conducting is made of, from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from models.conductor.plan.workflow import PlanLimits
+from models.conductor.plan.writers import CheckpointWriter, FixedWriter, PlanWriter, PromptedWriter
+from models.conductor.run import planner
+from models.conductor.run.request import ConductParts, Rank
+from models.errors import BadFile, BadInput
+from models.ledger import registry
+from models.ledger.store import Ledger
+from models.workers.ask import Message
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool
+from models.workers.retry import RetryPolicy
+from tasks.setup.checkpoint import serving
+from tasks.setup.router import load_router
+from tasks.setup.settings import PROJECT, settings
+
+if TYPE_CHECKING:
+    from models.fugu.router import Router
+
+HOUSE = "house"
+NOBODY: PlanWriter = FixedWriter("", name="nobody")
+"""For requests whose plans are recorded: no checkpoint has to be loaded, or made, for them."""
+
+TRIES = RetryPolicy(tries=4)
+"""Of a step on one worker: as many as its task shows (`tasks.caching.RETRIED`)."""
+
+
+def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> PlanWriter:
+    """The policy that FUGU_CONDUCTOR names: `house`, `worker:NAME`, `fixed:PATH` (a plan's text) or a folder.
+
+    Slow where a checkpoint is loaded or made: call it in a thread. Raises BadInput, BadFile, NotFound.
+    """
+    kind, colon, rest = setting.partition(":")
+    if setting == HOUSE:
+        return _house()
+    if colon and kind == "worker":
+        worker = pool.worker(rest)
+        if worker.is_recorded:
+            raise BadInput(f"the conductor {rest!r} is known from recorded scores only", "FUGU_CONDUCTOR")
+        return PromptedWriter(planner.asker(rest), name=setting)
+    if colon and kind == "fixed":
+        try:
+            return FixedWriter(Path(rest).read_text(encoding="utf-8"), name=setting)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadFile(rest, f"cannot be read: {error}") from None
+    folder = Path(setting)
+    if not folder.is_dir():
+        raise BadInput(f"no conductor {setting!r}: give house, worker:NAME, fixed:PATH or a folder", "FUGU_CONDUCTOR")
+    return CheckpointWriter.load(folder)
+
+
+def _house() -> PlanWriter:
+    from models.house import conductor
+
+    return conductor.load(house_folder())
+
+
+def house_folder() -> Path:
+    """The house's own conductor: as it is shipped with the data; where it is not, made once for the home (minutes)."""
+    from models.house import conductor
+
+    for data in (settings().data, PROJECT / "data"):
+        if (data / "conductor").is_dir():
+            return data / "conductor"
+    folder = settings().home / "conductors" / f"house-{conductor.DEFAULT.digest}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
+                # A rename is the last thing that happens, so a folder that is there is complete.
+                conductor.make(Path(partial) / "conductor").rename(folder)
+    return folder
+
+
+def cards(ledger: Ledger, pool: Pool) -> dict[str, str]:
+    """What the labels know of each worker, by name, as the conductor reads it ("" where nothing was measured)."""
+    from models.conductor.plan.prompt import cards as written
+    from models.ledger.labels import labels
+
+    frame = labels(ledger, pool=pool.name, workers={worker.name: worker.revision for worker in pool.workers})
+    means: dict[str, dict[str, float]] = {name: {} for name in pool.names}
+    for row in frame.groupby(["worker", "task"], as_index=False)["score"].mean().itertuples():
+        means[str(row.worker)][str(row.task)] = float(row.score)
+    return written(means)
+
+
+def plan_limits() -> PlanLimits:
+    """What a plan may have, from the settings."""
+    here = settings()
+    return PlanLimits(here.max_steps, here.max_subtask_chars)
+
+
+def champion_rank(ledger: Ledger, pool: Pool) -> Rank:
+    """The workers in the order of the `fugu` champion, best first; without a champion in the pool's.
+
+    The champion is loaded when first asked for: most workflows need no second choice.
+    """
+
+    async def rank(messages: Sequence[Message], allowed: Sequence[str]) -> Sequence[str]:
+        return await asyncio.to_thread(_ranked, ledger, pool, messages, allowed)
+
+    return rank
+
+
+def _ranked(ledger: Ledger, pool: Pool, messages: Sequence[Message], allowed: Sequence[str]) -> list[str]:
+    champion = serving(ledger, "fugu", pool)
+    if champion is None:
+        return list(allowed)
+    if champion.target["kind"] == "worker":
+        return sorted(allowed, key=lambda name: name != champion.target["worker"])
+    from models.fugu.loop import LoopOptions
+    from models.fugu.rollout import first_transcript
+
+    router = _router(ledger, champion.target["checkpoint"])
+    options = LoopOptions(roles=False, dispatcher=router.roles)
+    decision = router.decide(first_transcript(messages, len(router.workers), options))
+    logits = dict(zip(router.workers, decision.worker_logits.tolist(), strict=True))
+    return sorted(allowed, key=lambda name: -logits.get(name, float("-inf")))
+
+
+@lru_cache(maxsize=1)
+def _router(ledger: Ledger, checkpoint: str) -> Router:
+    """The last one is kept: a batch asks for the same again and again."""
+    return load_router(registry.load_checkpoint(ledger, checkpoint))
+
+
+async def open_parts(ledger: Ledger, pool: Pool, dispatcher: Dispatcher, conductor: str | None) -> ConductParts:
+    """What conductings outside an endpoint share; without a `conductor` none plans. Raises as `open_policy` does."""
+    policy, known = NOBODY, dict[str, str]()
+    if conductor is not None:
+        policy = await asyncio.to_thread(open_policy, conductor, dispatcher, pool)
+        known = await asyncio.to_thread(cards, ledger, pool)
+    rank = champion_rank(ledger, pool)
+    return ConductParts(ledger, pool, dispatcher, policy, rank, known, plan_limits(), TRIES)

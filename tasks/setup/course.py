@@ -1,0 +1,97 @@
+"""The presets of `data/conductors.yaml`: how a conductor is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.files import read_yaml
+from tasks.setup.preset import QuestionCounts
+from tasks.setup.settings import settings
+
+if TYPE_CHECKING:
+    from models.conductor.learn.grpo import Course
+    from models.conductor.learn.offers import Offers
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OffersPlan(_Value):
+    """`models.conductor.learn.offers.Offers`."""
+
+    least: int = Field(1, gt=0)
+    most: int = Field(0, ge=0)
+    whole: float = Field(0.0, ge=0, le=1)
+    shuffled: bool = False
+
+    def offers(self) -> Offers:
+        from models.conductor.learn.offers import Offers
+
+        return Offers(**self.model_dump())
+
+
+class ColdStartPlan(_Value):
+    """Stage 0: so many examples by `plans_by`, 0 for none; then `models.conductor.learn.sft.Tuning`'s settings.
+
+    Adapters are trained where the memory asks for them, of the course's rank.
+    """
+
+    plans_by: str = ""
+    examples: int = Field(0, ge=0)
+    epochs: int = Field(1, gt=0)
+    batch: int = Field(8, gt=0)
+    micro_batch: int = Field(0, ge=0)
+    learning_rate: float = Field(1e-5, gt=0)
+
+
+class CoursePlan(_Value):
+    """`models.conductor.learn.grpo.Course`; `lora` is the rank of adapters where a GPU's memory asks for them."""
+
+    iterations: int = Field(ge=0)
+    questions: int = Field(4, gt=0)
+    group: int = Field(64, ge=2)
+    learning_rate: float = Field(1e-6, gt=0)
+    warm_up: float = Field(0.03, ge=0)
+    max_tokens: int = Field(1024, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    micro_batch: int = Field(0, ge=0)
+    lora: int = Field(0, ge=0)
+    vllm: bool = False
+    save_every: int = Field(10, gt=0)
+
+    def course(self, seed: int, *, lora: int) -> Course:
+        """`lora`: what `models.conductor.learn.grpo.fitting_rank` makes of this preset's rank."""
+        from models.conductor.learn.grpo import Course
+
+        return Course(**self.model_dump() | {"seed": seed, "lora": lora})
+
+
+class ConductorPreset(_Value):
+    """One entry of `data/conductors.yaml`. `step_tasks`: whether every step of a workflow is a task of its own."""
+
+    start: str
+    prompt: Literal["full", "compact", "carded"] = "full"
+    questions: QuestionCounts
+    max_steps: int = Field(5, gt=0)
+    offers: OffersPlan = OffersPlan(least=1, most=0, whole=0.0, shuffled=False)
+    cold_start: ColdStartPlan = ColdStartPlan(
+        plans_by="", examples=0, epochs=1, batch=8, micro_batch=0, learning_rate=1e-5
+    )
+    course: CoursePlan
+    recursion: CoursePlan | None = None
+    step_tasks: bool = True
+    worker_max_tokens: int | None = Field(None, gt=0)
+    worker_temperature: float | None = Field(None, ge=0)
+
+
+def load_course(name: str) -> ConductorPreset:
+    """The preset of that name: of the home's own `conductors.yaml` where that file is, else of the data's.
+
+    Raises BadFile where the file does not hold it, or holds it wrongly.
+    """
+    own = settings().home / "conductors.yaml"
+    path = own if own.is_file() else settings().data / "conductors.yaml"
+    return read_yaml(path).entry(ConductorPreset, name, "preset")

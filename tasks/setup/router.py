@@ -1,0 +1,158 @@
+"""From names to things that decide: the backbone, and the router of a stored checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from models.errors import BadInput
+from models.grading.question import Question
+from models.ledger.epochs import open_epoch
+from models.ledger.registry import Checkpoint
+from models.ledger.tables import calls
+from models.workers.ask import Ask, Sampling, seed_for
+from tasks.setup.preset import BackbonePlan, load_preset
+from tasks.setup.settings import load_pool, settings
+
+if TYPE_CHECKING:
+    from models.fugu.forward.backbone import Backbone
+    from models.fugu.loop import Turn
+    from models.fugu.router import Router
+    from models.ledger.store import Ledger
+
+HOUSE = "house"
+
+HELD_OUT = 400
+"""Texts on which int8 is held against float32: of them two may be decided otherwise."""
+
+log = logging.getLogger(__name__)
+
+
+def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None] | None = None) -> str:
+    """What a checkpoint keeps of its backbone: a path below the home, a folder, or a hub's name.
+
+    "house" is made now where it is not there yet (a minute on two cores); `report` gets the finished fraction.
+    """
+    if name != HOUSE:
+        return name
+    from dataclasses import replace
+
+    from models.house import backbone
+
+    size = backbone.TINY if plan.size == "tiny" else backbone.DEFAULT
+    folder = backbone.make(settings().home, replace(size, lines=plan.lines), report)
+    return str(folder.relative_to(settings().home))
+
+
+def load_backbone(path: str, plan: BackbonePlan | None = None) -> Backbone:
+    """The backbone of `backbone_path`: below the home where such a folder is, else as it stands.
+
+    The last one is kept, so that all routers of a run share it, and with it the states that it remembers: as many
+    bytes of them as `plan` says, or else the settings.
+    """
+    here, own = settings(), plan.model_dump(exclude_none=True) if plan is not None else {}
+    memory = {name: own.get(name, getattr(here, name)) for name in ("memo_bytes", "memo_half", "prefix_bytes")}
+    return _loaded(path, here.home, here.read_tokens, **memory)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: str, home: Path, read_tokens: int, memo_bytes: int, memo_half: bool, prefix_bytes: int) -> Backbone:
+    import torch
+
+    from models.fugu.forward.backbone import Backbone
+
+    below = home / path
+    backbone = Backbone.load(
+        below if below.is_dir() else path,
+        cache=home / "factors",
+        memo_bytes=memo_bytes,
+        prefix_bytes=prefix_bytes,
+        read_tokens=read_tokens,
+        # As many bits as half precision, and no state is too large for it.
+        memo_dtype=torch.bfloat16 if memo_half else None,
+    )
+    where = "on the CPU, since there is no GPU here" if backbone.device.type == "cpu" else f"on {backbone.device}"
+    log.info("backbone %s computes %s", path, where)
+    return backbone
+
+
+def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Router:
+    """The router of a checkpoint, folded: it is asked about its one vector, whatever candidates it is asked about too.
+
+    Raises BadInput where its backbone is no longer the one it was trained on.
+    """
+    from models.fugu.router import Router
+
+    meta = checkpoint.meta
+    backbone = load_backbone(meta["backbone"], plan)
+    if backbone.digest != meta["backbone_digest"]:
+        raise BadInput(
+            f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",
+            "backbone",
+        )
+    router = Router.from_vector(
+        backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"]
+    )
+    router.fold()
+    return router
+
+
+def serving_router(checkpoint: Checkpoint, ledger: Ledger) -> Router:
+    """The router of a checkpoint as an endpoint serves it: in int8 where the settings ask for it and it decides alike
+    in rollouts of validation questions (some minutes with Qwen3-0.6B)."""
+    router = load_router(checkpoint)
+    return _in_int8(router, checkpoint, ledger) if settings().precision == "int8" else router
+
+
+def _in_int8(router: Router, checkpoint: Checkpoint, ledger: Ledger) -> Router:
+    from models.fugu.learn.reduced import met, reduced
+    from tasks.setup.questions import load_set
+
+    try:
+        questions = load_set(settings().questions, load_preset(settings().preset).questions, ledger)
+        texts = met(router, questions.split("validation"), _recorded(checkpoint, ledger))
+        return reduced(router, list(islice(texts, HELD_OUT)))
+    except BadInput as error:
+        log.warning("decisions are not made in int8: %s", error)
+        return router
+
+
+def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Turn], str | None]:
+    """What workers replied in the rollouts by which the checkpoint was learned and judged (`Objective`), as far as the
+    ledger has it. Nothing is asked."""
+    pool, meta = load_pool(), checkpoint.meta
+    if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names:
+        return lambda question, turn: None
+    scope = f"measure:{open_epoch(ledger, pool.name, meta['questions'])}"
+
+    def reply(question: Question, turn: Turn) -> str | None:
+        worker = pool.worker(turn.worker)
+        ask = Ask(
+            scope=scope,
+            worker=worker.name,
+            revision=worker.revision,
+            messages=turn.messages,
+            sampling=Sampling(seed=seed_for(question.id, 0)),
+        )
+        settled = select(calls.c.reply).where(calls.c.id == ask.identity, calls.c.status == "settled")
+        with ledger.reading() as connection:
+            found = connection.execute(settled).scalar_one_or_none()
+        return None if found is None else found["text"] or ""
+
+    return reply
+
+
+def first_texts(questions: Sequence[Question], router: Router) -> list[str]:
+    """What the router reads of each question before the first turn."""
+    from models.fugu import transcript
+    from models.fugu.loop import LoopOptions
+    from models.fugu.rollout import first_transcript
+
+    options = LoopOptions(roles=router.roles)
+    return [transcript.text(first_transcript(q.messages, len(router.workers), options)) for q in questions]

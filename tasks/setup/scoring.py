@@ -1,0 +1,99 @@
+"""The slots of one part of a question set, as the candidates of an evolution are scored on them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from models.coding.agent import Agent
+from models.coding.mixture import Mixture, Rewarding
+from models.fugu.learn.fitness import Weights
+from models.fugu.learn.objective import Objective, Slot
+from models.fugu.loop import LoopOptions
+from models.fugu.roles import PROMPTS_VERSION
+from models.fugu.router import Router
+from models.grading.grade import version
+from models.grading.repository import RepositoryTask
+from models.ledger import epochs
+from tasks.candidate import Scoring
+from tasks.coding import meaning as agentic_meaning
+from tasks.coding import open_rollouts
+from tasks.pages.evolution import Payer
+from tasks.setup.preset import EvolutionPlan
+from tasks.setup.questions import QuestionSet
+from tasks.setup.session import Session
+
+CONCURRENT_CANDIDATES = 64
+"""How many may wait for shared forwards (models/fugu/learn/tree.py); the pass that computes them bounds its memory."""
+
+
+@dataclass(frozen=True)
+class AgenticWork:
+    """Repositories' tasks, and the agent that works on them."""
+
+    tasks: list[RepositoryTask]
+    agent: Agent
+
+    def of(self, split: str) -> list[RepositoryTask]:
+        """The tasks of one part."""
+        return [task for task in self.tasks if task.question.split == split]
+
+
+def open_scoring(
+    session: Session,
+    payer: Payer,
+    router: Router,
+    questions_of: QuestionSet,
+    epoch: int,
+    plan: EvolutionPlan,
+    work: AgenticWork | None,
+    memo_bytes: int,
+    split: str,
+) -> Scoring:
+    """The slots of one part: train is sampled by the policy, validation is decided as in serving."""
+    train = split == "train"
+    count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
+    chosen = questions_of.split(split)[:count]
+    options = LoopOptions()
+    temperature = plan.temperature if train else 0.0
+    meaning = {
+        "backbone": [router.backbone.digest, str(router.backbone.memo_dtype), router.backbone.reader.most],
+        "layout": router.layout.name,
+        "loop": [options.turns, options.roles, PROMPTS_VERSION],
+        "epoch": epochs.identity(session.ledger, epoch),
+        "slots": [[q.id, version(q.grader)] for q in chosen],
+        "repeats": repeats,
+        "pool": session.pool.fingerprint,
+        "policy": [temperature, plan.seed],
+    }
+    questions = Objective(
+        router,
+        session.pool,
+        [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
+        payer.ask_all,
+        scope=f"measure:{epoch}",
+        options=options,
+        policy_seed=plan.seed,
+        memo_bytes=memo_bytes,
+    )
+    objective: Rewarding = questions
+    if work is not None and (tasks := work.of(split)):
+        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats, asking=payer)
+        objective = Mixture(questions, rollouts, plan.seed)
+        meaning["agentic"] = agentic_meaning(tasks, work.agent, rollouts.bench.model)
+    return Scoring(
+        objective=objective,
+        weights=Weights(plan.diversity, plan.turns, plan.cost) if train else Weights(),
+        temperature=temperature,
+        rungs=plan.rungs if train else 1,
+        meaning=digest(meaning),
+        turn=asyncio.Semaphore(CONCURRENT_CANDIDATES),
+    )
+
+
+def digest(meaning: Any) -> str:
+    """sha256 (hex) of what can be written as JSON."""
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

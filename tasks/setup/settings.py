@@ -1,0 +1,198 @@
+"""Where things are: the one place that reads `FUGU_…` variables and opens the ledger and the pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import models
+from models.errors import BadInput
+from tasks.setup.home import SHOWS_TEXTS, private_home
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from models.ledger.store import Ledger
+    from models.workers.pool import Pool
+
+PROJECT = Path(models.__file__).resolve().parent.parent
+"""The folder of `pyproject.toml` (the package is installed in place; an image copies the tree)."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
+
+    model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True, allow_inf_nan=False)
+
+    home: Path = Field(PROJECT / ".fugu", description="all that is written: ledger, backbones, reports, Prefect")
+    data: Path = Field(PROJECT / "data", description="pools, questions and the catalog, read only")
+    ledger_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`")
+    pool: str = Field("house", description="a name in `data/pools` or `home/pools`, or the path of a pool file")
+    questions: str = Field("house", description="the house's questions, or the path of a JSONL file")
+    preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
+    backbone: str = Field("house", description="the house's, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
+    conductor: str = Field(
+        "house", description="who writes plans: `house`, a checkpoint's folder, `worker:NAME`, or `fixed:` and a file"
+    )
+    max_steps: int = Field(5, ge=1, le=64, description="steps of a plan, at most")
+    max_subtask_chars: int = Field(4000, ge=1, description="characters of a step's subtask, at most")
+    host: str = Field("127.0.0.1", description="the endpoint's address")
+    port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
+    max_body_bytes: int = Field(1 << 25, ge=1, description="bytes of a request, at most")
+    max_messages: int = Field(4096, ge=1, description="messages of a request, at most")
+    max_fields: int = Field(16_384, ge=1, description="values in one field of a request or one message, at most")
+    prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
+    hosts: str = Field("", description="other names by which the ports may be called, with commas: NAME or NAME:PORT")
+    origins: str = Field("", description="other origins whose pages may use the ports, with commas: https://NAME")
+
+    memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
+    memo_half: bool = Field(False, description="whether the states below a layer are remembered in half precision")
+    prefix_bytes: int = Field(1 << 31, ge=0, description="the most that keys and values of conversations take")
+    read_tokens: int = Field(
+        4096, ge=16, description="tokens of a conversation that a router reads at most: its beginning and its end"
+    )
+    precision: Literal["native", "int8"] = Field(
+        "native",
+        description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "
+        "of held-out questions; the log has the figure",
+    )
+    keep_days: float = Field(30.0, gt=0, le=36500, description="days for which texts of served requests are kept")
+    keep_bytes: int = Field(1 << 30, ge=0, description="the most that those texts take; the oldest go first")
+    show_texts: bool | None = Field(
+        None, description="whether Prefect shows questions and answers; unset: in a home for trying the house pool"
+    )
+    lease_s: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="seconds for which a call stays a dead process's; a live one renews its lease",
+    )
+
+    @field_validator("home", "data")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Flow runs start in an empty folder, so no path may hang on the current one."""
+        return path.expanduser().resolve()
+
+    @field_validator("pool", "questions")
+    @classmethod
+    def _absolute_file(cls, source: str) -> str:
+        return str(Path(source).expanduser().resolve()) if _is_path(source) else source
+
+    @field_validator("backbone")
+    @classmethod
+    def _absolute_folder(cls, source: str) -> str:
+        folder = Path(source).expanduser()
+        return str(folder.resolve()) if source != "house" and folder.is_dir() else source
+
+    @field_validator("conductor")
+    @classmethod
+    def _absolute_conductor(cls, source: str) -> str:
+        kind, colon, rest = source.partition(":")
+        if kind == "fixed" and colon:
+            return f"fixed:{Path(rest).expanduser().resolve()}"
+        return source if source == "house" or colon else str(Path(source).expanduser().resolve())
+
+    @property
+    def database(self) -> str | URL:
+        """The ledger's URL, absolute."""
+        from models.ledger.store import sqlite_url
+
+        return self.ledger_url or sqlite_url(self.home / "ledger.db")
+
+    @property
+    def shows_texts(self) -> bool:
+        """Whether Prefect's names, pages, parameters and logs may hold what users and workers said."""
+        if self.show_texts is not None:
+            return self.show_texts
+        return self.pool == "house" and (self.home / SHOWS_TEXTS).is_file()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these very settings."""
+        return {
+            "FUGU_HOME": str(self.home),
+            "FUGU_DATA": str(self.data),
+            "FUGU_LEDGER_URL": self.ledger_url,
+            "FUGU_POOL": self.pool,
+            "FUGU_QUESTIONS": self.questions,
+            "FUGU_PRESET": self.preset,
+            "FUGU_LEASE_S": str(self.lease_s),
+            "FUGU_BACKBONE": self.backbone,
+            "FUGU_CONDUCTOR": self.conductor,
+            "FUGU_MAX_STEPS": str(self.max_steps),
+            "FUGU_MAX_SUBTASK_CHARS": str(self.max_subtask_chars),
+            "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
+            "FUGU_MAX_MESSAGES": str(self.max_messages),
+            "FUGU_MAX_FIELDS": str(self.max_fields),
+            "FUGU_MEMO_BYTES": str(self.memo_bytes),
+            "FUGU_MEMO_HALF": str(self.memo_half).lower(),
+            "FUGU_PREFIX_BYTES": str(self.prefix_bytes),
+            "FUGU_READ_TOKENS": str(self.read_tokens),
+            "FUGU_PRECISION": self.precision,
+            "FUGU_KEEP_DAYS": str(self.keep_days),
+            "FUGU_KEEP_BYTES": str(self.keep_bytes),
+            "FUGU_SHOW_TEXTS": str(self.shows_texts).lower(),
+        }
+
+
+def settings() -> Settings:
+    """The settings of this process, now. Raises BadInput, naming the variable, for a value that does not fit."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "FUGU_" + str(first["loc"][0]).upper()
+        raise BadInput(f"{variable}: {first['msg']}", variable) from None
+
+
+def open_ledger() -> Ledger:
+    """The ledger of the home; its schema is brought up to date by every command of `fugu`, not here."""
+    from models.ledger.store import Ledger
+
+    here = settings()
+    private_home(here.home)
+    return Ledger(here.database, unsettled=here.home / "unsettled")
+
+
+def pool_path(name_or_path: str | Path | None = None) -> Path:
+    """The file of a pool. Raises BadInput, naming the pools there are, for a name that is none of them."""
+    here = settings()
+    wanted = str(name_or_path or here.pool)
+    if _is_path(wanted):
+        return Path(wanted).expanduser().resolve()
+    folders = (here.data / "pools", here.home / "pools")
+    for folder in folders:
+        if (path := folder / f"{wanted}.yaml").is_file():
+            return path
+    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+    raise BadInput(f"no pool {wanted!r}: give a file's path or one of {', '.join(known) or 'none'}", "pool")
+
+
+def _is_path(source: str) -> bool:
+    return "/" in source or source.endswith((".yaml", ".yml", ".jsonl"))
+
+
+def open_pool(name_or_path: str | Path | None = None) -> Pool:
+    """The pool; the provider of the house workers is registered where the pool names one."""
+    pool = load_pool(name_or_path)
+    if any(worker.is_house for worker in pool.workers):
+        from models.house.handler import register
+
+        register()
+    return pool
+
+
+def load_pool(name_or_path: str | Path | None = None) -> Pool:
+    """The pool as its file says it, without litellm. Raises BadFile, BadInput (also for an unknown house worker)."""
+    from models.workers.pool import Pool
+
+    pool = Pool.load(pool_path(name_or_path))
+    if house := [worker.model for worker in pool.workers if worker.is_house]:
+        from models.house import provider
+
+        for model in house:
+            provider.check(model)
+    return pool

@@ -1,0 +1,67 @@
+"""Who may answer a request: no worker whose provider would refuse a field's value is asked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deployments.endpoint.answer import abilities
+from deployments.endpoint.answer.abilities import candidates
+from deployments.endpoint.wire.request import ChatRequest
+from models.errors import BadInput
+from models.workers.pool import Pool, Worker
+
+POOL = Pool(
+    name="p",
+    workers=(
+        Worker(name="nano", model="openai/gpt-5-nano"),
+        Worker(name="plain", model="openai/some-local-model", api_base="http://127.0.0.1:1/v1"),
+        Worker(name="calc", model="house/calc"),
+    ),
+)
+
+
+def chat(**fields):
+    body = {"model": "fugu", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return ChatRequest.parse(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"temperature": 0.2}, ("plain", "calc")),
+        ({"temperature": 1}, ("nano", "plain", "calc")),
+        ({"seed": 3, "max_tokens": 64_000}, ("nano", "plain", "calc")),
+    ],
+)
+def test_a_worker_whose_provider_refuses_the_value_is_passed_over(fields, left):
+    assert candidates(POOL, chat(**fields), None) == left
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 0.2}, "temperature"),
+        ({"reasoning_effort": "none"}, "reasoning_effort"),
+        ({"max_tokens": 5, "response_format": {"type": "json_object"}, "temperature": 0.2}, "temperature"),
+    ],
+)
+def test_where_no_worker_takes_the_value_the_field_is_named(fields, param):
+    with pytest.raises(BadInput, match=param) as caught:
+        candidates(POOL, chat(**fields), ["nano"])
+    assert caught.value.field == param
+
+
+def test_the_same_settings_are_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(abilities, "_translates", lambda model, fields: tried.append(model) or True)
+    for content in ("a", "b"):
+        request = chat(temperature=0.123456, messages=[{"role": "user", "content": content}])
+        candidates(POOL, request, None)
+    assert tried == ["openai/gpt-5-nano", "openai/some-local-model"]
+
+
+def test_fields_that_shape_nothing_cost_no_trial(monkeypatch):
+    monkeypatch.setattr(abilities, "_translates", None)
+    assert candidates(POOL, chat(), None) == POOL.names

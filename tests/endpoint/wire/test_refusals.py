@@ -1,0 +1,125 @@
+"""What the endpoint does not take is answered in OpenAI's error shape, with the status and the field."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployments.endpoint.wire.request import ChatRequest
+from models.errors import BadInput
+from models.ledger.requests import recent_requests
+
+ECHO = {"kind": "worker", "worker": "echo"}
+HELLO = [{"role": "user", "content": "hello"}]
+TOOL = {"type": "function", "function": {"name": "add"}}
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:"}}]
+AUDIO = [{"type": "input_audio", "input_audio": {}}]
+
+REFUSED = [
+    # what differs from a good request, status, param
+    ({"model": "gpt-9"}, 404, "model"),
+    ({"model": None}, 400, "model"),
+    ({"messages": []}, 400, "messages"),
+    ({"messages": None}, 400, "messages"),
+    ({"messages": "hello"}, 400, "messages"),
+    ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
+    ({"messages": [*HELLO, {"role": "user"}]}, 400, "messages[1].content"),
+    ({"messages": [{"role": "user", "content": AUDIO}]}, 400, "messages[0].content[0].type"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].tool_call_id"),
+    ({"n": 2}, 400, "n"),
+    ({"store": True}, 400, "store"),
+    ({"audio": {"voice": "x"}}, 400, "audio"),
+    ({"modalities": ["audio"]}, 400, "modalities"),
+    ({"logprobs": True}, 400, "logprobs"),
+    ({"functions": [{}]}, 400, "functions"),
+    ({"no_such_field": 1}, 400, "no_such_field"),
+    ({"temperature": "warm"}, 400, "temperature"),
+    ({"temperature": 9}, 400, "temperature"),
+    ({"max_tokens": 0}, 400, "max_tokens"),
+    ({"max_tokens": 1, "max_completion_tokens": 2}, 400, "max_tokens"),
+    ({"stop": ""}, 400, "stop"),
+    ({"stop": ["x", ""]}, 400, "stop"),
+    ({"stream": "yes"}, 400, "stream"),
+    ({"stream_options": {"include_usage": True}}, 400, "stream_options"),
+    ({"tool_choice": "auto"}, 400, "tool_choice"),
+    ({"tools": [{"type": "browser"}]}, 400, "tools[0].type"),
+    ({"fugu": {"allowed_workers": ["nobody"]}}, 400, "fugu.allowed_workers"),
+    ({"fugu": {"allowed_workers": ["past"]}}, 400, "fugu.allowed_workers"),
+    ({"fugu": {"speed": 1}}, 400, "fugu.speed"),
+    ({"model": "trinity", "tools": [TOOL]}, 400, "tools"),
+    ({"model": "trinity", "messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]}, 400, "messages[0]"),
+    # the house's programs read text only
+    ({"tools": [TOOL], "fugu": {"allowed_workers": ["calc"]}}, 400, "tools"),
+    ({"messages": [{"role": "user", "content": IMAGE}], "fugu": {"allowed_workers": ["calc"]}}, 400, "messages"),
+    ({"response_format": {"type": "json_object"}, "fugu": {"allowed_workers": ["calc"]}}, 400, "response_format"),
+]
+
+
+def test_bad_requests_are_refused_by_the_name_of_the_field(house, upstream, ledger):
+    with house(fugu=ECHO) as here:
+        for change, status, param in REFUSED:
+            answer = here.raw.post("/v1/chat/completions", json={"model": "fugu", "messages": HELLO, **change})
+            error = answer.json()["error"]
+            assert (answer.status_code, error["param"]) == (status, param), (change, answer.text)
+            assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error"
+    assert upstream.seen == [] and recent_requests(ledger) == []
+
+
+def test_the_client_library_raises_its_own_errors(house):
+    with house(fugu=ECHO) as here:
+        create = here.client.chat.completions.create
+        with pytest.raises(openai.NotFoundError) as unknown:
+            create(model="gpt-9", messages=HELLO)
+        with pytest.raises(openai.BadRequestError) as empty:
+            create(model="fugu", messages=[])
+    assert unknown.value.code == "model_not_found" and empty.value.param == "messages"
+
+
+def test_bodies_that_are_no_request_are_refused(house):
+    with house(fugu=ECHO, max_body_bytes=2000) as here:
+        post = here.raw.post
+        json_type = {"Content-Type": "application/json"}
+        for body, status in (
+            (b"{", 400), (b"[]", 400), (b"\xff", 400), (b"[" * 900, 400), (b" " * 2001, 413), (b" " * 2_000_000, 413)
+        ):  # fmt: skip
+            answer = post("/v1/chat/completions", content=body, headers=json_type)
+            assert answer.status_code == status and answer.json()["error"]["message"], body[:20]
+        in_pieces = (b" " * 500 for _ in range(100))
+        assert post("/v1/chat/completions", content=in_pieces, headers=json_type).status_code == 413
+        assert post("/v1/chat/completions", content=b"{}").status_code == 415
+        assert post("/v1/elsewhere", json={}).json()["error"]["type"] == "invalid_request_error"
+        assert here.raw.get("/v1/chat/completions").status_code == 405
+        for host in ("evil.example", "127.0.0.1.evil.example:8000"):
+            assert here.raw.get("/v1/models", headers={"Host": host}).status_code == 403
+
+
+def test_fields_that_change_nothing_are_taken(house, upstream):
+    harmless = {
+        "store": False, "metadata": {"a": "b"}, "user": "me", "n": 1, "audio": None, "service_tier": "auto",
+        "response_format": {"type": "text"}, "modalities": ["text"], "prompt_cache_key": "k", "logprobs": False,
+    }  # fmt: skip
+    with house(fugu=ECHO) as here:
+        answer = here.raw.post("/v1/chat/completions", json={"model": "fugu", "messages": HELLO, **harmless})
+    assert answer.status_code == 200 and "metadata" not in upstream.seen[0] and "store" not in upstream.seen[0]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(sorted(ChatRequest.model_fields))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(FIELDS, JSON, max_size=4))
+def test_any_json_is_a_request_or_bad_input(change):
+    good = {"model": "fugu", "messages": HELLO}
+    try:
+        ChatRequest.parse(json.dumps({**good, **change}).encode()).sampling()
+    except BadInput as error:
+        assert str(error)

@@ -1,0 +1,196 @@
+"""What is paid by an evolution itself, what its page says of that and of its generations, and vectors that cannot be
+rolled out."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from types import SimpleNamespace
+
+import pytest
+from prefect.logging import disable_run_logger
+
+from models.errors import BadInput, UpstreamUnavailable
+from models.fugu.learn.fitness import RolloutScore, Weights
+from models.fugu.learn.objective import Spent
+from models.ledger.store import Ledger
+from models.workers.ask import Ask, Reply
+from models.workers.client import Chunk
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool, Worker
+from models.workers.retry import RetryPolicy
+from tasks.candidate import SCORING, Scoring, roll_out, score_candidate
+from tasks.pages import evolution
+from tasks.pages.evolution import NOTE, PARENT, EvolutionPage, Payer, plot, table
+from tasks.pages.report import Progress
+
+WORKERS = ("ant", "bee")
+SCOPE = "measure:1"
+
+
+def ask(text):
+    return Ask(scope=SCOPE, worker="ant", revision="1", messages=({"role": "user", "content": text},))
+
+
+class Upstream:
+    """A dollar a reply; it is down for those who say so."""
+
+    async def complete(self, asked):
+        if asked.messages[0]["content"] == "down":
+            raise UpstreamUnavailable("down")
+        return Reply(worker="ant", revision="1", text="well", cost_usd=1.0)
+
+    async def stream(self, asked):
+        yield Chunk("well")
+        yield Chunk(reply=await self.complete(asked))
+
+
+@pytest.fixture
+async def sessions(tmp_path):
+    """Sessions on one ledger: flow runs beside one another."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.create_schema()
+    pool = Pool(name="two", workers=tuple(Worker(name=name, model=f"openai/{name}", revision="1") for name in WORKERS))
+    opened = [
+        SimpleNamespace(ledger=ledger, dispatcher=Dispatcher(ledger, pool, Upstream(), retry=RetryPolicy(tries=1)))
+        for _ in range(2)
+    ]
+    yield opened
+    for session in opened:
+        await session.dispatcher.close()
+    ledger.close()
+
+
+async def test_a_payer_counts_what_it_paid_itself(sessions):
+    payer, other = map(Payer, sessions)
+    await other.ask_all([ask("known"), ask("known too")])
+    assert isinstance((await payer.ask_all([ask("known"), ask("new"), ask("down")]))[2], UpstreamUnavailable)
+    await other.ask_all([ask(f"a label {i}") for i in range(5)])  # a refresh in the same scope, meanwhile
+    await payer.ask(ask("another"))
+    for text in ("known too", "streamed", "streamed"):
+        async with aclosing(payer.stream(ask(text))) as chunks:
+            assert [chunk async for chunk in chunks][-1].reply.text == "well"
+    with pytest.raises(UpstreamUnavailable):
+        await payer.ask(ask("down"))
+    assert (payer.calls, payer.usd) == (3, 3.0)
+    assert (other.calls, other.usd) == (7, 7.0)
+
+
+async def test_candidates_that_ask_the_same_at_once_pay_it_once(sessions):
+    payer = Payer(sessions[0])
+    await asyncio.gather(*(payer.ask_all([ask("same"), ask(f"own {i}")]) for i in range(3)))
+    assert (payer.calls, payer.usd) == (4, 4.0)
+
+
+def row(generation, kept, roles=(0.5, 0.25, 0.25), **others):
+    return {
+        "generation": generation,
+        "stage": "every parameter",
+        "sigma": 0.912345,
+        "fitnesses": [0.1, 0.2],
+        "best": 0.61 + generation / 100,
+        "mean": 0.5 + generation / 100,
+        "parent": 0.55 + generation / 100,
+        "kept": kept,
+        "shares": [0.996, 0.004],
+        "roles": list(roles),
+        "turns": 2.345,
+        "rollouts": 100,
+        **others,
+    }
+
+
+def page(rows=(), turns=(900, 100), calls=250, usd=1.5, generations=5):
+    objectives = [SimpleNamespace(spent=Spent(turns=count)) for count in turns]
+    payer = SimpleNamespace(calls=calls, usd=usd)
+    opened = EvolutionPage("house-1", WORKERS, objectives, payer, generations, 0.5, Progress(None, generations))
+    opened.rows.extend(rows)
+    return opened
+
+
+def test_the_page_says_how_good_how_far_what_it_cost_and_how_long_it_takes():
+    opened = page([row(1, True), row(2, False)])
+    opened.shown = 2
+    text = opened.text(b"<svg/>", 240.0)
+    assert text.startswith("# Evolution house-1\n")
+    assert "Generation 2 of 5, every parameter; about 6 min left." in text
+    assert "data:image/svg+xml;base64,PHN2Zy8+" in text
+    assert "1,000 turns of rollouts, 250 calls paid, 1.5000 USD; 750 calls saved (75.0%)" in text
+    assert table(opened.rows, 0.5, WORKERS) in text and NOTE in text
+    assert "had all of their rollouts" in NOTE and f"`{PARENT}`" in NOTE
+
+
+def test_after_a_resume_the_time_left_is_judged_by_what_this_run_has_told():
+    opened = page([row(1, True), row(2, False), row(3, False)])
+    opened.shown = 1  # two were told by a run that was killed
+    assert "Generation 3 of 5, every parameter; about 60 min left." in opened.text(b"", 1800.0)
+
+
+def test_a_page_before_any_rollout_saves_no_share_of_them():
+    assert "0 turns of rollouts, 0 calls paid, 0.0000 USD; 0 calls saved, because" in page(
+        [row(1, False)], turns=(0, 0), calls=0, usd=0.0
+    ).text(b"", 1.0)
+
+
+def test_the_table_has_the_newest_first_and_the_start_last():
+    heads, _, newest, oldest, start = table([row(1, True), row(2, False)], 0.5, WORKERS).splitlines()
+    assert heads == f"| generation | best | mean | {PARENT} | kept | σ | turns | workers | roles |"
+    shared = "| 0.912 | 2.35 | ant 100% | SOLVER 50%, THINKER 25%, VERIFIER 25% |"
+    assert oldest == f"| 1 | 0.6200 | 0.5100 | 0.5600 | yes {shared}"
+    assert newest == f"| 2 | 0.6300 | 0.5200 | 0.5700 |  {shared}"
+    assert start.startswith("| 0 | | | 0.5000 | yes |")
+
+
+def test_without_roles_the_table_and_the_plot_leave_them_out():
+    rows = [row(1, True, (0.0, 0.0, 0.0)), row(2, False, (0.0, 0.0, 0.0))]
+    assert table(rows, 0.5, WORKERS).splitlines()[2].endswith("| ant 100% |  |")
+    picture = plot(rows, 0.5, WORKERS)
+    assert picture.startswith(b"<?xml") and plot(rows, 0.5, WORKERS) == picture
+
+
+async def test_told_rows_are_taken_up_without_a_page_and_each_new_one_makes_it_anew(monkeypatch):
+    written, shown = {}, []
+
+    async def markdown(key, text, description):
+        shown.append(text)
+
+    async def added(self, count):
+        self.done += count
+
+    monkeypatch.setattr(evolution, "write_report", written.__setitem__)
+    monkeypatch.setattr(evolution, "markdown", markdown)
+    monkeypatch.setattr(Progress, "add", added)
+    opened = page()
+    await opened.add(row(1, True), show=False)
+    assert not shown and not written
+    await opened.add(row(2, False))
+    await opened.add(row(3, True))
+    assert [text.split("; about ")[0].splitlines()[2] for text in shown] == [
+        "Generation 2 of 5, every parameter",
+        "Generation 3 of 5, every parameter",
+    ]
+    assert "| 1 | 0.6200" in shown[-1] and opened.progress.done == 3 and opened.shown == 2
+    assert written["evolution.svg"].startswith(b"<?xml")
+
+
+class Rolled:
+    """An objective on which one vector cannot be rolled out, and another one breaks something else."""
+
+    slots = (None,) * 8
+    pool = SimpleNamespace(workers=WORKERS)
+    options = SimpleNamespace(turns=5)
+
+    async def scores(self, vector, *, temperature, part=slice(None)):
+        if vector < 0:
+            raise BadInput("sum to -8.426", "vector" if vector == -1 else "messages")
+        return [RolloutScore(float(vector), (0,)) for _ in self.slots[part]]
+
+
+async def test_a_vector_that_cannot_be_rolled_out_has_no_rollouts_and_other_errors_stay(caplog):
+    SCORING.set(Scoring(Rolled(), Weights(), 1.0, 1, "m", asyncio.Semaphore(2)))
+    with disable_run_logger():
+        assert (await score_candidate.fn(0.5, "m", 0, 4, 1, 0)).rollouts == 4
+        assert (await score_candidate.fn(-1.0, "m", 0, 4, 1, 0)).rollouts == 0
+        assert await roll_out.fn("a parent", Rolled(), -1.0) == []
+        with pytest.raises(BadInput):
+            await score_candidate.fn(-2.0, "m", 0, 4, 1, 0)
