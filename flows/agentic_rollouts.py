@@ -15,7 +15,7 @@ from prefect import get_run_logger
 from pydantic import Field
 
 from models.coding.mixture import players
-from models.coding.rollouts import Ended, Player, Rollouts, constant
+from models.coding.rollouts import Player, RolloutEnd, Rollouts, constant
 from models.ledger import epochs
 from tasks.coding import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
 from tasks.pages.report import markdown
@@ -68,7 +68,7 @@ async def _router(session: Session, rollouts: Rollouts, checkpoint: str) -> Poli
     return {f"router {found.id[:12]}": players(router, router.vector, 0.0, rollouts, seed=0)}
 
 
-async def _ends(label: str, rollouts: Rollouts, policy: Callable[[int], Player]) -> list[Ended]:
+async def _ends(label: str, rollouts: Rollouts, policy: Callable[[int], Player]) -> list[RolloutEnd]:
     """A policy's rollouts, in the slots' order; each task's are a Prefect task."""
     indices: dict[str, list[int]] = {}
     for index, slot in enumerate(rollouts.slots):
@@ -77,14 +77,14 @@ async def _ends(label: str, rollouts: Rollouts, policy: Callable[[int], Player])
     return [end for ends in await all_ended(*asked) for end in ends]
 
 
-def _means(rollouts: Rollouts, ends: Sequence[Ended]) -> dict[str, float]:
+def _means(rollouts: Rollouts, ends: Sequence[RolloutEnd]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for slot, end in zip(rollouts.slots, ends, strict=True):
         found.setdefault(slot.task.id, []).append(end.reward)
     return {name: sum(rewards) / len(rewards) for name, rewards in found.items()}
 
 
-def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[Ended]]) -> str:
+def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
     """The rewards as a table, a row for each policy, and what failed; what the agents said last only where it may be
     shown."""
     tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))

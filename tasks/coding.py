@@ -14,7 +14,7 @@ from typing import Literal
 from prefect.cache_policies import NO_CACHE
 
 from models.coding.agent import Agent, load_agent
-from models.coding.rollouts import Asking, Bench, Ended, Player, Rollouts, Serve, TaskSlot
+from models.coding.rollouts import Asking, Bench, Player, RolloutEnd, Rollouts, Serve, TaskSlot
 from models.errors import NotReady
 from models.grading import command
 from models.grading.repository import RepositoryTask, load_tasks
@@ -86,6 +86,6 @@ def meaning(tasks: Sequence[RepositoryTask], agent: Agent, model: str) -> str:
 @task(task_run_name="roll out {label} on {name}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
 async def roll_out_task(
     label: str, name: str, rollouts: Rollouts, players: Callable[[int], Player], indices: list[int]
-) -> list[Ended]:
+) -> list[RolloutEnd]:
     """A policy's rollouts of one task. The calls are the ledger's: what was paid once is read."""
     return await rollouts.ends(players, indices)

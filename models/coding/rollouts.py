@@ -36,7 +36,7 @@ from models.workers.ask import Ask, Message, Reply, seed_for
 from models.workers.client import Chunk
 
 OUT_OF_TIME = "out of time"
-"""How `models.isolation.workshop.Ran` says it."""
+"""How `models.isolation.workshop.CommandResult` says it."""
 
 MAX_DECISIONS = 256
 """Of one rollout. An agent that wants more gets errors from then on: it has lost its way."""
@@ -73,7 +73,7 @@ class TaskSlot:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RolloutEnd:
     """A whole rollout. `turns`: the choices; `calls`: the asks that they came to; `detail`: of the verdict;
     `agent`: how it ended and the end of what it said.
     """
@@ -93,12 +93,12 @@ class Ended:
 
 
 @dataclass
-class Met:
+class Node:
     """A decision that is due: what is read, who may be chosen, and where each choice led."""
 
     text: str
     allowed: Names
-    led: dict[Choice, Met | Ended] = field(default_factory=dict)
+    led: dict[Choice, Node | RolloutEnd] = field(default_factory=dict)
 
 
 class Player:
@@ -111,7 +111,7 @@ class Player:
         self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False
     ) -> None:
         self.workers, self.roles, self.in_roles, self._choose = workers, roles, in_roles, choose
-        self.made: list[tuple[Met, Choice]] = []
+        self.made: list[tuple[Node, Choice]] = []
         self._turn = threading.Lock()
 
     async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
@@ -124,10 +124,10 @@ class Player:
                 raise LimitReached(f"a rollout has {MAX_DECISIONS} decisions", "max_calls")
             text = transcript.text(messages)
             decision = self._choose(text, names, len(self.made))
-            self.made.append((Met(text, names), self._counted(decision)))
+            self.made.append((Node(text, names), self._counted(decision)))
         return decision
 
-    def again(self, met: Met) -> Choice:
+    def again(self, met: Node) -> Choice:
         """The choice where somebody was before; it counts as a decision."""
         choice = self._counted(self._choose(met.text, met.allowed, len(self.made)))
         self.made.append((met, choice))
@@ -205,7 +205,7 @@ class Bench:
     hides: tuple[Path, ...] = ()
 
 
-async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
+async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> RolloutEnd:
     """One agent at work, then the verdict. Raises IsolationUnavailable, and a worker's outage.
 
     That is also a worker for whom the agent waited in vain for half of its time or more, until that was over. An agent
@@ -228,7 +228,7 @@ async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> Ended:
     verdict = await asyncio.to_thread(command.judge, task.options, worked.files, bench.hides)
     said = f"{worked.runs[0].ended}: {worked.runs[0].text.strip()[-500:]}"
     turns = tuple(choice for _, choice in player.made)
-    return Ended(verdict.score, turns, calls.number, calls.usd, verdict.detail, said, player.in_roles)
+    return RolloutEnd(verdict.score, turns, calls.number, calls.usd, verdict.detail, said, player.in_roles)
 
 
 class Rollouts:
@@ -237,15 +237,15 @@ class Rollouts:
     def __init__(self, bench: Bench, slots: Sequence[TaskSlot], at_once: int = 2) -> None:
         self.bench, self.slots = bench, list(slots)
         self.spent = Spent()
-        self._starts: dict[int, Met | Ended] = {}
+        self._starts: dict[int, Node | RolloutEnd] = {}
         self._one_by_one = [asyncio.Lock() for _ in self.slots]  # who chooses alike waits, and finds what the other met
         self._turn = asyncio.Semaphore(at_once)
 
-    async def ends(self, players: Callable[[int], Player], indices: Sequence[int]) -> list[Ended]:
+    async def ends(self, players: Callable[[int], Player], indices: Sequence[int]) -> list[RolloutEnd]:
         """How each of these slots ends under a policy. `players`: slot's index -> the policy, to be used once."""
         return list(await asyncio.gather(*(self._end(players, index) for index in indices)))
 
-    async def _end(self, players: Callable[[int], Player], index: int) -> Ended:
+    async def _end(self, players: Callable[[int], Player], index: int) -> RolloutEnd:
         async with self._one_by_one[index], self._turn:
             ended = await asyncio.to_thread(self._known, players(index), index)
             if ended is None:
@@ -256,31 +256,31 @@ class Rollouts:
             self.spent.turns += len(ended.turns)
             return ended
 
-    def _known(self, player: Player, index: int) -> Ended | None:
+    def _known(self, player: Player, index: int) -> RolloutEnd | None:
         """Where the policy's choices lead, as far as somebody has been there."""
         at = self._starts.get(index)
-        while isinstance(at, Met):
+        while isinstance(at, Node):
             at = at.led.get(player.again(at))
         return at
 
-    def _keep(self, index: int, player: Player, ended: Ended) -> None:
+    def _keep(self, index: int, player: Player, ended: RolloutEnd) -> None:
         """Add a rollout to what is known; where an agent asked something else than the time before, this one counts."""
         path = player.made
         if not path:
             self._starts[index] = ended
             return
         at = self._starts.get(index)
-        if not isinstance(at, Met) or not _alike(at, path[0][0]):
+        if not isinstance(at, Node) or not _alike(at, path[0][0]):
             at = self._starts[index] = path[0][0]
         for (_, choice), (met, _) in pairwise(path):
             following = at.led.get(choice)
-            if not isinstance(following, Met) or not _alike(following, met):
+            if not isinstance(following, Node) or not _alike(following, met):
                 following = at.led[choice] = met
             at = following
         at.led[path[-1][1]] = ended
 
 
-def _alike(one: Met, other: Met) -> bool:
+def _alike(one: Node, other: Node) -> bool:
     return (one.text, one.allowed) == (other.text, other.allowed)
 
 

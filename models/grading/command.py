@@ -21,7 +21,7 @@ from models.grading.edits import edits_of
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
 from models.isolation import workshop
-from models.isolation.workshop import Command, Ran, Room, checked
+from models.isolation.workshop import Command, CommandResult, Room, checked
 
 VERSION = "command/1"
 
@@ -118,7 +118,7 @@ def _in_the_way(path: str, hidden: str) -> bool:
     return path == hidden or path.startswith(f"{hidden}/") or hidden.startswith(f"{path}/")
 
 
-def _wrong(run: Ran, case: Case) -> str:
+def _wrong(run: CommandResult, case: Case) -> str:
     right = run.ended == "exit 0" and _trimmed(run.text) == _trimmed(case.stdout)
     return "" if right else f"{run.ended}, printed {run.text[:80]!r}"
 

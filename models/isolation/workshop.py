@@ -90,7 +90,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """`ended`: `exit 0`, another exit status, `killed by signal 9` or `out of time`. `output`: stdout and stderr."""
 
     ended: str
@@ -103,10 +103,10 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Worked:
+class WorkshopResult:
     """How each command ended, and the files as the last one left them. `level`: the isolation that they had."""
 
-    runs: tuple[Ran, ...]
+    runs: tuple[CommandResult, ...]
     files: dict[str, bytes]
     level: str
 
@@ -123,7 +123,7 @@ class Workshop:
 
     def work(
         self, files: Files, commands: Sequence[Command], env: Mapping[str, str] | None = None, home: Files | None = None
-    ) -> Worked:
+    ) -> WorkshopResult:
         """Lay out the files, run the commands one after the other, gather the files. Once in a workshop's life.
 
         `env`: variables beside the workshop's own; `home`: files of the home folder, which are not gathered.
@@ -145,12 +145,16 @@ class Workshop:
         try:
             answer = json.loads(bytes(self._stream.received))
             if answer["files"] is None:
-                return Worked(tuple(Ran("too many files", b"", 0.0) for _ in commands), {}, self.level)
+                return WorkshopResult(
+                    tuple(CommandResult("too many files", b"", 0.0) for _ in commands), {}, self.level
+                )
         except ValueError:
             raise IsolationUnavailable(f"the workshop broke down: {stopped or 'it ended early'}") from None
-        ran = tuple(Ran(run["ended"], base64.b64decode(run["output"]), run["seconds"]) for run in answer["runs"])
+        ran = tuple(
+            CommandResult(run["ended"], base64.b64decode(run["output"]), run["seconds"]) for run in answer["runs"]
+        )
         gathered = {checked(path): base64.b64decode(data) for path, data in answer["files"].items()}
-        return Worked(ran, gathered, self.level)
+        return WorkshopResult(ran, gathered, self.level)
 
 
 @contextlib.contextmanager

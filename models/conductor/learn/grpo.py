@@ -137,7 +137,7 @@ def _told(rounds: TrainingRows, folder: Path, report: Report | None) -> Any:
     """A callback of the trainer that reports each iteration and completes its checkpoints."""
     from transformers import TrainerCallback
 
-    class Told(TrainerCallback):
+    class ProgressCallback(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if report is not None and logs and "reward" in logs:
                 report(state.global_step, logs)
@@ -149,7 +149,7 @@ def _told(rounds: TrainingRows, folder: Path, report: Report | None) -> Any:
                 checkpoint.mkdir(parents=True, exist_ok=True)
                 rounds.keep(checkpoint / _ANSWERS)
 
-    return Told()
+    return ProgressCallback()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
