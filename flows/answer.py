@@ -7,14 +7,13 @@ worker's reply joins the transcript; a VERIFIER's ACCEPT or the turn budget ends
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
+from models.digest import json_digest
 from models.errors import NotFound
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.microbatch import MicroBatcher
@@ -55,8 +54,8 @@ async def answer(
             raise NotFound(
                 f"nothing serves {model!r} on pool {session.pool.name!r} yet: run the deployment first-light first"
             )
-        content = json.dumps([[identifying(messages) for messages in batch], champion.target, name], sort_keys=True)
-        scope = f"answer:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        content = [[identifying(messages) for messages in batch], champion.target, name]
+        scope = f"answer:{json_digest(content)[:16]}"
         rows = [_row(scope, number, messages) for number, messages in enumerate(batch)]
         await asyncio.to_thread(_record, session, rows)
         if champion.target["kind"] == "worker":

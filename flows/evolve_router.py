@@ -28,6 +28,7 @@ import numpy as np
 from prefect import get_run_logger
 from pydantic import Field
 
+from models.digest import json_digest
 from models.errors import BadInput, NotFound, RecordedWorker
 from models.fugu.learn.fitness import Tally, shares, tally
 from models.fugu.learn.halving import race
@@ -45,7 +46,7 @@ from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
 from tasks.setup.questions import HOUSE, load_set
 from tasks.setup.router import load_router
-from tasks.setup.scoring import AgenticWork, digest, open_scoring
+from tasks.setup.scoring import AgenticWork, open_scoring
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.settings import settings
 
@@ -92,7 +93,9 @@ async def evolve_router(
         part = partial(open_scoring, session, payer, router, questions_of, epoch, plan, work, memo_bytes)
         training, validation = part("train"), part("validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
-        run = Run(f"{session.pool.name}-{digest(identity)[:12]}", session, payer, router, plan, training, validation)
+        run = Run(
+            f"{session.pool.name}-{json_digest(identity)[:12]}", session, payer, router, plan, training, validation
+        )
         if begun and run.name != resume:
             raise BadInput(f"run {resume} was begun with other questions, preset, pool or tasks than these", "resume")
         _begin(run, origin, epoch)

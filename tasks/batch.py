@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from typing import Any
 
 from models.conductor.run.request import ConductAnswer, ConductRequest
+from models.digest import json_digest
 from models.ledger.requests import Row, begin, finish, refuse_pruned
 from models.ledger.store import Ledger
 
@@ -16,8 +15,7 @@ MODEL = "conduct"
 
 def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
     """Of the question (JSON) with that number; `content`: what else makes it another request."""
-    text = json.dumps([question, number, content], sort_keys=True)
-    return f"conduct-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    return f"conduct-{json_digest([question, number, content])[:24]}"
 
 
 def begin_request(ledger: Ledger, request: ConductRequest) -> Row:

@@ -6,7 +6,6 @@ A key holds what changes the result and nothing else: never a run id, a clock or
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import Task, exponential_backoff
 
+from models.digest import json_digest
 from models.errors import TransientError
 
 REVISION = "3"
@@ -26,7 +26,7 @@ def key_of(*names: str) -> Callable[[TaskRunContext, dict[str, Any]], str]:
 
     def key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
         meaning = [context.task.name, REVISION, *(_meaning(parameters[name]) for name in names)]
-        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+        return json_digest(meaning)
 
     return key
 

@@ -5,8 +5,6 @@ The endpoint stands above flows and tasks, so it is handed in from there (`deplo
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.coding.agent import Agent, load_agent
 from models.coding.rollouts import Asking, Bench, Player, RolloutEnd, Rollouts, Serve, TaskSlot
+from models.digest import json_digest
 from models.errors import NotReady
 from models.grading import command
 from models.grading.repository import RepositoryTask, load_tasks
@@ -79,8 +78,7 @@ def open_rollouts(
 def meaning(tasks: Sequence[RepositoryTask], agent: Agent, model: str) -> str:
     """Digest of what decides how rollouts end, beside the policy and the pool: for keys and epochs."""
     parts = [[task.id, task.question.digest, task.instruction, task.check] for task in tasks]
-    text = json.dumps([parts, agent.digest, model, command.VERSION], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json_digest([parts, agent.digest, model, command.VERSION])
 
 
 @task(task_run_name="roll out {label} on {name}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)

@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.conductor.learn.practice import Exercise, Outcome, Sample, Trial, rehearse
 from models.conductor.learn.trials import Stage, carry_out
+from models.digest import json_digest
 from models.errors import FuguError, TransientError
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
@@ -219,9 +220,8 @@ def training_home(pool: str, preset: str, meaning: Mapping[str, Any]) -> tuple[P
     `meaning`: in JSON's values. The second is one line where a new one is begun although another of the pool and preset
     was not finished, "" elsewhere.
     """
-    text = json.dumps(meaning, sort_keys=True)
-    home = settings().home / "conductors" / f"{pool}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    note = {"pool": pool, "preset": preset, "meaning": json.loads(text)}
+    home = settings().home / "conductors" / f"{pool}-{json_digest(meaning)[:12]}"
+    note = {"pool": pool, "preset": preset, "meaning": json.loads(json.dumps(meaning))}
     line = "" if home.is_dir() else _unfinished(home, note)
     home.mkdir(parents=True, exist_ok=True)
     (home / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from models.digest import json_digest
 from models.errors import BadFile
 from models.files import parse_json, read_text, staged
 
@@ -55,7 +55,7 @@ class Question(Identified):
         between splits keeps its labels."""
         asked = self.model_dump(mode="json", include={"messages", "grader", "reference", "options"})
         ordered = [asked[name] for name in ("messages", "grader", "reference", "options")]
-        return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
+        return json_digest(ordered)
 
 
 def load_questions(path: Path) -> list[Question]:

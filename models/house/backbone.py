@@ -7,7 +7,6 @@ worker names.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerFast
 
 from models.conductor.learn.sft import Row, batched, fit
+from models.digest import json_digest
 from models.house import text
 from models.house.qwen import fresh, one_thread, train_tokenizer
 
@@ -46,8 +46,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """sha256 (hex, 16 characters) of the recipe and of the corpus's revision."""
-        content = json.dumps([REVISION, text.REVISION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return json_digest([REVISION, text.REVISION, asdict(self)])[:16]
 
 
 DEFAULT = Recipe()

@@ -6,7 +6,6 @@ examples, the shortest of a question before longer ones. So what it knows of the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import sys
@@ -24,6 +23,7 @@ from models.conductor.learn.sft import Example, Tuning, batched, fit, tune
 from models.conductor.plan.prompt import Card
 from models.conductor.plan.workflow import Workflow
 from models.conductor.plan.writers import CheckpointWriter, PlanRequest, compact_prompt, describe
+from models.digest import json_digest
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house import text, vocabulary
@@ -73,8 +73,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """sha256 (hex, 16 characters) of the recipe and of the revisions that it depends on."""
-        content = json.dumps([REVISION, text.REVISION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return json_digest([REVISION, text.REVISION, asdict(self)])[:16]
 
 
 DEFAULT = Recipe()

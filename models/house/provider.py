@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.digest import json_digest
 from models.errors import BadInput
 from models.house.workers import answer
 from models.house.workers.profiles import PROFILES
@@ -57,8 +57,7 @@ def complete(model: str, messages: Sequence[Mapping[str, Any]], sampling: Mappin
 
 def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
     """How the counter file names a call: sha256 (hex) of its messages and seed."""
-    canonical = json.dumps([list(messages), seed], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return json_digest([list(messages), seed])
 
 
 def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from models.digest import json_digest
+
 Message = Mapping[str, Any]
 """OpenAI's chat message: `role`, `content` (text, or a list of parts), and the tool fields."""
 
@@ -95,8 +97,7 @@ class Ask(BaseModel):
     @property
     def identity(self) -> str:
         """sha256 (hex) of the canonical JSON of `payload`."""
-        text = json.dumps(self.payload(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return json_digest(self.payload(), compact=True)
 
 
 def prompt_bytes(messages: Sequence[Message], sampling: Sampling) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from models.coding.agent import Agent
 from models.coding.mixture import Mixture, Rewarding
+from models.digest import json_digest
 from models.fugu.learn.fitness import Weights
 from models.fugu.learn.objective import Objective, Slot
 from models.fugu.loop import LoopOptions
@@ -89,11 +87,6 @@ def open_scoring(
         weights=Weights(plan.diversity, plan.turns, plan.cost) if train else Weights(),
         temperature=temperature,
         rungs=plan.rungs if train else 1,
-        meaning=digest(meaning),
+        meaning=json_digest(meaning),
         turn=asyncio.Semaphore(CONCURRENT_CANDIDATES),
     )
-
-
-def digest(meaning: Any) -> str:
-    """sha256 (hex) of what can be written as JSON."""
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

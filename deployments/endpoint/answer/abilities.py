@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from cachetools import LRUCache, cached
 
 from deployments.endpoint.wire.request import TOOL_FIELDS, ChatRequest
+from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
 from models.workers.pool import Pool, Worker
 from models.workers.translation import load_litellm
@@ -78,7 +78,7 @@ def _unfit(workers: Sequence[Worker], chat: ChatRequest) -> dict[str, str]:
     fields = {name: value for name, value in chat.sampling().fields().items() if name not in skipped}
     if not fields:
         return {}
-    key = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    key = json_digest(fields)
     found = {worker.name: _refused(worker.model, key, fields) for worker in workers if not worker.is_house}
     return {name: field for name, field in found.items() if field is not None}
 

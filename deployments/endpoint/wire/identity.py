@@ -7,6 +7,7 @@ import json
 
 from starlette.requests import Request
 
+from models.digest import json_digest
 from models.errors import BadInput
 
 HEADER = "Idempotency-Key"
@@ -35,4 +36,4 @@ def id_of(key: str) -> str:
 def digest_of(body: bytes, workers: str | None) -> str:
     """Equal for two bodies that ask for the same; `workers` is what the header X-Fugu-Workers says."""
     asked = {name: value for name, value in json.loads(body).items() if name not in _DELIVERY}
-    return hashlib.sha256(json.dumps([asked, workers], sort_keys=True).encode()).hexdigest()
+    return json_digest([asked, workers])

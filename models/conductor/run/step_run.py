@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -13,6 +12,7 @@ from models.conductor.plan.context import Done, messages_for, sampling_for, shor
 from models.conductor.run.planner import CONDUCTOR, Plan, place_of
 from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
+from models.digest import json_digest
 from models.errors import FuguError, PermanentError, WorkflowFailed
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling, total
@@ -63,7 +63,7 @@ class StepRun:
             first: dict[str, Any] = {"scope": self.record.workflow, "step": self.record.index, "messages": messages}
         else:
             first = self._ask(messages).payload()
-        return hashlib.sha256(json.dumps([first, told], sort_keys=True).encode()).hexdigest()
+        return json_digest([first, told])
 
     async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
         """The step's turns in order: those that are settled are read, the first that is not is asked, once."""
