@@ -37,10 +37,11 @@ from models.fugu.learn.subspace import Space
 from models.fugu.router import Router
 from models.fugu.vector import Vector
 from models.ledger import epochs, registry, runs
+from models.ledger.accounts import paid_by
 from models.ledger.registry import Checkpoint
 from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
 from tasks.coding import find_agent, find_tasks
-from tasks.pages.evolution import EvolutionPage, Payer
+from tasks.pages.evolution import EvolutionPage
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
@@ -87,15 +88,12 @@ async def evolve_router(
         epoch = begun["epoch"] if begun else newest
         router = await asyncio.to_thread(load_router, origin, memory)
         work = AgenticWork(find_tasks(agentic), find_agent(agent)) if agentic else None
-        payer = Payer(session)
         # What both parts remember for candidates that move the head alone: together as much as the backbone does.
         memo_bytes = (settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2
-        part = partial(open_scoring, session, payer, router, questions_of, epoch, plan, work, memo_bytes)
+        part = partial(open_scoring, session, router, questions_of, epoch, plan, work, memo_bytes)
         training, validation = part("train"), part("validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
-        run = Run(
-            f"{session.pool.name}-{json_digest(identity)[:12]}", session, payer, router, plan, training, validation
-        )
+        run = Run(f"{session.pool.name}-{json_digest(identity)[:12]}", session, router, plan, training, validation)
         if begun and run.name != resume:
             raise BadInput(f"run {resume} was begun with other questions, preset, pool or tasks than these", "resume")
         _begin(run, origin, epoch)
@@ -111,7 +109,6 @@ class Run:
 
     name: str
     session: Session
-    payer: Payer
     router: Router
     plan: EvolutionPlan
     training: Scoring
@@ -156,7 +153,8 @@ async def _evolve(run: Run, start: Vector) -> Vector:
     )  # fmt: skip
     best, best_reward = start, await _reward("the start on validation", run.validation, start)
     objectives, workers = (run.training.objective, run.validation.objective), run.session.pool.names
-    page = await EvolutionPage.open(run.name, workers, objectives, run.payer, search.generations, best_reward)
+    paid = partial(paid_by, run.session.ledger, run.session.dispatcher.owner, run.training.objective.scope)
+    page = await EvolutionPage.open(run.name, workers, objectives, paid, search.generations, best_reward)
     for row in log:
         await page.add(row, show=False)
         if row["kept"]:

@@ -12,7 +12,7 @@ from typing import Literal
 from prefect.cache_policies import NO_CACHE
 
 from models.coding.agent import Agent, load_agent
-from models.coding.rollouts import Asking, Bench, Player, RolloutEnd, Rollouts, Serve, TaskSlot
+from models.coding.rollouts import Bench, Player, RolloutEnd, Rollouts, Serve, TaskSlot
 from models.digest import json_digest
 from models.errors import NotReady
 from models.grading import command
@@ -60,9 +60,8 @@ def open_rollouts(
     scope: str,
     model: str = "fugu",
     repeats: int = 1,
-    asking: Asking | None = None,
 ) -> Rollouts:
-    """The rollouts of these tasks, whose calls go through `asking` (by default the session's dispatcher).
+    """The rollouts of these tasks, whose calls go through the session's dispatcher.
 
     Raises IsolationUnavailable, or NotReady where nothing was handed in that serves.
     """
@@ -71,7 +70,7 @@ def open_rollouts(
     workshop.isolation()
     serve = _PROVIDED[0](session.ledger, session.pool)
     hides = tuple({task.folder.parent for task in tasks} | {settings().home})
-    bench = Bench(agent, serve, asking or session.dispatcher, scope, model, hides)
+    bench = Bench(agent, serve, session.dispatcher, scope, model, hides)
     return Rollouts(bench, [TaskSlot(task, repeat) for task in tasks for repeat in range(repeats)])
 
 

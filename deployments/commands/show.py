@@ -53,7 +53,7 @@ def _workflow(name: str, found: Past) -> Iterator[str]:
     from models.conductor.run.planner import Plan
 
     plan = found.workflows.get(name)
-    told = "no plan was kept" if plan is None else f"planned by {plan['policy']}, {_clock(found.planned[name])}"
+    told = "no plan was kept" if plan is None else f"planned by {plan.policy}, {_clock(found.planned[name])}"
     yield f"\nworkflow  {name}, {told}"
     for id, call in sorted(found.calls.items(), key=lambda item: item[1].began):
         if call.payload["scope"] == name and call.payload["replicate"] < 0:  # steps count from 0
@@ -61,18 +61,18 @@ def _workflow(name: str, found: Past) -> Iterator[str]:
             yield from _call(id, call)
     if plan is None:
         return
-    yield from (f"  refused: {complaint}" for complaint in plan["complaints"])
-    if plan["fallback"] is not None:
+    yield from (f"  refused: {complaint}" for complaint in plan.complaints)
+    if plan.fallback is not None:
         yield "  no valid plan: one step on the router's best worker"
-    yield from (f"  {finding['code']}: {finding['message']}" for finding in plan["findings"])
-    if not plan["steps"]:
+    yield from (f"  {finding.code}: {finding.message}" for finding in plan.findings)
+    if not plan.steps:
         yield "  the answer of the round before is accepted"
     workflow, numbers = Plan(plan).workflow, [number + 1 for number in Plan(plan).numbers]
-    for index, step in enumerate(plan["steps"]):
+    for index, step in enumerate(plan.steps):
         row = found.steps.get((name, index))
         sees = ", ".join(str(numbers[seen]) for seen in workflow.sees(index)) or "nothing"
-        yield f"\n  step {numbers[index]}: {step['worker']}, sees {sees}"
-        yield f"    subtask: {step['subtask']}"
+        yield f"\n  step {numbers[index]}: {step.worker}, sees {sees}"
+        yield f"    subtask: {step.subtask}"
         yield f"    {row.state if row is not None else 'not begun'}{_tried(row)}"
         yield from _calls(name, index, found)
 

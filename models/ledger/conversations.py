@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from models.ledger.plans import StoredPlan
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, steps, tool_calls, workflows
 from models.ledger.workflows import ToolCall, tool_call_of
@@ -78,16 +78,15 @@ def steps_by(ledger: Ledger, places: Sequence[Place]) -> list[Finished]:
 
 def _finished(connection: Connection, places: Sequence[Place]) -> list[Finished]:
     names = sorted({workflow for workflow, _, _ in places})
-    plans: dict[str, Any] = dict(
-        connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.id.in_(names))).tuples().all()
-    )
+    kept = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.id.in_(names))).all()
+    plans = {row.id: StoredPlan.model_validate(row.body) for row in kept}
     asked = select(calls.c.id, calls.c.worker, calls.c.reply).where(calls.c.id.in_([call for _, _, call in places]))
     asked = asked.where(calls.c.pruned_at.is_(None))
     replies = {row.id: row for row in connection.execute(asked).all()}
     return [
         Finished(
             replies[call].worker,
-            plans[workflow]["steps"][step]["subtask"],
+            plans[workflow].steps[step].subtask,
             replies[call].reply.get("text") or "",
             (workflow, step, call),
         )

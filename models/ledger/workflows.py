@@ -16,12 +16,10 @@ from sqlalchemy import Connection, select, update
 from models.errors import BadInput
 from models.ledger.budgets import never_sent
 from models.ledger.journal import Change
+from models.ledger.plans import StoredPlan
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, steps, tool_calls, tries, workflows
 from models.ledger.text import storable
-
-Plan = dict[str, Any]
-"""What is recorded of a plan, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Past:
 
     scopes: tuple[str, ...] = ()
     planned: dict[str, datetime] = field(default_factory=dict)
-    workflows: dict[str, Plan] = field(default_factory=dict)
+    workflows: dict[str, StoredPlan] = field(default_factory=dict)
     steps: dict[tuple[str, int], StepRow] = field(default_factory=dict)
     tools: dict[str, ToolCall] = field(default_factory=dict)
     calls: dict[str, Settled] = field(default_factory=dict)
@@ -83,7 +81,7 @@ def past(ledger: Ledger, root: str) -> Past:
     with ledger.reading() as connection:
         columns = workflows.c.id, workflows.c.body, workflows.c.created_at
         found = connection.execute(select(*columns).where(workflows.c.request == root)).all()
-        plans = {row.id: dict(row.body) for row in found}
+        plans = {row.id: StoredPlan.model_validate(row.body) for row in found}
         scopes = _scopes(root, plans)
         of_steps = connection.execute(select(steps).where(steps.c.workflow.in_(scopes))).all()
         of_tools = connection.execute(select(tool_calls).where(tool_calls.c.workflow.in_(scopes))).all()
@@ -112,10 +110,10 @@ def scopes_of(ledger: Ledger, root: str) -> list[str]:
     """The scopes of all calls that the request `root` and its continuations can have."""
     with ledger.reading() as connection:
         found = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.request == root))
-        return _scopes(root, {row.id: row.body for row in found})
+        return _scopes(root, {row.id: StoredPlan.model_validate(row.body) for row in found})
 
 
-def _scopes(root: str, plans: Mapping[str, Plan]) -> list[str]:
+def _scopes(root: str, plans: Mapping[str, StoredPlan]) -> list[str]:
     """The workflows, and those that could be next: a plan's own call is paid before there is a plan.
 
     Next are a round after each, and the first round of each step, which the conductor may have taken itself. Named one
@@ -125,19 +123,18 @@ def _scopes(root: str, plans: Mapping[str, Plan]) -> list[str]:
     for id, plan in plans.items():
         path, _, number = id.rpartition("/")
         scopes.add(f"{path}/{int(number) + 1}")
-        scopes.update(f"{id}/s{index}/0" for index in range(len(plan["steps"])))
+        scopes.update(f"{id}/s{index}/0" for index in range(len(plan.steps)))
     return sorted(scopes)
 
 
-def put_workflow(
-    ledger: Ledger, id: str, request: str, conversation: str, body: dict[str, Any]
-) -> Change[dict[str, Any]]:
-    """Keep a plan. The result is the one that stands: another process may have come first."""
+def put_workflow(ledger: Ledger, id: str, request: str, conversation: str, plan: StoredPlan) -> Change[StoredPlan]:
+    """Keep a plan. The result is the recorded one: another process may have written its own first."""
 
-    def change(connection: Connection, now: datetime) -> Plan:
-        row = {"id": id, "request": request, "conversation": conversation, "body": body, "created_at": now}
+    def change(connection: Connection, now: datetime) -> StoredPlan:
+        row = {"id": id, "request": request, "conversation": conversation, "body": plan.body, "created_at": now}
         connection.execute(ledger.insert(workflows).values(row).on_conflict_do_nothing())
-        return dict(connection.execute(select(workflows.c.body).where(workflows.c.id == id)).scalar_one())
+        recorded = connection.execute(select(workflows.c.body).where(workflows.c.id == id)).scalar_one()
+        return StoredPlan.model_validate(recorded)
 
     return change
 

@@ -77,8 +77,8 @@ class Dispatcher:
         self._own = Client(pool)
         self._client: Sender = self._own if client is None else client
         self._retry = retry
-        self._owner = owner or uuid.uuid4().hex
-        self._commit = GroupCommit(ledger, self._owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
+        self.owner = owner or uuid.uuid4().hex
+        self._commit = GroupCommit(ledger, self.owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
         self._flights: dict[str, _Flight] = {}
         self._lanes = {worker.name: _Lane(worker) for worker in (*pool.workers, *pool.conductors)}
         self._freed = asyncio.Event()
@@ -256,7 +256,7 @@ class Dispatcher:
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before it was sent")
 
     async def _settled(self, claim: Claim, reply: Reply) -> bool | None:
-        return await self._commit.settle(settlement_of(claim, self._owner, reply))
+        return await self._commit.settle(settlement_of(claim, self.owner, reply))
 
     async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool, once: bool = False) -> None:
         tries = claim.attempt if once else claim.attempt - first + 1

@@ -6,22 +6,13 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
-
 from models.coding.mixture import Rewarding
-from models.errors import FuguError
 from models.fugu.roles import Role
-from models.ledger.tables import calls
-from models.ledger.tries import chunks
-from models.workers.ask import Ask, Reply
-from models.workers.client import Chunk
 from tasks.pages.report import Progress, markdown, write_report
-from tasks.setup.session import Session
 
 KEY = "evolution"
 PARENT = "parent on validation"
@@ -32,76 +23,21 @@ questions that nothing was chosen by, `compare-pool` measures.
 """
 
 
-class Payer:
-    """A session's dispatcher that counts what is paid through it: the replies that the ledger did not have before.
-
-    What others pay in the same scope at the same time is not counted, but for a call that both wait for.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._ledger, self._through = session.ledger, session.dispatcher
-        self._paid: dict[str, float] = {}
-
-    @property
-    def calls(self) -> int:
-        """How many were paid."""
-        return len(self._paid)
-
-    @property
-    def usd(self) -> float:
-        """What they cost."""
-        return sum(self._paid.values())
-
-    async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
-        """As the dispatcher's."""
-        had = await self._had(asks)
-        replies = await self._through.ask_all(asks)
-        for ask, reply in zip(asks, replies, strict=True):
-            if isinstance(reply, Reply):
-                self._count(ask, reply, had)
-        return replies
-
-    async def ask(self, ask: Ask) -> Reply:
-        """As the dispatcher's."""
-        had = await self._had([ask])
-        reply = await self._through.ask(ask)
-        self._count(ask, reply, had)
-        return reply
-
-    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
-        """As the dispatcher's."""
-        had = await self._had([ask])
-        async with aclosing(self._through.stream(ask)) as pieces:
-            async for chunk in pieces:
-                if chunk.reply is not None:
-                    self._count(ask, chunk.reply, had)
-                yield chunk
-
-    async def _had(self, asks: Sequence[Ask]) -> set[str]:
-        return await asyncio.to_thread(self._settled, [ask.identity for ask in asks])
-
-    def _settled(self, ids: Sequence[str]) -> set[str]:
-        settled = select(calls.c.id).where(calls.c.status == "settled")
-        with self._ledger.reading() as connection:
-            found = (connection.execute(settled.where(calls.c.id.in_(some))).scalars() for some in chunks(ids))
-            return {id for some in found for id in some}
-
-    def _count(self, ask: Ask, reply: Reply, had: set[str]) -> None:
-        if ask.identity not in had:
-            self._paid[ask.identity] = reply.cost_usd
+Paid = Callable[[], tuple[int, float]]
+"""() -> how many calls this run has paid, and for how many USD; reads the ledger."""
 
 
 @dataclass
 class EvolutionPage:
     """One page of markdown with a plot, made anew for every generation under one key, so that the old ones stay.
 
-    `workers`: the pool's names; `payer`: through whom the objectives ask; `rows`: those of the generations.
+    `workers`: the pool's names; `paid`: what this run has paid; `rows`: those of the generations.
     """
 
     run: str
     workers: Sequence[str]
     objectives: Sequence[Rewarding]
-    payer: Payer
+    paid: Paid
     generations: int
     start_reward: float
     progress: Progress
@@ -115,13 +51,13 @@ class EvolutionPage:
         run: str,
         workers: Sequence[str],
         objectives: Sequence[Rewarding],
-        payer: Payer,
+        paid: Paid,
         generations: int,
         start_reward: float,
     ) -> EvolutionPage:
         """The page of a run, with the generations that were told before still to be added."""
         progress = await Progress.start("evolution", generations)
-        return cls(run, workers, objectives, payer, generations, start_reward, progress)
+        return cls(run, workers, objectives, paid, generations, start_reward, progress)
 
     async def add(self, row: Mapping[str, Any], show: bool = True) -> None:
         """A generation's row; `show`: it has just been told."""
@@ -132,10 +68,11 @@ class EvolutionPage:
         self.shown += 1
         picture = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
         await asyncio.to_thread(write_report, "evolution.svg", picture)
-        await markdown(KEY, self.text(picture, time.monotonic() - self.started), f"Evolution {self.run}")
+        paid = await asyncio.to_thread(self.paid)
+        await markdown(KEY, self.text(picture, time.monotonic() - self.started, *paid), f"Evolution {self.run}")
 
-    def text(self, picture: bytes, seconds: float) -> str:
-        """The page. `seconds`: what the generations took that this flow run has told."""
+    def text(self, picture: bytes, seconds: float, calls: int, usd: float) -> str:
+        """The page. `seconds`: of this flow run's own generations; `calls`, `usd`: what it has paid."""
         encoded = base64.b64encode(picture).decode()
         done = len(self.rows)
         left = _time(seconds / max(self.shown, 1) * max(self.generations - done, 0))
@@ -144,19 +81,19 @@ class EvolutionPage:
                 f"# Evolution {self.run}",
                 f"Generation {done} of {self.generations}, {self.rows[-1]['stage']}; about {left} left.",
                 f"![fitness, step size, shares](data:image/svg+xml;base64,{encoded})",
-                "## What it cost\n\n" + self._costs(),
+                "## What it cost\n\n" + self._costs(calls, usd),
                 "## Generations\n\n" + NOTE,
                 table(self.rows, self.start_reward, self.workers),
             ]
         )
 
-    def _costs(self) -> str:
+    def _costs(self, calls: int, usd: float) -> str:
         turns = sum(objective.spent.turns for objective in self.objectives)
-        saved = turns - self.payer.calls
+        saved = turns - calls
         share = f" ({saved / turns:.1%})" if turns else ""
         return (
-            f"Since this flow run started: {turns:,} turns of rollouts, {self.payer.calls:,} calls paid, "
-            f"{self.payer.usd:.4f} USD; {saved:,} calls saved{share}, because a candidate had chosen so before or the "
+            f"Since this flow run started: {turns:,} turns of rollouts, {calls:,} calls paid, "
+            f"{usd:.4f} USD; {saved:,} calls saved{share}, because a candidate had chosen so before or the "
             "ledger had the reply."
         )
 

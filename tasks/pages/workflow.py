@@ -62,11 +62,11 @@ def _table(records: Sequence[StepRecord]) -> str:
 
 def _remarks(workflow_run: WorkflowRun) -> list[str]:
     """What was found, repaired or replaced before the first step."""
-    body = workflow_run.plan.body
-    lines = [f"- planned by {body['policy']}"]
-    lines += [f"- refused: {_cell(_text(complaint))}" for complaint in body["complaints"]]
-    lines += ["- no valid plan: one step on the router's best worker"] if body["fallback"] is not None else []
-    lines += [f"- {finding['code']}: {_cell(_text(finding['message']))}" for finding in body["findings"]]
+    stored = workflow_run.plan.stored
+    lines = [f"- planned by {stored.policy}"]
+    lines += [f"- refused: {_cell(_text(complaint))}" for complaint in stored.complaints]
+    lines += ["- no valid plan: one step on the router's best worker"] if stored.fallback is not None else []
+    lines += [f"- {finding.code}: {_cell(_text(finding.message))}" for finding in stored.findings]
     return ["\n".join(lines)]
 
 

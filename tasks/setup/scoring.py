@@ -19,7 +19,6 @@ from models.ledger import epochs
 from tasks.candidate import Scoring
 from tasks.coding import meaning as agentic_meaning
 from tasks.coding import open_rollouts
-from tasks.pages.evolution import Payer
 from tasks.setup.preset import EvolutionPlan
 from tasks.setup.questions import QuestionSet
 from tasks.setup.session import Session
@@ -42,7 +41,6 @@ class AgenticWork:
 
 def open_scoring(
     session: Session,
-    payer: Payer,
     router: Router,
     questions_of: QuestionSet,
     epoch: int,
@@ -71,7 +69,7 @@ def open_scoring(
         router,
         session.pool,
         [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
-        payer.ask_all,
+        session.dispatcher.ask_all,
         scope=f"measure:{epoch}",
         options=options,
         policy_seed=plan.seed,
@@ -79,7 +77,7 @@ def open_scoring(
     )
     objective: Rewarding = questions
     if work is not None and (tasks := work.of(split)):
-        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats, asking=payer)
+        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats)
         objective = Mixture(questions, rollouts, plan.seed)
         meaning["agentic"] = agentic_meaning(tasks, work.agent, rollouts.bench.model)
     return Scoring(

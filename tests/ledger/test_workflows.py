@@ -12,6 +12,7 @@ from models.ledger.accounts import in_doubt
 from models.ledger.calls import CallSpec, Settlement, claim, settle
 from models.ledger.conversations import finished_steps, known_tools
 from models.ledger.journal import Journal
+from models.ledger.plans import StoredPlan
 from models.ledger.tables import tool_calls
 from models.ledger.tries import send
 from models.ledger.workflows import (
@@ -26,7 +27,22 @@ from models.ledger.workflows import (
     take_results,
 )
 
-BODY = {"steps": [{"subtask": "count"}, {"subtask": "answer"}]}
+
+def plan(*subtasks):
+    """As a home of an earlier version holds it, in JSON."""
+    steps = [
+        {"index": i, "worker": "w", "subtask": text, "planned": {"model": 0, "subtask": text, "access": "all"}}
+        for i, text in enumerate(subtasks)
+    ]
+    finding = {"code": "unread-step", "step": 1, "message": "step 1: nobody reads it", "fatal": False}
+    return {
+        "policy": "fixed", "prompt": "1", "request": "r", "ordinals": ["w", "(conductor)"], "pruned": steps[:1],
+        "fallback": None, "texts": ["…"], "complaints": [], "calls": ["c1"], "findings": [finding], "steps": steps,
+        "previous": None, "memory": [{"tools": ["t"], "own": {"w": [["q/0", 0, "c"]]}}], "salt": "ff",
+    }  # fmt: skip
+
+
+BODY = StoredPlan.model_validate(plan("count", "answer"))
 
 
 def apply(ledger, *changes):
@@ -45,9 +61,14 @@ def paid(ledger, scope, text, replicate=0):
     return mine.call_id
 
 
+def test_a_plan_keeps_its_json_key_by_key_and_what_a_later_version_wrote():
+    written = {**plan("count", "answer"), "later": [1]}
+    assert json.dumps(StoredPlan.model_validate(written).body) == json.dumps(written)
+
+
 def test_the_first_plan_of_a_workflow_stands(ledger):
     [first] = apply(ledger, put_workflow(ledger, "r/0", "r", "c", BODY))
-    [second] = apply(ledger, put_workflow(ledger, "r/0", "r", "c", {"steps": []}))
+    [second] = apply(ledger, put_workflow(ledger, "r/0", "r", "c", BODY.model_copy(update={"steps": ()})))
     assert first == second == BODY == past(ledger, "r").workflows["r/0"]
 
 
@@ -68,7 +89,7 @@ def test_the_past_holds_plans_steps_tools_replies_and_what_they_cost(ledger):
 
 
 def test_calls_in_flight_are_in_doubt_wherever_they_belong_to_the_request_also_before_there_is_a_plan(ledger):
-    rounds = {"steps": [{"subtask": "x"}, {"subtask": "y"}]}
+    rounds = StoredPlan.model_validate(plan("x", "y"))
     apply(ledger, put_workflow(ledger, "r/0", "r", "c", rounds), put_workflow(ledger, "r/0/s1/0", "r", "p", rounds))
     mine = {"r/0", "r/1", "r/0/s0/0", "r/0/s1/0", "r/0/s1/1", "r/0/s1/0/s0/0"}
     for scope in mine | {"r2/0", "r/2", "R/0", "rr/0", "q/r/0", "r"}:

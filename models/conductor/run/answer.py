@@ -11,6 +11,7 @@ from models.conductor.run.request import ConductAnswer, StepRecord
 from models.conductor.run.state import RunState
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import LimitReached
+from models.ledger.plans import StoredStep
 from models.workers.ask import Usage, total
 
 Steps = list[tuple[WorkflowRun, StepRecord]]
@@ -76,7 +77,7 @@ class _Spent:
 def _spent(steps: Steps, plans: Sequence[Plan], state: RunState, answering: Steps) -> _Spent:
     """What this request took; what those that it continues took has been told with their answers."""
     mine = state.request.id
-    plan_calls = [call for plan in plans if plan.body["request"] == mine for call in plan.calls]
+    plan_calls = [call for plan in plans if plan.stored.request == mine for call in plan.stored.calls]
     replies = [state.reply(call) for call in plan_calls]
     last, nested = [], []
     for workflow_run, record in steps:
@@ -100,26 +101,26 @@ def _spent(steps: Steps, plans: Sequence[Plan], state: RunState, answering: Step
 def _rounds(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> list[dict[str, Any]]:
     told = []
     for number, plan in enumerate(plans):
-        body = plan.body
-        names = ("policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback")
+        stored = plan.stored
+        names = {"policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback"}
         workflow_run = rounds[number] if number < len(rounds) else None
         records = workflow_run.records if workflow_run is not None else []
         told.append(
             {
                 "workflow": workflow_run.id if workflow_run is not None else None,
-                **{name: body[name] for name in names},
-                "pruned": [_pruned(step) for step in body["pruned"]],
+                **stored.model_dump(mode="json", include=names),
+                "pruned": [_pruned(step) for step in stored.pruned],
                 "accepted": plan.accepts,
-                "plan_usd": sum(state.reply(call).cost_usd for call in plan.calls),
-                "plan_seconds": sum(state.reply(call).seconds for call in plan.calls),
+                "plan_usd": sum(state.reply(call).cost_usd for call in stored.calls),
+                "plan_seconds": sum(state.reply(call).seconds for call in stored.calls),
                 "steps": [_step(workflow_run, records, record) for record in records if workflow_run is not None],
             }
         )
     return told
 
 
-def _pruned(step: dict[str, Any]) -> dict[str, Any]:
-    return {"number": step["index"] + 1, "worker": step["worker"], "subtask": step["subtask"]}
+def _pruned(step: StoredStep) -> dict[str, Any]:
+    return {"number": step.index + 1, "worker": step.worker, "subtask": step.subtask}
 
 
 def _step(workflow_run: WorkflowRun, records: Sequence[StepRecord], record: StepRecord) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from models.conductor.run.memory import NOTHING, Memory
 from models.conductor.run.request import ConductRequest
 from models.conductor.run.state import RunState
 from models.errors import FuguError, LimitReached
+from models.ledger.plans import StoredFinding, StoredPlan, StoredStep
 from models.workers.ask import Ask, Message, Reply, prompt_bytes
 
 CONDUCTOR = "(conductor)"
@@ -33,33 +34,28 @@ def place_of(request: ConductRequest, workflow: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recorded plan. `body` is JSON and holds all of it but the texts of its `memory`, which it names."""
+    """A plan as it is recorded, with the texts of its `memory`, of which `stored` has references alone."""
 
-    body: dict[str, Any]
+    stored: StoredPlan
     memory: Memory = NOTHING
 
     @property
     def workflow(self) -> Workflow:
-        return Workflow(steps=tuple(Step(**step["planned"]) for step in self.body["steps"]))
+        return Workflow(steps=tuple(Step(**step.planned) for step in self.stored.steps))
 
     @property
     def workers(self) -> tuple[str, ...]:
-        return tuple(step["worker"] for step in self.body["steps"])
+        return tuple(step.worker for step in self.stored.steps)
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """Each step's index as it was written, before unread ones were pruned."""
-        return tuple(step["index"] for step in self.body["steps"])
+        return tuple(step.index for step in self.stored.steps)
 
     @property
     def accepts(self) -> bool:
         """Whether the answer of the round before stands."""
-        return not self.body["steps"]
-
-    @property
-    def calls(self) -> list[str]:
-        """Of the policy: what writing the plan was paid for."""
-        return list(self.body["calls"])
+        return not self.stored.steps
 
 
 @dataclass
@@ -131,11 +127,11 @@ class Planner:
         finally:
             _WRITING.reset(token)
         made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
-        made |= {"findings": [_told(finding) for finding in findings]}
+        made |= {"findings": [_stored(finding) for finding in findings]}
         if workflow is None:
             return await self._fallen_back(made, complaints[-1])
         kept, remaining = pruned(workflow)
-        left_out = [self._told(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
+        left_out = [self._stored(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
         return self._recorded(kept, made | {"pruned": left_out}, remaining)
 
     @property
@@ -227,27 +223,25 @@ class Planner:
         return self._recorded(Workflow(steps=(step,)), made)
 
     def _recorded(self, workflow: Workflow, made: dict[str, Any], numbers: Sequence[int] = (0,)) -> Plan:
-        body = {
-            "policy": self.state.parts.policy.name,
-            "prompt": VERSION,
-            "request": self.state.request.id,
-            "ordinals": self.names,
-            "pruned": [],
-            "fallback": None,
+        stored = StoredPlan(
+            policy=self.state.parts.policy.name,
+            prompt=VERSION,
+            request=self.state.request.id,
+            ordinals=tuple(self.names),
+            steps=tuple(self._stored(i, step) for i, step in zip(numbers, workflow.steps, strict=False)),
+            previous=self.previous,
+            memory=self.memory.kept,
+            # Tool calls get ids that only this ledger can make, and makes again after a kill.
+            salt=secrets.token_hex(16),
             **made,
-            "steps": [self._told(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
-            "previous": self.previous,
-            "memory": list(self.memory.kept),
-            # Tool calls are told to the client by ids that only this ledger can make, and makes again after a kill.
-            "salt": secrets.token_hex(16),
-        }
-        return Plan(body, self.memory)
+        )
+        return Plan(stored, self.memory)
 
-    def _told(self, index: int, step: Step) -> dict[str, Any]:
+    def _stored(self, index: int, step: Step) -> StoredStep:
         planned = step.model_dump(mode="json")
-        return {"index": index, "worker": self.names[step.model], "subtask": step.subtask, "planned": planned}
+        return StoredStep(index=index, worker=self.names[step.model], subtask=step.subtask, planned=planned)
 
 
-def _told(finding: Finding) -> dict[str, Any]:
+def _stored(finding: Finding) -> StoredFinding:
     number = None if finding.step is None else finding.step + 1
-    return {"code": finding.code, "step": number, "message": finding.told, "fatal": finding.fatal}
+    return StoredFinding(code=finding.code, step=number, message=finding.told, fatal=finding.fatal)

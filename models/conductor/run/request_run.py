@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
 
 from models.conductor.run.answer import concluded
 from models.conductor.run.memory import NOTHING, Memory, recalled, remembered
@@ -14,6 +13,7 @@ from models.conductor.run.state import RunState
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import LimitReached
 from models.ledger.journal import Journal
+from models.ledger.plans import StoredPlan
 from models.ledger.requests import note_end
 from models.ledger.workflows import hand_out, put_workflow
 from models.workers.ask import Message
@@ -171,14 +171,14 @@ class RequestRun:
         itself = self.request.recursive and number < self.request.limits.depth
         plan = await Planner(self._state, self.request, workflow, previous, memory, itself).plan()
         root, key = self._state.request.root, self._key
-        stands = await self._state.write(put_workflow(self._state.parts.ledger, workflow, root, key, plan.body))
-        return plan if stands == plan.body else await self._recalled(stands)
+        recorded = await self._state.write(put_workflow(self._state.parts.ledger, workflow, root, key, plan.stored))
+        return plan if recorded == plan.stored else await self._recalled(recorded)
 
-    async def _recalled(self, body: dict[str, Any]) -> Plan:
-        """A plan that is kept, with what it remembers."""
-        kept = body["memory"]
+    async def _recalled(self, stored: StoredPlan) -> Plan:
+        """A recorded plan, with the texts of its memory."""
+        kept = stored.memory
         memory = await asyncio.to_thread(recalled, self._state.parts.ledger, kept) if kept else NOTHING
-        return Plan(body, memory)
+        return Plan(stored, memory)
 
     @property
     def _key(self) -> str:

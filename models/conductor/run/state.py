@@ -11,6 +11,7 @@ from models.conductor.run.request import ConductParts, ConductRequest
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
+from models.ledger.plans import StoredPlan
 from models.ledger.requests import ended_by
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
@@ -50,7 +51,7 @@ class RunState:
         if self._cut is not None:
             self.meter.stop(self._cut["limit"])
 
-    def plan(self, workflow: str) -> dict[str, Any] | None:
+    def plan(self, workflow: str) -> StoredPlan | None:
         """A recorded plan. In a replay, which cannot write one, raises LimitReached where a limit was met before it was
         there, else NotFound.
         """

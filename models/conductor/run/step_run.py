@@ -49,7 +49,7 @@ class StepRun:
     def sampling(self) -> Sampling:
         """What shapes its replies."""
         wanted, index = self._request.sampling, self.record.index
-        if self._plan.body["fallback"] is not None:
+        if self._plan.stored.fallback is not None:
             return wanted
         place = place_of(self._state.request, self.record.workflow, self._plan.numbers[index])
         return sampling_for(wanted, self._steps, index, place)
@@ -112,7 +112,7 @@ class StepRun:
         return self.record
 
     def _messages(self, done: Mapping[int, Done], turns: Sequence[Message]) -> list[dict[str, Any]]:
-        if self._plan.body["fallback"] is not None:  # what the router would send: the conversation as it stands
+        if self._plan.stored.fallback is not None:  # what the router would send: the conversation as it stands
             return [dict(message) for message in (*self._request.messages, *self._plan.memory.tools, *turns)]
         return messages_for(
             self._request.messages,
@@ -122,7 +122,7 @@ class StepRun:
             own=self._plan.memory.own.get(self.record.worker, ()),
             memory=self._plan.memory.tools,
             turns=turns,
-            previous=self._plan.body["previous"],
+            previous=self._plan.stored.previous,
             numbers=self._plan.numbers,
         )
 
@@ -186,7 +186,7 @@ class StepRun:
         return tools
 
     def _tool_id(self, call_id: str, place: int) -> str:
-        text = f"{self._plan.body['salt']}:{self.record.index}:{call_id}:{place}"
+        text = f"{self._plan.stored.salt}:{self.record.index}:{call_id}:{place}"
         return f"call_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     async def _conducted(self, messages: Sequence[Message]) -> StepRecord:

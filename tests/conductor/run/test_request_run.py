@@ -41,12 +41,12 @@ async def test_the_plan_is_on_disk_before_a_step_is_paid(house, workers):
     complete, found = workers.complete, []
 
     async def watched(ask):
-        found.append(past(house.ledger, "r").workflows["r/0"]["steps"])
+        found.append(past(house.ledger, "r").workflows["r/0"].steps)
         return await complete(ask)
 
     workers.complete = watched
     await house.conduct(house.plan((1, "x", [])))
-    assert [step["worker"] for step in found[0]] == ["b"]
+    assert [step.worker for step in found[0]] == ["b"]
 
 
 async def test_a_step_that_nobody_reads_is_pruned_before_it_is_paid_with_a_warning(house, workers):

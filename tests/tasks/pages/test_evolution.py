@@ -13,6 +13,7 @@ from prefect.logging import disable_run_logger
 from models.errors import BadInput, UpstreamUnavailable
 from models.fugu.learn.fitness import RolloutScore, Weights
 from models.fugu.learn.objective import Spent
+from models.ledger.accounts import paid_by
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk
@@ -21,7 +22,7 @@ from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
 from tasks.candidate import SCORING, Scoring, roll_out, score_candidate
 from tasks.pages import evolution
-from tasks.pages.evolution import NOTE, PARENT, EvolutionPage, Payer, plot, table
+from tasks.pages.evolution import NOTE, PARENT, EvolutionPage, plot, table
 from tasks.pages.report import Progress
 
 WORKERS = ("ant", "bee")
@@ -61,8 +62,8 @@ async def sessions(tmp_path):
     ledger.close()
 
 
-async def test_a_payer_counts_what_it_paid_itself(sessions):
-    payer, other = map(Payer, sessions)
+async def test_a_run_counts_what_it_paid_itself(sessions):
+    payer, other = (session.dispatcher for session in sessions)
     await other.ask_all([ask("known"), ask("known too")])
     assert isinstance((await payer.ask_all([ask("known"), ask("new"), ask("down")]))[2], UpstreamUnavailable)
     await other.ask_all([ask(f"a label {i}") for i in range(5)])  # a refresh in the same scope, meanwhile
@@ -72,14 +73,14 @@ async def test_a_payer_counts_what_it_paid_itself(sessions):
             assert [chunk async for chunk in chunks][-1].reply.text == "well"
     with pytest.raises(UpstreamUnavailable):
         await payer.ask(ask("down"))
-    assert (payer.calls, payer.usd) == (3, 3.0)
-    assert (other.calls, other.usd) == (7, 7.0)
+    assert paid_by(sessions[0].ledger, payer.owner, SCOPE) == (3, 3.0)
+    assert paid_by(sessions[0].ledger, other.owner, SCOPE) == (7, 7.0)
 
 
 async def test_candidates_that_ask_the_same_at_once_pay_it_once(sessions):
-    payer = Payer(sessions[0])
+    payer = sessions[0].dispatcher
     await asyncio.gather(*(payer.ask_all([ask("same"), ask(f"own {i}")]) for i in range(3)))
-    assert (payer.calls, payer.usd) == (4, 4.0)
+    assert paid_by(sessions[0].ledger, payer.owner, SCOPE) == (4, 4.0)
 
 
 def row(generation, kept, roles=(0.5, 0.25, 0.25), **others):
@@ -102,8 +103,9 @@ def row(generation, kept, roles=(0.5, 0.25, 0.25), **others):
 
 def page(rows=(), turns=(900, 100), calls=250, usd=1.5, generations=5):
     objectives = [SimpleNamespace(spent=Spent(turns=count)) for count in turns]
-    payer = SimpleNamespace(calls=calls, usd=usd)
-    opened = EvolutionPage("house-1", WORKERS, objectives, payer, generations, 0.5, Progress(None, generations))
+    opened = EvolutionPage(
+        "house-1", WORKERS, objectives, lambda: (calls, usd), generations, 0.5, Progress(None, generations)
+    )
     opened.rows.extend(rows)
     return opened
 
@@ -111,7 +113,7 @@ def page(rows=(), turns=(900, 100), calls=250, usd=1.5, generations=5):
 def test_the_page_says_how_good_how_far_what_it_cost_and_how_long_it_takes():
     opened = page([row(1, True), row(2, False)])
     opened.shown = 2
-    text = opened.text(b"<svg/>", 240.0)
+    text = opened.text(b"<svg/>", 240.0, *opened.paid())
     assert text.startswith("# Evolution house-1\n")
     assert "Generation 2 of 5, every parameter; about 6 min left." in text
     assert "data:image/svg+xml;base64,PHN2Zy8+" in text
@@ -123,13 +125,13 @@ def test_the_page_says_how_good_how_far_what_it_cost_and_how_long_it_takes():
 def test_after_a_resume_the_time_left_is_judged_by_what_this_run_has_told():
     opened = page([row(1, True), row(2, False), row(3, False)])
     opened.shown = 1  # two were told by a run that was killed
-    assert "Generation 3 of 5, every parameter; about 60 min left." in opened.text(b"", 1800.0)
+    assert "Generation 3 of 5, every parameter; about 60 min left." in opened.text(b"", 1800.0, *opened.paid())
 
 
 def test_a_page_before_any_rollout_saves_no_share_of_them():
     assert "0 turns of rollouts, 0 calls paid, 0.0000 USD; 0 calls saved, because" in page(
         [row(1, False)], turns=(0, 0), calls=0, usd=0.0
-    ).text(b"", 1.0)
+    ).text(b"", 1.0, 0, 0.0)
 
 
 def test_the_table_has_the_newest_first_and_the_start_last():
