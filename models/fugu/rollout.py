@@ -36,6 +36,11 @@ def first_transcript(conversation: Sequence[Message], worker_count: int, options
     return first.messages
 
 
+def ranking_transcript(conversation: Sequence[Message], workers: Sequence[str], roles: bool) -> Sequence[Message]:
+    """What the router reads where its logits rank the workers for one whole answer. `roles`: whether it has rows."""
+    return first_transcript(conversation, len(workers), LoopOptions(roles=False, dispatcher=roles))
+
+
 async def answer(
     conversation: Sequence[Message],
     decider: Decider,

@@ -90,11 +90,6 @@ class Ask(BaseModel):
         }
 
     @property
-    def prompt_bytes(self) -> int:
-        """What its price is bounded by: `prompt_bytes` of its messages and sampling."""
-        return prompt_bytes(self.messages, self.sampling)
-
-    @property
     def identity(self) -> str:
         """sha256 (hex) of the canonical JSON of `payload`."""
         return json_digest(self.payload(), compact=True)

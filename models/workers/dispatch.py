@@ -30,6 +30,7 @@ from models.workers.commit import GroupCommit
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
 from models.workers.settlement import failure_of, settlement_of
+from models.workers.usage import worst_usd
 
 
 class Sender(Protocol):
@@ -188,7 +189,7 @@ class Dispatcher:
     async def _claim(self, worker: Worker, ask: Ask, identity: str, patience_s: float) -> Claim:
         """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run)."""
         payload = ask.payload()
-        worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens) if worker.price else 0.0
+        worst = worst_usd(worker, ask.messages, ask.sampling)
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
         started, pause = time.monotonic(), self._retry.poll_s
         while True:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from models.workers.ask import TOKEN_BYTES, Ask, Usage, json_bytes
+from models.workers.ask import TOKEN_BYTES, Ask, Message, Sampling, Usage, json_bytes, prompt_bytes
 from models.workers.pool import Worker
 from models.workers.translation import load_litellm
 
@@ -59,7 +59,12 @@ def cost_of(usage: Usage, worker: Worker, ask: Ask) -> float:
     cost = worker.price.usd(usage.prompt_tokens, usage.completion_tokens)
     if usage.prompt_tokens <= _characters(ask) and usage.completion_tokens <= _limit(worker, ask):
         return cost  # surely within it, and the bytes of a long prompt need not be counted for that
-    return min(cost, worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens))
+    return min(cost, worst_usd(worker, ask.messages, ask.sampling))
+
+
+def worst_usd(worker: Worker, messages: Sequence[Message], sampling: Sampling) -> float:
+    """The most that a call with these messages can cost, USD; 0 for a worker without a price."""
+    return 0.0 if worker.price is None else worker.worst_usd(prompt_bytes(messages, sampling), sampling.max_tokens)
 
 
 def tokens(text: str, worker: Worker) -> int:

@@ -16,6 +16,7 @@ from models.conductor.plan.writers import CheckpointWriter, FixedWriter, PlanWri
 from models.conductor.run import planner
 from models.conductor.run.request import ConductParts, Rank
 from models.errors import BadFile, BadInput
+from models.fugu.decision import best_first
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.ask import Message
@@ -119,15 +120,12 @@ def _ranked(ledger: Ledger, pool: Pool, messages: Sequence[Message], allowed: Se
     if champion is None:
         return list(allowed)
     if champion.target["kind"] == "worker":
-        return sorted(allowed, key=lambda name: name != champion.target["worker"])
-    from models.fugu.loop import LoopOptions
-    from models.fugu.rollout import first_transcript
+        return best_first(allowed, {champion.target["worker"]: 0.0})
+    from models.fugu.rollout import ranking_transcript
 
     router = _router(ledger, champion.target["checkpoint"])
-    options = LoopOptions(roles=False, dispatcher=router.roles)
-    decision = router.decide(first_transcript(messages, len(router.workers), options))
-    logits = dict(zip(router.workers, decision.worker_logits.tolist(), strict=True))
-    return sorted(allowed, key=lambda name: -logits.get(name, float("-inf")))
+    decision = router.decide(ranking_transcript(messages, router.workers, router.roles))
+    return best_first(allowed, decision.by_worker(router.workers))
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from models.workers.ask import Ask, Sampling, json_bytes
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
 from models.workers.saying import BYTES_A_TOKEN, SLACK_BYTES, Saying
-from models.workers.usage import cost_of, usage_of
+from models.workers.usage import cost_of, usage_of, worst_usd
 
 PRICE = Price(input_per_million=1, output_per_million=10)
 WORKER = Worker(name="w", model="openai/m", price=PRICE, limits=Limits(max_output_tokens=100))
@@ -127,7 +127,7 @@ def test_whatever_is_counted_usage_and_cost_stay_within_what_was_asked_and_said(
     usage = usage_of(counted, WORKER, ask(), said)
     assert 0 < usage.prompt_tokens < 40_000 and 0 <= usage.completion_tokens <= max(100, json_bytes(said))
     assert 0 <= usage.cached_tokens <= usage.prompt_tokens and 0 <= usage.reasoning_tokens <= usage.completion_tokens
-    assert 0 <= cost_of(usage, WORKER, ask()) <= WORKER.worst_usd(ask().prompt_bytes)
+    assert 0 <= cost_of(usage, WORKER, ask()) <= worst_usd(WORKER, ask().messages, ask().sampling)
 
 
 @given(st.lists(st.sampled_from(["a", "\ud83d", "\ude00", "\0", "\u2028", "\U0001f600"]), max_size=12), st.data())

@@ -18,8 +18,8 @@ from deployments.endpoint.wire.words import plain
 from models.conductor.run.request import ConductParts
 from models.conductor.run.request_run import RequestRuns
 from models.errors import LedgerAway
-from models.fugu.loop import LoopOptions
-from models.fugu.rollout import first_transcript
+from models.fugu.decision import best_first
+from models.fugu.rollout import ranking_transcript
 from models.workers.ask import Message
 
 log = logging.getLogger(__name__)
@@ -78,17 +78,15 @@ class Conductor:
         if seat is None:
             return allowed
         if seat.router is None:
-            return sorted(allowed, key=lambda name: name != seat.worker)
+            return best_first(allowed, {str(seat.worker): 0.0})
         router = seat.router
-        options = LoopOptions(roles=False, dispatcher=router.roles)
-        read = first_transcript(messages, len(router.workers), options)
+        read = ranking_transcript(messages, router.workers, router.roles)
         try:
             decision = await router.decide(read)
         except Exception as error:
             log.error("the router ranks nobody: %s", type(error).__name__)
             return allowed
-        logits = dict(zip(router.workers, decision.worker_logits.tolist(), strict=True))
-        return sorted(allowed, key=lambda name: -logits.get(name, float("-inf")))
+        return best_first(allowed, decision.by_worker(router.workers))
 
     async def close(self) -> None:
         """Cancel what is under way."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from models.conductor.plan.workflow import Malformed, PlanLimits, Workflow, lint, parse, pruned
+from models.conductor.plan.workflow import PlanLimits, Workflow, pruned, review
 from models.conductor.plan.writers import PlanRequest
 
 
@@ -112,16 +112,14 @@ def attempted(texts: Sequence[str], exercises: Sequence[Exercise], execute: Exec
 
 def judged(text: str, exercise: Exercise) -> Sample:
     """Parsed and linted; nothing is carried out."""
-    workflow = parse(text, skills=exercise.request.skills)
-    if isinstance(workflow, Malformed):
-        return Sample(exercise, text, None, workflow.reason)
-    findings = lint(
-        workflow,
+    found = review(
+        text,
+        skills=exercise.request.skills,
         allowed=exercise.allowed,
         limits=PlanLimits(max_steps=exercise.request.max_steps),
         accepting=exercise.request.previous is not None,
     )
-    return Sample(exercise, text, workflow, "; ".join(finding.complaint for finding in findings if finding.fatal))
+    return Sample(exercise, text, found.workflow, found.complaint)
 
 
 def trial(sample: Sample) -> Trial:

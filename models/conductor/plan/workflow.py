@@ -216,6 +216,36 @@ def lint(
     return tuple(findings)
 
 
+@dataclass(frozen=True)
+class Review:
+    """A completion, read and linted. `workflow`: None where it could not be read, though its faults may be fatal.
+
+    `findings`: what was found; `complaint`: the fatal ones for whoever wrote it, "" where the plan may be carried out.
+    """
+
+    workflow: Workflow | None
+    findings: tuple[Finding, ...]
+    complaint: str
+
+
+def review(
+    text: str,
+    *,
+    skills: Mapping[str, int] = NO_SKILLS,
+    allowed: Sequence[bool],
+    limits: PlanLimits = PlanLimits(),
+    worst_usd: Cost | None = None,
+    max_usd: float | None = None,
+    accepting: bool = False,
+) -> Review:
+    """`parse`, then `lint`, of a completion's text."""
+    found = parse(text, skills=skills)
+    if isinstance(found, Malformed):
+        return Review(None, (Finding(found.code, found.step, found.reason),), found.reason)
+    findings = lint(found, allowed=allowed, limits=limits, worst_usd=worst_usd, max_usd=max_usd, accepting=accepting)
+    return Review(found, findings, "; ".join(finding.complaint for finding in findings if finding.fatal))
+
+
 def pruned(workflow: Workflow) -> tuple[Workflow, tuple[int, ...]]:
     """The plan without the steps that lead nowhere, and which indices remain, in order.
 

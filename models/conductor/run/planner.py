@@ -14,14 +14,15 @@ from typing import Any
 
 from models.conductor.plan.context import Done, messages_for, sampling_for, shown_bytes
 from models.conductor.plan.prompt import VERSION, Card
-from models.conductor.plan.workflow import Finding, Malformed, PlanLimits, Step, Workflow, lint, parse, pruned
+from models.conductor.plan.workflow import Finding, PlanLimits, Review, Step, Workflow, pruned, review
 from models.conductor.plan.writers import PlanRequest
 from models.conductor.run.memory import NOTHING, Memory
 from models.conductor.run.request import ConductRequest
 from models.conductor.run.state import RunState
 from models.errors import FuguError, LimitReached
 from models.ledger.plans import StoredFinding, StoredPlan, StoredStep
-from models.workers.ask import Ask, Message, Reply, prompt_bytes
+from models.workers.ask import Ask, Message, Reply
+from models.workers.usage import worst_usd
 
 CONDUCTOR = "(conductor)"
 """Stands where a worker's name does for a step that the conductor itself takes, with a workflow of its own."""
@@ -117,9 +118,12 @@ class Planner:
             while workflow is None and len(texts) < 2:
                 again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
                 texts.append(await self.state.parts.policy.write(again))
-                workflow, findings, complaint = self._judged(texts[-1], wanted.skills)
-                if complaint:
-                    complaints.append(complaint)
+                found = self._reviewed(texts[-1], wanted.skills)
+                findings = found.findings
+                if found.complaint:
+                    complaints.append(found.complaint)
+                else:
+                    workflow = found.workflow
         except LimitReached:
             raise
         except FuguError as error:
@@ -168,21 +172,16 @@ class Planner:
         limits, calls = self.state.parts.plan, self.state.meter.calls_left
         return limits if calls is None else replace(limits, max_steps=max(1, min(limits.max_steps, calls)))
 
-    def _judged(self, text: str, skills: Mapping[str, int]) -> tuple[Workflow | None, tuple[Finding, ...], str | None]:
-        """The workflow, if it may be carried out; what was found; what to complain about."""
-        found = parse(text, skills=skills)
-        if isinstance(found, Malformed):
-            return None, (Finding(found.code, found.step, found.reason),), found.reason
-        findings = lint(
-            found,
+    def _reviewed(self, text: str, skills: Mapping[str, int]) -> Review:
+        return review(
+            text,
+            skills=skills,
             allowed=[self._may(name) for name in self.names],
             limits=self._limits,
             worst_usd=self._worst_usd,
             max_usd=self.state.meter.usd_left,
             accepting=self.previous is not None,
         )
-        fatal = [finding.complaint for finding in findings if finding.fatal]
-        return (None if fatal else found), findings, "; ".join(fatal) or None
 
     def _worst_usd(self, workflow: Workflow, index: int) -> float:
         """What a step costs at most: that of its very messages, with replies as long as a step can be shown them.
@@ -205,7 +204,7 @@ class Planner:
             previous=self.previous,
         )
         sampling = sampling_for(request.sampling, workflow, index, place_of(request, self.workflow, index))
-        return pool.worker(name).worst_usd(prompt_bytes(messages, sampling), sampling.max_tokens)
+        return worst_usd(pool.worker(name), messages, sampling)
 
     def _worker(self, step: Step) -> str | None:
         """By name; `None` for the conductor."""

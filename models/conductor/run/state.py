@@ -15,6 +15,7 @@ from models.ledger.plans import StoredPlan
 from models.ledger.requests import ended_by
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
+from models.workers.usage import worst_usd
 
 
 class RunState:
@@ -105,8 +106,7 @@ class RunState:
             return self._known[identity]
         if self.replaying:
             raise NotFound(f"the ledger has no reply of worker {ask.worker!r} to call {identity} of {ask.scope}")
-        worker = self.parts.pool.worker(ask.worker)
-        worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens)
+        worst = worst_usd(self.parts.pool.worker(ask.worker), ask.messages, ask.sampling)
         await self.meter.enter(worst)
         cost = worst
         try:

@@ -15,6 +15,7 @@ from models.errors import LimitReached
 from models.workers.ask import Reply, Sampling, Usage, json_bytes, prompt_bytes
 from models.workers.pool import Limits as WorkerLimits
 from models.workers.pool import Pool, Price, Worker
+from models.workers.usage import worst_usd
 
 STEADY = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -52,7 +53,7 @@ class Dear:
     async def complete(self, ask):
         self.asked.append(ask)
         worker = self.pool.worker(ask.worker)
-        worst = worker.worst_usd(ask.prompt_bytes, ask.sampling.max_tokens)
+        worst = worst_usd(worker, ask.messages, ask.sampling)
         text = self.text * (1 + 8 * worker.limits.max_output_tokens // len(self.text))
         return Reply(worker=ask.worker, revision="1", text=text, cost_usd=worst, usage=Usage(prompt_tokens=1))
 
@@ -118,9 +119,7 @@ async def test_what_a_step_is_priced_with_is_at_least_what_it_reserves_and_close
             done = False
         low, high = (low, cap) if done else (cap, high)
         if done:
-            spent = sum(
-                house.pool.worker(a.worker).worst_usd(a.prompt_bytes, a.sampling.max_tokens) for a in sender.asked
-            )
+            spent = sum(worst_usd(house.pool.worker(a.worker), a.messages, a.sampling) for a in sender.asked)
     assert spent <= high <= spent + 3.0 * 8  # two replies that cannot be cut to the byte
 
 
