@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,6 @@ class Decision:
     role_logits: NDArray[np.float32] | None
     margin: float
     seconds: float
-
-    def by_worker(self, workers: Sequence[str]) -> dict[str, float]:
-        """The router's `workers` with their logits."""
-        return dict(zip(workers, self.worker_logits.tolist(), strict=True))
 
 
 def mask_of(allowed: Allowed, workers: Sequence[str], batch: int) -> NDArray[np.bool_]:
@@ -69,9 +65,10 @@ def _array(allowed: Any, workers: Sequence[str]) -> NDArray[Any]:
     return np.array([worker in given for worker in workers])
 
 
-def best_first(allowed: Sequence[str], values: Mapping[str, float]) -> list[str]:
-    """The allowed workers by their values (logits, say), the greatest first; one without a value comes last."""
-    return sorted(allowed, key=lambda name: -values.get(name, float("-inf")))
+def best_first(allowed: Sequence[str], workers: Sequence[str], logits: Iterable[float]) -> list[str]:
+    """The allowed workers by the logits of `workers`, the greatest first; one without a logit comes last."""
+    known = dict(zip(workers, logits, strict=True))
+    return sorted(allowed, key=lambda name: -known.get(name, float("-inf")))
 
 
 def decisions_on(

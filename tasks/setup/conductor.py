@@ -120,12 +120,12 @@ def _ranked(ledger: Ledger, pool: Pool, messages: Sequence[Message], allowed: Se
     if champion is None:
         return list(allowed)
     if champion.target["kind"] == "worker":
-        return best_first(allowed, {champion.target["worker"]: 0.0})
+        return best_first(allowed, [champion.target["worker"]], [0.0])
     from models.fugu.rollout import ranking_transcript
 
     router = _router(ledger, champion.target["checkpoint"])
     decision = router.decide(ranking_transcript(messages, router.workers, router.roles))
-    return best_first(allowed, decision.by_worker(router.workers))
+    return best_first(allowed, router.workers, decision.worker_logits)
 
 
 @lru_cache(maxsize=1)

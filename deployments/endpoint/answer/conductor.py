@@ -78,7 +78,7 @@ class Conductor:
         if seat is None:
             return allowed
         if seat.router is None:
-            return best_first(allowed, {str(seat.worker): 0.0})
+            return best_first(allowed, [str(seat.worker)], [0.0])
         router = seat.router
         read = ranking_transcript(messages, router.workers, router.roles)
         try:
@@ -86,7 +86,7 @@ class Conductor:
         except Exception as error:
             log.error("the router ranks nobody: %s", type(error).__name__)
             return allowed
-        return best_first(allowed, decision.by_worker(router.workers))
+        return best_first(allowed, router.workers, decision.worker_logits)
 
     async def close(self) -> None:
         """Cancel what is under way."""
