@@ -1,6 +1,6 @@
-"""A workflow before its first step: written, parsed, linted, repaired once, pruned, or replaced by one step.
+"""Plan a workflow: write, parse, lint, repair once and prune it, or replace it by a single step.
 
-Everything is settled before anything but the plan itself is paid, and kept as one JSON value in the ledger.
+A plan is complete before any step is paid for, and stored as one JSON value in the ledger.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from models.errors import FuguError, LimitReached
 from models.workers.ask import Ask, Message, Reply, prompt_bytes
 
 CONDUCTOR = "(conductor)"
-"""Stands where a worker's name does for a step that the conductor itself takes, with a workflow of its own."""
+"""Replaces a worker's name for a step that the conductor itself takes, with another workflow."""
 
 
 def place_of(request: ConductRequest, workflow: str, number: int) -> str:
-    """What tells a step from all others of the request: the workflow's path in it, and the step as it was written."""
+    """A step's name within the request: the workflow's path, and the step's index as it was written."""
     return f"{workflow.removeprefix(request.root)}#{number}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recorded plan. `body` is JSON and holds all of it but the texts of its `memory`, which it names."""
+    """A recorded plan. `body` is JSON and holds all of it; of its `memory` it has references, not texts."""
 
     body: dict[str, Any]
     memory: Memory = NOTHING
@@ -53,18 +53,18 @@ class Plan:
 
     @property
     def accepts(self) -> bool:
-        """Whether the answer of the round before stands."""
+        """Whether the plan accepts the answer of the round before."""
         return not self.body["steps"]
 
     @property
     def calls(self) -> list[str]:
-        """Of the policy: what writing the plan was paid for."""
+        """Ids of the plan writer's calls."""
         return list(self.body["calls"])
 
 
 @dataclass
 class _Writing:
-    """A plan in the making: whoever asks a model for it finds here how."""
+    """The context of a plan that is being written, for `asker`."""
 
     state: RunState
     workflow: str
@@ -75,7 +75,7 @@ _WRITING: ContextVar[_Writing] = ContextVar("writing")
 
 
 def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
-    """What a prompted policy asks with: a call of the workflow that is being planned, claimed, limited and settled."""
+    """The `ask` of a `PromptedWriter`: a call of the workflow being planned, limited and recorded like a step's."""
 
     async def ask(messages: list[Message]) -> str:
         writing = _WRITING.get()
@@ -95,7 +95,7 @@ def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans one round of a request. `itself`: whether the conductor may name itself."""
+    """Plans one round of a request. `itself`: whether the plan may name the conductor itself."""
 
     state: RunState
     request: ConductRequest
@@ -105,9 +105,9 @@ class Planner:
     itself: bool
 
     async def plan(self) -> Plan:
-        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced.
+        """The round's plan. Raises LimitReached, and what a ledger raises; if the writer fails, one step is planned.
 
-        Raises BadInput where the ordinals are to be shuffled and cannot be.
+        Raises BadInput if the ordinals are to be shuffled and cannot be.
         """
         self.state.parts.refuse_shuffle(self.request)
         texts: list[str] = []
@@ -120,7 +120,7 @@ class Planner:
         try:
             while workflow is None and len(texts) < 2:
                 again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
-                texts.append(await self.state.parts.policy.write(again))
+                texts.append(await self.state.parts.writer.write(again))
                 workflow, findings, complaint = self._judged(texts[-1], wanted.skills)
                 if complaint:
                     complaints.append(complaint)
@@ -131,16 +131,16 @@ class Planner:
         finally:
             _WRITING.reset(token)
         made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
-        made |= {"findings": [_told(finding) for finding in findings]}
+        made |= {"findings": [_finding(finding) for finding in findings]}
         if workflow is None:
-            return await self._fallen_back(made, complaints[-1])
+            return await self._fallback(made, complaints[-1])
         kept, remaining = pruned(workflow)
-        left_out = [self._told(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
+        left_out = [self._step(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
         return self._recorded(kept, made | {"pruned": left_out}, remaining)
 
     @property
     def names(self) -> list[str]:
-        """By ordinal: who is who."""
+        """The workers' names by ordinal."""
         request = self.request
         if request.shuffle is None:
             names = list(self.state.parts.pool.names)
@@ -173,7 +173,7 @@ class Planner:
         return limits if calls is None else replace(limits, max_steps=max(1, min(limits.max_steps, calls)))
 
     def _judged(self, text: str, skills: Mapping[str, int]) -> tuple[Workflow | None, tuple[Finding, ...], str | None]:
-        """The workflow, if it may be carried out; what was found; what to complain about."""
+        """The workflow, if it may be run; the findings; the complaint for the plan writer, if any."""
         found = parse(text, skills=skills)
         if isinstance(found, Malformed):
             return None, (Finding(found.code, found.step, found.reason),), found.reason
@@ -189,14 +189,14 @@ class Planner:
         return (None if fatal else found), findings, "; ".join(fatal) or None
 
     def _worst_usd(self, workflow: Workflow, index: int) -> float:
-        """What a step costs at most: that of its very messages, with replies as long as a step can be shown them.
+        """The maximum cost of a step: of its actual messages, with replies as long as a step can be shown.
 
-        Tries that fail and may have been paid, tool turns, and a worker that takes over from another come on top.
+        Not included: failed tries that may have been paid, tool turns, and another worker that takes over.
         """
         names = [self._worker(step) for step in workflow.steps]
         name = names[index]
         if name is None:
-            return 0.0  # the conductor's own plan is held to what is left then
+            return 0.0  # its own plan is checked against what is left then
         pool, request = self.state.parts.pool, self.request
         longest = {i: "x" * shown_bytes(pool, request.allowed, names[i]) for i in workflow.sees(index)}
         messages = messages_for(
@@ -212,12 +212,12 @@ class Planner:
         return pool.worker(name).worst_usd(prompt_bytes(messages, sampling), sampling.max_tokens)
 
     def _worker(self, step: Step) -> str | None:
-        """By name; `None` for the conductor."""
+        """The name of a step's worker; `None` for the conductor."""
         name = self.names[step.model]
         return None if name == CONDUCTOR else name
 
-    async def _fallen_back(self, made: dict[str, Any], reason: str) -> Plan:
-        """One step on the router's best worker; after a first round, nothing: what was answered stands."""
+    async def _fallback(self, made: dict[str, Any], reason: str) -> Plan:
+        """A plan of one step on the router's best worker; after the first round an empty one: its answer stays."""
         made |= {"fallback": reason}
         if self.previous is not None:
             return self._recorded(Workflow(steps=()), made)
@@ -228,26 +228,26 @@ class Planner:
 
     def _recorded(self, workflow: Workflow, made: dict[str, Any], numbers: Sequence[int] = (0,)) -> Plan:
         body = {
-            "policy": self.state.parts.policy.name,
+            "policy": self.state.parts.writer.name,
             "prompt": VERSION,
             "request": self.state.request.id,
             "ordinals": self.names,
             "pruned": [],
             "fallback": None,
             **made,
-            "steps": [self._told(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
+            "steps": [self._step(i, step) for i, step in zip(numbers, workflow.steps, strict=False)],
             "previous": self.previous,
             "memory": list(self.memory.kept),
-            # Tool calls are told to the client by ids that only this ledger can make, and makes again after a kill.
+            # Only this ledger can make the tool call ids that the client gets, and makes them again after a kill.
             "salt": secrets.token_hex(16),
         }
         return Plan(body, self.memory)
 
-    def _told(self, index: int, step: Step) -> dict[str, Any]:
+    def _step(self, index: int, step: Step) -> dict[str, Any]:
         planned = step.model_dump(mode="json")
         return {"index": index, "worker": self.names[step.model], "subtask": step.subtask, "planned": planned}
 
 
-def _told(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> dict[str, Any]:
     number = None if finding.step is None else finding.step + 1
     return {"code": finding.code, "step": number, "message": finding.told, "fatal": finding.fatal}
