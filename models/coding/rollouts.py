@@ -127,10 +127,10 @@ class Player:
             self.made.append((Node(text, names), self._counted(decision)))
         return decision
 
-    def again(self, met: Node) -> Choice:
+    def again(self, node: Node) -> Choice:
         """The choice at a known decision; it counts as a decision of this rollout."""
-        choice = self._counted(self._choose(met.text, met.allowed, len(self.made)))
-        self.made.append((met, choice))
+        choice = self._counted(self._choose(node.text, node.allowed, len(self.made)))
+        self.made.append((node, choice))
         return choice
 
     def _counted(self, decision: Decision) -> Choice:
@@ -208,8 +208,8 @@ class Bench:
 async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> RolloutEnd:
     """Run the agent, then the verifying command. Raises IsolationUnavailable, and a worker's outage.
 
-    It is also an outage if the agent ran out of time after waiting for one answer for at least half of that time. An
-    agent that used up its time by itself, or over several calls, has failed.
+    It is also an outage if the agent ran out of time after waiting in vain, since the last answer, for at least half of
+    it. An agent that used up its time by itself, or in calls that were answered, has failed.
     """
     agent, task, calls = bench.agent, slot.task, Calls(bench.asking, slot, bench.scope)
     files = {path: text.encode() for path, text in task.options.files.items()}
@@ -270,18 +270,18 @@ class Rollouts:
             self._starts[index] = ended
             return
         at = self._starts.get(index)
-        if not isinstance(at, Node) or not _alike(at, path[0][0]):
+        if not isinstance(at, Node) or not _same(at, path[0][0]):
             at = self._starts[index] = path[0][0]
-        for (_, choice), (met, _) in pairwise(path):
+        for (_, choice), (node, _) in pairwise(path):
             following = at.led.get(choice)
-            if not isinstance(following, Node) or not _alike(following, met):
-                following = at.led[choice] = met
+            if not isinstance(following, Node) or not _same(following, node):
+                following = at.led[choice] = node
             at = following
         at.led[path[-1][1]] = ended
 
 
-def _alike(one: Node, other: Node) -> bool:
-    return (one.text, one.allowed) == (other.text, other.allowed)
+def _same(first: Node, second: Node) -> bool:
+    return (first.text, first.allowed) == (second.text, second.allowed)
 
 
 def constant(workers: tuple[str, ...], worker: str) -> Callable[[int], Player]:
@@ -290,7 +290,7 @@ def constant(workers: tuple[str, ...], worker: str) -> Callable[[int], Player]:
 
     def choose(text: str, allowed: Names, number: int) -> Decision:
         if allowed is not None and worker not in allowed:
-            raise NoWorkerAllowed(f"{worker!r} cannot honour what the agent asks for")
+            raise NoWorkerAllowed(f"{worker!r} does not support the agent's request")
         return Decision(worker, index, None, logits, None, 0.0, 0.0)
 
     return lambda slot: Player(workers, choose)

@@ -17,7 +17,7 @@ PROMPTS_VERSION = "2"
 
 
 class Role(IntEnum):
-    """Ids are the order of the released head's last three rows."""
+    """Role ids, in the order of the released head's last three rows."""
 
     SOLVER = 0
     THINKER = 1
@@ -68,7 +68,7 @@ _SUGGESTED_ROLE = re.compile(r"<suggested_role>\s*(SOLVER|THINKER|VERIFIER|WORKE
 
 
 def thought(reply: str) -> str:
-    """What later turns see of a SOLVER reply: the content of `<think>`, if there is one, else all of it."""
+    """The part of a SOLVER reply that later turns see: the content of `<think>`, if there is one, else all of it."""
     found = _THINK.search(reply)
     return (found.group(1) if found else reply).strip()
 

@@ -61,8 +61,8 @@ class Router:
     """Chooses a worker (and a role) for a transcript. Threads may share it, routers may share a backbone.
 
     `vector`: see `models.fugu.vector`; `roles`: whether the head has the three role rows. Raises BadInput for
-    no workers, a repeated name, an unknown layout or one that the backbone cannot take, or a vector that does
-    not fit.
+    no workers, a repeated name, a layout that is unknown or not supported by the backbone, or an invalid
+    vector.
     """
 
     def __init__(

@@ -131,11 +131,11 @@ def plan_of(lists: Iterable[Listed], text: str) -> Window | None:
 
 
 class _Reader:
-    """Reads from a place in the text; each method returns a value and the place after it, or raises Unreadable."""
+    """A parser: each method reads at a position and returns a value and the position after it, or raises Unreadable."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._open: set[re.Pattern[str]] = set()  # the ends that do not come any more
+        self._open: set[re.Pattern[str]] = set()  # patterns of ends that do not occur any more
 
     def read_list(self, at: int, depth: int = 1) -> tuple[list[Value], int]:
         text = self._text

@@ -74,7 +74,7 @@ class StepRun:
             messages = self._messages(done, turns)
             self.record = replace(self.record, state="running", messages=tuple(messages))
             if self.record.worker == CONDUCTOR:
-                return await self._conducted(messages)
+                return await self._run_nested(messages)
             reply = await self._reply(number, messages)
             self._replies.append(reply)
             if not self._calls_tools(number, reply):
@@ -84,7 +84,7 @@ class StepRun:
             if results is None:
                 return self.end(state="awaiting-tools", tool_calls=tuple(_tool_call(tool) for tool in tools))
             turns += _turn(reply, [result for _, result in results])
-        raise AssertionError("unreachable: the turns are counted without end")
+        raise AssertionError("unreachable: `count` never ends")
 
     async def give_to_another(self, error: FuguError) -> None:
         """Give the step to the next best worker, on disk before it is asked. Raises WorkflowFailed if none is left."""
@@ -144,7 +144,7 @@ class StepRun:
             turn = self._turns[number]
             self.record = replace(self.record, worker=turn["worker"], tried=tuple(turn["tried"]))
             if self._state.replaying and self._state.asked(turn["call"]) != messages:
-                raise PermanentError(f"{self._name} has another context than when it was asked")
+                raise PermanentError(f"{self._name} has another context than in the recorded call")
             return self._state.reply(turn["call"])
         reply = await self._state.attempt(self._ask(messages))
         turn = {"call": reply.call_id, "worker": self.record.worker, "tried": list(self.record.tried), "tools": []}
@@ -189,11 +189,11 @@ class StepRun:
         text = f"{self._plan.body['salt']}:{self.record.index}:{call_id}:{place}"
         return f"call_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
-    async def _conducted(self, messages: Sequence[Message]) -> StepRecord:
+    async def _run_nested(self, messages: Sequence[Message]) -> StepRecord:
         """Run a step that the conductor itself takes."""
-        self.nested = conducted = await self._nest(self.record.index, messages)
-        if conducted.tool_calls:
-            return self.end(state="awaiting-tools", tool_calls=conducted.tool_calls)
+        self.nested = answer = await self._nest(self.record.index, messages)
+        if answer.tool_calls:
+            return self.end(state="awaiting-tools", tool_calls=answer.tool_calls)
         return self.end(state="done")
 
     def _sums(self) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class WorkflowRun:
             except LimitReached:
                 return slot.run.end(state="passed over")
             except (BadInput, MaybePaid, LedgerAway) as error:
-                self._fail(slot, error)  # no other worker would change it
+                self._fail(slot, error)  # another worker would not help
                 raise
             except (TransientError, PermanentError) as error:
                 slot.failures += 1

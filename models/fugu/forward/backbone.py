@@ -223,7 +223,7 @@ class Backbone:
         """
         self._by_hand()
         if self.device.type != "cpu" or self.model.dtype != torch.float32:
-            raise BadInput("int8 is for a CPU and weights in float32", "precision")
+            raise BadInput("int8 needs a CPU and float32 weights", "precision")
         of = self.model, self.tokenizer, self.folder, self.source, self.revision, self._cache
         made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product, self.reader.most)
         made._factors, made._factoring = self._factors, self._factoring

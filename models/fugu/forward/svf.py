@@ -133,7 +133,7 @@ class Factors:
 
 
 def factor(weight: Tensor, cache: Path | None = None) -> Factors:
-    """Factor `weight` [m, n]; kept under `cache` by the weight's digest, where a folder is given.
+    """Factor `weight` [m, n]; stored in the folder `cache`, if given, under the weight's digest.
 
     The short side's Gram matrix is decomposed in float64 (a vocabulary of 151,936 × 1024 takes seconds and
     no second copy), which is exact here: the basis is orthonormal to rounding, so left · right = W whatever
@@ -148,7 +148,7 @@ def factor(weight: Tensor, cache: Path | None = None) -> Factors:
             try:
                 _write(path, kept)
             except OSError as error:  # it only costs the next process the computation
-                log.warning("the factorisation of a matrix is not kept: %s", error)
+                log.warning("the factorisation of a matrix is not cached: %s", error)
     return Factors(weight, kept["basis"].to(weight.device), kept["sigma"])
 
 

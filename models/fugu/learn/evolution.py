@@ -38,7 +38,7 @@ class Evolution:
     def __init__(
         self, start: NDArray[np.floating], options: EvolutionOptions, log: Sequence[Sequence[float]] = ()
     ) -> None:
-        import cma  # takes a second, and plots on import
+        import cma  # importing it takes a second and sets up plotting
 
         start = np.asarray(start, dtype=np.float64)
         if start.ndim != 1 or not np.isfinite(start).all():

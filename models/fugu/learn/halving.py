@@ -27,13 +27,13 @@ async def race(
     not promoted, and is reported as the worst.
     """
     totals: dict[int, Tally] = {}
-    reached, going, first = [-1] * candidates, list(range(candidates)), 0
+    reached, active, first = [-1] * candidates, list(range(candidates)), 0
     for rung, last in enumerate(ladder(slots, rungs)):
-        for i, part in zip(going, await score(going, slice(first, last)), strict=True):
+        for i, part in zip(active, await score(active, slice(first, last)), strict=True):
             totals[i] = totals[i] + part if i in totals else part
             reached[i] = rung if part.rollouts else reached[i]
         fitnesses = [fitness(totals[i]) for i in range(candidates)]
-        going, first = promoted(fitnesses, [i for i in going if totals[i].rollouts]), last
+        active, first = promoted(fitnesses, [i for i in active if totals[i].rollouts]), last
     return told(fitnesses, reached), [totals[i] for i in range(candidates)]
 
 

@@ -47,7 +47,7 @@ def reduced(router: Router, texts: Sequence[str], least: float = LEAST) -> Route
     if agree >= least and fast < slow:
         log.info("decisions are made in int8: %s", figures)
         return other
-    log.warning("decisions stay in float32, int8 is not taken: %s (at least %.1f %% must)", figures, 100 * least)
+    log.warning("decisions stay in float32, int8 is not used: %s (at least %.1f %% must agree)", figures, 100 * least)
     return router
 
 

@@ -105,16 +105,16 @@ class Tree:
     async def walk(self, slots: Indices, choose: Choose, send: Send) -> Indices:
         """Indices of the ends [len(slots)] that the choices lead to. `choose` runs in a thread, `send` in this loop."""
         at = np.array(slots, np.intp)  # slot i starts in state i
-        going, turn, running = np.arange(len(at)), 0, asyncio.get_running_loop()
-        while len(going):
-            workers, roles = await running.run_in_executor(_CHOOSING, choose, at[going], slots[going], turn)
+        active, turn, running = np.arange(len(at)), 0, asyncio.get_running_loop()
+        while len(active):
+            workers, roles = await running.run_in_executor(_CHOOSING, choose, at[active], slots[active], turn)
             choice = workers, np.zeros_like(workers) if roles is None else roles
-            unknown = self._next[at[going], *choice] == _UNKNOWN
+            unknown = self._next[at[active], *choice] == _UNKNOWN
             if unknown.any():
-                new = np.stack([at[going], *choice], axis=1)[unknown]
+                new = np.stack([at[active], *choice], axis=1)[unknown]
                 await self._resolve(np.unique(new, axis=0), roles is not None, send)
-            at[going] = self._next[at[going], *choice]
-            going, turn = going[at[going] >= 0], turn + 1
+            at[active] = self._next[at[active], *choice]
+            active, turn = active[at[active] >= 0], turn + 1
         return ~at
 
     async def _resolve(self, rows: Indices, with_roles: bool, send: Send) -> None:
