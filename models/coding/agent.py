@@ -1,4 +1,4 @@
-"""Coding agents as values: a command line, what it may see of the machine, and what it may use."""
+"""Coding agents as values: a command line, the paths it may read, and its limits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.grading.repository import RepositoryTask
 from models.isolation.workshop import PORT, Command, Room
 
 URL = f"http://127.0.0.1:{PORT}/v1"
-"""Of the endpoint, in every workshop."""
+"""The endpoint's URL in every workshop."""
 
 
 class AgentRoom(BaseModel):
-    """Limits of an agent and of all that it starts; memory is of each process. `Room` says what each is."""
+    """Limits of an agent and of all that it starts; memory is per process. The fields are those of `Room`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,7 +31,7 @@ class AgentRoom(BaseModel):
 
 
 class Agent(BaseModel):
-    """An entry of `data/agents.yaml`, which says what is filled in. `revision`: change it with what the agent does."""
+    """An entry of `data/agents.yaml`, which lists the placeholders. `revision`: change it when the agent changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -44,11 +44,11 @@ class Agent(BaseModel):
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of all that it is, the programs themselves not included."""
+        """sha256 (hex) of all fields; the programs themselves are not included."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def paths(self) -> list[Path]:
-        """What it may read."""
+        """The paths that it may read."""
         return [Path(_filled(path, {})) for path in self.reads]
 
     def limits(self) -> Room:
@@ -73,18 +73,18 @@ class Agent(BaseModel):
         return {path: _filled(text, {"model": model, "url": URL}).encode() for path, text in self.files.items()}
 
     def environment(self, model: str) -> dict[str, str]:
-        """Its variables, beside those of every workshop."""
+        """Its environment variables, besides those of every workshop."""
         own = {name: _filled(value, {"model": model, "url": URL}) for name, value in self.env.items()}
         return {"OPENAI_BASE_URL": URL, "OPENAI_API_KEY": "none", "OPENAI_MODEL": model, **own}
 
 
 def load_agent(path: Path, name: str) -> Agent:
-    """The agent of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
+    """The agent of that name. Raises BadFile if the file has no such entry, or an invalid one."""
     return read_yaml(path).entry(Agent, name, "agent")
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with `{name}` replaced, in one pass: what is filled in is not looked at again."""
+    """The text with `{name}` placeholders replaced, in one pass: inserted values are not expanded again."""
     places = {"models": str(Path(models.__file__).resolve().parent), **values}
     pieces = text.split("{")
     filled = pieces[0]

@@ -1,6 +1,6 @@
-"""Questions and repositories as one objective: their slots stand in a row, the repositories' last.
+"""Questions and repositories as one objective: the questions' slots come first, then the repositories'.
 
-Under successive halving the first rungs hold questions alone, so that only promising candidates cost rollouts.
+Under successive halving the first rungs hold only questions, so that only promising candidates cost agent rollouts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Vector = NDArray[np.floating]
 
 
 class Rewarding(Protocol):
-    """What evolution needs of an objective; `Objective` says what each is."""
+    """The interface that evolution needs of an objective; see `Objective`."""
 
     @property
     def pool(self) -> Pool: ...
@@ -41,7 +41,7 @@ class Rewarding(Protocol):
 
 
 class Mixture:
-    """An objective with rollouts on repositories behind its questions; each counts as much as a question."""
+    """An objective with rollouts on repositories after its questions; each counts as much as a question."""
 
     def __init__(self, questions: Objective, rollouts: Rollouts, policy_seed: int) -> None:
         self.questions, self.rollouts, self._seed = questions, rollouts, policy_seed
@@ -50,24 +50,24 @@ class Mixture:
 
     @property
     def spent(self) -> Spent:
-        """Of both. A rollout that was remembered has turns, but no asks."""
-        one, other = self.questions.spent, self.rollouts.spent
-        return Spent(one.turns + other.turns, one.asks + other.asks, one.usd + other.usd)
+        """The totals of both. A cached rollout has turns, but no asks."""
+        first, second = self.questions.spent, self.rollouts.spent
+        return Spent(first.turns + second.turns, first.asks + second.asks, first.usd + second.usd)
 
     async def scores(self, vector: Vector, *, temperature: float, part: slice = ALL) -> list[RolloutScore]:
         """One score per slot of the part, in the slots' order."""
-        asked = len(self.questions.slots)
+        count = len(self.questions.slots)
         chosen = range(len(self.slots))[part]
-        few = [index for index in chosen if index < asked]
+        few = [index for index in chosen if index < count]
         playing = players(self.questions.router, vector, temperature, self.rollouts, self._seed)
         answered, ended = await asyncio.gather(
             self.questions.scores(vector, temperature=temperature, part=_slice(few)),
-            self.rollouts.ends(playing, [index - asked for index in chosen if index >= asked]),
+            self.rollouts.ends(playing, [index - count for index in chosen if index >= count]),
         )
         return [*answered, *(end.score for end in ended)]
 
     async def met(self, vector: Vector, *, temperature: float, part: slice = ALL) -> list[str]:
-        """What the router reads in the questions of the part; its coordinates are made from these."""
+        """The texts that the router reads in the part's questions, from which search coordinates are computed."""
         few = [index for index in range(len(self.slots))[part] if index < len(self.questions.slots)]
         return await self.questions.met(vector, temperature=temperature, part=_slice(few))
 
@@ -79,7 +79,7 @@ def _slice(indices: Sequence[int]) -> slice:
 def players(
     router: Router, vector: Vector, temperature: float, rollouts: Rollouts, seed: int
 ) -> Callable[[int], Player]:
-    """The router under `vector` as the policy of rollouts, sampling with the slots' own noise; 0 is the argmax."""
+    """The router under `vector` as the policy of rollouts, with each slot's noise; at temperature 0 the argmax."""
     candidate = router.candidate(vector)
     known: dict[str, NDArray[np.float32]] = {}
     in_roles = router.roles and rollouts.bench.model == "trinity"

@@ -1,10 +1,10 @@
-"""The second source of terminal reward: a coding agent works on a repository and asks the router under test.
+"""The second source of terminal reward: a coding agent works on a repository and uses the router under test.
 
-A rollout lets an agent loose on a copy of a task's repository, in a workshop whose only network is an endpoint that
-the candidate's router answers; when it has ended, the verifying command says 1 or 0. As with questions, common random
-numbers reach everything: a call's seed is a function of (task, repeat, number of the call), the policy's noise of
-(task, repeat, number of the decision). What follows a router's choices is remembered, so that candidates which choose
-alike cost one rollout; for an agent that is itself random that is one draw, shared by all.
+A rollout runs an agent on a copy of a task's repository, in a workshop whose only network is an endpoint served by the
+candidate's router; when the agent has ended, the verifying command gives 1 or 0. As with questions, common random
+numbers are used throughout: a call's seed is a function of (task, repeat, number of the call), the policy's noise of
+(task, repeat, number of the decision). Rollouts are cached by the router's choices, so that candidates with the same
+choices share one; if the agent is itself random, they share one sample of it.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from models.workers.ask import Ask, Message, Reply, seed_for
 from models.workers.client import Chunk
 
 OUT_OF_TIME = "out of time"
-"""How `models.isolation.workshop.CommandResult` says it."""
+"""As in `models.isolation.workshop.CommandResult.ended`."""
 
 MAX_DECISIONS = 256
-"""Of one rollout. An agent that wants more gets errors from then on: it has lost its way."""
+"""Maximum of one rollout. An agent that needs more is stuck, and gets errors from then on."""
 
 
 class Asking(Protocol):
-    """What a dispatcher is to the endpoint."""
+    """The part of a dispatcher that the endpoint uses."""
 
     async def ask(self, ask: Ask) -> Reply: ...
 
@@ -51,13 +51,13 @@ class Asking(Protocol):
 
 
 Serve = Callable[[socket, Decider, Asking, str], AbstractAsyncContextManager[None]]
-"""(listening, who decides, who asks, the model's name) -> an OpenAI-compatible endpoint for as long as it is open."""
+"""(listening socket, decider, dispatcher, model name) -> an OpenAI-compatible endpoint while the context is open."""
 
 Names = tuple[str, ...] | None
-"""Those that may be chosen; `None`: all."""
+"""Names of the allowed workers; `None`: all."""
 
 Choose = Callable[[str, Names, int], Decision]
-"""(what the router reads, who may be chosen, number of the decision from 0) -> its choice."""
+"""(text that the router reads, allowed workers, number of the decision from 0) -> the router's choice."""
 
 
 Choice = tuple[int, int]
@@ -74,8 +74,8 @@ class TaskSlot:
 
 @dataclass(frozen=True)
 class RolloutEnd:
-    """A whole rollout. `turns`: the choices; `calls`: the asks that they came to; `detail`: of the verdict;
-    `agent`: how it ended and the end of what it said.
+    """A finished rollout. `turns`: the choices; `calls`: number of asks; `detail`: of the verdict; `agent`: how it
+    ended, and the end of its output.
     """
 
     reward: float
@@ -94,7 +94,7 @@ class RolloutEnd:
 
 @dataclass
 class Node:
-    """A decision that is due: what is read, who may be chosen, and where each choice led."""
+    """A pending decision: the text that is read, the allowed workers, and where each choice led."""
 
     text: str
     allowed: Names
@@ -102,9 +102,9 @@ class Node:
 
 
 class Player:
-    """A policy as the endpoint's router in one rollout; it keeps what it met and chose. Threads may share it.
+    """A policy as the endpoint's router in one rollout; it records its decisions. Threads may share it.
 
-    `roles`: whether it was learned with role rows; `in_roles`: whether they count, as they do where `trinity` is asked.
+    `roles`: whether it was trained with role rows; `in_roles`: whether they are used, as in the model `trinity`.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Player:
         self._turn = threading.Lock()
 
     async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
-        """The policy's choice, in a thread. Raises LimitReached where an agent wants more than a rollout has."""
+        """The policy's choice, in a thread. Raises LimitReached after `MAX_DECISIONS`."""
         return await asyncio.to_thread(self._decide, messages, None if allowed is None else tuple(allowed))
 
     def _decide(self, messages: Sequence[Message], names: Names) -> Decision:
@@ -127,10 +127,10 @@ class Player:
             self.made.append((Node(text, names), self._counted(decision)))
         return decision
 
-    def again(self, met: Node) -> Choice:
-        """The choice where somebody was before; it counts as a decision."""
-        choice = self._counted(self._choose(met.text, met.allowed, len(self.made)))
-        self.made.append((met, choice))
+    def again(self, node: Node) -> Choice:
+        """The choice at a known decision; it counts as a decision of this rollout."""
+        choice = self._counted(self._choose(node.text, node.allowed, len(self.made)))
+        self.made.append((node, choice))
         return choice
 
     def _counted(self, decision: Decision) -> Choice:
@@ -139,10 +139,10 @@ class Player:
 
 
 class Calls:
-    """A rollout's asks on their way to the ledger: under the rollout's scope, replicate and seeds.
+    """A rollout's asks, sent under the rollout's scope, replicate and seeds.
 
-    `outage`: the first failure that was no answer of a worker's; then the rollout is no sample. `unanswered_s`: for how
-    long, in seconds, the agent has waited in vain since the last answer.
+    `outage`: the first failure that is not a refusal of the request; then the rollout is no sample. `unanswered_s`:
+    seconds that the agent has waited in vain since the last answer.
     """
 
     def __init__(self, through: Asking, slot: TaskSlot, scope: str) -> None:
@@ -168,7 +168,7 @@ class Calls:
                         last = chunk
         if last is not None and last.reply is not None:
             self.usd += last.reply.cost_usd
-            yield last  # outside: who has it whole may go
+            yield last  # outside: a consumer that closes here has the whole reply
 
     def _own(self, ask: Ask) -> Ask:
         seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
@@ -195,7 +195,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all rollouts share. `model`: the name under which the agent asks; `hides`: where its tasks lie."""
+    """What all rollouts share. `model`: the model name that the agent uses; `hides`: folders of its tasks."""
 
     agent: Agent
     serve: Serve
@@ -206,10 +206,10 @@ class Bench:
 
 
 async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> RolloutEnd:
-    """One agent at work, then the verdict. Raises IsolationUnavailable, and a worker's outage.
+    """Run the agent, then the verifying command. Raises IsolationUnavailable, and a worker's outage.
 
-    That is also a worker for whom the agent waited in vain for half of its time or more, until that was over. An agent
-    that used it up by itself, or call by call, failed.
+    It is also an outage if the agent ran out of time after waiting in vain, since the last answer, for at least half of
+    it. An agent that used up its time by itself, or in calls that were answered, has failed.
     """
     agent, task, calls = bench.agent, slot.task, Calls(bench.asking, slot, bench.scope)
     files = {path: text.encode() for path, text in task.options.files.items()}
@@ -232,17 +232,17 @@ async def roll_out(bench: Bench, slot: TaskSlot, player: Player) -> RolloutEnd:
 
 
 class Rollouts:
-    """The rollouts of fixed slots, remembered by the choices that led to them."""
+    """The rollouts of fixed slots, cached by the choices that led to them."""
 
     def __init__(self, bench: Bench, slots: Sequence[TaskSlot], at_once: int = 2) -> None:
         self.bench, self.slots = bench, list(slots)
         self.spent = Spent()
         self._starts: dict[int, Node | RolloutEnd] = {}
-        self._one_by_one = [asyncio.Lock() for _ in self.slots]  # who chooses alike waits, and finds what the other met
+        self._one_by_one = [asyncio.Lock() for _ in self.slots]  # equal choices wait, then use the first's rollout
         self._turn = asyncio.Semaphore(at_once)
 
     async def ends(self, players: Callable[[int], Player], indices: Sequence[int]) -> list[RolloutEnd]:
-        """How each of these slots ends under a policy. `players`: slot's index -> the policy, to be used once."""
+        """The ends of these slots under a policy. `players`: slot's index -> the policy, for one use."""
         return list(await asyncio.gather(*(self._end(players, index) for index in indices)))
 
     async def _end(self, players: Callable[[int], Player], index: int) -> RolloutEnd:
@@ -257,31 +257,31 @@ class Rollouts:
             return ended
 
     def _known(self, player: Player, index: int) -> RolloutEnd | None:
-        """Where the policy's choices lead, as far as somebody has been there."""
+        """The end to which the policy's choices lead, if it is known."""
         at = self._starts.get(index)
         while isinstance(at, Node):
             at = at.led.get(player.again(at))
         return at
 
     def _keep(self, index: int, player: Player, ended: RolloutEnd) -> None:
-        """Add a rollout to what is known; where an agent asked something else than the time before, this one counts."""
+        """Add a rollout to the cache; where an agent asked something else than before, the new one counts."""
         path = player.made
         if not path:
             self._starts[index] = ended
             return
         at = self._starts.get(index)
-        if not isinstance(at, Node) or not _alike(at, path[0][0]):
+        if not isinstance(at, Node) or not _same(at, path[0][0]):
             at = self._starts[index] = path[0][0]
-        for (_, choice), (met, _) in pairwise(path):
+        for (_, choice), (node, _) in pairwise(path):
             following = at.led.get(choice)
-            if not isinstance(following, Node) or not _alike(following, met):
-                following = at.led[choice] = met
+            if not isinstance(following, Node) or not _same(following, node):
+                following = at.led[choice] = node
             at = following
         at.led[path[-1][1]] = ended
 
 
-def _alike(one: Node, other: Node) -> bool:
-    return (one.text, one.allowed) == (other.text, other.allowed)
+def _same(first: Node, second: Node) -> bool:
+    return (first.text, first.allowed) == (second.text, second.allowed)
 
 
 def constant(workers: tuple[str, ...], worker: str) -> Callable[[int], Player]:
@@ -290,7 +290,7 @@ def constant(workers: tuple[str, ...], worker: str) -> Callable[[int], Player]:
 
     def choose(text: str, allowed: Names, number: int) -> Decision:
         if allowed is not None and worker not in allowed:
-            raise NoWorkerAllowed(f"{worker!r} cannot honour what the agent asks for")
+            raise NoWorkerAllowed(f"{worker!r} does not support the agent's request")
         return Decision(worker, index, None, logits, None, 0.0, 0.0)
 
     return lambda slot: Player(workers, choose)

@@ -1,4 +1,4 @@
-"""From logits to decisions: which workers may be chosen, and who is."""
+"""Decisions from logits: the mask of allowed workers, and the argmax over them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Allowed = Iterable[str] | Sequence[bool] | Sequence[Sequence[bool]] | NDArray[np
 class Decision:
     """A choice. `margin`: the chosen worker's logit minus the best other allowed one's (infinite if alone).
 
-    `worker_logits` [L], `role_logits` [3] or None, both without noise. `seconds`: of the batch it came from.
+    `worker_logits` [L], `role_logits` [3] or None, both without noise. `seconds`: taken by its whole batch.
     """
 
     worker: str
@@ -48,12 +48,12 @@ def mask_of(allowed: Allowed, workers: Sequence[str], batch: int) -> NDArray[np.
 
 
 def _array(allowed: Any, workers: Sequence[str]) -> NDArray[Any]:
-    """Names as a mask; a mask as an array of whatever shape it has."""
+    """Names as a mask; a mask as an array, its shape unchecked."""
     if isinstance(allowed, np.ndarray):
         return allowed
     if isinstance(allowed, str) or not isinstance(allowed, Iterable):
         raise BadInput(f"workers are given as names or as a mask, not as {allowed!r}", "allowed")
-    given = list(allowed)  # once: a generator's names are gone after that
+    given = list(allowed)  # a generator can be read only once
     if given and not any(isinstance(one, str) for one in given):
         try:
             return np.array(given)
@@ -80,9 +80,9 @@ def decisions_on(
     noise: NDArray[np.floating] | None = None,
     started: float | None = None,
 ) -> list[Decision]:
-    """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: when, by `time.perf_counter`.
+    """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: the start by `time.perf_counter`.
 
-    Raises BadInput for logits that are not finite: of a vector whose numbers are finite, but too large.
+    Raises BadInput for logits that are not finite: finite numbers of the vector can be too large.
     """
     if noise is not None and noise.shape != logits.shape:
         raise BadInput(f"the noise has shape {noise.shape}, the logits {logits.shape}", "noise")

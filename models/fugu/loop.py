@@ -1,9 +1,9 @@
-"""The K-turn loop as a generator: it yields what it needs, is sent it, and does no I/O.
+"""The loop of at most K turns, as a generator without I/O: it yields requests and is sent their results.
 
-Source: TRINITY (arXiv 2512.04695), seed 000, section 4, REFERENCE D2. A turn is an `Observe` (answered by
-the router's decision) and a `Turn` (answered by the worker's reply); the `Outcome` is the generator's return
-value. Deliberate departures: a VERIFIER with nothing to verify, and the last turn without a SOLVER reply,
-become SOLVER; the whole conversation is used, and the thoughts stand at the end of its last user message.
+Source: TRINITY (arXiv 2512.04695) and its released code. A turn is an `Observe` (answered by the router's
+decision) and a `Turn` (answered by the worker's reply); the `Outcome` is the generator's return value.
+Deliberate departures: a VERIFIER with nothing to verify, and the last turn without a SOLVER reply, become
+SOLVER; the whole conversation is used, and thoughts are appended to its last user message.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Messages = Sequence[Message]
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """`turns`: the budget K. `roles`: TRINITY's loop; else the product's, one worker and no other prompt.
+    """`turns`: the turn budget K. `roles`: TRINITY's loop; else the product's: one turn, no prompt for the worker.
 
-    `dispatcher`: whether the router's text starts with the dispatcher prompt; by default as `roles` says. A
-    router with role rows was learned with it, so its product variant keeps it.
+    `dispatcher`: whether the router's text starts with the dispatcher prompt; by default the value of
+    `roles`. A router with role rows was trained with it and keeps it in the product's loop.
     """
 
     turns: int = 5
@@ -38,14 +38,14 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Observe:
-    """Wants a `Decision` on `messages`."""
+    """A request for a `Decision` on `messages`."""
 
     messages: Messages
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Wants the reply of `worker` to `messages`; `turn` counts from 1. In an outcome it holds that `reply`."""
+    """A request for the reply of `worker` to `messages`; `turn` counts from 1. In an outcome, `reply` is set."""
 
     turn: int
     worker: str
@@ -66,7 +66,7 @@ class Outcome:
 
 
 Loop = Generator[Observe | Turn, Any, Outcome]
-"""Sent a Decision after an Observe, the reply's text after a Turn."""
+"""It is sent a Decision after an Observe, and the reply's text after a Turn."""
 
 
 def loop(conversation: Messages, worker_count: int, options: LoopOptions = LoopOptions()) -> Loop:
@@ -106,7 +106,7 @@ def _with_roles(conversation: Messages, prompt: Messages, options: LoopOptions) 
         reply = yield turn
         turns.append(replace(turn, reply=reply))
         suggested = None
-        # Control words count only in the slot whose role may say them.
+        # Control words count only in replies of the role that may use them.
         if role is Role.SOLVER:
             latest = reply
             thoughts.append(roles.thought(reply))

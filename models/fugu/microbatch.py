@@ -1,13 +1,13 @@
-"""What is asked at about the same time is computed in shared forwards: decisions of an endpoint, and candidates.
+"""Micro-batches: concurrent requests share forwards, an endpoint's decisions as well as candidates in training.
 
-Requests gather while a forward runs, and where several came at once for at most `wait_s` more; who is alone does not
-wait. They are then computed by like length, the short ones first, and each is answered as soon as its own forward is
-done. On a CPU several forwards run side by side, each on its part of the cores: one on all of them would wait for the
-slowest core again and again. They share texts out, not requests: all who ask about a text are in one forward, so that
-what its candidates have in common is computed once. Threads and event loops may both ask.
+Requests queue while a forward runs; if the last pass had several, they wait up to `wait_s` longer for more, a lone
+request does not. A pass groups them by similar length, short ones first, and answers each as soon as its forward is
+done. On a CPU several forwards run in parallel, each on a part of the cores: a single one on all cores would wait for
+the slowest core again and again. Texts are divided among them, not requests: all requests for a text are in one
+forward, so that what its candidates have in common is computed once. Threads and event loops may both submit.
 
-Long texts wait in a line of their own: a thread computes them on half of the cores beside the short ones, which
-therefore never wait for a long one.
+Long texts have a queue of their own: a thread computes them on half of the cores, in parallel with the short ones,
+which therefore never wait for a long one.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from models.workers.ask import Message
 
 Logits = NDArray[np.float32]
 Row = tuple[str, Candidate | None]
-"""A text, and under whom: None for the router's installed vector, under which conversations go on."""
+"""A text and its candidate; None: the router's installed vector, for which cached keys and values are reused."""
 
 WAIT_S = 0.002
-"""A small part of a forward of Qwen3-0.6B on any CPU, and about one on a GPU."""
+"""A small part of the time of a forward of Qwen3-0.6B on any CPU, and about one forward on a GPU."""
 
 GATHERED = 1 << 18
-"""Characters of distinct texts in one pass, which bounds what it keeps: under `late` 4 KB a token at width 1,024, so
-some 250 MB. A single request may be larger."""
+"""Characters of distinct texts in one pass, to bound its memory: under `late` 4 KB per token at width 1,024, so some
+250 MB. A single request may be larger."""
 
 
 LONG = 1 << 13
-"""Characters from which on a text is a long one: some 2,000 tokens."""
+"""Characters from which a text counts as long: some 2,000 tokens."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class _Request:
         return max(map(len, self.texts), default=0)
 
 
-class _Line:
-    """Requests that wait for one thread, which gives all that have gathered to `compute` whenever it is free.
+class _Queue:
+    """A queue with one thread, which passes all waiting requests to `compute` whenever it is free.
 
-    `wait_s`: the most that a request waits for others while nothing runs, where the last one was not alone.
+    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several.
     """
 
     def __init__(self, name: str, wait_s: float, compute: Callable[[Sequence[_Request]], None]) -> None:
@@ -83,7 +83,7 @@ class _Line:
             self._thread.submit(self._run, time.monotonic() + (self._wait_s if self._several else 0.0))
 
     def close(self) -> None:
-        """Answer what was asked, then end the thread."""
+        """Answer the waiting requests, then end the thread."""
         self._thread.shutdown()
 
     def _run(self, until: float) -> None:
@@ -97,34 +97,34 @@ class _Line:
 
 
 class MicroBatcher:
-    """Asks `router` for many at once. `wait_s`: the most that a request waits for others while nothing runs, where
-    the last one was not alone."""
+    """Computes `router`'s logits for concurrent callers. `wait_s`: longest wait of a request for others while nothing
+    runs, if the last pass had several."""
 
     def __init__(self, router: Router, wait_s: float = WAIT_S) -> None:
         self.router = router
         self._cores = cores(router.backbone.device)
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="lane")
-        self._short = _Line("forwards", wait_s, lambda some: self._compute(some, self._left))
-        self._long = _Line("long forwards", wait_s, lambda some: self._compute(some, lambda: self._half))
+        self._short = _Queue("forwards", wait_s, lambda some: self._compute(some, self._left))
+        self._long = _Queue("long forwards", wait_s, lambda some: self._compute(some, lambda: self._half))
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """The router's."""
+        """The router's workers."""
         return self.router.workers
 
     @property
     def roles(self) -> bool:
-        """Whether it decides on them."""
+        """Whether the router decides on roles."""
         return self.router.roles
 
     def submit(self, texts: Sequence[str], candidate: Candidate | None = None) -> Future[Logits]:
-        """Logits [B, L (+ 3)] of `texts`, for a thread to wait for; under the installed vector by default."""
+        """Logits [B, L (+ 3)] of `texts` as a future, under the installed vector by default."""
         request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate)
         (self._long if request.longest >= LONG else self._short).put(request)
         return request.answer
 
     async def logits(self, texts: Sequence[str], candidate: Candidate | None = None) -> Logits:
-        """The same, awaited."""
+        """`submit`, awaited."""
         return await asyncio.wrap_future(self.submit(texts, candidate))
 
     async def decide(self, messages: Sequence[Message], allowed: Allowed = None) -> Decision:
@@ -134,22 +134,22 @@ class MicroBatcher:
         return self.router.decisions(await self.logits([text]), mask, started=started)[0]
 
     def close(self) -> None:
-        """Answer what was asked, then end the threads."""
+        """Answer the waiting requests, then end the threads."""
         self._short.close()
         self._long.close()
         self._lanes.shutdown()
 
     @property
     def _half(self) -> int:
-        """The cores of long texts."""
+        """Number of cores for long texts."""
         return max(1, self._cores // 2)
 
     def _left(self) -> int:
-        """The cores of short ones."""
+        """Number of cores for short texts."""
         return max(1, self._cores - self._half) if self._long.busy else self._cores
 
     def _compute(self, wanted: Sequence[_Request], share: Callable[[], int]) -> None:
-        """`share`: on how many cores, asked before each pass."""
+        """Compute requests pass by pass; `share` gives the number of cores, before each pass."""
         for _, requests in groupby(sorted(wanted, key=_kind), key=_kind):
             for some in _bounded(requests):
                 self._answer(some, share())
@@ -161,7 +161,7 @@ class MicroBatcher:
             if len(requests) == 1:
                 requests[0].answer.set_exception(error)
                 return
-            for request in requests:  # one that cannot be computed fails alone
+            for request in requests:  # one by one: a request that cannot be computed fails alone
                 self._answer([request], cores)
             return
         for request, rows in zip(requests, logits, strict=True):
@@ -175,7 +175,7 @@ class MicroBatcher:
         else:
             each = cores // len(lanes)
             parts = [self._lanes.submit(self._in_lane, [rows[i] for i in lane], each) for lane in lanes]
-            wait(parts)  # also where one has failed: nothing of a pass runs beside the next
+            wait(parts)  # even if one has failed: passes must not overlap
             logits = np.concatenate([part.result() for part in parts])[np.argsort(np.concatenate(lanes))]
         return np.split(logits, np.cumsum([len(request.texts) for request in requests])[:-1])
 
@@ -190,23 +190,23 @@ class MicroBatcher:
 
 
 def _kind(request: _Request) -> tuple[bool, int]:
-    """Requests of one kind share a forward: they are within a factor of two of each other's longest text."""
+    """Requests of one kind share a forward: their longest texts are within a factor of two of each other."""
     return request.candidate is None, request.longest.bit_length()
 
 
 def _lanes(texts: Sequence[str], most: int) -> list[list[int]]:
-    """The places of `texts` in at least one and at most `most` lanes of like work; equal texts are in one lane."""
-    asked = Counter(texts)
-    work = [0] * max(1, min(most, len(asked)))
+    """The indices of `texts` in 1 to `most` lanes of similar work; equal texts are in the same lane."""
+    counts = Counter(texts)
+    work = [0] * max(1, min(most, len(counts)))
     lane_of: dict[str, int] = {}
-    for text in sorted(asked, key=lambda text: -asked[text] * len(text)):
+    for text in sorted(counts, key=lambda text: -counts[text] * len(text)):
         lane_of[text] = lane = work.index(min(work))
-        work[lane] += asked[text] * max(1, len(text))
+        work[lane] += counts[text] * max(1, len(text))
     return [[i for i, text in enumerate(texts) if lane_of[text] == lane] for lane in range(len(work))]
 
 
 def _bounded(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
-    """Requests in passes of at most `GATHERED` characters; equal texts of several are counted once."""
+    """Requests in passes of at most `GATHERED` characters; equal texts count once."""
     some, texts, size = list[_Request](), set[str](), 0
     for request in requests:
         more = sum(len(text) for text in set(request.texts) - texts)

@@ -1,8 +1,8 @@
-"""The released TRINITY router: fetched from where it is public, checked, and run on its 37 known cases.
+"""The released TRINITY router: downloaded from its public addresses, verified, and run on its 37 known cases.
 
-Nothing of it is part of this project. Addresses, revisions and digests stand in `data/catalog.yaml`
-(REFERENCE B1, D3). Of a file whose digest the catalog does not know, the first fetch prints the sha256 and
-records it in `lock.json` beside the files; from then on it is checked.
+Its files are not part of this project; `data/catalog.yaml` holds their addresses, revisions and digests. For a
+file without a digest there, the first fetch prints the sha256 and records it in `lock.json` beside the files;
+later fetches check it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import httpx
 from filelock import FileLock
 
 from models.errors import BadFile, NotFound, UpstreamUnavailable
-from models.files import read_yaml
+from models.files import read_yaml, staged
 
 Report = Callable[[str], None]
 
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Verification:
-    """How many of the `cases` have the known worker, the known role, and both; the others by their ids.
+    """How many of the `cases` give the expected worker, role, and both; `others`: ids of the rest.
 
     `known`: how many workers and roles a faithful run gets right in float32 (the cases were made in bfloat16).
     """
@@ -53,12 +53,12 @@ class Verification:
 
     @property
     def faithful(self) -> bool:
-        """Whether this run is at least as right as the known one."""
+        """Whether at least as many workers and roles are right as `known` says."""
         return self.workers >= self.known[0] and self.roles >= self.known[1]
 
 
 def folder(home: Path) -> Path:
-    """Where the files are kept."""
+    """The folder of the downloaded files."""
     return home / NAME
 
 
@@ -76,10 +76,9 @@ def sources(catalog: Path) -> tuple[Source, ...]:
 
 
 def fetch(catalog: Path, home: Path, report: Report = print) -> Path:
-    """Get what is not there yet; -> the folder. Started again, it goes on where it was interrupted.
+    """Download the missing files and return their folder; an interrupted download is resumed.
 
-    Raises NotFound where no address has the file, UpstreamUnavailable where none answers, BadFile where the
-    bytes are not the known ones.
+    Raises NotFound if no address has a file, UpstreamUnavailable if a server fails, BadFile if a digest differs.
     """
     target = folder(home)
     target.mkdir(parents=True, exist_ok=True)
@@ -94,12 +93,13 @@ def fetch(catalog: Path, home: Path, report: Report = print) -> Path:
             if known is None:
                 report(f"{source.name}: first fetch, sha256 {found}")
                 lock[source.name] = found
-                _write_whole(target / "lock.json", json.dumps(lock, indent=1) + "\n")
+                with staged(target / "lock.json") as file:
+                    file.write(json.dumps(lock, indent=1) + "\n")
     return target
 
 
 def missing(catalog: Path, home: Path) -> list[str]:
-    """The names of the files that are not there."""
+    """Names of the files that are not downloaded yet."""
     return [source.name for source in sources(catalog) if not (folder(home) / source.name).exists()]
 
 
@@ -154,7 +154,7 @@ def _cases(path: Path) -> list[dict[str, Any]]:
 
 
 def _download(client: httpx.Client, source: Source, path: Path, known: str | None, report: Report) -> None:
-    """From the first address that has it, into place as a whole."""
+    """Download from the first address that has the file, then move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     for url in source.urls:
@@ -163,7 +163,7 @@ def _download(client: httpx.Client, source: Source, path: Path, known: str | Non
             try:
                 _check(part, known)
             except BadFile:
-                part.unlink()  # going on from wrong bytes would never end well
+                part.unlink()  # resuming from wrong bytes would fail again
                 raise
             part.replace(path)
             return
@@ -172,7 +172,7 @@ def _download(client: httpx.Client, source: Source, path: Path, known: str | Non
 
 
 def _get(client: httpx.Client, url: str, part: Path) -> bool:
-    """Complete `part` from `url`, going on after broken connections. False where the address has no such file."""
+    """Complete `part` from `url`, resuming after broken connections. False if the address has no such file."""
     for last in (*[False] * (_TRIES - 1), True):
         try:
             return _get_once(client, url, part)
@@ -184,17 +184,17 @@ def _get(client: httpx.Client, url: str, part: Path) -> bool:
 
 def _get_once(client: httpx.Client, url: str, part: Path) -> bool:
     start = part.stat().st_size if part.exists() else 0
-    # Without this, a compressed transfer's lengths would not be the file's.
+    # Offsets in a compressed transfer would not be the file's.
     headers = {"accept-encoding": "identity"} | ({"range": f"bytes={start}-"} if start else {})
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return True  # the part is complete already, or wrong: its digest tells
+            return True  # the part is complete, or wrong: the digest check decides
         if response.status_code in (401, 403, 404):
             return False
         if response.is_error:
             raise UpstreamUnavailable(f"{url} answers {response.status_code}")
         with part.open("ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
-            for block in response.iter_bytes():  # as it comes: what has come is kept when the rest does not
+            for block in response.iter_bytes():  # written as received, so an interrupted download keeps its part
                 file.write(block)
     return True
 
@@ -216,9 +216,3 @@ def _lock(target: Path) -> dict[str, str]:
     except ValueError as error:
         raise BadFile(path, f"is not readable ({error}); remove it to record the digests again") from None
     return lock
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

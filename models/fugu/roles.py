@@ -1,7 +1,7 @@
-"""TRINITY's three roles: their prompts, and the control words that each role alone may say.
+"""TRINITY's three roles: their prompts, and the control words that only one role may use.
 
 Source: TRINITY, arXiv 2512.04695, section 3. The wording is our own and versioned by `PROMPTS_VERSION`,
-which is part of a rollout's identity: change a prompt, change the number.
+which is part of a rollout's identity: a changed prompt needs a new number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROMPTS_VERSION = "2"
 
 
 class Role(IntEnum):
-    """Ids are the order of the released head's last three rows."""
+    """Role ids, in the order of the released head's last three rows."""
 
     SOLVER = 0
     THINKER = 1
@@ -44,17 +44,17 @@ PROMPTS = {
 }
 
 THOUGHT, ADVICE, PROPOSED = "Earlier thought {k}:", "Suggestion:", "Proposed reply:"
-"""Who is shown what another worker wrote is shown it as an assistant's message of its own, under one of these."""
+"""Labels: another worker's text is shown as a separate assistant message after one of these."""
 
 NOW = {
     Role.SOLVER: "Now give your best final answer to the user's request.",
     Role.THINKER: "Now say how the user's request should be approached next.",
     Role.VERIFIER: "Now judge the proposed reply: begin with ACCEPT or with REJECT.",
 }
-"""The last message after such ones."""
+"""The last message, where other workers' texts are shown."""
 
 EMPTY = "(nothing)"
-"""Of an empty reply: some providers refuse a message without text."""
+"""Replaces an empty reply: some providers reject a message without text."""
 
 _ACCEPT = re.compile(
     r"""\s* (?:(?:\#{1,6}|[-+*])[ \t]+)*  # heading, bullet
@@ -68,13 +68,13 @@ _SUGGESTED_ROLE = re.compile(r"<suggested_role>\s*(SOLVER|THINKER|VERIFIER|WORKE
 
 
 def thought(reply: str) -> str:
-    """What later turns see of a SOLVER reply: the content of `<think>`, if there is one, else all of it."""
+    """The part of a SOLVER reply that later turns see: the content of `<think>`, if there is one, else all of it."""
     found = _THINK.search(reply)
     return (found.group(1) if found else reply).strip()
 
 
 def thought_block(k: int, text: str) -> str:
-    """The k-th thought (from 0) as the router reads it. A thought cannot end its own block, or begin another."""
+    """The k-th thought (from 0) as the router reads it. Tags in it are escaped, so it cannot end its block."""
     inside = _BLOCK.sub(r"&lt;\1", text)
     return f"<reference_thought_{k}>{inside}</reference_thought_{k}>"
 
@@ -82,8 +82,8 @@ def thought_block(k: int, text: str) -> str:
 def accepts(reply: str) -> bool:
     """Whether a VERIFIER's reply accepts; anything else means: continue.
 
-    It begins, after marks of Markdown, with the unquoted word ACCEPT, and that word stands alone: the end, a line's
-    end, or one of `. , : – ;` follows. A block quote quotes.
+    It must begin, after optional Markdown marks, with the word ACCEPT, followed by the end of the text or line or by
+    one of `. , : – ;`. In quotes or in a block quote the word does not count.
     """
     return _ACCEPT.match(reply) is not None
 
@@ -110,21 +110,21 @@ def messages_for(
     advice: str | None = None,
     latest: str | None = None,
 ) -> list[dict[str, Any]]:
-    """What a worker is sent in `role`.
+    """The messages sent to a worker in `role`.
 
     SOLVER: the conversation under the role's prompt, then the earlier thoughts and the last advice.
     THINKER: the conversation, then the thoughts. VERIFIER: the conversation, then the latest SOLVER reply.
-    What other workers wrote stands in messages of its own, never in the system's, so that no text can end its mark
-    and go on as the prompt. The conversation itself stays as it came.
+    Other workers' texts are separate messages, never part of the system's, so that no text can close its marks and
+    continue as the prompt. The conversation itself is unchanged.
     """
-    told: list[tuple[str, str]] = []
+    shown: list[tuple[str, str]] = []
     if role is not Role.VERIFIER:
-        told += [(THOUGHT.format(k=k), text) for k, text in enumerate(thoughts)]
+        shown += [(THOUGHT.format(k=k), text) for k, text in enumerate(thoughts)]
     if role is Role.SOLVER and advice:
-        told.append((ADVICE, advice))
+        shown.append((ADVICE, advice))
     if role is Role.VERIFIER:
-        told.append((PROPOSED, latest or ""))
+        shown.append((PROPOSED, latest or ""))
     messages = [{"role": "system", "content": PROMPTS[role]}, *(dict(m) for m in conversation)]
-    for label, text in told:
+    for label, text in shown:
         messages += [{"role": "user", "content": label}, {"role": "assistant", "content": text or EMPTY}]
-    return [*messages, {"role": "user", "content": NOW[role]}] if told else messages
+    return [*messages, {"role": "user", "content": NOW[role]}] if shown else messages

@@ -1,6 +1,6 @@
-"""One conversation through the loop, live: decisions share forwards with others', asks are sent in this event loop.
+"""One live conversation through the loop: decisions share forwards with other conversations, asks are sent here.
 
-Many at once, in lockstep and remembered, are models/fugu/learn/tree.py.
+models/fugu/learn/tree.py runs many conversations in lockstep and caches their rollouts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Decider(Protocol):
-    """Who decides: `models.fugu.microbatch.MicroBatcher` over a router, in forwards that are shared."""
+    """Makes the decisions: `models.fugu.microbatch.MicroBatcher` over a router, in shared forwards."""
 
     @property
     def workers(self) -> tuple[str, ...]: ...
@@ -30,7 +30,7 @@ class Decider(Protocol):
 
 
 def first_transcript(conversation: Sequence[Message], worker_count: int, options: LoopOptions) -> Sequence[Message]:
-    """What the router reads of a conversation before the first turn."""
+    """The messages that the router reads before a conversation's first turn."""
     first = next(loop(conversation, worker_count, options))
     assert isinstance(first, Observe)
     return first.messages
@@ -50,7 +50,7 @@ async def answer(
 ) -> Outcome:
     """Drive one loop to its end; every decision takes the argmax over the `allowed` workers (default: all).
 
-    What `ask` raises ends the loop and is raised here; a cancellation reaches the ask that is under way.
+    An error of `ask` ends the loop and is raised here; a cancellation also cancels the pending ask.
     """
     steps = loop(conversation, len(decider.workers), options)
     try:

@@ -1,6 +1,6 @@
-"""The router: transcript in, decision out. Backbone, SVF offsets and a bias-free linear head.
+"""The router: maps a transcript to a decision. Backbone, SVF offsets and a bias-free linear head.
 
-Source: TRINITY (arXiv 2512.04695), seed 000, section 2. The head gives L worker logits (the product) or L + 3
+Source: TRINITY (arXiv 2512.04695). The head gives L worker logits (the product) or L + 3
 (TRINITY: the last three are roles, chosen apart from the workers).
 """
 
@@ -35,9 +35,9 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Candidate:
-    """A vector made ready. One object, so that a thread sees all of a candidate or nothing of it.
+    """A vector prepared for forwards. One immutable object, so that no thread sees half of a candidate.
 
-    `offsets`: names its offsets (a digest), which alone decide its states; `scaling`: None without offsets.
+    `offsets`: digest of its offsets, which alone determine its hidden states; `scaling`: None without offsets.
     """
 
     vector: vectors.Vector
@@ -47,7 +47,7 @@ class Candidate:
 
 
 class _Meta(BaseModel):
-    """What `router.json` holds: `Router.meta`."""
+    """The content of `router.json`: `Router.meta`."""
 
     backbone: str
     backbone_revision: str | None
@@ -61,8 +61,8 @@ class Router:
     """Chooses a worker (and a role) for a transcript. Threads may share it, routers may share a backbone.
 
     `vector`: see `models.fugu.vector`; `roles`: whether the head has the three role rows. Raises BadInput for
-    no workers, a repeated name, an unknown layout or one that the backbone cannot take, or a vector that does
-    not fit.
+    no workers, a repeated name, a layout that is unknown or not supported by the backbone, or an invalid
+    vector.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class Router:
 
     @classmethod
     def load(cls, path: str | Path, backbone: Backbone | None = None, cache: str | Path | None = None) -> Router:
-        """A router that `save` wrote; a `backbone` already in memory may be handed in. `cache`: as in `from_vector`.
+        """A router that `save` wrote; a `backbone` already in memory may be passed. `cache`: as in `from_vector`.
 
-        Raises BadFile for a folder that holds none, BadInput where the backbone is another one.
+        Raises BadFile if the folder holds no router, BadInput if the backbone is a different one.
         """
         file = Path(path) / "router.json"
         try:
@@ -128,7 +128,7 @@ class Router:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a vector needs beside it to become a router again, as JSON values."""
+        """All that `load` needs besides the vector, as JSON values."""
         return {
             "format": _FORMAT,
             "backbone": self.backbone.source,
@@ -150,17 +150,17 @@ class Router:
         return vectors.digest(self._installed.vector)
 
     def install(self, vector: vectors.Numbers) -> None:
-        """Take another vector: gains and head only, no matrix is rebuilt. On an error the old one stays."""
+        """Replace the vector: only gains and head are computed, no matrix. On an error the old one stays installed."""
         self._installed = self.candidate(vector)
 
     def fold(self) -> None:
-        """Make the installed vector's matrices dense, once, for a router that serves it: one product each again."""
+        """Make the installed vector's matrices dense, for serving: each is one product again instead of two."""
         installed = self._installed
         if installed.scaling is not None:
             self._installed = replace(installed, scaling=installed.scaling.fold())
 
     def candidate(self, vector: vectors.Numbers) -> Candidate:
-        """A vector made ready to be asked about; nothing is installed. Raises BadInput where it does not fit."""
+        """Prepare a vector for `logits_of` without installing it. Raises BadInput where it does not fit."""
         whole = vectors.checked(vector, self.layout, self.logit_count, self.backbone.width)
         offsets, head = vectors.split(whole, self.layout, self.logit_count, self.backbone.width)
         scaling = self._scaling(torch.from_numpy(offsets.copy()))
@@ -170,7 +170,7 @@ class Router:
     def logits(self, texts: Sequence[str], vector: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
         """Logits of raw transcripts, [B, L] or [B, L + 3], under the installed vector or the one given.
 
-        Candidates that are passed in share the backbone's remembered states, and nothing is installed.
+        A vector that is passed uses the backbone's cached states too, and is not installed.
         """
         candidate = self._installed if vector is None else self.candidate(vector)
         return self.logits_of(texts, [candidate] * len(texts))
@@ -188,7 +188,7 @@ class Router:
 
     @torch.no_grad()
     def resumed_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """`logits` for conversations that go on: what the last turn computed is not computed again."""
+        """`logits` for conversations that continue: keys and values of earlier turns are reused."""
         installed = self._installed
         return _numpy(self.backbone.resumed(texts, installed.scaling, installed.offsets) @ installed.head.T)
 
@@ -201,7 +201,7 @@ class Router:
 
     @torch.no_grad()
     def states(self, texts: Sequence[str], candidate: Candidate | None = None) -> NDArray[np.float32]:
-        """Hidden states [B, d] under a candidate's offsets (default: the installed vector's): what its head reads."""
+        """Hidden states [B, d] under a candidate's offsets (default: the installed vector's), the head's input."""
         return _numpy(self.backbone.hidden(texts, (candidate or self._installed).scaling))
 
     @torch.no_grad()
@@ -212,7 +212,7 @@ class Router:
         return _numpy(self._states_of([*texts] * len(candidates), rows)).reshape(len(candidates), len(texts), -1)
 
     def _states_of(self, texts: Sequence[str], candidates: Sequence[Candidate]) -> Tensor:
-        """States [B, d] of each text under its own candidate. Candidates that differ in their heads share them."""
+        """States [B, d] of each text under its own candidate. Candidates that differ only in the head share states."""
         scalings = {candidate.offsets: candidate.scaling for candidate in candidates}
         each = [scaling for scaling in scalings.values() if scaling is not None]
         place = {offsets: index for index, offsets in enumerate(scalings)}
@@ -220,9 +220,9 @@ class Router:
         return self.backbone.hidden(texts, stacked(each) if each else None, owners)
 
     def decide(self, messages: Sequence[Message], allowed: Allowed = None) -> Decision:
-        """The best allowed worker for a conversation, and its role. No message is added.
+        """The best allowed worker for a conversation, and its role. The messages are read as given, without a prompt.
 
-        Of a conversation that goes on, only what is new is computed. Raises NoWorkerAllowed for an empty mask,
+        For a conversation that continues, only new tokens are computed. Raises NoWorkerAllowed for an empty mask,
         BadInput for an empty conversation or an unknown name.
         """
         started = time.perf_counter()
@@ -238,9 +238,9 @@ class Router:
         vector: NDArray[np.floating] | None = None,
         memo: dict[str, NDArray[np.float32]] | None = None,
     ) -> list[Decision]:
-        """`decide` for many at once. `noise` [B, L (+ 3)] is added before the argmax: Gumbel noise samples.
+        """`decide` for many transcripts. `noise` [B, L (+ 3)] is added before the argmax: Gumbel noise samples.
 
-        `memo`: logits by text, of one vector, kept by the caller: a text that is in it is not computed again.
+        `memo`: the caller's cache of logits by text, for one vector.
         """
         started = time.perf_counter()
         mask = self.mask(allowed, len(transcripts))
@@ -258,7 +258,7 @@ class Router:
         noise: NDArray[np.floating] | None = None,
         started: float | None = None,
     ) -> list[Decision]:
-        """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: when, by `time.perf_counter`.
+        """The choices on `logits` [B, L (+ 3)] under `mask` [B, L]; `started`: the start by `time.perf_counter`.
 
         Raises BadInput for logits that are not finite.
         """

@@ -1,6 +1,6 @@
 """A conversation as the router reads it: raw `role: content` lines, never a chat template.
 
-Source: TRINITY's released code (seed 000, sections 4 and 6): on its 37 cases the raw text reproduces 95 % of
+Source: TRINITY's released code (arXiv 2512.04695): on its 37 cases the raw text reproduces 95 % of
 the choices, a chat template 41 %.
 """
 
@@ -13,17 +13,17 @@ from models.errors import BadInput
 from models.workers.ask import Message, text_of
 
 Whole = TypeVar("Whole", str, list[int])
-"""Characters or tokens."""
+"""A text, or token ids."""
 
 _STEPS = 8
 
 
 def ends(whole: Whole, most: int) -> Whole:
-    """`whole` where it has at most `most` items, else the first quarter of `most` and as much of its end as fits.
+    """`whole` if it has at most `most` items, else its first `most` / 4 and as much of its end as fits.
 
-    The beginning says what a conversation is about, the newest turns what is wanted now, and the state that decides is
-    read at the very end. What is left out grows by eighths of `most`: of a conversation that goes on the same is read
-    for some turns, and what was computed of it need not be computed again.
+    The beginning gives the topic, the newest turns the current request, and the deciding hidden state is read at the
+    very end. The omitted middle grows in steps of `most` / 8: over some turns a growing conversation keeps the same
+    prefix, so that its cached keys and values can be reused.
     """
     if len(whole) <= most:
         return whole
@@ -34,10 +34,10 @@ def ends(whole: Whole, most: int) -> Whole:
 
 
 def text(messages: Sequence[Message]) -> str:
-    """`role: content`, one message a line; of content in parts only the text is read.
+    """`role: content`, one message per line; of content in parts only the text is read.
 
-    A message may be empty, a conversation may not. Raises BadInput (field `messages`), also for a text that no
-    tokenizer can read: half of a surrogate pair has no bytes.
+    A message may be empty, a conversation may not. Raises BadInput (field `messages`), also for a text with a lone
+    surrogate, which cannot be encoded.
     """
     if isinstance(messages, str | bytes) or not isinstance(messages, Sequence):
         raise BadInput(f"a conversation is a list of messages, not {type(messages).__name__}", "messages")

@@ -1,7 +1,7 @@
 """The router's flat vector: SVF offsets block by block, then the head, row-major.
 
-Source: the released checkpoint (REFERENCE D5): 9 × 1024 offsets in `state_dict` order, then the head
-[10, 1024]. A vector is float32, finite, and kept as `.npy` without pickle.
+Source: TRINITY's released checkpoint: 9 × 1024 offsets in `state_dict` order, then the head
+[10, 1024]. A vector is float32, finite, and stored as `.npy` without pickle.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float32]
 Numbers: TypeAlias = "NDArray[np.floating] | Sequence[float] | Tensor"
-"""What a vector may be given as."""
+"""The types in which a vector may be given."""
 
 
 def checked(given: Numbers, layout: Layout, rows: int, width: int) -> Vector:
-    """A float32 copy of a vector. BadInput for a wrong length (naming the right one), NaN, infinity, no numbers."""
+    """A float32 copy of a vector. BadInput, for a wrong length (names the right one), NaN, infinity, non-numbers."""
     vector = _array(given)
     expected = layout.length(rows, width)
     if vector.ndim != 1 or len(vector) != expected:
@@ -38,7 +38,7 @@ def checked(given: Numbers, layout: Layout, rows: int, width: int) -> Vector:
         )
     if not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
         raise BadInput(f"the vector holds {vector.dtype}, not real numbers", "vector")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite and are rejected below
         vector = vector.astype(np.float32)
     if not np.isfinite(vector).all():
         raise BadInput("the vector holds NaN or infinite numbers", "vector")
@@ -46,7 +46,7 @@ def checked(given: Numbers, layout: Layout, rows: int, width: int) -> Vector:
 
 
 def _array(given: Any) -> NDArray[Any]:
-    """A copy as an array, of whatever it holds. A tensor may be on a GPU, need gradients, or be bfloat16."""
+    """A copy as an array of any dtype. A tensor may be on a GPU, need gradients, or be bfloat16."""
     try:
         return np.array(given.detach().cpu().double().numpy() if hasattr(given, "detach") else given)
     except (TypeError, ValueError, RuntimeError) as error:

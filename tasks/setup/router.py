@@ -58,11 +58,13 @@ def load_backbone(path: str, plan: BackbonePlan | None = None) -> Backbone:
     """
     here, own = settings(), plan.model_dump(exclude_none=True) if plan is not None else {}
     memory = {name: own.get(name, getattr(here, name)) for name in ("memo_bytes", "memo_half", "prefix_bytes")}
-    return _loaded(path, here.home, here.read_tokens, **memory)
+    return _loaded(path, here.home, here.read_tokens, here.cuda_graphs, **memory)
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: str, home: Path, read_tokens: int, memo_bytes: int, memo_half: bool, prefix_bytes: int) -> Backbone:
+def _loaded(
+    path: str, home: Path, read_tokens: int, graphs: bool, memo_bytes: int, memo_half: bool, prefix_bytes: int
+) -> Backbone:
     import torch
 
     from models.fugu.forward.backbone import Backbone
@@ -74,6 +76,7 @@ def _loaded(path: str, home: Path, read_tokens: int, memo_bytes: int, memo_half:
         memo_bytes=memo_bytes,
         prefix_bytes=prefix_bytes,
         read_tokens=read_tokens,
+        graphs=graphs,
         # As many bits as half precision, and no state is too large for it.
         memo_dtype=torch.bfloat16 if memo_half else None,
     )

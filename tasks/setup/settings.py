@@ -59,6 +59,7 @@ class Settings(BaseSettings):
         description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "
         "of held-out questions; the log has the figure",
     )
+    cuda_graphs: bool = Field(False, description="whether routers use CUDA graphs on a GPU; not measured there yet")
     keep_days: float = Field(30.0, gt=0, le=36500, description="days for which texts of served requests are kept")
     keep_bytes: int = Field(1 << 30, ge=0, description="the most that those texts take; the oldest go first")
     show_texts: bool | None = Field(
@@ -132,6 +133,7 @@ class Settings(BaseSettings):
             "FUGU_PREFIX_BYTES": str(self.prefix_bytes),
             "FUGU_READ_TOKENS": str(self.read_tokens),
             "FUGU_PRECISION": self.precision,
+            "FUGU_CUDA_GRAPHS": str(self.cuda_graphs).lower(),
             "FUGU_KEEP_DAYS": str(self.keep_days),
             "FUGU_KEEP_BYTES": str(self.keep_bytes),
             "FUGU_SHOW_TEXTS": str(self.shows_texts).lower(),

@@ -54,7 +54,8 @@ def backbone(seed: int = 0, device: str = device(), layers: int = 28, **options:
     model = Qwen3Model(config).to(device, kind).eval().requires_grad_(False)
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return Backbone(model, PreTrainedTokenizerFast(tokenizer_object=words), Path("random"), "random", **options)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    return Backbone(model, tokenizer, Path("random"), "random", graphs=True, **options)
 
 
 def transcript(tokens: int, seed: int) -> str:

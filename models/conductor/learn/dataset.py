@@ -1,17 +1,16 @@
-"""What trl's trainer is given: rows to ask for plans, and the rewards of the plans that it got.
+"""Data for trl's trainer: prompt rows, and reward functions for the sampled plans.
 
-A second round's prompt shows the answer of a first one, so it is written when its row is read: a plan is sampled and
-carried out. All completions of the group go on from that one answer, which makes their rewards comparable.
+A second round's prompt shows the answer of a first round, so it is rendered when its row is read: a first plan is
+sampled and run. All completions of the group continue from that one answer, which makes their rewards comparable.
 
-Rows are read one batch ahead, so the plan is by the model as it stands one step before it learns from the group. A
-checkpoint keeps the answers that were read already: written again, they would be by the model after that step.
+Rows are read one batch ahead, so that plan is by the model one step before it learns from the group. A checkpoint
+stores the answers that were read already: sampled again, they would be by the model after that step.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +20,14 @@ import numpy as np
 
 from models.conductor.learn.practice import Execute, Exercise, Sample, Write, attempted, in_groups, mixed, rehearse
 from models.conductor.plan.writers import PlanRequest
+from models.files import staged
 
 Prompt = Any
 """A text, or messages for the tokenizer's chat template."""
 
 
 class TrainingRows:
-    """The exercises of a course. `write` samples first rounds; `shown`: a request as the model reads it."""
+    """The exercises of a course. `write` samples first rounds; `shown` renders a request as the model reads it."""
 
     def __init__(
         self,
@@ -43,46 +43,45 @@ class TrainingRows:
         self._answered: tuple[list[int], dict[int, str]] = [], {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # datasets names a dataset by pickling what transforms it: a model must be no part of that.
+        # `datasets` identifies a dataset by pickling its transform, which must not include a model.
         return str, ("rounds",)
 
     @property
     def recursive(self) -> bool:
-        """Whether some of them are second rounds."""
+        """Whether some exercises are second rounds."""
         return any(exercise.second for exercise in self._exercises)
 
     def rows(self) -> Any:
-        """trl's dataset: `prompt`, and what names the exercise."""
+        """trl's dataset: `prompt`, and the columns that identify the exercise."""
         from datasets import Dataset
 
         numbers = Dataset.from_dict({"number": list(range(len(self._exercises)))})
         return numbers.with_transform(self._read)
 
     def first(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-        """trl's reward function: of first rounds; `None` for the others, and where a worker's outage came between."""
+        """trl's reward function of first rounds; `None` for second rounds and after a worker's outage."""
         self._samples = self._attempt(completions, columns)
         return [None if sample.exercise.second else sample.reward for sample in self._samples]
 
     def second(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-        """Of second rounds. trl calls it after `first`, which carried both out."""
+        """The same of second rounds. trl calls it after `first`, which runs both."""
         return [sample.reward if sample.exercise.second else None for sample in self._samples]
 
     def keep(self, file: Path) -> None:
-        """Write the answers that the batch read last shows to `file`; where it is there, it is whole."""
+        """Write the answers shown by the batch read last to `file`, atomically."""
         numbers, answers = self._answered
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps({"numbers": numbers, "answers": list(answers.items())}), encoding="utf-8")
-        os.replace(partial, file)
+        with staged(file) as text:
+            json.dump({"numbers": numbers, "answers": list(answers.items())}, text)
 
     def recall(self, file: Path) -> None:
-        """Show the answers that `keep` wrote when their batch is read."""
+        """Read the answers that `keep` wrote, to be shown when their batch is read again."""
         kept = json.loads(file.read_text(encoding="utf-8"))
         self._answered = kept["numbers"], dict(kept["answers"])
 
     def _read(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
-        """The rows of a batch; a group's are equal.
+        """The rows of a batch; those of a group are equal.
 
-        With gradients in several parts the trainer reads a batch once for each: its first rounds are carried out once.
+        With gradient accumulation the trainer reads a batch several times; its first rounds are run once.
         """
         numbers = sorted(set(batch["number"]))
         if self._answered[0] != numbers:
@@ -97,7 +96,7 @@ class TrainingRows:
         return read
 
     def _first_answers(self, numbers: Sequence[int]) -> dict[int, str]:
-        """What a first round of each second one came to; where it came to nothing, the row is a first round itself."""
+        """The first-round answer of each second round; where there is none, the row becomes a first round itself."""
         wanted = [number for number in numbers if self._exercises[number].second]
         if not wanted:
             return {}
@@ -123,14 +122,14 @@ class TrainingRows:
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, float]:
-    """What is told of each iteration beside trl's own figures."""
+    """Metrics of an iteration beside trl's own."""
     groups = in_groups(samples)
     planned = [len(sample.asked) for sample in samples if sample.asked]
-    told = {
+    values = {
         "parsed": float(np.mean([sample.workflow is not None for sample in samples])),
         "legal": float(np.mean([not sample.fault for sample in samples])),
         "mixed": float(np.mean([mixed(group) for group in groups])),
         "outages": float(np.mean([sample.reward is None for sample in samples])),
         "steps": float(np.mean(planned)) if planned else math.nan,
     }
-    return {name: value for name, value in told.items() if not math.isnan(value)}
+    return {name: value for name, value in values.items() if not math.isnan(value)}

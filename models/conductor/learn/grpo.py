@@ -1,11 +1,11 @@
 """GRPO with trl: completions of one question are compared with each other, and the better ones made likelier.
 
-Seed 000, section 5.1, and Conductor (arXiv 2512.04388): reward 0 / 0.5 / 1 from workflows that were really carried
-out, advantages normalised within the group, the clipped surrogate with ε = 0.2, no KL term. trl's own defaults are
-others (its loss is "dapo"), so all of it is set here.
+Source: Conductor (arXiv 2512.04388): reward 0 / 0.5 / 1 from workflows that were really run, advantages normalised
+within the group, the clipped surrogate with ε = 0.2, no KL term. trl's defaults differ (its loss is "dapo"), so all of
+it is set here.
 
-Who carries workflows out is the caller's: `execute` is called from the thread that trains. What is not here, on
-purpose: several devices. Of several GPUs the first is used; CUDA_VISIBLE_DEVICES says which one that is.
+`execute`, the caller's function that runs workflows, is called from the training thread. Several devices are
+deliberately not supported: of several GPUs the first is used, which CUDA_VISIBLE_DEVICES can select.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from models.workers.ask import text_of
 log = logging.getLogger(__name__)
 
 _TRAINED, _MERGED = 16, 4
-"""Bytes of a parameter that is trained: weight, gradient and AdamW's two moments, in single precision; and of one that
-adapters were merged into: in half precision most of what they learned would be rounded away."""
+"""Bytes per trained parameter (weight, gradient and AdamW's two moments, in single precision), and per parameter of a
+model with merged adapters (in single precision: half would round away most of what the adapters learned)."""
 
 _FASTER = 10.0
-"""By how much adapters learn faster than all weights. A preset's rate is that of all weights, and adapters want about
-ten times it (Schulman et al., LoRA Without Regret, 2025: supervised as well as by rewards)."""
+"""Learning rate of adapters relative to that of all weights, which a preset gives. Adapters need about ten times it
+(Schulman et al., LoRA Without Regret, 2025: in supervised as well as in reinforcement learning)."""
 
 _ANSWERS = "answers.json"
-"""A file in a checkpoint of the recursion finetune: what its next second rounds are shown."""
+"""A file in a checkpoint of the recursion finetune: the answers that its next second rounds show."""
 
 _SHARE = 0.6
-"""The part of a memory that they may take: the rollouts' keys, values and activations need the rest."""
+"""The fraction of memory for parameters: the rollouts' keys, values and activations need the rest."""
 
 Report = Callable[[int, Mapping[str, float]], None]
-"""(finished iterations, the last one's figures)"""
+"""(finished iterations, metrics of the last one)"""
 
 
 @dataclass(frozen=True)
 class Course:
-    """One run of GRPO; the defaults are the paper's (REFERENCE B2).
+    """One run of GRPO; the defaults are Conductor's (arXiv 2512.04388).
 
     An iteration samples `group` completions for each of `questions`, at `temperature`, and takes one step.
     `learning_rate`: of all weights; adapters take `adapted_rate` of it.
@@ -72,7 +72,7 @@ class Course:
 
     @property
     def exercises(self) -> int:
-        """How many the whole course takes."""
+        """Number of exercises in the whole course."""
         return self.iterations * self.questions
 
 
@@ -87,17 +87,17 @@ def train(
     prompt: str = "full",
     report: Report | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """The trained model, and the figures of each iteration. Goes on from the last checkpoint in `folder`.
+    """The trained model, and the metrics of each iteration. Continues from the last checkpoint in `folder`.
 
-    The model comes back in single precision, adapters merged: saved as it is, it is served as it was trained.
-    `exercises`: `course.exercises` of them, in the order in which they are taken. Where some are second rounds
-    this is the recursion finetune: rewards are normalised within each round's groups, those of rounds without
-    recursion are discounted by γ.
+    The model is returned in single precision with adapters merged, so that it is saved and served as it was trained.
+    `exercises`: `course.exercises` of them, in the order of their use. If some are second rounds this is the recursion
+    finetune: rewards are normalised within each round's groups, and those of rounds without recursion are discounted
+    by γ.
     """
     from transformers import PrinterCallback
     from trl import GRPOTrainer
 
-    _tell(course)
+    _log_settings(course)
     # All weights in single precision: a step of 1e-6 is lost on a weight in bf16.
     model = adapted(model, course.lora, course.seed) if course.lora else model.float()
 
@@ -111,29 +111,29 @@ def train(
     writer = CheckpointWriter(
         model, tokenizer, name="", prompt=prompt, max_tokens=course.max_tokens, temperature=course.temperature
     )
-    rounds = TrainingRows(exercises, execute, write, lambda request: _shown(tokenizer, prompt, request), course.seed)
+    rows = TrainingRows(exercises, execute, write, lambda request: _shown(tokenizer, prompt, request), course.seed)
     tokenizer.padding_side = "left"
-    # Forks of the random state keep the caller's own draws from depending on a training.
+    # The caller's random state is restored: its other draws must not depend on a training.
     with torch.random.fork_rng():
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=[rounds.first, rounds.second] if rounds.recursive else rounds.first,
-            args=_config(course, folder, recursive=rounds.recursive),
-            train_dataset=rounds.rows(),
+            reward_funcs=[rows.first, rows.second] if rows.recursive else rows.first,
+            args=_config(course, folder, recursive=rows.recursive),
+            train_dataset=rows.rows(),
             processing_class=tokenizer,
-            callbacks=[_told(rounds, folder, report)],
+            callbacks=[_progress(rows, folder, report)],
         )
         trainer.remove_callback(PrinterCallback)
         last = newest_checkpoint(folder)
-        if last is not None and rounds.recursive:
-            rounds.recall(last / _ANSWERS)
+        if last is not None and rows.recursive:
+            rows.recall(last / _ANSWERS)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     history = [row for row in trainer.state.log_history if "reward" in row]
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return (merged(trained) if course.lora else trained).eval(), history
 
 
-def _told(rounds: TrainingRows, folder: Path, report: Report | None) -> Any:
+def _progress(rows: TrainingRows, folder: Path, report: Report | None) -> Any:
     """A callback of the trainer that reports each iteration and completes its checkpoints."""
     from transformers import TrainerCallback
 
@@ -143,19 +143,19 @@ def _told(rounds: TrainingRows, folder: Path, report: Report | None) -> Any:
                 report(state.global_step, logs)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            # Before the trainer writes its own part of the checkpoint: once that is complete, so is this.
-            if control.should_save and rounds.recursive:
+            # Before the trainer writes its part of the checkpoint: a complete checkpoint then includes this.
+            if control.should_save and rows.recursive:
                 checkpoint = folder / f"checkpoint-{state.global_step}"
                 checkpoint.mkdir(parents=True, exist_ok=True)
-                rounds.keep(checkpoint / _ANSWERS)
+                rows.keep(checkpoint / _ANSWERS)
 
     return ProgressCallback()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in `folder`, if any. One that a kill tore while it was written is passed over.
+    """The newest complete checkpoint in `folder`, if any. One whose writing was interrupted by a kill is skipped.
 
-    The trainer writes `trainer_state.json` last, and not in one piece: where it can be read, all the rest is there.
+    The trainer writes `trainer_state.json` last, and not atomically: if it can be read, the rest is complete.
     """
     found = [(int(path.name.partition("-")[2]), path) for path in folder.glob("checkpoint-[0-9]*") if path.is_dir()]
     return next((path for _, path in sorted(found, reverse=True) if _complete(path)), None)
@@ -165,13 +165,13 @@ def _complete(checkpoint: Path) -> bool:
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        log.warning("%s was not written to its end and is passed over", checkpoint)
+        log.warning("checkpoint %s is incomplete and is skipped", checkpoint)
         return False
     return "global_step" in state
 
 
 def _shown(tokenizer: Any, prompt: str, request: PlanRequest) -> Any:
-    """As `checkpoint.prompt_ids` reads it: messages where the tokenizer has a chat template, else a text."""
+    """The prompt as `checkpoint.prompt_ids` reads it: messages if the tokenizer has a chat template, else a text."""
     asked = PROMPTS[prompt](request)
     if isinstance(asked, str):
         return asked
@@ -206,7 +206,7 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
         learning_rate=adapted_rate(course.learning_rate, course.lora),
         lr_scheduler_type="cosine",
         warmup_steps=course.warm_up,
-        # The exercises come in their own order: a batch of the recursion holds as many of each round.
+        # The exercises are ordered already: a batch of the recursion finetune has equally many of each round.
         shuffle_dataset=False,
         dataloader_pin_memory=cuda,
         seed=course.seed,
@@ -222,12 +222,12 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
         report_to=[],
         disable_tqdm=True,
     )
-    config._n_gpu = min(1, config.n_gpu)  # else a second GPU is a replica for `DataParallel`, which trl refuses
+    config._n_gpu = min(1, config.n_gpu)  # else a second GPU becomes a `DataParallel` replica, which trl rejects
     return config
 
 
 def adapted(model: Any, rank: int, seed: int) -> Any:
-    """The model with new adapters of that rank on every linear layer but the last; they alone are trained."""
+    """The model with new adapters of that rank on every linear layer but the last; only they are trained."""
     from peft import LoraConfig, get_peft_model
 
     with torch.random.fork_rng():
@@ -238,20 +238,20 @@ def adapted(model: Any, rank: int, seed: int) -> Any:
 
 
 def merged(model: Any) -> Any:
-    """The plain model, in single precision, that writes what the one with adapters does."""
+    """The plain model, in single precision, with its adapters merged into the weights."""
     return model.float().merge_and_unload().requires_grad_(True)
 
 
 def adapted_rate(rate: float, rank: int) -> float:
-    """The learning rate of adapters where all weights would have `rate`; `rate` itself without adapters (`rank` 0)."""
+    """The learning rate of adapters, given that of all weights; `rate` itself without adapters (`rank` 0)."""
     return rate * _FASTER if rank else rate
 
 
 def fitting_rank(model: Any, rank: int) -> int:
-    """The rank of the adapters that this memory asks for: 0 where it holds the training of all weights, else `rank`.
+    """The rank of the adapters that this memory requires: 0 if it is enough to train all weights, else `rank`.
 
-    Raises BadInput, naming the memory, where it holds neither, or where the course has no adapters (`rank` 0); naming
-    what is to be installed, where adapters are needed and peft is not there.
+    Raises BadInput, naming the memory, if it is too small for either, or if the course has no adapters (`rank` 0);
+    naming the extra to install, if adapters are needed and peft is missing.
     """
     where, total = _memory()
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -262,20 +262,20 @@ def fitting_rank(model: Any, rank: int) -> int:
     if rank and held <= _SHARE * total:
         if importlib.util.find_spec("peft") is None:
             raise BadInput(
-                f"{where} holds a training of this conductor with adapters only, and those need peft: install the "
+                f"{where} can train this conductor with adapters only, which need peft: install the "
                 "extra `lora` (pip install -c constraints.txt -e '.[lora]')",
                 "preset",
             )
         return rank
     raise BadInput(
-        f"{count / 1e9:.2f} billion parameters take {wanted / 2**30:.0f} GiB beside what the rollouts need, and "
-        f"{where} has {total / 2**30:.0f} GiB: it takes {way}, or a larger one",
+        f"{count / 1e9:.2f} billion parameters need {wanted / 2**30:.0f} GiB besides the rollouts' memory, and "
+        f"{where} has {total / 2**30:.0f} GiB: use {way}, or more memory",
         "preset",
     )
 
 
 def _memory() -> tuple[str, int]:
-    """What this training's memory is called, and all of its bytes."""
+    """The name and total bytes of the memory used for training."""
     if torch.cuda.is_available():
         return f"this {torch.cuda.get_device_name()}", torch.cuda.mem_get_info()[1]
     return "this machine", psutil.virtual_memory().total
@@ -285,13 +285,14 @@ def _vllm(course: Course) -> bool:
     return course.vllm and torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
 
 
-def _tell(course: Course) -> None:
+def _log_settings(course: Course) -> None:
     if course.lora:
         rate = adapted_rate(course.learning_rate, course.lora)
         log.info(
-            "adapters of rank %d are trained, since %s does not hold more: at a rate of %.1e, %.0f times the preset's",
+            "training adapters of rank %d, since %s is too small for all weights: "
+            "at a rate of %.1e, %.0f times the preset's",
             course.lora, _memory()[0], rate, _FASTER,
         )  # fmt: skip
     if course.vllm and not _vllm(course):
         why = "it is not installed" if torch.cuda.is_available() else "there is no GPU"
-        log.warning("plans are written by transformers and not by vLLM, since %s", why)
+        log.warning("plans are generated by transformers and not by vLLM, since %s", why)

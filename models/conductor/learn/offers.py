@@ -1,4 +1,4 @@
-"""Which workers each exercise is offered, and under which ordinals (Conductor's random pools: REFERENCE A4, 6)."""
+"""Random pools: the workers that each exercise offers, and their ordinals (as in Conductor, arXiv 2512.04388)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Pair = frozenset[str]
 
 @dataclass(frozen=True)
 class Offers:
-    """`least` to `most` workers of the pool (`most` 0: all of them), now and then everyone with `whole`.
+    """`least` to `most` workers of the pool (`most` 0: all of them); with probability `whole`, all.
 
-    Fixed: the ordinals are the pool's and the others are masked. `shuffled`: those offered get ordinals of their
-    own, in random order, each with its card. `apart`: workers that are never offered together.
+    By default the ordinals are the pool's and the other workers are masked. `shuffled`: the offered workers get new
+    ordinals in random order, each with its card. `apart`: pairs that are never offered together.
     """
 
     least: int = 1
@@ -69,7 +69,7 @@ def exercises(
     seed: int,
     max_steps: int = 5,
 ) -> list[Exercise]:
-    """`count` exercises. Every question comes once before any comes again, then with the workers' next chance."""
+    """`count` exercises. Every question is used once before any is used again, then as the next replicate."""
     return [
         exercise_for(
             question,
@@ -94,5 +94,5 @@ def _visits(questions: Sequence[Question], count: int, seed: int) -> Iterator[tu
 
 
 def never_together(workers: Sequence[str], apart: Sequence[Pair], size: int) -> list[tuple[str, ...]]:
-    """The subsets of a size that hold a pair kept apart: nobody was ever offered one of them."""
+    """The subsets of `size` workers that hold a pair kept apart, and so were never offered."""
     return [subset for subset in combinations(workers, size) if any(pair <= frozenset(subset) for pair in apart)]

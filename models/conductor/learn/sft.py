@@ -1,9 +1,9 @@
-"""The cold start: a causal language model learns to go on from a prompt with a written workflow.
+"""The cold start: supervised fine-tuning of a causal language model on prompts and written workflows.
 
-The loss is on the completion alone. What is trained is held in single precision, whatever the model was loaded in: a
-step of 1e-5 is lost on most weights in bf16. On a GPU the arithmetic is in bf16 and activations are computed again
-where the gradient wants them. What is not here, on purpose: packing, several devices; a model that needs them is
-trained elsewhere and served as a folder or behind a URL.
+The loss is on the completion only. Trained parameters are in single precision, whatever the model was loaded in: a
+step of 1e-5 is lost on most weights in bf16. On a GPU the arithmetic is in bf16, and activations are recomputed for
+the gradient. Packing and several devices are deliberately not supported; a model that needs them is trained elsewhere
+and served from a folder or a URL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IGNORED = -100
 
 
 Row = tuple[list[int], int]
-"""A text's tokens, and how many of the first carry no loss."""
+"""Token ids of a text, and the number of leading ones without a loss."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Tuning:
-    """`length`: tokens of an example, which is cut from its left beyond; the default rate suits pretrained models.
+    """`length`: maximum tokens of an example, cut on the left; the default rate suits pretrained models.
 
-    `micro_batch`: rows of one forward, 0 for the whole batch: less memory for the same step.
+    `micro_batch`: rows of one forward, 0 for the whole batch: fewer need less memory for the same step.
     """
 
     epochs: int = 1
@@ -61,11 +61,11 @@ class Batch:
 
     @property
     def scored(self) -> int:
-        """How many tokens carry a loss; a first one has nothing that foretells it."""
+        """Number of tokens with a loss; a row's first token has none, since nothing precedes it."""
         return int((self.labels[:, 1:] != IGNORED).sum())
 
     def parts(self, rows: int) -> list[Batch]:
-        """In parts of so many rows; 0 for one part."""
+        """The batch in parts of `rows` rows; 0 for one part."""
         parts = (tensor.split(rows or len(tensor)) for tensor in (self.tokens, self.mask, self.labels))
         return [Batch(*part) for part in zip(*parts, strict=True)]
 
@@ -82,7 +82,7 @@ def tune(
     Equal arguments give an equal model on one machine. `report` gets the finished fraction.
     """
     rows = [_encoded(tokenizer, example, tuning.length) for example in examples]
-    # The caller's own random state stays as it was: a flow's other draws must not depend on a training.
+    # The caller's random state is restored: a flow's other draws must not depend on a training.
     with torch.random.fork_rng():
         torch.manual_seed(tuning.seed)
         batches = [batch for _ in range(tuning.epochs) for batch in batched(_shuffled(rows), tuning.batch)]
@@ -133,7 +133,7 @@ def fit(
 
 
 def _backward(model: Any, part: Batch, share: float) -> float:
-    """Add the gradient of the part's loss, the mean of its tokens, times its share of the batch's; that product."""
+    """Add the gradient of the part's mean token loss times its share of the batch; returns that product."""
     place = model.device
     with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
         loss = model(
@@ -145,9 +145,9 @@ def _backward(model: Any, part: Batch, share: float) -> float:
 
 
 def batched(rows: Sequence[Row], size: int) -> Iterator[Batch]:
-    """Rows of similar length together, in random order: little of a step is spent on padding.
+    """Batches of rows of similar length, in random order, which saves padding.
 
-    The longest rows that fill no batch are left out.
+    The longest rows, which do not fill a batch, are left out.
     """
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
     groups = [order[i : i + size] for i in range(0, max(1, len(order) - size + 1), size)]
@@ -156,7 +156,7 @@ def batched(rows: Sequence[Row], size: int) -> Iterator[Batch]:
 
 
 def _shuffled(rows: Sequence[Row]) -> list[Row]:
-    """So that rows of one length meet others in every epoch."""
+    """Shuffled, so that rows of one length share batches with different ones in every epoch."""
     return [rows[i] for i in torch.randperm(len(rows)).tolist()]
 
 

@@ -1,7 +1,7 @@
-"""Workflows carried out for training: each step is an ask, the last reply is graded.
+"""Run workflows for training: each step is an ask, and the last reply is graded.
 
-No executor, plan row or flow run stands behind a trial: its calls are in the ledger, which is all that a run which
-was killed needs. Equal steps of one question's trials are one call, as candidates of a generation share theirs.
+A trial has no request run, plan row or flow run: its calls are in the ledger, which is all that a resumed run needs.
+Equal steps of one question's trials are one call, as candidates of a generation share theirs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from models.workers.ask import Ask, Reply, Sampling, seed_for
 
 @dataclass(frozen=True)
 class Stage:
-    """What trials stand on. `scope`: of their calls; `revisions`: by worker; `ask`: the settled reply to an ask.
+    """What trials share. `scope`: of their calls; `revisions`: by worker; `ask`: returns the settled reply to an ask.
 
-    `sampling`: of every step; its seed is made of the exercise's and the step's number.
+    `sampling`: of every step; its seed is derived from the exercise and the step's number.
     """
 
     questions: Mapping[str, Question]
@@ -33,9 +33,9 @@ class Stage:
 
 
 async def carry_out(trial: Trial, stage: Stage) -> Outcome:
-    """Steps side by side where the access lists allow. Raises what asking raises.
+    """Run a trial, steps concurrently where the access lists allow. Raises what `ask` raises.
 
-    A worker that refuses its prompt has failed the question, as it would in use: the answer is empty.
+    If a worker rejects its prompt, the question has failed, as in serving: the answer is empty.
     """
     question = stage.questions[trial.exercise.question]
     if not trial.workflow.steps:
@@ -50,7 +50,7 @@ async def carry_out(trial: Trial, stage: Stage) -> Outcome:
             raise
         return Outcome(0.0, "")
     finally:
-        # What was paid for beside a step that failed is settled before it is told.
+        # Calls that run beside a failed step are settled before its error is raised.
         await asyncio.gather(*replies.values(), return_exceptions=True)
     return await _graded(question, replies[len(replies) - 1].result())
 
@@ -63,7 +63,7 @@ async def _reply(
     worker = exercise.workers[workflow.steps[index].model]
     previous, number = exercise.request.previous, trial.numbers[index]
     messages = messages_for(question.messages, workflow, index, done, previous=previous, numbers=trial.numbers)
-    # As in use: equal steps are two samples, and a second round does not meet the first one's luck again.
+    # As in serving: equal steps are two samples, and a second round is not sampled like the first.
     seed = step_seed(seed_for(question.id, exercise.replicate), f"/{int(exercise.second)}#{number}")
     ask = Ask(
         scope=stage.scope,

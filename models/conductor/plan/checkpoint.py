@@ -1,4 +1,4 @@
-"""A local Hugging Face causal language model as a writer of plans: its prompt's tokens, and its completions."""
+"""A local Hugging Face causal language model as a plan writer: loading, prompt tokens, and completions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Prompt = str | Sequence[Message]
 def load(folder: Path) -> tuple[Any, Any]:
     """The model, ready to answer, and its tokenizer. In single precision on a CPU, as saved on a GPU.
 
-    What is saved after a training is in single precision, so it is served as it was trained. Of the folder's defaults
-    for generation the special tokens alone are kept: a hub's repetition penalty would write other plans than the
-    model's own, in use as in training, and `generate` fills in from them whatever a call leaves open.
+    Trained models are saved in single precision, so they are served as they were trained. Of the folder's generation
+    defaults only the special tokens are kept: `generate` would apply the others to every call, and a repetition
+    penalty, say, would change the plans in serving and in training.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -34,7 +34,7 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 
 def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """Messages go through the chat template where the tokenizer has one, else they are read as raw text."""
+    """Token ids of a prompt; messages use the tokenizer's chat template if it has one, else they are raw text."""
     if isinstance(prompt, str):
         return list(tokenizer(prompt)["input_ids"])
     if tokenizer.chat_template:
@@ -44,9 +44,9 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
 
 
 class Noise:
-    """Gumbel noise on the logits, so that the greedy choice is a sample: row by row from its own seed.
+    """Gumbel noise on the logits, which makes the greedy choice a sample; each row has its own seed.
 
-    What a request draws then does not depend on which others share its batch. Temperature 0 leaves a row greedy.
+    A request's sample then does not depend on the rest of its batch. Temperature 0 leaves a row greedy.
     """
 
     def __init__(self, temperatures: Sequence[float], seeds: Sequence[int]) -> None:
@@ -67,7 +67,7 @@ def complete(
     temperatures: Sequence[float],
     seeds: Sequence[int],
 ) -> list[str]:
-    """What the model, as `load` gives it, says after each prompt, in one batch; each has its temperature and seed."""
+    """The completion of each prompt, in one batch; each has its temperature and seed. `model`: as `load` gives it."""
     from transformers import LogitsProcessorList
 
     rows = [prompt_ids(tokenizer, prompt) for prompt in prompts]

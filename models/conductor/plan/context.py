@@ -1,6 +1,6 @@
-"""What a step's worker is sent: own history ∪ access list ∪ tool memory (seed 000, section 5.2).
+"""The messages of a step's worker: the conversation, its own history, the steps on its access list, and tool memory.
 
-Code decides what is visible, never a model: of the same workflow only the steps that `Workflow.sees` names are read.
+Code decides what is visible, never a model: of the same workflow only the steps in `Workflow.sees` are shown.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from models.workers.ask import TOKEN_BYTES, Message, Sampling, json_bytes, seed_
 from models.workers.pool import Pool
 
 SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls")
-"""What reaches every step; limits and formats are meant for the answer, the last one's."""
+"""Sampling fields for every step; the others, limits and formats, are meant for the answer and so for the last step."""
 
 PREVIOUS = "Step 0, subtask: Answer the conversation."
-"""Under this label a round of a recursion shows the answer of the round before."""
+"""The label under which a round shows the answer of the round before."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished step as others may see it."""
+    """A finished step as other steps see it."""
 
     index: int
     subtask: str
@@ -42,30 +42,30 @@ def messages_for(
     previous: str | None = None,
     numbers: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The messages of step `index` (from 0): the conversation, what it may know and see, its subtask, its own turns.
+    """The messages of step `index` (from 0): conversation, memory, visible steps, its subtask, its turns.
 
     `memory`: tool calls and results of earlier workflows. `own`: this worker's steps in earlier workflows. `turns`:
     this step's tool calls and results. `previous`: the answer of the round before, for steps that see "all".
-    `numbers`: of a pruned plan, each step's index as it was written, so that labels are what subtasks refer to.
+    `numbers`: of a pruned plan, each step's index before pruning, so that labels match the subtasks' references.
     Raises KeyError where a visible step is not done.
     """
     label = [number + 1 for number in (numbers if numbers is not None else range(len(workflow.steps)))]
     step = workflow.steps[index]
     messages: list[Message] = [*conversation, *memory, *own]
     if previous is not None and step.access == "all":
-        messages += _told(PREVIOUS, previous)
+        messages += _exchange(PREVIOUS, previous)
     for seen in workflow.sees(index):
-        messages += _told(f"Step {label[seen]}, subtask: {done[seen].subtask}", done[seen].reply)
+        messages += _exchange(f"Step {label[seen]}, subtask: {done[seen].subtask}", done[seen].reply)
     messages.append({"role": "user", "content": f"Step {label[index]}, your subtask: {step.subtask}"})
     return [dict(message) for message in [*messages, *turns]]
 
 
 def sampling_for(wanted: Sampling, workflow: Workflow, index: int, place: str) -> Sampling:
-    """What shapes the reply of step `index`: the request's sampling, for the last step whole.
+    """The sampling of step `index`: the request's for the last step, its `SHARED_SAMPLING` fields for the others.
 
-    Two equal steps are two samples, also of a worker that follows its seed: each gets a seed of its own, made of the
-    request's and of `place`, which names the step. Where the request has none, only a step that repeats an earlier one
-    gets one: a seed that nobody asked for is else not sent.
+    Two equal steps are two samples, also of a worker that follows its seed: each step's seed is derived from the
+    request's and from `place`, which names the step. If the request has no seed, only a step that repeats an earlier
+    one gets one.
     """
     step = workflow.steps[index]
     given = {name: getattr(wanted, name) for name in SHARED_SAMPLING}
@@ -76,27 +76,27 @@ def sampling_for(wanted: Sampling, workflow: Workflow, index: int, place: str) -
 
 
 def step_seed(seed: int | None, place: str) -> int:
-    """A step's own seed, of the request's and of what names the step."""
+    """A step's seed, derived from the request's and from `place`, which names the step."""
     return seed_for(f"{seed}{place}", 0)
 
 
 def shown_bytes(pool: Pool, allowed: Sequence[str], worker: str | None) -> int:
-    """How much of a reply a later step is shown where money is limited; `worker`: whose, `None`: any allowed one's.
+    """Bytes of a reply that later steps are shown under a cost limit; `worker`: whose (`None`: any allowed one's).
 
-    A plan is priced before there are replies, so what it may grow by is bounded. Only a reply near its own limit of
-    tokens is longer.
+    A plan is priced before there are replies, so their length must be bounded. Only a reply near its own token limit is
+    longer.
     """
     names = allowed if worker is None else [worker]
     return TOKEN_BYTES * max(pool.worker(name).limits.max_output_tokens for name in names)
 
 
 def shortened(text: str, most: int) -> str:
-    """As much of the beginning as has `most` bytes, as JSON counts them."""
+    """The longest beginning of `text` with at most `most` bytes as JSON."""
     if json_bytes(text) - 2 <= most:
         return text
     text = text[:most]
     return text[: bisect_right(range(len(text) + 1), most, key=lambda end: json_bytes(text[:end]) - 2) - 1]
 
 
-def _told(subtask: str, reply: str) -> list[Message]:
+def _exchange(subtask: str, reply: str) -> list[Message]:
     return [{"role": "user", "content": subtask}, {"role": "assistant", "content": reply}]

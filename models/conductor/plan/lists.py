@@ -1,8 +1,12 @@
-r"""Lists as language models write them: Python, JSON or typographic quotes, found in free text and never evaluated.
+r"""The three lists of a plan in free text: `named_lists` reads all lists, `plan_of` picks the three that form a plan.
 
-One pass, linear in the text. Two rules make it so: after a list that cannot be read the search goes on where reading
-stopped, and a kind of quote that was found not to close before the end is not followed to the end a second time. A
-quote closes where a comma or a bracket follows, so that 'the poem's title' is read as it was meant.
+Lists are read as language models write them, in Python, JSON or typographic quotes, and never evaluated. Reading is one
+pass, linear in the text, by two rules: after an unreadable list the search continues where reading stopped, and a kind
+of quote that was found not to close before the end is not searched for a second time. A quote closes only before a
+comma or a bracket, so that 'the poem's title' is read as intended.
+
+A completion may hold several plans, repeated lists and remarks. `plan_of` selects non-overlapping windows (three lists
+of equal length, one of each name) with the highest total score; the last of them is the plan.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from itertools import combinations
 from typing import Any, TypeAlias
 
 NAMES = ("model_id", "subtasks", "access_list")
-"""Of the three lists, in the order in which they are asked for."""
+"""The three lists' names, in the order of the prompt."""
 
 MAX_ENTRIES = 64
 MAX_DEPTH = 2
@@ -33,7 +37,7 @@ _NEXT_LIST = (
     rf"""\n[ \t>*{{-]*["'`“‘]?(?:{re.sub(r"[?]P<[a-z_]+>", "?:", _NAMES)})["'`*”’]{{0,4}}"""
     r"[ \t]*:?[:=][ \t]*\["
 )
-"""A line on which a list begins: a text that runs into it was not closed."""
+"""A line on which a list begins: a text that reaches it was not closed."""
 
 _SPACE = re.compile(r"\s+|(?:#|//)[^\n]*")
 _NUMBER = r"(?:model[ _#]{0,2})?(?P<number>-?[0-9]{1,9})"
@@ -50,19 +54,42 @@ _ENDS = {
     for quote, closing in ({"'": "'", '"': '"'} | _CLOSING).items()
 } | {quote: re.compile(rf"(?:\\.){{1,64}}|{quote}", re.DOTALL) for quote in ("'''", '"""')}
 
+NEAR = 5
+"""Consecutive lists that may hold a window's three: up to two others may be between them."""
+
+WINDOW, COMPACT, IN_ORDER, BEGINS, SKIPPED = 4, 8, 2, 2, -1
+"""Scores: two loose windows beat an ordered one that overlaps both; a compact one beats two that overlap it."""
+
+_MARKS = re.compile(r"[\W_]*(?:(?:python|json)[\W_]*)?", re.IGNORECASE)
+_MARKED = 64
+"""Maximum characters of marks before a list."""
+
 
 class Unreadable(Exception):
-    """No list stands here. `at`: how far it was read."""
+    """There is no readable list here. `at`: where reading stopped."""
 
     def __init__(self, reason: str, at: int) -> None:
         super().__init__(reason)
         self.at = at
 
 
-def named_lists(text: str) -> Iterator[tuple[str, list[Value] | Unreadable, tuple[int, int]]]:
-    """Every list after one of the three names, in the text's order, with where its name begins and it ends.
+@dataclass(frozen=True)
+class Listed:
+    """A readable list, and the positions where its name begins and its bracket closes."""
 
-    Names inside a list's own texts do not count.
+    name: str
+    entries: list[Any]
+    start: int
+    end: int
+
+
+Window = tuple[Listed, Listed, Listed]
+
+
+def named_lists(text: str) -> Iterator[tuple[str, list[Value] | Unreadable, tuple[int, int]]]:
+    """Every list after one of the three names, in order, with the positions where its name begins and the list ends.
+
+    Names inside a list's texts do not count.
     """
     reader, at = _Reader(text), 0
     while found := _NAMED_LIST.search(text, at):
@@ -76,19 +103,39 @@ def named_lists(text: str) -> Iterator[tuple[str, list[Value] | Unreadable, tupl
 
 
 def number(value: Value) -> int | None:
-    """The number that an entry stands for: 2, "2", "Model 2"."""
+    """The number of an entry: 2, "2" or "Model 2"."""
     if isinstance(value, str):
         found = _QUOTED_NUMBER.fullmatch(value[:64])
         return int(found["number"]) if found and len(value) <= 64 else None
     return value if isinstance(value, int) else None
 
 
+def plan_of(lists: Iterable[Listed], text: str) -> Window | None:
+    """The three lists of the last plan. Linear in their number: each is compared only with its neighbours."""
+    near: deque[Listed] = deque(maxlen=NEAR)
+    worth: deque[int] = deque([0], maxlen=NEAR + 1)  # of the best choice before each of `near`, and after the last
+    last: Window | None = None
+    lasts: deque[Window | None] = deque([None], maxlen=NEAR + 1)
+    for listed in lists:
+        near.append(listed)
+        best, last = worth[-1], lasts[-1]
+        for one, two in combinations(range(len(near) - 1), 2):
+            window = near[one], near[two], listed
+            if _fit(window):
+                total = worth[one - len(near)] + _worth(window, len(near) - one - 3, text)
+                if total >= best:  # the later one wins a tie
+                    best, last = total, window
+        worth.append(best)
+        lasts.append(last)
+    return last
+
+
 class _Reader:
-    """Reads from a place in the text; each method returns a value and the place after it, or raises Unreadable."""
+    """A parser: each method reads at a position and returns a value and the position after it, or raises Unreadable."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._open: set[re.Pattern[str]] = set()  # the ends that do not come any more
+        self._open: set[re.Pattern[str]] = set()  # patterns of ends that do not occur any more
 
     def read_list(self, at: int, depth: int = 1) -> tuple[list[Value], int]:
         text = self._text
@@ -118,7 +165,7 @@ class _Reader:
         raise Unreadable("an entry that is no text, number or list", at)
 
     def _texts(self, opening: re.Match[str] | None) -> tuple[str, int]:
-        """A text; several that follow one another are one, as in Python."""
+        """A text; consecutive ones are joined, as in Python."""
         pieces, at = [], 0
         while opening:
             start = opening.end()
@@ -145,63 +192,19 @@ class _Reader:
         raise Unreadable("a text whose quote is not closed", start)
 
     def _space(self, at: int) -> int:
-        """After blanks and comments."""
+        """The position after blanks and comments."""
         while found := _SPACE.match(self._text, at):
             at = found.end()
         return at
 
 
 def _unescaped(escape: re.Match[str]) -> str:
-    """The character that an escape stands for; one that stands for nothing stays as it is, as in Python."""
+    """The character of an escape; an unknown escape is left unchanged, as in Python."""
     code = escape[1]
     if len(code) > 1:
         point = int(code[1:], 16)
         return chr(point) if point <= 0x10FFFF else escape[0]
     return _ESCAPED.get(code, escape[0])
-
-
-NEAR = 5
-"""Lists in a row, among which a window's three are: two may stand between them that are not part of it."""
-
-WINDOW, COMPACT, IN_ORDER, BEGINS, SKIPPED = 4, 8, 2, 2, -1
-"""Two loose windows beat one in order that straddles them; a compact one beats two that straddle it and remarks."""
-
-_MARKS = re.compile(r"[\W_]*(?:(?:python|json)[\W_]*)?", re.IGNORECASE)
-_MARKED = 64
-"""Characters of marks before a list, at most."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A list that can be read, and where in the text its name begins and its bracket closes."""
-
-    name: str
-    entries: list[Any]
-    start: int
-    end: int
-
-
-Window = tuple[Listed, Listed, Listed]
-
-
-def plan_of(lists: Iterable[Listed], text: str) -> Window | None:
-    """The lists of the plan. Linear in their number: each is held against its neighbours alone."""
-    near: deque[Listed] = deque(maxlen=NEAR)
-    worth: deque[int] = deque([0], maxlen=NEAR + 1)  # of the best division before each of `near`, and after the last
-    last: Window | None = None
-    lasts: deque[Window | None] = deque([None], maxlen=NEAR + 1)
-    for listed in lists:
-        near.append(listed)
-        best, last = worth[-1], lasts[-1]
-        for one, two in combinations(range(len(near) - 1), 2):
-            window = near[one], near[two], listed
-            if _fit(window):
-                total = worth[one - len(near)] + _worth(window, len(near) - one - 3, text)
-                if total >= best:  # of equal ones the later counts
-                    best, last = total, window
-        worth.append(best)
-        lasts.append(last)
-    return last
 
 
 def _fit(window: Window) -> bool:
@@ -220,7 +223,7 @@ def _worth(window: Window, skipped: int, text: str) -> int:
 
 
 def _begins(listed: Listed, text: str) -> bool:
-    """Whether nothing but marks stands between the beginning of a line and the list."""
+    """Whether there are only marks between the beginning of the line and the list."""
     line = text.rfind("\n", max(0, listed.start - _MARKED), listed.start)
     return _marks(text, line + 1, listed.start)
 

@@ -1,6 +1,6 @@
-"""Question and workers as the conductor reads them: what to write, four examples, the question, who can be asked.
+"""The full prompt of a conductor: instructions, four examples, the question, and the workers that can be asked.
 
-The order of the parts is the paper's (REFERENCE D4), the wording and the examples are our own. The examples come
+The order of the parts is that of Conductor (arXiv 2512.04388); wording and examples are our own. The examples come
 from domains other than the house's: in the paper such examples beat those of the trained domains.
 """
 
@@ -14,7 +14,7 @@ from itertools import count
 from models.workers.ask import Message, text_of
 
 VERSION = "1"
-"""Part of a plan's identity: change the wording or an example, change the number."""
+"""Part of a plan's identity: a changed wording or example needs a new number."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def render(
 ) -> list[Message]:
     """The prompt as one user message, since not every chat template knows a system role.
 
-    The workers stand in the order of their ordinals, whatever the order of `cards`: nothing but a card tells who is
-    who. `previous`: the answer that is there already (a round of the recursion).
+    The workers are listed by ordinal, whatever the order of `cards`, so that only the cards identify them. `previous`:
+    the answer of the round before, in a recursive request.
     """
     parts = [INSTRUCTIONS.format(steps=max_steps)]
     if previous is not None:
@@ -157,7 +157,7 @@ def _question(text: str) -> str:
 
 
 def _fenced(name: str, text: str) -> str:
-    """The text between marks that it does not hold: `<answer>`, else the first of `<answer-2>`, `<answer-3>` …"""
+    """The text between tags that it does not contain: `<answer>`, else the first of `<answer-2>`, `<answer-3>` …"""
     taken = set(_MARK.findall(text.casefold()))
     mark = next(mark for n in count(1) if (mark := name if n == 1 else f"{name}-{n}") not in taken)
     return f"<{mark}>\n{text}\n</{mark}>"

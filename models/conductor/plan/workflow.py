@@ -1,7 +1,7 @@
-"""A workflow: steps of a worker, a subtask and an access list. Read from free text, linted before anything is paid.
+"""A workflow: steps of worker, subtask and access list, parsed from free text and linted before any step is paid for.
 
-Sources: seed 000, section 5; REFERENCE D4 for the spellings that models use. A plan is data: nothing of it is
-evaluated, and a text without a plan is a value too, because reward 0 needs it.
+Source: Conductor (arXiv 2512.04388) and its released code, for the spellings that models use. A plan is data and never
+evaluated. A text without a plan is a value too (`Malformed`), since training rewards it with 0.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from models.ledger.text import storable
 
 NO_SKILLS: Mapping[str, int] = {}
 MAX_CHARS = 1 << 18
-"""Of a completion; of a longer one only its end is read."""
+"""Characters of a completion; of a longer one only the end is read."""
 
 Access = tuple[int, ...] | Literal["all"]
 Cost = Callable[["Workflow", int], float]
-"""(the plan, a step's index) -> the most that its call can cost, USD."""
+"""(plan, index of a step) -> the maximum cost of the step's call, USD."""
 
 
 class Step(BaseModel):
-    """`model`: the worker's ordinal in the prompt, `access`: whose replies it sees, both counted from 0."""
+    """`model`: the worker's ordinal in the prompt, `access`: the steps whose replies it sees, both counted from 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Step(BaseModel):
 
 
 class Workflow(BaseModel):
-    """Steps in their order; the last one answers. Without any, the previous answer is accepted as it is."""
+    """Steps in order; the last one answers. Without steps, the previous answer is accepted unchanged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,8 +52,8 @@ class Workflow(BaseModel):
 class Malformed:
     """A text that holds no workflow.
 
-    Codes: missing-list, unreadable-list, unreadable-entry, unequal-lengths; `step`, from 0, is the first that lacks
-    something, where one is to blame.
+    Codes: missing-list, unreadable-list, unreadable-entry, unequal-lengths; `step`, from 0, is the first faulty
+    one, where a single step is at fault.
     """
 
     reason: str
@@ -63,7 +63,7 @@ class Malformed:
 
 @dataclass(frozen=True)
 class PlanLimits:
-    """`max_steps` as in the paper."""
+    """`max_steps`: the default is Conductor's (arXiv 2512.04388)."""
 
     max_steps: int = 5
     max_subtask_chars: int = 4000
@@ -71,10 +71,10 @@ class PlanLimits:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a plan. `step` counts from 0, `None` where no single one is to blame.
+    """A fault of a plan. `step` counts from 0, `None` where no single step is at fault.
 
     Codes: too-many-steps, no-steps, unknown-model, masked-model, forward-reference, empty-subtask, long-subtask,
-    too-expensive, those of `Malformed`, and the only one that is not fatal, unread-step.
+    too-expensive, those of `Malformed`, and unread-step, the only one that is not fatal.
     """
 
     code: str
@@ -84,20 +84,20 @@ class Finding:
 
     @property
     def complaint(self) -> str:
-        """For whoever wrote the plan, whose lists count steps from 0."""
+        """The message for the plan writer, whose lists count steps from 0."""
         return self.message if self.step is None else f"step {self.step} (counted from 0): {self.message}"
 
     @property
     def told(self) -> str:
-        """For everybody else, who count them from 1."""
+        """The message for everyone else, counting steps from 1."""
         return self.message if self.step is None else f"step {self.step + 1}: {self.message}"
 
 
 def parse(text: str, *, skills: Mapping[str, int] = NO_SKILLS, max_chars: int = MAX_CHARS) -> Workflow | Malformed:
     """The last complete plan of a completion: three lists of equal length, one of each name. Never raises.
 
-    `skills`: what a model may be named by instead of its number. Linear in the text. Where no three that are near one
-    another fit, a list that stands again replaces the earlier one.
+    `skills`: names that are accepted instead of a model's number. Linear in the text. If no three neighbouring lists
+    fit, a repeated list replaces the earlier one of its name.
     """
     text = text[-max_chars:]
     latest: dict[str, Listed | Malformed] = {}
@@ -130,7 +130,7 @@ def _typed(
 
 
 def _text(value: Value) -> str | None:
-    """The text without what no encoder or database takes."""
+    """The text without characters that encoders or databases reject."""
     if not isinstance(value, str):
         return None
     return storable(value)
@@ -179,8 +179,8 @@ def _complaint(lists: Mapping[str, Listed | Malformed]) -> tuple[str, str, int |
         if isinstance(listed, Malformed):
             return listed.reason, listed.code, listed.step
         lengths[name] = len(listed.entries)
-    told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-    return f"the three lists differ in their number of entries: {told}", "unequal-lengths", min(lengths.values())
+    counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+    return f"the three lists differ in their number of entries: {counts}", "unequal-lengths", min(lengths.values())
 
 
 def lint(
@@ -192,10 +192,10 @@ def lint(
     max_usd: float | None = None,
     accepting: bool = False,
 ) -> tuple[Finding, ...]:
-    """What speaks against a plan, fatal or not.
+    """The faults of a plan, fatal or not.
 
-    `allowed`: by ordinal, who may be asked. `accepting`: a plan without steps is legal. With `worst_usd` and
-    `max_usd` the plan's worst case, that of every step that is read, is held against the cap.
+    `allowed`: by ordinal, whether the worker may be asked. `accepting`: a plan without steps is legal. With `worst_usd`
+    and `max_usd`, the summed worst case of all steps that are read must not exceed the cap.
     """
     findings = [] if workflow.steps or accepting else [Finding("no-steps", None, "the plan has no step")]
     if len(workflow.steps) > limits.max_steps:
@@ -247,9 +247,9 @@ def review(
 
 
 def pruned(workflow: Workflow) -> tuple[Workflow, tuple[int, ...]]:
-    """The plan without the steps that lead nowhere, and which indices remain, in order.
+    """The plan without steps that do not reach the answer, and the remaining indices, in order.
 
-    References are renumbered, subtasks stay as written: they may name steps by their old numbers.
+    References are renumbered; subtasks are unchanged and may name steps by their old numbers.
     """
     kept = tuple(sorted(_read(workflow)))
     new = {old: index for index, old in enumerate(kept)}

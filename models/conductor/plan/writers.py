@@ -1,7 +1,7 @@
-"""Who writes the plan: a model that is asked, a local checkpoint, or always the same text.
+"""Plan writers: a prompted model, a local checkpoint, or a fixed text.
 
-The house conductor is a checkpoint (`models.house.conductor`). A policy returns the completion's text; parsing and
-linting are the caller's.
+The house conductor is a checkpoint (`models.house.conductor`). A plan writer returns the completion's text; the caller
+parses and lints it.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from models.errors import BadFile, PermanentError
 from models.workers.ask import Message, text_of
 
 SETTINGS = "conductor.json"
-"""A file in a checkpoint's folder that says how its plans are asked for; without it the full prompt is used."""
+"""A file in a checkpoint's folder that names its prompt format; without it the full prompt is used."""
 
 BATCH = 32
-"""Requests that are written at once, so that memory stays bounded."""
+"""Plans written in one batch, to bound memory."""
 
 _REPAIR_TEMPERATURE = 0.7
 READ_CHARS = 1 << 16
-"""Of a conversation that a local model reads whole; of a longer one its two ends."""
+"""Characters of a conversation that a local model reads whole; of a longer one it reads the two ends."""
 
-_QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format behind prompts longer than they learned
+_QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format after longer prompts than in training
 _SKILL, _SKILLED = re.compile(r"([\w-]+) ([01]\.\d+)"), 0.3
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a plan is wanted for.
+    """The input of a plan writer.
 
     `messages`: the user's conversation. `cards`: the workers that may be asked. `previous`: the answer of an earlier
-    round. `refused` and `complaint`: the plan that was refused, and why. `seed`: of a policy's own sampling.
+    round. `refused` and `complaint`: the plan that was rejected, and why. `seed`: for the writer's sampling.
     """
 
     messages: tuple[Message, ...]
@@ -53,29 +53,29 @@ class PlanRequest:
 
     @property
     def skills(self) -> dict[str, int]:
-        """task -> the ordinal of who is best at it, as the cards tell, however good that is.
+        """task -> ordinal of the best worker according to the cards, however low its score.
 
-        A plan may name a worker by one.
+        A plan may name a worker by a task.
         """
         return {task: ordinal for task, (_, ordinal) in self._best.items()}
 
     @property
     def offered_skills(self) -> list[str]:
-        """The tasks that somebody is some good at."""
+        """The tasks in which the best worker's score is at least `_SKILLED`."""
         return [task for task, (mean, _) in self._best.items() if mean >= _SKILLED]
 
     @property
     def _best(self) -> dict[str, tuple[float, int]]:
         best: dict[str, tuple[float, int]] = {}
         for card in self.cards:
-            for task, told in _SKILL.findall(card.text):
-                if task not in best or float(told) > best[task][0]:
-                    best[task] = float(told), card.ordinal
+            for task, mean in _SKILL.findall(card.text):
+                if task not in best or float(mean) > best[task][0]:
+                    best[task] = float(mean), card.ordinal
         return dict(sorted(best.items()))
 
 
 class PlanWriter(Protocol):
-    """`name` is recorded with the workflow. `reads_cards`: whether it is told who is who, so that ordinals may be
+    """`name` is recorded with the workflow. `reads_cards`: whether its prompt shows the cards, so that ordinals may be
     shuffled.
     """
 
@@ -92,7 +92,7 @@ class PlanWriter(Protocol):
 
 @dataclass(frozen=True)
 class FixedWriter:
-    """Always the same plan: for benchmarks, tests, and workflows that a person has written."""
+    """Writes always the same plan: for benchmarks, tests, and workflows written by hand."""
 
     text: str
     name: str = "fixed"
@@ -104,7 +104,7 @@ class FixedWriter:
 
 @dataclass(frozen=True)
 class PromptedWriter:
-    """Any model that follows instructions. `ask` sends the messages; the caller claims the call in its ledger."""
+    """Prompts any model that follows instructions. `ask` sends the messages and records the call in the ledger."""
 
     ask: Callable[[list[Message]], Awaitable[str]]
     name: str = "prompted"
@@ -115,7 +115,7 @@ class PromptedWriter:
 
 
 def full_prompt(request: PlanRequest) -> list[Message]:
-    """The instructions with examples, question and workers; after a refusal also the plan and the complaint."""
+    """The instructions with examples, question and workers; after a rejection also the plan and the complaint."""
     messages = render(request.messages, request.cards, max_steps=request.max_steps, previous=request.previous)
     if request.complaint is None:
         return messages
@@ -124,8 +124,8 @@ def full_prompt(request: PlanRequest) -> list[Message]:
 
 
 def _bounded(request: PlanRequest) -> PlanRequest:
-    """A conversation of more than `READ_CHARS` characters as one message: a quarter of them of its beginning, the rest
-    of its end, where it says what is wanted now."""
+    """A conversation of more than `READ_CHARS` characters as one message: a quarter of them from its beginning,
+    the rest from its end, where the current request is."""
     texts = [text_of(message.get("content")) for message in request.messages]
     if sum(map(len, texts)) <= READ_CHARS:
         return request
@@ -136,18 +136,18 @@ def _bounded(request: PlanRequest) -> PlanRequest:
 
 
 def compact_prompt(request: PlanRequest) -> str:
-    """For small models that were trained on it: the last question, the ordinals, the limit, any previous answer.
+    """The prompt of small models trained on it: the last question, the ordinals, the step limit, any previous answer.
 
-    It shows no cards, so who is who must be fixed: ordinals may be masked, but not shuffled.
+    It shows no cards, so each ordinal must always mean the same worker: ordinals may be masked, but not shuffled.
     """
     return _compact(request, f"models: {' '.join(str(card.ordinal) for card in request.cards)}")
 
 
 def carded_prompt(request: PlanRequest) -> str:
-    """`compact_prompt` with the skills that are offered instead of ordinals; a step names the skill that it needs.
+    """`compact_prompt` with the offered skills instead of ordinals; a step names the skill that it needs.
 
-    The cards say whom that is (`PlanRequest.skills`), so ordinals may be shuffled, and a worker that was never seen is
-    asked for what its card says. A model of a million weights does not learn to look that up in its prompt (measured:
+    The cards map skills to workers (`PlanRequest.skills`), so ordinals may be shuffled, and a worker unseen in training
+    is asked according to its card. A model of a million weights does not learn to look that up in its prompt (measured:
     data/EXPERIMENTS.md, section 9), and need not.
     """
     return _compact(request, f"skills: {' '.join(request.offered_skills)}")
@@ -171,7 +171,7 @@ PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {
 class CheckpointWriter:
     """A local Hugging Face causal language model. Greedy unless a temperature is given; sampled plans follow the seed.
 
-    Requests that come while it writes are written together next.
+    Requests that arrive while it writes form the next batch.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class CheckpointWriter:
         return self._prompt(_bounded(request) if self._prompt is full_prompt else request)
 
     def _temperature_for(self, request: PlanRequest) -> float:
-        """A greedy model that is not shown the complaint would write the refused plan again."""
+        """Raised after a rejection that the prompt does not show: a greedy model would write the same plan again."""
         if request.complaint is not None and self._prompt is not full_prompt:
             return max(self._temperature, _REPAIR_TEMPERATURE)
         return self._temperature
@@ -252,10 +252,10 @@ class CheckpointWriter:
             self._settle(taken)
 
     def _settle(self, taken: Sequence[tuple[PlanRequest, Future[str]]]) -> None:
-        """Nobody waits in vain: what cannot be written in one batch is written one by one."""
+        """Resolve all futures: a batch that fails is written one by one."""
         try:
             texts = self.write_many([request for request, _ in taken])
-        except Exception as error:  # of torch, of the tokenizer, of the chat template
+        except Exception as error:  # from torch, the tokenizer or the chat template
             if len(taken) > 1:
                 for one in taken:
                     self._settle([one])
@@ -267,7 +267,7 @@ class CheckpointWriter:
 
 
 def describe(folder: Path, prompt: str) -> None:
-    """Note in a checkpoint's folder which of `PROMPTS` it was trained with."""
+    """Record in a checkpoint's folder which of `PROMPTS` it was trained with."""
     (folder / SETTINGS).write_text(json.dumps({"prompt": prompt}) + "\n")
 
 

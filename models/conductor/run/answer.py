@@ -1,4 +1,4 @@
-"""What a conducting has come to: the answer, what it took, and the trace that tells how."""
+"""The result of a conducted request: the answer, its usage and cost, and the trace of how it was made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Steps = list[tuple[WorkflowRun, StepRecord]]
 
 
 def concluded(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> ConductAnswer:
-    """The answer to what has been conducted. Raises LimitReached where a limit left nothing to answer with."""
+    """The answer of a request run. Raises LimitReached if a limit was reached before any step was finished."""
     ended = state.meter.ended
     steps = [(workflow_run, record) for workflow_run in rounds for record in workflow_run.records]
     trace = {"rounds": _rounds(plans, rounds, state), "ended": ended}
@@ -32,7 +32,7 @@ def concluded(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunSt
 
 
 def _best(rounds: Sequence[WorkflowRun]) -> tuple[WorkflowRun, StepRecord] | None:
-    """The last whole answer; where there is none, the last of the steps that are finished."""
+    """The last complete answer; if there is none, the last finished step."""
     whole = [(each, each.records[-1]) for each in rounds if each.records[-1].state == "done"]
     some = [(each, record) for each in rounds for record in each.records if record.state == "done"]
     found = whole or some
@@ -75,21 +75,21 @@ class _Spent:
 
 
 def _spent(steps: Steps, plans: Sequence[Plan], state: RunState, answering: Steps) -> _Spent:
-    """What this request took; what those that it continues took has been told with their answers."""
+    """Usage and cost of this request; those of the requests it continues were reported with their answers."""
     mine = state.request.id
     plan_calls = [call for plan in plans if plan.stored.request == mine for call in plan.stored.calls]
     replies = [state.reply(call) for call in plan_calls]
     last, nested = [], []
     for workflow_run, record in steps:
-        told = [reply for reply, made_in in workflow_run.replies(record.index) if made_in == mine]
+        own = [reply for reply, made_in in workflow_run.replies(record.index) if made_in == mine]
         inner = workflow_run.nested(record.index)
         is_answering = any(one[1] is record for one in answering)
         if inner is not None:
             nested.append(inner)
             last += [inner.usage] if is_answering else []
-        elif is_answering and told:
-            last.append(told[-1].usage)
-        replies += told
+        elif is_answering and own:
+            last.append(own[-1].usage)
+        replies += own
     everything = total([reply.usage for reply in replies] + [u for n in nested for u in (n.usage, n.orchestration)])
     usage = total(last)
     rest = {name: getattr(everything, name) - getattr(usage, name) for name in Usage.model_fields}
@@ -99,13 +99,13 @@ def _spent(steps: Steps, plans: Sequence[Plan], state: RunState, answering: Step
 
 
 def _rounds(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> list[dict[str, Any]]:
-    told = []
+    traced = []
     for number, plan in enumerate(plans):
         stored = plan.stored
         names = {"policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback"}
         workflow_run = rounds[number] if number < len(rounds) else None
         records = workflow_run.records if workflow_run is not None else []
-        told.append(
+        traced.append(
             {
                 "workflow": workflow_run.id if workflow_run is not None else None,
                 **stored.model_dump(mode="json", include=names),
@@ -116,7 +116,7 @@ def _rounds(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunStat
                 "steps": [_step(workflow_run, records, record) for record in records if workflow_run is not None],
             }
         )
-    return told
+    return traced
 
 
 def _pruned(step: StoredStep) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _pruned(step: StoredStep) -> dict[str, Any]:
 
 
 def _step(workflow_run: WorkflowRun, records: Sequence[StepRecord], record: StepRecord) -> dict[str, Any]:
-    """Steps go by the numbers that their workers are told."""
+    """A step's trace; numbers are those shown to the workers."""
     nested = workflow_run.nested(record.index)
     return {
         "number": record.number,

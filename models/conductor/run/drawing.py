@@ -1,4 +1,4 @@
-"""A workflow as a picture: mermaid's text, and SVG for pages that draw no mermaid."""
+"""A workflow as a diagram: mermaid text, and SVG for pages without mermaid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = {"done": "#e6f4ea", "failed": "#fce8e6", "awaiting-tools": "#fef7e0", 
 
 
 def mermaid(records: Sequence[StepRecord]) -> str:
-    """The graph, each step with its worker; the last one answers."""
+    """The graph as mermaid text, each step with its worker; the last one answers."""
     lines = ["graph TD"]
     for record in records:
         lines.append(f'    s{record.index}["{record.number}. {_plain(record.worker)}<br/>{_plain(_short(record))}"]')
@@ -23,7 +23,7 @@ def mermaid(records: Sequence[StepRecord]) -> str:
 
 
 def svg(records: Sequence[StepRecord]) -> str:
-    """The same as a drawing: steps in layers, each below all that it sees."""
+    """The graph as SVG: steps in layers, each below all steps that it sees."""
     places = _places(records)
     width = (1 + max(x for x, _ in places)) * (WIDTH + GAP) + GAP
     height = (1 + max(y for _, y in places)) * (HEIGHT + GAP) + GAP
@@ -35,7 +35,7 @@ def svg(records: Sequence[StepRecord]) -> str:
 
 
 def _edges(records: Sequence[StepRecord], record: StepRecord) -> list[int]:
-    """What a step sees, without what it also sees through another one: the arrows that are worth drawing."""
+    """The steps that a step sees, without those that it also sees through another one."""
     through = {further for seen in record.sees for further in records[seen].sees}
     return [seen for seen in record.sees if seen not in through]
 
@@ -73,5 +73,5 @@ def _short(record: StepRecord) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what mermaid reads as its own marks."""
+    """Escaped, without characters that mermaid interprets."""
     return escape(text).replace("`", "'").replace("#", "")

@@ -1,7 +1,7 @@
-"""What steps may know of a conversation's earlier workflows: its tool results, and their own worker's steps.
+"""Memory of a conversation's earlier workflows: its tool results, and each worker's own steps.
 
-Seed 000, section 5.2. Found once, when a workflow is planned; with the plan is kept where it stands, not its texts,
-which the ledger has already. So a resumed step sees the same, and a long conversation's plans stay small.
+It is collected once, when a workflow is planned. The plan stores references to ledger rows, not texts, so that a
+resumed step sees the same, and plans stay small in a long conversation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.ledger.workflows import ToolCall
 from models.workers.ask import Message
 
 MAX_BYTES = 64 * 1024
-"""Of tool results, and of each worker's own steps. The oldest go first; the oldest that stays may be cut."""
+"""Bytes of tool results, and of each worker's own steps. The oldest are dropped first; the oldest kept may be cut."""
 
 CUT = " … (cut)"
 
@@ -30,7 +30,7 @@ Part = dict[str, Any]
 
 @dataclass(frozen=True)
 class Memory:
-    """`tools`: messages that every step sees; `own`: worker -> messages. `kept`: where the ledger has them."""
+    """`tools`: messages that every step sees; `own`: worker -> messages; `kept`: references to their ledger rows."""
 
     tools: Messages = ()
     own: Mapping[str, Messages] = field(default_factory=dict)
@@ -55,18 +55,18 @@ def remembered(
     messages: Sequence[Message],
     path: str | None = None,
 ) -> Memory:
-    """The conversation's memory beside the workflow `without`. Tool results that `messages` hold are left out.
+    """The conversation's memory except workflow `without`. Tool results that are in `messages` are left out.
 
-    `path`: of a nested conducting. It knows the steps and tool results of its own earlier workflows alone, and its
-    tool calls were handed out in the name of the whole conversation.
+    `path`: of a nested request run, which knows only steps and tool results of its own earlier workflows; its tool
+    calls were handed out under the whole conversation's key.
     """
-    told = {message.get("tool_call_id") for message in messages}
-    tools = [call for call in known_tools(ledger, conversation, without, path) if call.id not in told]
+    known = {message.get("tool_call_id") for message in messages}
+    tools = [call for call in known_tools(ledger, conversation, without, path) if call.id not in known]
     return _part(tools, finished_steps(ledger, path or conversation, without, workers))
 
 
 def recalled(ledger: Ledger, kept: Sequence[Part]) -> Memory:
-    """The memory that was found when `kept` was."""
+    """The memory that `kept` refers to."""
     found = NOTHING
     for part in kept:
         places = [tuple(place) for places in part["own"].values() for place in places]
@@ -80,30 +80,30 @@ def _part(tools: Sequence[ToolCall], steps: Sequence[Finished]) -> Memory:
     for step in steps:
         own.setdefault(step.worker, []).append(step)
     part: Part = {"tools": [call.id for call in tools[len(tools) - len(lines) :]], "own": {}}
-    told: dict[str, Messages] = {}
+    shown: dict[str, Messages] = {}
     for worker, some in own.items():
         replies = _newest([step.reply for step in some], [step.subtask for step in some])
         if replies:
             newest = some[-len(replies) :]
-            told[worker] = tuple(_told(newest, replies))
+            shown[worker] = tuple(_exchanges(newest, replies))
             part["own"][worker] = [list(step.place) for step in newest]
     messages = ({"role": "user", "content": "\n".join([TOOLS, *lines])},) if lines else ()
-    return Memory(messages, told, (part,) if lines or told else ())
+    return Memory(messages, shown, (part,) if lines or shown else ())
 
 
 def _entry(text: str) -> str:
-    """The further lines are set in, so that none of them looks like an entry of its own."""
+    """The text with its further lines indented, so that none looks like a separate entry."""
     return text.replace("\n", "\n  ")
 
 
-def _told(steps: Sequence[Finished], replies: Sequence[str]) -> Iterator[dict[str, str]]:
+def _exchanges(steps: Sequence[Finished], replies: Sequence[str]) -> Iterator[dict[str, str]]:
     for step, reply in zip(steps, replies, strict=True):
         yield {"role": "user", "content": f"Earlier subtask of yours: {step.subtask}"}
         yield {"role": "assistant", "content": reply}
 
 
 def _newest(texts: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
-    """As many of the last as fit, the first of them cut to what is left; `beside`: what each is told with."""
+    """The last texts that fit in `MAX_BYTES`, the first of them cut; `beside`: a text that is shown with each."""
     left, kept = MAX_BYTES, list[str]()
     for number in reversed(range(len(texts))):
         size = len(texts[number].encode())

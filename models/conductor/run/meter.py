@@ -1,4 +1,4 @@
-"""One budget over all rounds, nested conductings and continuations of a request."""
+"""One budget over all rounds, nested request runs and continuations of a request."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from models.errors import LimitReached
 
 
 class Meter:
-    """Reserves a call's worst case before it is asked and books its price after. Belongs to one event loop.
+    """Reserves a call's worst-case cost before the call and books its actual cost after. Bound to one event loop.
 
-    `usd` and `calls`: what earlier runs of the request have taken. `ended`: the limit that was met first; from then
-    on nothing is asked.
+    `usd` and `calls`: spent by earlier runs of the request. `ended`: the limit that was reached first; after that no
+    call is made.
     """
 
     def __init__(self, limits: Limits, usd: float = 0.0, calls: int = 0) -> None:
         self._limits, self._spent, self._calls = limits, usd, calls
-        self._reserved, self._flying = 0.0, 0
+        self._reserved, self._running = 0.0, 0
         self._freed = asyncio.Event()
         self.ended: str | None = None
 
     @property
     def usd_left(self) -> float | None:
-        """For new calls; `None`: no limit."""
+        """USD left for new calls; `None`: no limit."""
         limit = self._limits.max_usd
         return None if limit is None else max(0.0, limit - self._spent - self._reserved)
 
@@ -33,9 +33,9 @@ class Meter:
         return None if limit is None else max(0, limit - self._calls)
 
     async def enter(self, worst_usd: float) -> None:
-        """Reserve one call. Waits while calls that are under way may cost less than is reserved for them.
+        """Reserve one call. Waits while running calls may turn out cheaper than their reservation.
 
-        Raises LimitReached once it cannot fit.
+        Raises LimitReached once the call cannot fit.
         """
         while True:
             if self.ended is not None:
@@ -44,23 +44,23 @@ class Meter:
                 self.stop("max_calls")
             elif self.usd_left is None or worst_usd <= self.usd_left + 1e-12:
                 break
-            elif self._flying == 0:
+            elif self._running == 0:
                 self.stop("max_usd")
             else:
                 await self._freed.wait()
         self._reserved += worst_usd
-        self._flying += 1
+        self._running += 1
         self._calls += 1
 
     def leave(self, worst_usd: float, cost_usd: float) -> None:
-        """A reserved call is over."""
+        """Book the cost of a finished call and release its reservation."""
         self._reserved -= worst_usd
-        self._flying -= 1
+        self._running -= 1
         self._spent += cost_usd
         self._wake()
 
     def stop(self, limit: str) -> None:
-        """Nothing is asked from now on."""
+        """Make no more calls, because `limit` is reached."""
         self.ended = self.ended or limit
         self._wake()
 

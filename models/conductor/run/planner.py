@@ -1,6 +1,6 @@
-"""A workflow before its first step: written, parsed, linted, repaired once, pruned, or replaced by one step.
+"""Plan a workflow: write, parse, lint, repair once and prune it, or replace it by a single step.
 
-Everything is settled before anything but the plan itself is paid, and kept as one JSON value in the ledger.
+A plan is complete before any step is paid for, and stored as one JSON value in the ledger.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from models.workers.ask import Ask, Message, Reply
 from models.workers.usage import worst_usd
 
 CONDUCTOR = "(conductor)"
-"""Stands where a worker's name does for a step that the conductor itself takes, with a workflow of its own."""
+"""Replaces a worker's name for a step that the conductor itself takes, with another workflow."""
 
 
 def place_of(request: ConductRequest, workflow: str, number: int) -> str:
-    """What tells a step from all others of the request: the workflow's path in it, and the step as it was written."""
+    """A step's name within the request: the workflow's path, and the step's index as it was written."""
     return f"{workflow.removeprefix(request.root)}#{number}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan as it is recorded, with the texts of its `memory`, of which `stored` has references alone."""
+    """A recorded plan. `stored` holds all of it; of its `memory` it has references, not texts."""
 
     stored: StoredPlan
     memory: Memory = NOTHING
@@ -55,13 +55,13 @@ class Plan:
 
     @property
     def accepts(self) -> bool:
-        """Whether the answer of the round before stands."""
+        """Whether the plan accepts the answer of the round before."""
         return not self.stored.steps
 
 
 @dataclass
 class _Writing:
-    """A plan in the making: whoever asks a model for it finds here how."""
+    """The context of a plan that is being written, for `asker`."""
 
     state: RunState
     workflow: str
@@ -72,7 +72,7 @@ _WRITING: ContextVar[_Writing] = ContextVar("writing")
 
 
 def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
-    """What a prompted policy asks with: a call of the workflow that is being planned, claimed, limited and settled."""
+    """The `ask` of a `PromptedWriter`: a call of the workflow being planned, limited and recorded like a step's."""
 
     async def ask(messages: list[Message]) -> str:
         writing = _WRITING.get()
@@ -92,7 +92,7 @@ def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans one round of a request. `itself`: whether the conductor may name itself."""
+    """Plans one round of a request. `itself`: whether the plan may name the conductor itself."""
 
     state: RunState
     request: ConductRequest
@@ -102,9 +102,9 @@ class Planner:
     itself: bool
 
     async def plan(self) -> Plan:
-        """The round's plan. Raises LimitReached, and what a ledger raises; a policy that fails is replaced.
+        """The round's plan. Raises LimitReached, and what a ledger raises; if the writer fails, one step is planned.
 
-        Raises BadInput where the ordinals are to be shuffled and cannot be.
+        Raises BadInput if the ordinals are to be shuffled and cannot be.
         """
         self.state.parts.refuse_shuffle(self.request)
         texts: list[str] = []
@@ -117,7 +117,7 @@ class Planner:
         try:
             while workflow is None and len(texts) < 2:
                 again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
-                texts.append(await self.state.parts.policy.write(again))
+                texts.append(await self.state.parts.writer.write(again))
                 found = self._reviewed(texts[-1], wanted.skills)
                 findings = found.findings
                 if found.complaint:
@@ -133,14 +133,14 @@ class Planner:
         made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
         made |= {"findings": [_stored(finding) for finding in findings]}
         if workflow is None:
-            return await self._fallen_back(made, complaints[-1])
+            return await self._fallback(made, complaints[-1])
         kept, remaining = pruned(workflow)
         left_out = [self._stored(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
         return self._recorded(kept, made | {"pruned": left_out}, remaining)
 
     @property
     def names(self) -> list[str]:
-        """By ordinal: who is who."""
+        """The workers' names by ordinal."""
         request = self.request
         if request.shuffle is None:
             names = list(self.state.parts.pool.names)
@@ -184,14 +184,14 @@ class Planner:
         )
 
     def _worst_usd(self, workflow: Workflow, index: int) -> float:
-        """What a step costs at most: that of its very messages, with replies as long as a step can be shown them.
+        """The maximum cost of a step: of its actual messages, with replies as long as a step can be shown.
 
-        Tries that fail and may have been paid, tool turns, and a worker that takes over from another come on top.
+        Not included: failed tries that may have been paid, tool turns, and another worker that takes over.
         """
         names = [self._worker(step) for step in workflow.steps]
         name = names[index]
         if name is None:
-            return 0.0  # the conductor's own plan is held to what is left then
+            return 0.0  # its own plan is checked against what is left then
         pool, request = self.state.parts.pool, self.request
         longest = {i: "x" * shown_bytes(pool, request.allowed, names[i]) for i in workflow.sees(index)}
         messages = messages_for(
@@ -207,12 +207,12 @@ class Planner:
         return worst_usd(pool.worker(name), messages, sampling)
 
     def _worker(self, step: Step) -> str | None:
-        """By name; `None` for the conductor."""
+        """The name of a step's worker; `None` for the conductor."""
         name = self.names[step.model]
         return None if name == CONDUCTOR else name
 
-    async def _fallen_back(self, made: dict[str, Any], reason: str) -> Plan:
-        """One step on the router's best worker; after a first round, nothing: what was answered stands."""
+    async def _fallback(self, made: dict[str, Any], reason: str) -> Plan:
+        """A plan of one step on the router's best worker; after the first round an empty one: its answer stays."""
         made |= {"fallback": reason}
         if self.previous is not None:
             return self._recorded(Workflow(steps=()), made)
@@ -223,14 +223,14 @@ class Planner:
 
     def _recorded(self, workflow: Workflow, made: dict[str, Any], numbers: Sequence[int] = (0,)) -> Plan:
         stored = StoredPlan(
-            policy=self.state.parts.policy.name,
+            policy=self.state.parts.writer.name,
             prompt=VERSION,
             request=self.state.request.id,
             ordinals=tuple(self.names),
             steps=tuple(self._stored(i, step) for i, step in zip(numbers, workflow.steps, strict=False)),
             previous=self.previous,
             memory=self.memory.kept,
-            # Tool calls get ids that only this ledger can make, and makes again after a kill.
+            # Only this ledger can make the tool call ids that the client gets, and makes them again after a kill.
             salt=secrets.token_hex(16),
             **made,
         )

@@ -1,4 +1,4 @@
-"""What is asked of the conductor and what comes of it: values only, kept whole in the ledger."""
+"""A conducted request and its answer, as values that the ledger stores; and what the requests of a process share."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ State = Literal["waiting", "running", "done", "failed", "awaiting-tools", "passe
 
 
 class Limits(BaseModel):
-    """What one request may take, over all its rounds and continuations; `None` is no limit.
+    """What one request may use, over all its rounds and continuations; `None` is no limit.
 
-    `max_seconds` is of each request alone: the time in which a client runs its tools does not count. `depth`: how
-    many workflows may be written beyond the first.
+    `max_seconds` applies to each request separately: the time in which a client runs its tools does not count.
+    `depth`: number of workflows that may be written beyond the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,13 +43,13 @@ class Limits(BaseModel):
 
 
 class ConductRequest(BaseModel):
-    """One request to the conductor. JSON in and out, and all that a resumed or replayed request needs.
+    """One request to the conductor: JSON, and all that resuming or replaying it needs.
 
-    `messages`: the user's whole conversation. `conversation`: whose memory it shares (`None`: a new one, by its id).
-    `sampling` shapes the last step whole; of it, every step gets what does not shape the answer's form. `allowed`:
-    who may be asked, in the pool's order. `shuffle`: the seed by which the workers' ordinals are permuted; `None`:
-    they are the pool's, masked. `chain`: the requests that this one continues with tool results, the first one first.
-    `wanted`: the caller's own list of whom to ask, of which `allowed` are those that can (`None`: there was none).
+    `messages`: the user's whole conversation. `conversation`: the one whose memory it shares (`None`: a new one, by its
+    id). `sampling`: all of it for the last step; the others get the fields that do not concern the answer's form.
+    `allowed`: the workers that may be asked, in the pool's order. `shuffle`: the seed by which their ordinals are
+    permuted; `None`: the pool's ordinals, masked. `chain`: the requests that this one continues with tool results,
+    oldest first. `wanted`: the workers that the caller listed, of which `allowed` are able (`None`: no list).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,16 +83,16 @@ class ConductRequest(BaseModel):
 
 @dataclass(frozen=True)
 class ConductParts:
-    """What conductings of one process share. `cards`: what is known of each worker, by name.
+    """What the request runs of one process share. `writer`: writes the plans. `cards`: each worker's skills, by name.
 
-    `retry` bounds the tries of a step on one worker, over all who join it. `tools_s`: how long a client's tool
-    results are waited for.
+    `retry` bounds the tries of a step on one worker, over all its callers. `tools_s`: seconds for which a client's
+    tool results are awaited.
     """
 
     ledger: Ledger
     pool: Pool
     dispatcher: Dispatcher
-    policy: PlanWriter
+    writer: PlanWriter
     rank: Rank
     cards: Mapping[str, str] = field(default_factory=dict)
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
@@ -100,13 +100,13 @@ class ConductParts:
     tools_s: float = 24 * 3600.0
 
     def refuse_shuffle(self, request: ConductRequest) -> None:
-        """Raises BadInput for shuffled ordinals where nothing would tell the conductor who is who."""
+        """Raises BadInput for shuffled ordinals that the conductor could not map to workers."""
         if request.shuffle is None:
             return
         unknown = [name for name in request.allowed if not self.cards.get(name)]
         reason = None
-        if not self.policy.reads_cards:
-            reason = f"the conductor {self.policy.name!r} reads no cards, so it knows the workers by their order"
+        if not self.writer.reads_cards:
+            reason = f"the conductor {self.writer.name!r} reads no cards, so it knows the workers by their order"
         elif unknown:
             reason = f"nothing has been measured of the worker {unknown[0]!r}, so its card is empty"
         if reason:
@@ -115,10 +115,10 @@ class ConductParts:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step as it stands. `index` counts from 0, `written` does so before unread steps were pruned, and `number` is
-    what everybody is told it by. `worker`: who was asked last; `tried`: who failed before.
+    """The current state of a step. `index` counts from 0, `written` too, but before pruning; `number` is shown to
+    everyone. `worker`: the one asked last; `tried`: those that failed before.
 
-    `messages`: its last context, for those who show it. `cost_usd`, `seconds` and `usage` are of all its calls.
+    `messages`: its last context, for display. `cost_usd`, `seconds` and `usage` are of all its calls.
     """
 
     workflow: str
@@ -141,7 +141,7 @@ class StepRecord:
 
     @property
     def number(self) -> int:
-        """Counted from 1: what workers, the trace, the run's page and `fugu show` call it."""
+        """The step's number from 1, as in prompts, the trace, the run's page and `fugu show`."""
         return 1 + (self.index if self.written is None else self.written)
 
 
@@ -149,8 +149,8 @@ class StepRecord:
 class ConductAnswer:
     """The answer. `usage` is of the answering step's last call, `orchestration` of all other calls, the plans' too.
 
-    `tool_calls`: what the client is to run (OpenAI's shape, ids of ours) before a continuation; then `text` is
-    `None` and `finish_reason` "tool_calls". `trace` is JSON, made of the ledger's values alone: rounds with plan,
+    `tool_calls`: to be run by the client (OpenAI's shape, our ids) before a continuation; then `text` is
+    `None` and `finish_reason` "tool_calls". `trace` is JSON, made only of the ledger's values: rounds with plan,
     findings, repair and fallback, steps, and which limit ended it (`ended`).
     """
 

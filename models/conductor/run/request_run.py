@@ -1,4 +1,8 @@
-"""One request from its question to its answer: plan, steps, and where it may, another round."""
+"""Run a conducted request from its question to its answer: plan, steps, and further rounds.
+
+`RequestRun` runs one request, `RequestRuns` keeps the running requests of a process, and `replay` repeats a finished
+one from the ledger alone.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,11 @@ from models.workers.ask import Message
 
 
 class RequestRun:
-    """One request in this process. It starts its steps by itself, at once: with forty requests at a time, a grace
+    """The run of one request in this process. It starts its steps immediately: with forty concurrent requests, a grace
     period for a flow run that might start them would cost each answer more than the flow run is worth.
 
-    `rounds` grows. A nested request_run (`path`: the step that it is, `inherited`: what that step's workflow knows)
-    shares its parent's limits and past.
+    `rounds`: the workflow runs so far. A nested request run (`path`: of the step that it answers, `inherited`: the
+    memory of that step's workflow) shares its parent's limits and past.
     """
 
     def __init__(
@@ -41,14 +45,14 @@ class RequestRun:
         self._callbacks: list[Callable[[], None]] = []
 
     async def answer(self) -> ConductAnswer:
-        """Drive everything to the answer. Single flight: whoever calls joins.
+        """Run to the answer. Concurrent callers share one run.
 
-        When the last who waits here is cancelled, all that is under way is cancelled too. Raises WorkflowFailed,
-        LimitReached (nothing was finished when a limit was met), NoWorkerAllowed.
+        When the last waiting caller is cancelled, the run is cancelled too. Raises WorkflowFailed, LimitReached (a
+        limit was reached before any step was finished), NoWorkerAllowed.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._drive())
-            self._task.add_done_callback(self._land)
+            self._task.add_done_callback(self._finish)
         self._joined += 1
         try:
             return await asyncio.shield(self._task)
@@ -61,7 +65,7 @@ class RequestRun:
             self._joined -= 1
 
     async def outcome(self) -> ConductAnswer | None:
-        """What `answer` gives or raises, without a part in it: `None` where nobody waited for it to the end."""
+        """What `answer` returns or raises, without starting or keeping the run: `None` if it was cancelled."""
         while not self._over:
             await self._changed.wait()
         if self._task is None or self._task.cancelled():
@@ -69,13 +73,13 @@ class RequestRun:
         return self._task.result()
 
     async def round(self, number: int) -> WorkflowRun | None:
-        """The round of that number (from 0) once it is planned; `None` where the answer came without it."""
+        """The round of that number (from 0) once it is planned; `None` if the request ended without it."""
         while len(self.rounds) <= number and not self._over:
             await self._changed.wait()
         return self.rounds[number] if number < len(self.rounds) else None
 
     async def watch(self) -> AsyncIterator[WorkflowRun]:
-        """Each round as soon as it is planned, until the answer is there."""
+        """Each round as soon as it is planned, until the request ends."""
         number = 0
         while (workflow_run := await self.round(number)) is not None:
             yield workflow_run
@@ -83,33 +87,33 @@ class RequestRun:
 
     @property
     def over(self) -> bool:
-        """Whether the answer is there, or will not come."""
+        """Whether the request has ended, with or without an answer."""
         return self._over
 
     def when_over(self, call: Callable[[], None]) -> None:
-        """Have it called once the answer is there or will not come."""
+        """Register a callback for the end of the request."""
         self._callbacks.append(call)
 
     async def cancel(self) -> None:
-        """End what is under way; those who wait for the answer are cancelled."""
+        """Cancel the run; callers waiting for the answer are cancelled."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def _land(self, task: asyncio.Task[ConductAnswer]) -> None:
+    def _finish(self, task: asyncio.Task[ConductAnswer]) -> None:
         self._over = True
-        self._tell()
+        self._notify()
         for call in self._callbacks:
             call()
         if not task.cancelled():
-            task.exception()  # those who waited have it
+            task.exception()  # marks it as retrieved; the callers raise it
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def _drive(self) -> ConductAnswer:
-        """Everything, within the limits; what has been finished when one is met is the answer."""
+        """Run all rounds within the limits; when one is reached, the answer is made of what is finished."""
         outermost = self._inherited is None
         if outermost:
             await self._state.load()
@@ -121,16 +125,16 @@ class RequestRun:
                 raise
             self._state.meter.stop("max_seconds")
         except LimitReached:
-            pass  # the plan itself did not fit: what an earlier round answered stands
+            pass  # the plan itself did not fit: an earlier round's answer is used
         if outermost:
             await self._note_end()
-        conducted = concluded(self.plans, self.rounds, self._state)
+        answer = concluded(self.plans, self.rounds, self._state)
         if outermost:
-            await self._hand_out(conducted)
-        return conducted
+            await self._hand_out(answer)
+        return answer
 
     async def _note_end(self) -> None:
-        """Which limit ended it, and where, is on disk before anybody hears of it: a replay ends there, too."""
+        """Record which limit ended the request, and where, before it is reported: a replay ends there, too."""
         limit, value = self._state.meter.ended, None
         if limit is not None:
             value = {"limit": limit, "finished": [list(step) for step in self._state.finished]}
@@ -138,10 +142,10 @@ class RequestRun:
         if value != self._state.ended:
             await self._state.write(note_end(self.request.id, value))
 
-    async def _hand_out(self, conducted: ConductAnswer) -> None:
-        """What a continuation has to know is on disk before the answer leaves."""
-        if conducted.tool_calls:
-            ids = [call["id"] for call in conducted.tool_calls]
+    async def _hand_out(self, answer: ConductAnswer) -> None:
+        """Record what a continuation needs, before the answer is returned."""
+        if answer.tool_calls:
+            ids = [call["id"] for call in answer.tool_calls]
             await self._state.write(hand_out(ids, self.request.id))
 
     async def _all_rounds(self) -> None:
@@ -153,7 +157,7 @@ class RequestRun:
                 return
             workflow_run = WorkflowRun(self._state, self.request, f"{self._path}/{number}", number, plan, self._nest)
             self.rounds.append(workflow_run)
-            self._tell()
+            self._notify()
             await workflow_run.run()
             last, number = workflow_run.records[-1], number + 1
             may_go_on = self.request.recursive and number <= self.request.limits.depth
@@ -162,7 +166,7 @@ class RequestRun:
             previous = last.text or ""
 
     async def _planned(self, number: int, previous: str | None) -> Plan:
-        """The recorded plan, or a new one: on disk before a step of it is paid."""
+        """The recorded plan, or a new one, which is on disk before any of its steps is paid for."""
         workflow = f"{self._path}/{number}"
         known = self._state.plan(workflow)
         if known is not None:
@@ -175,27 +179,27 @@ class RequestRun:
         return plan if recorded == plan.stored else await self._recalled(recorded)
 
     async def _recalled(self, stored: StoredPlan) -> Plan:
-        """A recorded plan, with the texts of its memory."""
+        """A stored plan, with its memory."""
         kept = stored.memory
         memory = await asyncio.to_thread(recalled, self._state.parts.ledger, kept) if kept else NOTHING
         return Plan(stored, memory)
 
     @property
     def _key(self) -> str:
-        """A nested conducting is a conversation of its own: nobody else may see its steps."""
+        """The conversation's key; a nested request run has a separate one, so that no other run sees its steps."""
         return self.request.key if self._inherited is None else self._path
 
     async def _memory(self, workflow: str, number: int) -> Memory:
         if number == 0 and (self._inherited is not None or self.request.conversation is None):
             return self._inherited or NOTHING
-        await self._state.flush()  # the round before is part of what is remembered
+        await self._state.flush()  # the memory includes the round before
         ledger, request = self._state.parts.ledger, self.request
         path = None if self._inherited is None else self._path
         given = request.key, workflow, request.allowed, request.messages, path
         return (self._inherited or NOTHING) + await asyncio.to_thread(remembered, ledger, *given)
 
     async def _nest(self, workflow_run: WorkflowRun, index: int, messages: Sequence[Message]) -> ConductAnswer:
-        """A step that the conductor itself takes: a conducting of what the step sees, one level deeper."""
+        """Run a step that the conductor itself takes: a request run on what the step sees, one level deeper."""
         limits = self.request.limits
         deeper = limits.model_copy(update={"depth": limits.depth - workflow_run.number - 1})
         seen = tuple(dict(message) for message in messages)
@@ -205,7 +209,7 @@ class RequestRun:
 
 
 class RequestRuns:
-    """Opens conductings. Belongs to one event loop."""
+    """The request runs of a process. Bound to one event loop."""
 
     def __init__(self, parts: ConductParts) -> None:
         self._parts = parts
@@ -214,9 +218,9 @@ class RequestRuns:
         self.ledger = parts.ledger
 
     def open(self, request: ConductRequest) -> RequestRun:
-        """The conducting of `request.id`: the one that runs, else a new one, which goes on from the ledger.
+        """The run of `request.id`: the current one, else a new one, which continues from the ledger.
 
-        Nothing is asked before its `answer` is awaited.
+        It makes no call before its `answer` is awaited.
         """
         running = self._running.get(request.id)
         if running is None or running.over:
@@ -226,7 +230,7 @@ class RequestRuns:
         return running
 
     def check(self, request: ConductRequest) -> None:
-        """Raises BadInput for a wish that this process's conductor cannot honour: before anything is begun."""
+        """Raises BadInput, before a run is started, for what this process's conductor cannot do."""
         self._parts.refuse_shuffle(request)
 
     def _forget(self, id: str, request_run: RequestRun) -> None:
@@ -234,19 +238,19 @@ class RequestRuns:
             del self._running[id]
 
     async def flush(self) -> None:
-        """Wait until all that is known of the steps is on disk."""
+        """Wait until all changes of steps are on disk."""
         await self._journal.flush()
 
     async def close(self) -> None:
-        """Cancel what is under way, write what is waiting. The dispatcher stays open: it is the caller's."""
+        """Cancel all runs and write pending changes. The dispatcher belongs to the caller and stays open."""
         await asyncio.gather(*(request_run.cancel() for request_run in list(self._running.values())))
         await self._journal.close()
 
 
 async def replay(parts: ConductParts, request: ConductRequest) -> ConductAnswer:
-    """The request once more, from the ledger alone: the same contexts, replies and answer, nothing sent or written.
+    """Repeat a request from the ledger alone: the same contexts, replies and answer; nothing is sent or written.
 
-    Raises NotFound for what the ledger lacks, PermanentError where a context is not the recorded one, and what the
-    request itself ended with.
+    Raises NotFound for what the ledger lacks, PermanentError if a context differs from the recorded one, and the
+    error with which the request ended.
     """
     return await RequestRun(request, RunState(parts, request, None)).answer()

@@ -1,4 +1,4 @@
-"""What all rounds and nested conductings of one request share: its past, its limits, how it asks and writes."""
+"""State shared by all rounds and nested request runs of one request: its past, its limits, its calls and writes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from models.workers.usage import worst_usd
 
 
 class RunState:
-    """`request` is the client's own (a nested request_run has another one beside it). `journal=None`: a replay.
+    """`request` is the client's (a nested request run also has its own). `journal=None`: a replay.
 
-    In a replay nothing is sent or written: what the ledger lacks is NotFound. `ended`: where a limit ended the request,
-    as the ledger has it.
+    A replay sends and writes nothing, and raises NotFound for what the ledger lacks. `ended`: the ledger's record of
+    where a limit ended the request.
     """
 
     def __init__(self, parts: ConductParts, request: ConductRequest, journal: Journal | None) -> None:
@@ -36,7 +36,7 @@ class RunState:
 
     @property
     def _cut(self) -> dict[str, Any] | None:
-        """Where a limit ended what is replayed."""
+        """Where a limit ended the request, in a replay."""
         return self.ended if self.replaying else None
 
     @property
@@ -44,7 +44,7 @@ class RunState:
         return self._journal is None
 
     async def load(self) -> None:
-        """Read what the ledger holds of the request; a new one's past is empty."""
+        """Read the request's past from the ledger; that of a new request is empty."""
         self._past = found = await asyncio.to_thread(past, self.parts.ledger, self.request.root)
         self._known = {id: Reply.model_validate({**call.reply, "call_id": id}) for id, call in found.calls.items()}
         self.meter = Meter(self.request.limits, found.usd, found.tries)
@@ -53,8 +53,8 @@ class RunState:
             self.meter.stop(self._cut["limit"])
 
     def plan(self, workflow: str) -> StoredPlan | None:
-        """A recorded plan. In a replay, which cannot write one, raises LimitReached where a limit was met before it was
-        there, else NotFound.
+        """A recorded plan, else None. A replay raises LimitReached if a limit was reached before there was a plan,
+        else NotFound.
         """
         found = self._past.workflows.get(workflow)
         if found is None and self._cut is not None:
@@ -68,7 +68,7 @@ class RunState:
         return workflow in self._past.workflows if self.replaying else self.meter.ended is None
 
     def stops(self, workflow: str, index: int) -> bool:
-        """Whether a step may not be asked any more; a replay passes over what a limit had cut off."""
+        """Whether a step may not be asked any more; a replay skips the steps that a limit stopped."""
         if self._cut is not None:
             return [workflow, index] not in self._cut["finished"]
         return self.meter.ended is not None
@@ -83,13 +83,13 @@ class RunState:
         return self._known[call_id]
 
     def asked(self, call_id: str) -> list[Message]:
-        """The messages that the call was asked with."""
+        """The messages of the call."""
         return list(self._past.calls[call_id].payload["messages"]) if call_id in self._past.calls else []
 
     def results(self, ids: Sequence[str]) -> list[tuple[ToolCall, str]] | None:
-        """The tool calls and what the client's tools gave, where this request knows all of it.
+        """The tool calls with their results, if this request knows all of them, else None.
 
-        It knows what was handed out by those that it continues: a replay of an earlier one does not know later ones.
+        It knows calls handed out by the requests that it continues, so that a replay does not use later results.
         """
         found = [self._past.tools.get(id) for id in ids]
         known = [(call, call.result) for call in found if call is not None and call.request in self.request.chain]
@@ -99,7 +99,7 @@ class RunState:
     async def attempt(self, ask: Ask) -> Reply:
         """The settled reply, or one try within the limits. Raises LimitReached and what the try raises.
 
-        A budget of many requests that has no room for it is a limit of money like the request's own.
+        An exhausted budget of the whole process counts as `max_usd`, like the request's own cost limit.
         """
         identity = ask.identity
         if identity in self._known:
@@ -114,7 +114,7 @@ class RunState:
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise
-        except BudgetExceeded as error:  # of all that this process may spend: nothing was sent
+        except BudgetExceeded as error:  # the budget of the whole process; nothing was sent
             cost = 0.0
             self.meter.stop("max_usd")
             raise LimitReached(str(error), "max_usd") from error
@@ -127,7 +127,7 @@ class RunState:
         return reply
 
     async def insist(self, ask: Ask) -> Reply:
-        """`attempt`, tried again as the retry policy says."""
+        """`attempt`, repeated according to the retry policy."""
         failed = 0
         while True:
             try:
@@ -138,11 +138,11 @@ class RunState:
                     raise
 
     async def write(self, change: Change[Any]) -> Any:
-        """Wait until the change is on disk."""
+        """Write a change and wait until it is on disk."""
         return None if self._journal is None else await self._journal.put(change)
 
     def note(self, change: Change[Any]) -> None:
-        """Write it without waiting: nothing that is paid depends on it."""
+        """Write a change without waiting, for changes that no paid call depends on."""
         if self._journal is not None:
             self._journal.put(change)
 

@@ -1,4 +1,4 @@
-"""One step of a workflow: its context, its turns, and who has it when a worker fails."""
+"""Run one step of a workflow: its context, its turns, and the change to another worker when one fails."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling, total
 
 Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
-"""Conducts a step of the conductor's own: (index, its messages) -> what came of it."""
+"""Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""
 
 
 class StepRun:
-    """A step in the making. `record` is what it has come to, `ended` whether this request is done with it."""
+    """A running step. `record`: its current state; `ended`: whether this request is done with it."""
 
     def __init__(
         self, state: RunState, request: ConductRequest, plan: Plan, workflow: str, index: int, nest: Nest
@@ -36,18 +36,18 @@ class StepRun:
         self._turns = [dict(turn) for turn in row.turns] if row is not None else []
         sees, written = self._steps.sees(index), plan.numbers[index]
         self.record = StepRecord(workflow, index, step.subtask, plan.workers[index], sees, written=written)
-        # Whoever resumes a failed step gives every worker another chance.
+        # A failed step that is resumed may use every worker again.
         if row is not None and (row.state != "failed" or state.replaying):
             self.record = replace(self.record, worker=row.worker, tried=row.tried, error=row.error)
 
     @property
     def replies(self) -> list[tuple[Reply, str]]:
-        """Each turn's reply, and in which request it was made."""
+        """Each turn's reply, and the request that made it."""
         return [(reply, turn["request"]) for reply, turn in zip(self._replies, self._turns, strict=False)]
 
     @property
     def sampling(self) -> Sampling:
-        """What shapes its replies."""
+        """The step's sampling."""
         wanted, index = self._request.sampling, self.record.index
         if self._plan.stored.fallback is not None:
             return wanted
@@ -55,18 +55,18 @@ class StepRun:
         return sampling_for(wanted, self._steps, index, place)
 
     def meaning(self, seen: Sequence[StepRecord]) -> str:
-        """sha256 (hex) of all that its replies hang on: its first ask, and the tool results that have come since."""
+        """sha256 (hex) of all that its replies depend on: its first ask, and the tool results since then."""
         messages = self._messages(self._done(seen), [])
         results = [self._state.results(turn["tools"]) for turn in self._turns if turn["tools"]]
-        told = [[call.id for call, _ in result] for result in results if result is not None]
+        tools = [[call.id for call, _ in result] for result in results if result is not None]
         if self.record.worker == CONDUCTOR:
             first: dict[str, Any] = {"scope": self.record.workflow, "step": self.record.index, "messages": messages}
         else:
             first = self._ask(messages).payload()
-        return json_digest([first, told])
+        return json_digest([first, tools])
 
     async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
-        """The step's turns in order: those that are settled are read, the first that is not is asked, once."""
+        """Run the step's turns in order: settled ones are read, the first one that is not is asked, once."""
         done = self._done(seen)
         turns: list[Message] = []
         self._replies = []
@@ -74,7 +74,7 @@ class StepRun:
             messages = self._messages(done, turns)
             self.record = replace(self.record, state="running", messages=tuple(messages))
             if self.record.worker == CONDUCTOR:
-                return await self._conducted(messages)
+                return await self._run_nested(messages)
             reply = await self._reply(number, messages)
             self._replies.append(reply)
             if not self._calls_tools(number, reply):
@@ -82,12 +82,12 @@ class StepRun:
             tools = await self._keep_tools(number, reply)
             results = self._state.results([tool.id for tool in tools])
             if results is None:
-                return self.end(state="awaiting-tools", tool_calls=tuple(_told(tool) for tool in tools))
+                return self.end(state="awaiting-tools", tool_calls=tuple(_tool_call(tool) for tool in tools))
             turns += _turn(reply, [result for _, result in results])
-        raise AssertionError("unreachable: the turns are counted without end")
+        raise AssertionError("unreachable: `count` never ends")
 
     async def give_to_another(self, error: FuguError) -> None:
-        """The next best worker has the step, on disk before it is asked. Raises WorkflowFailed where none is left."""
+        """Give the step to the next best worker, on disk before it is asked. Raises WorkflowFailed if none is left."""
         failed = self.record.worker
         tried = self.record.tried if failed in self.record.tried else (*self.record.tried, failed)
         left = [name for name in self._request.allowed if name not in tried]
@@ -95,14 +95,14 @@ class StepRun:
             reason = (self.record.error or str(error)) if self._state.replaying else str(error)
             self.record = replace(self.record, state="failed", tried=tried, error=reason)
             await self._state.write(self._row())
-            told = f"{self._name} failed on {', '.join(tried)}: {reason}"
-            raise WorkflowFailed(told, self.record.workflow, self.record.number - 1) from error
+            message = f"{self._name} failed on {', '.join(tried)}: {reason}"
+            raise WorkflowFailed(message, self.record.workflow, self.record.number - 1) from error
         best, *_ = await self._state.parts.rank(self.record.messages, left)
         self.record = replace(self.record, worker=best, tried=tried, error=str(error))
         await self._state.write(self._row())
 
     def end(self, **changes: Any) -> StepRecord:
-        """What this request leaves the step at."""
+        """Set the step's final state in this request."""
         self.record = replace(self.record, **changes, **self._sums())
         self.ended = True
         if self.record.state in ("done", "awaiting-tools"):
@@ -112,7 +112,7 @@ class StepRun:
         return self.record
 
     def _messages(self, done: Mapping[int, Done], turns: Sequence[Message]) -> list[dict[str, Any]]:
-        if self._plan.stored.fallback is not None:  # what the router would send: the conversation as it stands
+        if self._plan.stored.fallback is not None:  # what the router would send: the conversation unchanged
             return [dict(message) for message in (*self._request.messages, *self._plan.memory.tools, *turns)]
         return messages_for(
             self._request.messages,
@@ -127,7 +127,7 @@ class StepRun:
         )
 
     def _done(self, seen: Sequence[StepRecord]) -> dict[int, Done]:
-        """What is shown of the steps that it sees; where money is limited, no more than their plan was priced with."""
+        """The steps that it sees; under a cost limit their replies are cut to the length the plan was priced with."""
         return {record.index: Done(record.index, record.subtask, self._shown(record)) for record in seen}
 
     def _shown(self, record: StepRecord) -> str:
@@ -144,7 +144,7 @@ class StepRun:
             turn = self._turns[number]
             self.record = replace(self.record, worker=turn["worker"], tried=tuple(turn["tried"]))
             if self._state.replaying and self._state.asked(turn["call"]) != messages:
-                raise PermanentError(f"{self._name} has another context than when it was asked")
+                raise PermanentError(f"{self._name} has another context than in the recorded call")
             return self._state.reply(turn["call"])
         reply = await self._state.attempt(self._ask(messages))
         turn = {"call": reply.call_id, "worker": self.record.worker, "tried": list(self.record.tried), "tools": []}
@@ -162,11 +162,11 @@ class StepRun:
         )
 
     def _calls_tools(self, number: int, reply: Reply) -> bool:
-        """Whether the client has to go on. A turn recorded as such stays so, whatever fields are sent later."""
+        """Whether the client has to run tools. A turn recorded as such stays so, whatever fields are sent later."""
         return bool(reply.tool_calls) and bool(self._turns[number]["tools"] or self._request.sampling.tools)
 
     async def _keep_tools(self, number: int, reply: Reply) -> list[ToolCall]:
-        """The client's tool calls in a reply, under ids that name this step; on disk before anybody sees them."""
+        """The tool calls of a reply, under ids that identify this step; on disk before the client gets them."""
         tools = [
             ToolCall(
                 id=self._tool_id(reply.call_id, place),
@@ -189,17 +189,17 @@ class StepRun:
         text = f"{self._plan.stored.salt}:{self.record.index}:{call_id}:{place}"
         return f"call_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
-    async def _conducted(self, messages: Sequence[Message]) -> StepRecord:
-        """A step that the conductor itself takes."""
-        self.nested = conducted = await self._nest(self.record.index, messages)
-        if conducted.tool_calls:
-            return self.end(state="awaiting-tools", tool_calls=conducted.tool_calls)
+    async def _run_nested(self, messages: Sequence[Message]) -> StepRecord:
+        """Run a step that the conductor itself takes."""
+        self.nested = answer = await self._nest(self.record.index, messages)
+        if answer.tool_calls:
+            return self.end(state="awaiting-tools", tool_calls=answer.tool_calls)
         return self.end(state="done")
 
     def _sums(self) -> dict[str, Any]:
         if self.nested is not None:
             inner = self.nested
-            seconds = sum(row["seconds"] for told in inner.trace["rounds"] for row in told["steps"])
+            seconds = sum(row["seconds"] for traced in inner.trace["rounds"] for row in traced["steps"])
             sums = {"text": inner.text, "finish_reason": inner.finish_reason, "seconds": seconds}
             return sums | {"cost_usd": inner.cost_usd, "usage": total([inner.usage, inner.orchestration])}
         if not self._replies:
@@ -228,7 +228,7 @@ class StepRun:
 
 
 def _turn(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:
-    """The worker's own words with its own ids, and what came back, in the order of the calls."""
+    """The worker's reply with its own ids, and the tool results, in the order of the calls."""
     said = {"role": "assistant", "content": reply.text, "tool_calls": [dict(call) for call in reply.tool_calls]}
     answers = [
         {"role": "tool", "tool_call_id": call["id"], "content": result}
@@ -237,6 +237,6 @@ def _turn(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:
     return [said, *answers]
 
 
-def _told(tool: ToolCall) -> dict[str, Any]:
+def _tool_call(tool: ToolCall) -> dict[str, Any]:
     function = {"name": tool.name, "arguments": tool.arguments}
     return {"id": tool.id, "type": "function", "function": function}

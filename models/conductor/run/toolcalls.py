@@ -1,4 +1,4 @@
-"""A client's tools inside a workflow: calls go out under ids of ours, results come back to their step."""
+"""A client's tools inside a workflow: calls are handed out under our own ids, results return to their step."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _OURS = re.compile(r"call_[0-9a-f]{32}")
 
 
 def is_ours(id: str) -> bool:
-    """Whether a tool call's id looks like one that `ConductAnswer.tool_calls` carried."""
+    """Whether a tool call's id has the form of those in `ConductAnswer.tool_calls`."""
     return _OURS.fullmatch(id) is not None
 
 
 def continue_with(
     ledger: Ledger, id: str, results: Mapping[str, str], sampling: Sampling | None = None
 ) -> ConductRequest:
-    """Keep the tool results (call id -> text) and return the request, by the name `id`, that goes on with them.
+    """Store the tool results (call id -> text) and return the request, with id `id`, that continues with them.
 
-    It has the first request's messages and limits; `sampling` is what its calls get from now on (default: as
-    before), with the earlier tools where it has none: a client need not send them again. Keeping the same results
-    again changes nothing. The request that handed the calls out has its row, with its `ConductRequest` under
-    `request`. Synchronous: call it in a thread. Raises BadInput for an unknown or expired id, calls of several
-    requests, results that lack calls handed out together, and a second result that differs from the first.
+    It has the first request's messages and limits; `sampling` applies to its calls from now on (default: as before),
+    with the earlier tools if it has none: a client need not send them again. Storing the same results again has no
+    effect. The request that handed the calls out must have its row, with its `ConductRequest` under `request`.
+    Synchronous: call it in a thread. Raises BadInput for an unknown or expired id, calls of several requests, results
+    that lack calls handed out together, and a second result that differs from the first.
     """
     before = ConductRequest.model_validate(get_request(ledger, workflows.take_results(ledger, results))["request"])
     shaped = before.sampling if sampling is None else _with_tools(sampling, before.sampling)
@@ -36,18 +36,18 @@ def continue_with(
 
 
 def asked_by(ledger: Ledger, call_ids: Collection[str]) -> ConductRequest | None:
-    """The request whose answer handed these tool calls out; `None` where none of them is known."""
+    """The request whose answer handed out these tool calls; `None` if none of them is known."""
     found = workflows.handed_out_by(ledger, call_ids)
     return None if found is None else ConductRequest.model_validate(get_request(ledger, found)["request"])
 
 
 def _with_tools(wanted: Sampling, before: Sampling) -> Sampling:
-    """`tool_choice` was the first request's wish: kept, it would have a worker call its tools again and again."""
+    """The earlier tools are kept, but not `tool_choice`, which would make a worker call tools again and again."""
     if wanted.tools:
         return wanted
     return wanted.model_copy(update={name: getattr(before, name) for name in ("tools", "parallel_tool_calls")})
 
 
 def conversation_of(ledger: Ledger, call_ids: Sequence[str]) -> str | None:
-    """The conversation in which these tool calls (known or not) were handed out, for a request that comes later."""
+    """The conversation in which these tool calls (known or not) were handed out, for a later request."""
     return workflows.conversation_of(ledger, call_ids)

@@ -1,4 +1,4 @@
-"""One workflow's steps, in parallel where the access lists allow."""
+"""Run one workflow's steps, concurrently where the access lists allow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NestIn = Callable[["WorkflowRun", int, Sequence[Message]], Awaitable[ConductAnsw
 
 @dataclass
 class _Slot:
-    """A step, the try that is under way, and how many have failed on its present worker."""
+    """A step, its current try, and the number of failed tries on its current worker."""
 
     run: StepRun
     task: asyncio.Task[StepRecord] | None = None
@@ -36,9 +36,9 @@ class _Slot:
 
 
 class WorkflowRun:
-    """The steps of one workflow. Belongs to one event loop; whoever asks for a step joins the one execution of it.
+    """The steps of one workflow. Bound to one event loop; all callers of a step share one run of it.
 
-    `id`: the workflow's ("{request}/{round}"). `number`: the round, from 0. `workers`: who is planned for each step.
+    `id`: the workflow's ("{request}/{round}"). `number`: the round, from 0. `workers`: the planned worker of each step.
     """
 
     def __init__(
@@ -56,33 +56,33 @@ class WorkflowRun:
 
     @property
     def records(self) -> list[StepRecord]:
-        """The steps as they stand now."""
+        """The current records of the steps."""
         return [slot.run.record for slot in self._slots]
 
     @property
     def most_failures(self) -> int:
-        """How many transient failures whoever joins a step can be told of: of each worker all but its last try's."""
+        """Maximum transient failures that a caller of a step can see: for each worker, all but that of its last try."""
         return (self._state.parts.retry.tries - 1) * len(self._state.request.allowed)
 
     def nested(self, index: int) -> ConductAnswer | None:
-        """What came of a step that the conductor itself took."""
+        """The answer of a step that the conductor itself took."""
         return self._slots[index].run.nested
 
     def replies(self, index: int) -> list[tuple[Reply, str]]:
-        """The replies of a step's turns, and in which request each was made."""
+        """The replies of a step's turns, each with the request that made it."""
         return self._slots[index].run.replies
 
     def sampling(self, index: int) -> Sampling:
-        """What shapes a step's replies."""
+        """A step's sampling."""
         return self._slots[index].run.sampling
 
     async def meaning(self, index: int) -> str:
-        """A digest of all that a step's replies hang on, once the steps that it sees are done: a cache's key."""
+        """A digest of all that a step's replies depend on, once the steps that it sees are done: a cache key."""
         run = self._slots[index].run
         return run.meaning([await self.step(other) for other in run.record.sees])
 
     async def run(self) -> None:
-        """All steps, to their ends. Calls that were paid for when a step failed are waited for, then it is raised."""
+        """Run all steps to their ends. If one fails, calls already under way are awaited before its error is raised."""
         steps = [asyncio.create_task(self.step(index)) for index in range(len(self._slots))]
         try:
             await asyncio.wait(steps)
@@ -94,19 +94,19 @@ class WorkflowRun:
                 raise error
 
     async def step(self, index: int) -> StepRecord:
-        """The step's end: it waits for the steps that it sees, asks, tries again, is given to another worker.
+        """Run a step to its end: wait for the steps that it sees, ask, retry, give it to another worker.
 
         A step that waits for a client's tools, or sees one that does, ends as "awaiting-tools" or "waiting"; one
-        that a limit keeps from being asked as "passed over". Raises WorkflowFailed, naming the step.
+        that a limit stops, as "passed over". Raises WorkflowFailed, naming the step.
         """
         while True:
             try:
                 return await self.attempt(index)
             except TransientError:
-                continue  # the call's row says when its next try may start, and that try waits for it
+                continue  # the call's row has the time of its next try, which waits until then
 
     async def attempt(self, index: int) -> StepRecord:
-        """One try of it, joined: a TransientError is raised to all who joined, and their next calls meet again."""
+        """One try, shared by the step's callers: all get a TransientError, and their next calls share the next try."""
         slot = self._slots[index]
         if slot.error is not None:
             raise slot.error
@@ -114,37 +114,37 @@ class WorkflowRun:
             return slot.run.record
         if slot.task is None:
             slot.task = asyncio.create_task(self._try(index))
-            slot.task.add_done_callback(lambda task: _land(slot, task))
+            slot.task.add_done_callback(lambda task: _clear(slot, task))
         task = slot.task
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if task.cancelled() and current is not None and not current.cancelling():
-                return slot.run.record  # the step was cut off, not the one who joined it
+                return slot.run.record  # the step was cancelled, not this caller
             raise
 
     async def _try(self, index: int) -> StepRecord:
-        """Until it ends, or fails in a way that is worth another try of the same worker."""
+        """Repeat until the step ends, or fails in a way that is worth another try on the same worker."""
         slot = self._slots[index]
         while True:
             try:
-                return await self._go(slot.run)
+                return await self._run_step(slot.run)
             except LimitReached:
                 return slot.run.end(state="passed over")
             except (BadInput, MaybePaid, LedgerAway) as error:
-                self._fail(slot, error)  # no other worker would change it
+                self._fail(slot, error)  # another worker would not help
                 raise
             except (TransientError, PermanentError) as error:
                 slot.failures += 1
-                if isinstance(error, TransientError) and self._goes_on(slot, error):
+                if isinstance(error, TransientError) and self._retries(slot, error):
                     raise
                 await self._give_to_another(slot, error)
             except Exception as error:
                 self._fail(slot, error)
                 raise
 
-    async def _go(self, run: StepRun) -> StepRecord:
+    async def _run_step(self, run: StepRun) -> StepRecord:
         seen = await asyncio.gather(*(self.step(other) for other in run.record.sees))
         states = {record.state for record in seen}
         stopped = self._failed or self._state.stops(self.id, run.record.index)
@@ -154,12 +154,12 @@ class WorkflowRun:
             return run.end(state="waiting")
         return await run.walk(seen)
 
-    def _goes_on(self, slot: _Slot, error: TransientError) -> bool:
+    def _retries(self, slot: _Slot, error: TransientError) -> bool:
         return self._state.parts.retry.delay(slot.failures, error) is not None
 
     async def _give_to_another(self, slot: _Slot, error: FuguError) -> None:
         if isinstance(error, WorkflowFailed) and error.workflow == self.id:
-            raise error  # of a step that this one sees
+            raise error  # the error of a step that this one sees
         try:
             await slot.run.give_to_another(error)
         except Exception as failure:
@@ -168,7 +168,7 @@ class WorkflowRun:
         slot.failures = 0
 
     def _fail(self, slot: _Slot, error: Exception) -> None:
-        """No step that has not been asked yet will be."""
+        """Record the error; steps that have not been asked yet are not asked any more."""
         slot.error, self._failed = error, True
 
     async def _cancel(self, steps: Sequence[asyncio.Task[StepRecord]]) -> None:
@@ -181,7 +181,7 @@ class WorkflowRun:
         await asyncio.gather(*steps, *tasks, return_exceptions=True)
 
 
-def _land(slot: _Slot, task: asyncio.Task[StepRecord]) -> None:
+def _clear(slot: _Slot, task: asyncio.Task[StepRecord]) -> None:
     slot.task = None
     if not task.cancelled():
-        task.exception()  # those who waited have it
+        task.exception()  # marks it as retrieved; the callers raise it

@@ -3,8 +3,8 @@
 Source: TRINITY (arXiv 2512.04695): the final-norm hidden state at token −2 feeds a linear head. The last
 token is therefore dropped before the forward, and the vocabulary matrix is never loaded. Encoders are a
 documented departure: the mean of their last states over all tokens. What does not depend on a candidate is
-computed once per text and kept, within a bound in bytes: the state of an unadapted text, the states below a
-layer, and (`resumed`) the keys and values of conversations that go on.
+computed once per text and cached, within a limit in bytes: unadapted states, states below a layer, and
+(`resumed`) the keys and values of conversations that continue.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from models.fugu.forward.scaling import Scaling
 Features = NDArray[np.float32]
 
 _COPIES = 4
-"""A batch of conversations that go on gathers what is known of them, joins what is new to it, and copies out what is
-kept: the three of them together take less than all that is kept."""
+"""Divides the prefix cache's limit to bound a batch of conversations that continue: gathering their cached keys and
+values, joining new ones and copying the result out take together less than the limit."""
 
 
 class Backbone:
     """A frozen model with its tokenizer. Safe to share between threads and between routers.
 
-    `kind`: "causal" or "encoder". `decoder`: the layers by hand, where they are known by name (`decoder.KNOWN`).
-    `reader`: what is read of a text, `read_tokens` at most.
+    `kind`: "causal" or "encoder". `decoder`: our own forward, for known model types (`decoder.KNOWN`), else None.
+    `reader`: tokenises texts, `read_tokens` at most of each. `graphs`: decide by CUDA graphs where the model is on
+    CUDA; off by default, since they have not been measured on a GPU yet.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class Backbone:
         memo_dtype: torch.dtype | None = None,
         product: type[Product] = Product,
         read_tokens: int = READ_TOKENS,
+        graphs: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
         self.source, self.revision = source, revision
         self.kind: Literal["causal", "encoder"] = kind_of(model.config)
         by_hand = self.kind == "causal" and runs_by_hand(model.config)
         self.decoder = Decoder(model, product) if by_hand else None
-        self.graphs = Graphs(self.decoder) if self.decoder is not None and model.device.type == "cuda" else None
+        captures = graphs and model.device.type == "cuda"
+        self.graphs = Graphs(self.decoder) if captures and self.decoder is not None else None
         self._text = text_config(model.config)
         self.width = self._text.hidden_size if by_hand else width_of(model)
         self.reader = Reader(tokenizer, read_tokens, self._text, encoder=self.kind == "encoder")
@@ -91,14 +94,14 @@ class Backbone:
         prefix_bytes: int = PREFIX_BYTES,
         memo_dtype: torch.dtype | None = None,
         read_tokens: int = READ_TOKENS,
+        graphs: bool = False,
     ) -> Backbone:
         """A folder, or a hub name at `revision`.
 
-        `cache`: where factorisations are kept; `memo_bytes`: bound of the states that are remembered,
-        `prefix_bytes`: of the keys and values that are kept of conversations, `memo_dtype`: a lower precision for
-        the remembered states below a layer, `read_tokens`: the most that is read of a text. By default float32 on
-        the CPU, bfloat16 on CUDA where there is one. Raises BadInput where nothing is found under that name, the
-        weights are no whole safetensors, or the model reads no plain text or is an encoder-decoder.
+        `cache`: folder of factorisations; `memo_bytes`: limit of cached states; `prefix_bytes`: limit of cached keys
+        and values; `memo_dtype`: a lower precision for cached states below a layer; `read_tokens`: maximum read of a
+        text; `graphs`: see the class. By default float32 on the CPU, bfloat16 on CUDA if available. Raises BadInput
+        if no model has that name, the safetensors are incomplete, or it reads no plain text or is an encoder-decoder.
         """
         from transformers import AutoConfig, AutoTokenizer
 
@@ -115,7 +118,7 @@ class Backbone:
         model = model.to(device).eval().requires_grad_(False)
         source = str(folder.resolve() if Path(path_or_name).is_dir() else path_or_name)
         memory = memo_bytes, prefix_bytes, memo_dtype
-        return cls(model, tokenizer, folder, source, revision, cache, *memory, read_tokens=read_tokens)
+        return cls(model, tokenizer, folder, source, revision, cache, *memory, read_tokens=read_tokens, graphs=graphs)
 
     @cached_property
     def digest(self) -> str:
@@ -124,22 +127,22 @@ class Backbone:
 
     @property
     def layouts(self) -> tuple[str, ...]:
-        """The layouts that this backbone can take."""
+        """The layouts that this backbone supports."""
         return layouts_of(self.decoder)
 
     @property
     def tied(self) -> bool:
-        """Whether the embedding is the output matrix as well."""
+        """Whether the embedding is also the output matrix."""
         return self.decoder is not None and self.decoder.tied
 
     @property
     def device(self) -> torch.device:
-        """Where the model's numbers live."""
+        """The model's device."""
         device: torch.device = self.model.device
         return device
 
     def features(self, texts: Sequence[str]) -> Features:
-        """The unadapted states of `texts`, [B, width] float32; a remembered text is not computed again."""
+        """The unadapted states of `texts`, [B, width] float32, cached by text."""
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
         return np.stack([state.numpy() for state in self._memo.each("feature", texts, self._states)])
@@ -149,23 +152,23 @@ class Backbone:
     ) -> Tensor:
         """The states of `texts` under scaled matrices, [B, width] float32, differentiable in the gains.
 
-        `owners`: whose each text is, of the scaling's candidates (default: the first's). What lies below the
-        lowest scaled matrix is shared by all of them, and so is the work for equal texts of one candidate.
+        `owners`: index of each text's candidate in the scaling (default: the first). Layers below the lowest scaled
+        matrix are computed once for all candidates, and equal texts of one candidate once.
         """
         if scaling is None or not len(texts):
             return torch.from_numpy(self.features(texts)).to(self.device)
         first = {text: index for index, text in reversed(list(enumerate(texts)))}
         wanted = list(zip(texts, owners if owners is not None else [0] * len(texts), strict=True))
-        # A text's candidates stand side by side: what is common to them is computed once a batch.
+        # A text's candidates are adjacent: what they have in common is computed once per batch.
         rows = sorted(dict.fromkeys(wanted), key=lambda row: (first[row[0]], row[1]))
         place = {row: index for index, row in enumerate(rows)}
         return self._scaled(rows, scaling)[[place[row] for row in wanted]]
 
     @torch.no_grad()
     def resumed(self, texts: Sequence[str], scaling: Scaling | None, owner: str) -> Tensor:
-        """`hidden` of one candidate, where only what follows the longest known prefix of tokens is computed.
+        """`hidden` of one candidate, computing only the tokens after the longest cached prefix.
 
-        `owner` names the candidate's offsets: what is computed under them is kept for the next turn.
+        `owner`: digest of the candidate's offsets, under which keys and values are cached for the next turn.
         """
         graphs = self.graphs if scaling is None or scaling.static else None
         if not (self.resumes or graphs) or not len(texts):
@@ -176,10 +179,10 @@ class Backbone:
         if graphs is not None and not self.resumes:
             lengths = [len(row) for row in ids]
             return in_batches(lengths, self._batch_tokens, lambda some: graphs.run([ids[i] for i in some], maps, owner))
-        return self._gone_on(ids, maps, owner)
+        return self._continued(ids, maps, owner)
 
-    def _gone_on(self, ids: Sequence[Tensor], maps: Mapping[str, Map], owner: str) -> Tensor:
-        """States [B, width] of token ids, of which what is known is not computed."""
+    def _continued(self, ids: Sequence[Tensor], maps: Mapping[str, Map], owner: str) -> Tensor:
+        """States [B, width] of token ids; cached prefixes are not computed again."""
         decoder = self._by_hand()
         prefixes = [self._prefixes.longest(owner, row.numpy()) for row in ids]
         known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
@@ -193,7 +196,7 @@ class Backbone:
                 self._prefixes.keep(owner, prefix_of(ids[i].numpy(), seen, row, before - known[i]))
             return states
 
-        # What a batch computes are its new tokens, what it holds are all of them.
+        # A batch computes only its new tokens, but holds keys and values of all of them.
         most = self._prefixes.limit // (_COPIES * decoder.seen_bytes)
 
         def bounded(chosen: list[int]) -> Tensor:
@@ -203,36 +206,36 @@ class Backbone:
 
     @property
     def resumes(self) -> bool:
-        """Whether a conversation's next turn is computed from the last one's keys and values.
+        """Whether a conversation's next turn reuses the last one's keys and values.
 
-        Where there is room for them, and in float32 alone: the two ways of computing differ by rounding, which
-        bfloat16 and int8 (models/fugu/forward/products.py) make more than 1e-3 of.
+        Only with a cache, and only in float32: the two ways of computing differ by rounding, which exceeds 1e-3 in
+        bfloat16 and int8 (models/fugu/forward/products.py).
         """
         exact = self.decoder is not None and self.decoder.exact and self.model.dtype == torch.float32
         return exact and self._prefixes.limit > 0
 
     @cached_property
     def in_int8(self) -> Backbone:
-        """The same model with int8 products in its unadapted matrices; factors are shared, states are not.
+        """The same model with int8 products for unadapted matrices; factors are shared, cached states are not.
 
-        Who uses it checks first what it decides (models/fugu/learn/reduced.py). Raises BadInput where there is none: on
+        Callers check its decisions first (models/fugu/learn/reduced.py). Raises BadInput where int8 is unavailable: on
         CUDA, in half precision, and for layers that are not known by name.
         """
         self._by_hand()
         if self.device.type != "cpu" or self.model.dtype != torch.float32:
-            raise BadInput("int8 is for a CPU and weights in float32", "precision")
+            raise BadInput("int8 needs a CPU and float32 weights", "precision")
         of = self.model, self.tokenizer, self.folder, self.source, self.revision, self._cache
         made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product, self.reader.most)
         made._factors, made._factoring = self._factors, self._factoring
         return made
 
     def forget(self) -> None:
-        """Drop what is remembered of texts and conversations."""
+        """Clear the caches of texts and conversations."""
         self._memo.clear()
         self._prefixes.clear()
 
     def factors(self, name: str) -> tuple[svf.Factors, Tensor | None]:
-        """A matrix's factors and its bias; computed once a process, and once at all with a cache folder."""
+        """A matrix's factors and its bias; computed once per process, with a cache folder only once."""
         module = self._by_hand().module(name)
         with self._factoring:
             if name not in self._factors:
@@ -258,7 +261,7 @@ class Backbone:
 
     def _by_hand(self) -> Decoder:
         if self.decoder is None:
-            raise BadInput(f"the layers are known of {KNOWN} alone; this backbone takes 'head'", "layout")
+            raise BadInput(f"layers are known by name only for {KNOWN}; this backbone supports only 'head'", "layout")
         return self.decoder
 
     def _tokens(self, texts: Sequence[str]) -> list[Tensor]:

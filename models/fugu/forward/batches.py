@@ -1,4 +1,4 @@
-"""Texts in batches of like length, the cores that compute them, and what is remembered of them."""
+"""Batches of texts of similar length, CPU threads, and a cache of tensors by text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 MEMO_BYTES = 1 << 28
-"""Bound of the states that a backbone remembers: at width 256 and 50 tokens some 5,000 texts under `late`."""
+"""Default limit of a backbone's cached states: at width 256 and 50 tokens some 5,000 texts under `late`."""
 
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
@@ -24,7 +24,7 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 
 
 def cores(device: torch.device) -> int:
-    """How many forwards may run side by side: one a core of a CPU, one on another device."""
+    """Number of forwards that may run in parallel: one per core on a CPU, one on another device."""
     if device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -32,9 +32,9 @@ def cores(device: torch.device) -> int:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """So many threads for this thread's forwards alone. `torch.set_num_threads` would reach threads that begin later,
-    whose numbers would then be rounded otherwise."""
-    torch.get_num_threads()  # sets the thread up, which would undo the limit
+    """Limit this thread's forwards to `count` threads. `torch.set_num_threads` would also affect threads that start
+    later, whose results would then be rounded differently."""
+    torch.get_num_threads()  # initialises the thread, which would otherwise undo the limit later
     with _controller().limit(limits=count, user_api="openmp"):
         yield
 
@@ -47,7 +47,7 @@ def _controller() -> ThreadpoolController:
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     """Indices in batches: at most `tokens` with padding, the shortest at least 3/4 of the longest.
 
-    Equal lengths keep their order, so that what belongs together stays together.
+    Equal lengths keep their order, so that rows of one text stay adjacent.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -61,9 +61,9 @@ def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
 
 
 class Memo:
-    """The most recently used tensors of texts, at most `limit` bytes of them. Threads may share it.
+    """LRU cache of tensors by text, at most `limit` bytes. Threads may share it.
 
-    A text is known by its digest: it may be larger than its tensor, and nothing bounds texts.
+    Keys are digests of texts: a text may be larger than its tensor, and its length is not bounded.
     """
 
     def __init__(self, limit: int) -> None:
@@ -81,7 +81,7 @@ class Memo:
                 self._kept[_key(what, text)] = tensor
 
     def each(self, what: str, texts: Sequence[str], compute: Callable[[Sequence[str]], list[Tensor]]) -> list[Tensor]:
-        """compute(texts), of each distinct text at most once while it is remembered."""
+        """compute(texts), called only for distinct texts that are not cached."""
         known = {text: self.get(what, text) for text in texts}
         missing = [text for text, state in known.items() if state is None]
         for text, state in zip(missing, compute(missing) if missing else (), strict=True):

@@ -1,8 +1,8 @@
-"""The layers of a Qwen-, Llama- or Mistral-style decoder, run by hand, so that nothing needless is computed.
+"""Our own forward of Qwen-, Llama- and Mistral-style decoders, which computes only what is needed.
 
-What the model's own forward does not offer: single matrices may be replaced by a function (`maps`) for one call
-alone, a run may start above the first layer or after tokens whose keys and values are known, and in the last
-layer only the position that is read is computed. Texts are padded on the right: under causal attention no earlier
+It can do what the model's own forward cannot: replace single matrices by a function (`maps`) for one call, start
+above the first layer or after tokens whose keys and values are known, and compute the last layer only at the
+position that is read. Texts are padded on the right: under causal attention no earlier
 position sees the padding.
 """
 
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from models.fugu.forward.products import Product
 
 Map = Callable[[Tensor], Tensor]
-"""Stands in for a matrix: [..., n] -> [..., m] for a linear one, token ids -> [..., d] for the embedding."""
+"""Replaces a matrix: [..., n] -> [..., m] for a linear one, token ids -> [..., d] for the embedding."""
 
 EMBEDDING, OUTPUT = "embed_tokens", "lm_head"
 LAYER_MATRICES = (
@@ -40,24 +40,24 @@ INPUT_MATRICES = LAYER_MATRICES[:3]
 _TYPES = ("llama", "mistral", "qwen2", "qwen3")
 
 KNOWN = "llama, mistral (without a sliding window), qwen2 and qwen3 (every layer with full attention)"
-"""The model types whose matrices can be scaled, for people."""
+"""The model types whose matrices can be scaled, for messages."""
 
 Seen = tuple[Tensor, Tensor]
 """What later tokens need of earlier ones, in one layer: keys and values, [B, P, heads, head]. In the last layer the
-values are the layer's normed input [B, P, d]: only one position mixes them, which is cheaper than making values."""
+values are the layer's normed input [B, P, d]: only one position attends, which is cheaper than computing all values."""
 
 
 def runs_by_hand(config: Any) -> bool:
-    """Whether a model of this configuration has the names and the arithmetic that `Decoder` knows."""
+    """Whether `Decoder` supports the module names and the arithmetic of a model with this configuration."""
     layer_types = getattr(config, "layer_types", None) or ()
-    if config.model_type == "mistral" and config.sliding_window is not None:  # it has no `layer_types` that say so
+    if config.model_type == "mistral" and config.sliding_window is not None:  # its configuration has no `layer_types`
         return False
     return config.model_type in _TYPES and all(kind == "full_attention" for kind in layer_types)
 
 
 @dataclass(frozen=True)
 class Past:
-    """The earlier tokens of each text, by layer, padded on the left. `lengths` [B]: how many there are of each."""
+    """Keys and values of earlier tokens, by layer, padded on the left. `lengths` [B]: earlier tokens of each text."""
 
     seen: Sequence[Seen]
     lengths: Tensor
@@ -65,7 +65,7 @@ class Past:
 
 @dataclass(frozen=True)
 class _Span:
-    """The tokens of a run: rotations [1 or B, T, 1, head], and what each may see ([B, T, P + T]; None: causal)."""
+    """The positions of a run: rotations [1 or B, T, 1, head], and the attention mask ([B, T, P + T]; None: causal)."""
 
     cos: Tensor
     sin: Tensor
@@ -73,14 +73,14 @@ class _Span:
     seen: Sequence[Seen]
 
     def join(self, index: int, keys: Tensor, values: Tensor) -> Seen:
-        """Keys and values of layer `index`, the earlier tokens' first."""
+        """Keys and values of layer `index`, earlier tokens first."""
         if not self.seen:
             return keys, values
         return torch.cat((self.seen[index][0], keys), 1), torch.cat((self.seen[index][1], values), 1)
 
 
 class Decoder:
-    """Runs the layers of `model` (the base model, without its output matrix). `product`: how it multiplies."""
+    """Runs the layers of `model` (the base model, without its output matrix). `product`: its linear layers."""
 
     def __init__(self, model: Any, product: type[Product] = Product) -> None:
         self._model, self._product_of = model, product
@@ -91,13 +91,13 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's numbers live."""
+        """The model's device."""
         device: torch.device = self._model.device
         return device
 
     @cached_property
     def seen_bytes(self) -> int:
-        """Of what later tokens need of one token, in all layers (`Seen`)."""
+        """Bytes per token of `Seen`, in all layers."""
         attentions = [layer.self_attn for layer in self._model.layers]
         keys = sum(each.k_proj.out_features for each in attentions)
         values = sum(each.v_proj.out_features for each in attentions[:-1]) + attentions[-1].v_proj.in_features
@@ -125,15 +125,15 @@ class Decoder:
     ) -> Tensor:
         """States at the input of layer `first` -> final-norm states [B, d] at the positions `read` [B].
 
-        `rows` [B]: which of the given states each result goes on from, where the maps of layer `first` make
-        several results of one (`Scaling.maps`).
+        `rows` [B]: index of the given state from which each result continues, where the maps of layer `first` turn
+        one state into several results (`Scaling.maps`).
         """
         return self._run(states, read, maps, self._span(states, None), first, rows, lambda seen: None)
 
     def resume(
         self, states: Tensor, read: Tensor, maps: Mapping[str, Map], past: Past | None
     ) -> tuple[Tensor, list[Seen]]:
-        """`upper` from layer 0 for tokens that follow `past`; with it what their followers need of each layer."""
+        """`upper` from layer 0 for tokens that follow `past`; also returns each layer's `Seen`."""
         known: list[Seen] = []
         return self._run(states, read, maps, self._span(states, past), 0, None, known.append), known
 
@@ -196,7 +196,7 @@ class Decoder:
     def _last_layer(self, states: Tensor, read: Tensor, span: _Span, maps: Mapping[str, Map]) -> tuple[Tensor, Seen]:
         """The last layer at the position `read` [B] of each text alone, over the keys of all: [B, d].
 
-        Mixing is linear, so the normed inputs are mixed, and of the mixture alone values are made.
+        Attention mixes linearly, so the normed inputs are mixed first and values computed of the mixture alone.
         """
         index = self.layer_count - 1
         layer, apply = self._model.layers[index], self._matrices(index, maps)

@@ -1,10 +1,11 @@
-"""On CUDA a decision's forward is replayed, not launched: some 400 kernels that take longer to launch than to run.
+"""CUDA graphs: a decision's forward is replayed, since launching its some 400 kernels takes longer than running them.
 
 A graph is captured per shape. Texts are padded to the length of a bucket and batches to a power of two: under causal
-attention no position that is read sees the padding, and rows that nobody asked for are dropped. Large batches keep
-the card busy by themselves and are run as they are.
+attention no position that is read sees the padding, and surplus rows are dropped. Large batches keep the GPU busy and
+are run without a graph.
 
-Checked on a CPU, where a "graph" is the plain forward; not run on a CUDA machine yet.
+Off unless `Backbone` is given `graphs=True` (FUGU_CUDA_GRAPHS): it was tested on a CPU, where a "graph" is the plain
+forward, and has not been run or measured on a GPU yet.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from torch import Tensor
 from models.fugu.forward.decoder import Decoder, Map
 
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-"""Tokens: at most half of a forward is padding, a quarter in the mean."""
+"""Lengths of the buckets in tokens: at most half of a forward is padding, a quarter on average."""
 
 MOST_TOKENS = 8192
-"""Of a captured batch: beyond it launching is a small part of a forward."""
+"""Tokens of a captured batch, at most: beyond it launching is a small part of a forward."""
 
 KEPT = 96
-"""Graphs, least recently used first to go: all shapes of one router, and room for the next one's."""
+"""Graphs in the LRU cache, at most: all shapes of one router, and room for the next router's."""
 
 
 @dataclass(frozen=True)
 class Graph:
     """The tensors that a replay reads and writes: ids [B, T], positions [B] -> states [B, width].
 
-    `maps`: kept, because a replay reads their numbers by address. The router that they are of may be gone by then:
-    another one with the same offsets replays the same graph.
+    `maps`: kept alive, because a replay reads their tensors by address. Their router may be gone by then: another one
+    with the same offsets replays the same graph.
     """
 
     ids: Tensor
@@ -55,7 +56,7 @@ class Graphs:
 
     @torch.no_grad()
     def run(self, rows: Sequence[Tensor], maps: Mapping[str, Map], owner: str) -> Tensor:
-        """The states [b, width] at the last token of each of `rows` ([T] ids). `owner` names what `maps` do."""
+        """The states [b, width] at the last token of each of `rows` ([T] ids). `owner`: digest of the maps' offsets."""
         shape = shape_of(rows)
         batch, length = shape or (len(rows), max(len(row) for row in rows))
         device = self._decoder.device
@@ -80,28 +81,28 @@ class Graphs:
         return Graph(ids, read, maps, *self._recorded(lambda: self._forward(ids, read, maps)))
 
     def _recorded(self, forward: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], object]]:
-        """What `forward` gives, and how that is computed again in the same place."""
+        """The result of `forward`, and a function that computes it again into the same tensor."""
         states = forward()
         if states.device.type != "cuda":
             return states, lambda: states.copy_(forward())
-        # What is set up lazily must be there before: a stream of its own, as capturing asks for.
+        # Lazy initialisation must happen before the capture: warm up on a side stream, as capturing requires.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
                 forward()
         torch.cuda.current_stream().wait_stream(side)
-        # One pool for all: they are replayed one at a time, and what they leave is copied out at once.
+        # One memory pool for all: graphs are replayed one at a time, and results are copied out immediately.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the card meanwhile.
+        # Other threads may use the GPU meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             states = forward()
         return states, graph.replay
 
 
 def shape_of(rows: Sequence[Tensor]) -> tuple[int, int] | None:
-    """The (texts, tokens) of the bucket, or None for what is run as it is."""
+    """The (texts, tokens) of the bucket of `rows`, or None if they are run without a graph."""
     longest, batch = max(len(row) for row in rows), 1 << (len(rows) - 1).bit_length()
     length = next((length for length in LENGTHS if length >= longest), MOST_TOKENS + 1)
     return (batch, length) if batch * length <= MOST_TOKENS else None

@@ -1,4 +1,4 @@
-"""Where a backbone's files are: a folder, or a repository on the Hugging Face hub."""
+"""The location of a backbone's files: a folder, or a repository on the Hugging Face hub."""
 
 from __future__ import annotations
 

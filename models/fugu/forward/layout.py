@@ -1,4 +1,4 @@
-"""Layouts: which of a decoder's matrices have offsets, and in which order these lie in a router's vector."""
+"""Layouts: which of a decoder's matrices have offsets, and in which order they are stored in a router's vector."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Layout:
 
     @property
     def offsets(self) -> int:
-        """How many offsets the blocks hold together."""
+        """Number of offsets of all blocks."""
         return sum(block.size for block in self.blocks)
 
     def length(self, rows: int, width: int) -> int:
@@ -38,15 +38,15 @@ class Layout:
 
 
 def layouts_of(decoder: Decoder | None) -> tuple[LayoutName, ...]:
-    """The layouts that a backbone can take; without a known decoder of two layers or more that is `head` alone."""
+    """The layouts that a backbone supports; only `head` without a known decoder of at least two layers."""
     return ("released", "late", "head") if decoder is not None and decoder.layer_count >= 2 else ("head",)
 
 
 def layout_for(decoder: Decoder | None, name: str) -> Layout:
-    """The layout `name` on a backbone with this decoder; None where its layers are not known by name.
+    """The layout `name` on a backbone with this decoder (None: its layers are not known by name).
 
     `released`: embedding, the seven matrices of the second-to-last layer, output matrix. `late`: those seven
-    alone. `head`: nothing. Raises BadInput for an unknown name, and where the backbone cannot take the layout.
+    alone. `head`: nothing. Raises BadInput for an unknown name, and for a layout that the backbone does not support.
     """
     if name not in get_args(LayoutName):
         raise BadInput(f"unknown layout {name!r}: one of {', '.join(get_args(LayoutName))}", "layout")
@@ -54,7 +54,7 @@ def layout_for(decoder: Decoder | None, name: str) -> Layout:
         return Layout("head", (), 0 if decoder is None else decoder.layer_count)
     if decoder is None or name not in layouts_of(decoder):
         needed = f"layout {name!r} needs a decoder of at least two layers of the types {KNOWN}"
-        raise BadInput(f"{needed}; this backbone takes 'head'", "layout")
+        raise BadInput(f"{needed}; this backbone supports only 'head'", "layout")
     index = decoder.layer_count - 2
     layer = tuple(f"layers.{index}.{matrix}" for matrix in LAYER_MATRICES)
     names = (EMBEDDING, *layer, OUTPUT) if name == "released" else layer

@@ -1,4 +1,4 @@
-"""A backbone's model from its folder, what kind of model it is, and the digest of the folder."""
+"""Load a backbone's model from its folder; its kind, its width, and the folder's digest."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from models.errors import BadInput
 
 
 def factor_cache() -> Path:
-    """Where factorisations are kept unless the caller says where: the user's own cache (XDG_CACHE_HOME, ~/.cache)."""
+    """The default folder of factorisations: the user's cache (XDG_CACHE_HOME, ~/.cache)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fugu-flows" / "factors"
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> Any:
     """The model without its output matrix.
 
-    Raises ValueError where the files are broken, hold matrices of other shapes, or not all that is read.
+    Raises ValueError if the files are broken, or hold matrices of wrong shapes or too few of them.
     """
     from transformers import AutoModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # the weights are there in a second, and every log would show the bar
+    logging.disable_progress_bar()  # loading takes a second, and every log would show the bar
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns of the output matrix, which is left out on purpose
+    logging.set_verbosity_error()  # it warns that the output matrix is missing, which is intended
     try:
         model, found = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, output_loading_info=True)
     except (SafetensorError, RuntimeError) as error:
@@ -42,18 +42,18 @@ def load_model(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def text_config(config: Any) -> Any:
-    """The configuration of what reads text: of a model that also sees or hears, its language model's.
+    """The configuration of the language model, also of a model that reads images or sound besides text.
 
-    Raises BadInput where there are several.
+    Raises BadInput if it has several language models.
     """
     try:
         return config.get_text_config()
     except ValueError as error:
-        raise BadInput(f"{config.model_type} has no one language model: {error}", "backbone") from None
+        raise BadInput(f"{config.model_type} has no single language model: {error}", "backbone") from None
 
 
 def width_of(model: Any) -> int:
-    """The width of the states that come out, of one token: some models project them (OPT-350m), whatever they say.
+    """The width of the output states, measured on one token: some models project them (OPT-350m).
 
     Raises BadInput for a model that takes no plain text.
     """
@@ -61,7 +61,7 @@ def width_of(model: Any) -> int:
         with torch.no_grad():
             ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
             width: int = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.shape[-1]
-    except Exception as error:  # whatever a model that is made for something else makes of it
+    except Exception as error:  # models for other inputs fail in many ways
         reason = " ".join(str(error).split())[:300]
         raise BadInput(f"{model.config.model_type} reads no plain text: {reason}", "backbone") from None
     return width

@@ -1,7 +1,7 @@
-"""What a conversation's next turn need not compute again: the keys and values of the tokens it has in common.
+"""Prefix cache: keys and values of a conversation's earlier tokens, which its next turn reuses.
 
-They belong to an owner (the digest of the offsets under which they were computed) and to token ids: texts are
-tokenised anew each turn, so the longest common prefix of tokens decides, whatever the texts have in common.
+Entries belong to an owner (the digest of the offsets under which they were computed) and to token ids: texts are
+tokenised anew each turn, so what counts is the longest common prefix of tokens, not of characters.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from models.fugu.forward.decoder import Past, Seen
 Ids = NDArray[np.int64]
 
 PREFIX_BYTES = 1 << 31
-"""Bound of the conversations whose keys and values are kept: some 9,300 tokens of Qwen3-0.6B in float32."""
+"""Default limit of the cached keys and values: some 9,300 tokens of Qwen3-0.6B in float32."""
 
 _MOST = 256
-"""Conversations that are kept at most, however short: a search compares with each of them (2 µs)."""
+"""Maximum number of cached conversations, however short: a lookup compares with each of them (2 µs)."""
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Tokens [P], and by layer what their followers need of them ([P, …] each)."""
+    """Token ids [P], and per layer the keys and values that later tokens need ([P, …] each)."""
 
     ids: Ids
     seen: tuple[Seen, ...]
 
     def common(self, ids: Ids) -> int:
-        """How many tokens the two begin with alike."""
+        """Length of the common prefix with `ids`."""
         length = min(len(self.ids), len(ids))
         different = np.flatnonzero(self.ids[:length] != ids[:length])
         return int(different[0]) if len(different) else length
@@ -46,7 +46,7 @@ class Prefix:
 
 
 class Prefixes:
-    """The most recently used conversations, at most `limit` bytes of them. Threads may share it."""
+    """LRU cache of conversations, at most `limit` bytes. Threads may share it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -56,14 +56,14 @@ class Prefixes:
         self._lock = threading.Lock()
 
     def longest(self, owner: str, ids: Ids) -> Prefix | None:
-        """The longest known beginning of `ids`, its last token left out: that one is read, so it is computed."""
+        """The longest cached prefix of `ids` without its last token, whose state is read and must be computed."""
         with self._lock:
             known = [(prefix.common(ids[:-1]), key) for key, prefix in self._kept.items() if key[0] == owner]
             length, key = max(known, default=(0, None))
             return self._kept[key].cut(length) if key is not None and length else None
 
     def keep(self, owner: str, prefix: Prefix) -> None:
-        """Keep it, in place of those that it goes on from."""
+        """Store a prefix and drop those that it extends."""
         key, size = (owner, prefix.ids.tobytes()), max(_size(prefix), int(self._kept.maxsize) // _MOST)
         with self._lock:
             for other in [k for k in self._kept if k[0] == owner and key[1].startswith(k[1])]:
@@ -77,7 +77,7 @@ class Prefixes:
 
 
 def past_of(prefixes: Sequence[Prefix | None], device: torch.device) -> Past | None:
-    """The prefixes of a batch, padded on the left to one length; None where no text has one."""
+    """The prefixes of a batch, padded on the left to one length; None if no text has one."""
     lengths = torch.tensor([0 if prefix is None else len(prefix.ids) for prefix in prefixes], device=device)
     some = next((prefix for prefix in prefixes if prefix is not None), None)
     if some is None:
@@ -90,9 +90,9 @@ def past_of(prefixes: Sequence[Prefix | None], device: torch.device) -> Past | N
 
 
 def prefix_of(ids: Ids, seen: Sequence[Seen], row: int, before: int) -> Prefix:
-    """What a run has seen of one text: row `row`, whose tokens begin after `before` positions of padding."""
+    """The prefix of row `row` of a run, whose tokens begin after `before` positions of padding."""
     here = slice(before, before + len(ids))
-    alone = len(seen[0][0]) == 1  # then nothing else of the batch is held by a view
+    alone = len(seen[0][0]) == 1  # then a view keeps no other text's tensors alive
     rows = ((keys[row, here], values[row, here]) for keys, values in seen)
     return Prefix(ids, tuple((k, v) if alone else (k.clone(), v.clone()) for k, v in rows))
 

@@ -1,7 +1,7 @@
-"""Products with a matrix that stays: on a CPU its numbers are laid out once for oneDNN's kernels, or kept in int8.
+"""Linear layers with constant weights, which on a CPU are prepacked once for oneDNN's kernels, or kept in int8.
 
-PyTorch's own `linear` lays them out anew in every call. Measured on one core (AMD EPYC, AVX-512, float32, the
-shapes of Qwen3-0.6B): 97 GFLOP/s for 72 at 64 rows, 111 for 89 at 1,024. The numbers are the same to rounding.
+PyTorch's own `linear` packs them in every call. Measured on one core (AMD EPYC, AVX-512, float32, the shapes of
+Qwen3-0.6B): 97 instead of 72 GFLOP/s at 64 rows, 111 instead of 89 at 1,024. Results are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _SMALLEST = 1 << 17
-"""Numbers of the smallest matrix that gains: below it the call's own overhead (10 µs) is more."""
+"""Elements of the smallest matrix that is prepacked: below it the call's overhead (10 µs) exceeds the gain."""
 
 
 class Product:
     """x [..., n] -> x Wᵀ + b [..., m]. Differentiable in x; `weight` and `bias` are taken as constants.
 
-    `exact`: whether inputs that differ by rounding have results that do.
+    `exact`: whether inputs that are equal up to rounding give results that are equal up to rounding.
     """
 
     exact: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class Product:
         return product
 
     def unrounded(self, x: Tensor) -> Tensor:
-        """The same in float32 [..., m], as it is summed up before it is rounded to the precision of x and W."""
+        """The same in float32 [..., m], without rounding the sums to the precision of x and W."""
         if self.weight.dtype == torch.float32:
             return self(x)
         if x.device.type == "cuda" and not (torch.is_grad_enabled() and x.requires_grad):  # it has no derivative
@@ -47,7 +47,7 @@ class Product:
 
     @cached_property
     def _packed(self) -> Tensor | None:
-        """The weight in oneDNN's own layout, or None where that is of no use."""
+        """The weight in oneDNN's layout, or None where that does not help."""
         fits = self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
         if not fits or self.weight.numel() < _SMALLEST or not torch.backends.mkldnn.is_available():
             return None
@@ -57,12 +57,12 @@ class Product:
 
 
 class Int8Product(Product):
-    """The same to about 1 %: weights in int8 with a scale a row, inputs in int8 with a scale a token.
+    """The same to about 1 %: weights in int8 with a scale per row, inputs in int8 with a scale per token.
 
-    No token's numbers hang on another's, so that a text's state is the same in every batch. Measured on one core (AMD
+    No token's result depends on another's, so that a text's state is the same in every batch. Measured on one core (AMD
     EPYC, AVX-512 VNNI, the shapes of Qwen3-0.6B, 64 and 512 tokens): 2.5 to 3.4 times as fast as float32. PyTorch's
-    `quantize_dynamic` is as fast, but its one scale for all inputs costs half as much error again, and depends on them.
-    An input's last bit may decide to which whole number it is rounded: a difference of rounding becomes one of 1 %.
+    `quantize_dynamic` is as fast, but its single scale for all inputs adds half as much error again, and depends on the
+    batch. An input's last bit may decide to which integer it is rounded: a rounding difference becomes one of 1 %.
     """
 
     exact = False
@@ -79,7 +79,7 @@ class Int8Product(Product):
 
     @cached_property
     def _quantised(self) -> tuple[Tensor, Tensor] | None:
-        """The weight transposed, [n, m] int8, and the scales of its columns [m]; None where that is of no use."""
+        """The weight transposed, [n, m] int8, and the scales of its columns [m]; None where int8 does not help."""
         if self.weight.device.type != "cpu" or self.weight.numel() < _SMALLEST:
             return None
         scales = self.weight.abs().amax(1).clamp(min=1e-30) / 127

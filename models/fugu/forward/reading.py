@@ -1,4 +1,4 @@
-"""What a model is fed of a text: its tokens, where they are few enough, else those of its two ends."""
+"""A model's input for a text: all its tokens if there are few enough, else those of its two ends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from models.errors import BadInput
 from models.fugu.transcript import ends
 
 READ_TOKENS = 4096
-"""Tokens of a text that are read at most. Of Qwen3-0.6B in float32 their keys and values take 0.9 GB, less than half of
-what is kept of all conversations."""
+"""Maximum number of tokens read of a text. For Qwen3-0.6B in float32 their keys and values take 0.9 GB, less than half
+of the prefix cache."""
 
 
 class Reader:
-    """What a model is fed of texts, by its `tokenizer`: the ends of those beyond `most` tokens.
+    """Tokenises texts for a model; of texts beyond `most` tokens only the two ends are read.
 
-    A text beyond the model's context (of its configuration `text`) keeps its end, with an encoder its beginning, as it
-    was trained.
+    A text beyond the model's context (in its configuration `text`) keeps its end; for an encoder its beginning, as in
+    training.
     """
 
     def __init__(self, tokenizer: Any, most: int, text: Any, *, encoder: bool) -> None:
@@ -31,18 +31,18 @@ class Reader:
 
     @cached_property
     def most_chars(self) -> int:
-        """No text of more characters has `most` tokens or fewer: none stands for more than the longest one's.
+        """Texts with more characters have more than `most` tokens: a token has at most the longest entry's characters.
 
-        Twice that, since characters may be composed before they are looked up (NFC makes two bytes of up to three).
+        Doubled, since characters may be composed before the lookup (NFC makes two bytes of up to three).
         """
         return 2 * self.most * max(map(len, self._tokenizer.get_vocab()))
 
     def text(self, text: str) -> str:
-        """What of a text is looked at, before it is known how many tokens it has. `text(text(x)) == text(x)`."""
+        """The part of a text that is tokenised, before its number of tokens is known. `text(text(x)) == text(x)`."""
         return ends(text, self.most_chars)
 
     def tokens(self, texts: Sequence[str]) -> list[Tensor]:
-        """Token ids of each text; for a causal model without the last one, unless it is alone. Raises BadInput."""
+        """Token ids of each text; for a causal model without the last one, unless it has only one. Raises BadInput."""
         fed = []
         for whole in self._tokenizer([self.text(text) for text in texts], verbose=False)["input_ids"]:
             if not whole:

@@ -1,7 +1,7 @@
-"""A layout's matrices under one candidate or many: the functions that stand in for them in a run.
+"""A layout's matrices under one or more candidates: the functions that replace them in a forward.
 
-Installing a candidate is computing its gains, some thousand numbers; no matrix is rebuilt. A router that serves
-may have its one candidate `folded` instead: then every adapted matrix is one dense product again.
+Installing a candidate computes its gains, some thousand numbers; no matrix is rebuilt. A router that serves may have
+its single candidate `folded` instead: then every adapted matrix is one dense product again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FactorsOf = Callable[[str], tuple[Factors, Tensor | None]]
 class Scaling:
     """`count` candidates. `gains`: [count, r] float32 by matrix; `first_layer`: the lowest layer that is adapted.
 
-    `folded`: the functions of the one candidate over dense matrices, where they were made.
+    `folded`: the functions of a single candidate over dense matrices, if they were computed.
     """
 
     matrices: Mapping[str, tuple[Factors, Tensor | None]]
@@ -37,21 +37,21 @@ class Scaling:
 
     @property
     def embeds(self) -> bool:
-        """Whether the embedding is adapted, so that nothing is shared below layer 0."""
+        """Whether the embedding is adapted; then candidates share nothing."""
         return EMBEDDING in self.gains
 
     @property
     def static(self) -> bool:
-        """Whether the shapes of all that the functions compute follow from the shapes of what they are given, as a
-        graph needs it. Looking up each token once, as an adapted embedding does that is not folded, hangs on the ids.
+        """Whether all shapes inside the functions follow from the shapes of their inputs, as a CUDA graph needs. An
+        adapted embedding that is not folded looks up each distinct token once, so its shapes depend on the ids.
         """
         return self.folded is not None or not self.embeds
 
     def maps(self, owners: Tensor | None = None, rows: Tensor | None = None) -> Mapping[str, Map]:
-        """The functions for one batch. `owners` [B]: whose each result is (default: the only candidate's).
+        """The functions for one batch. `owners` [B]: index of each result's candidate (default: the only one).
 
-        `rows` [B]: which of the given texts each result is of. What is common to a text's results is computed
-        once: the lowest adapted matrices are given texts and return results; those above see results alone.
+        `rows` [B]: index of each result's text among those given. What is common to a text's results is computed
+        once: the lowest adapted matrices map texts to results; those above map results to results.
         """
         if self.folded is not None:
             return self.folded
@@ -79,8 +79,8 @@ def scale_matrices(factors_of: FactorsOf, tied: bool, layout: Layout, offsets: T
     """The layout's matrices under `offsets` [n] or [C, n], differentiable; None for a layout without offsets.
 
     `factors_of`: a matrix's name -> its factors and bias, as `Backbone.factors` gives them. With `tied` embeddings
-    the shared matrix is scaled twice, as the released code does; untied, the output matrix's offsets reach nothing
-    that is read.
+    the shared matrix is scaled twice, as the released code does; untied, the output matrix's offsets do not
+    affect the hidden states.
     """
     if not layout.blocks:
         return None
@@ -100,7 +100,7 @@ def scale_matrices(factors_of: FactorsOf, tied: bool, layout: Layout, offsets: T
 
 
 def stacked(each: Sequence[Scaling]) -> Scaling:
-    """Candidates of one backbone and layout as one population, in order."""
+    """Candidates of one backbone and layout in one `Scaling`, in order."""
     first = each[0]
     if len(each) == 1:
         return first

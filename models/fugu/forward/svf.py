@@ -1,6 +1,6 @@
 """Singular-value fine-tuning in factored form: no matrix is rebuilt when a candidate is installed.
 
-Source: Transformer-Squared (arXiv 2501.06252) and seed 000, section 2.2. With W = U Σ Vᵀ and offsets δ,
+Source: Transformer-Squared (arXiv 2501.06252), as used by TRINITY (arXiv 2512.04695). With W = U Σ Vᵀ and offsets δ,
 
     W̃ = U diag(σ̃) Vᵀ · c,    σ̃ = (1 + δ) ∘ σ,    c = Σσ / Σσ̃   (energy kept).
 
@@ -9,10 +9,9 @@ right = Vᵀ for a tall W; left = U and right = ΣVᵀ = UᵀW for a wide one), 
 
     W̃x = left (g ∘ (right x)),    g = (1 + δ) · c
 
-and a candidate is nothing but its gains g, one vector of min(m, n) numbers a matrix. Candidates that read the
-same input share `right x`, and each pays for `left` alone. Gains, and what they are applied to, are float32 whatever
-the precision of W: an offset of 0.001 is less than bfloat16 resolves beside 1, and would be rounded away before the
-gain as after it.
+and a candidate consists of its gains g, one vector of min(m, n) numbers per matrix. Candidates with the same input
+share `right x`, and each computes only `left`. Gains, and what they are applied to, are float32 whatever the
+precision of W: bfloat16 does not resolve an offset of 0.001 beside 1, and would round it away.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from models.fugu.forward.products import Product
 log = logging.getLogger(__name__)
 
 _ROWS = 8192
-"""Rows of a matrix that are held in float64 at once."""
+"""Rows of a matrix that are converted to float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Factors:
     def linear(self, gain: Tensor, bias: Tensor | None, rows: Tensor | None = None) -> Map:
         """x [..., n] -> W̃x + bias [..., m]. `gain`: [r], or broadcastable to [..., r] (one per text).
 
-        `rows` [B]: which of the given texts each result is of, where several gains apply to one text.
+        `rows` [B]: index of each result's text among those given, where several gains apply to one text.
         """
         gain = self._exact(gain)
 
@@ -80,8 +79,8 @@ class Factors:
     def rows(self, gains: Tensor, owners: Tensor | None = None, rows: Tensor | None = None) -> Map:
         """ids [B, T] -> those rows of W̃, [B, T, n]; the other rows, and UΣ as a whole, are never computed.
 
-        `gains` [C, r]; `owners` [B]: whose gains each result is under (default: the first's); `rows` as above.
-        A token is looked up once, and taken through `right` at most once a candidate.
+        `gains` [C, r]; `owners` [B]: index of each result's gains (default: the first); `rows` as above. A token is
+        looked up once, and multiplied by `right` at most once per candidate.
         """
         gains = self._exact(gains)
 
@@ -101,11 +100,11 @@ class Factors:
         return look_up
 
     def folded(self, gain: Tensor, bias: Tensor | None) -> Map:
-        """`linear` with W̃ made dense, for a gain [r] that stays."""
+        """`linear` with W̃ made dense, for a fixed gain [r]."""
         return Product(self._rounded(self.left.float() * self._exact(gain) @ self.right.float()), bias)
 
     def folded_rows(self, gain: Tensor) -> Map:
-        """`rows` for a gain [r] that stays: one product for each token, and still no adapted vocabulary."""
+        """`rows` for a fixed gain [r]: one product per token, and still no adapted vocabulary."""
         scaled = self.basis * self._exact(gain)
         if not self.tall:
             table = self._rounded(scaled @ self.right.float())
@@ -134,11 +133,11 @@ class Factors:
 
 
 def factor(weight: Tensor, cache: Path | None = None) -> Factors:
-    """Factor `weight` [m, n]; kept under `cache` by the weight's digest, where a folder is given.
+    """Factor `weight` [m, n]; stored in the folder `cache`, if given, under the weight's digest.
 
     The short side's Gram matrix is decomposed in float64 (a vocabulary of 151,936 × 1024 takes seconds and
     no second copy), which is exact here: the basis is orthonormal to rounding, so left · right = W whatever
-    the condition of W. Several processes may share a cache: files appear whole, and a broken one is redone.
+    the condition of W. Processes may share a cache: files are written atomically, and a broken one is recomputed.
     """
     weight = weight.detach()
     path = None if cache is None else cache / f"{_digest(weight)}.safetensors"
@@ -148,8 +147,8 @@ def factor(weight: Tensor, cache: Path | None = None) -> Factors:
         if path is not None:
             try:
                 _write(path, kept)
-            except OSError as error:  # without the file the next process computes it again, and nothing else
-                log.warning("the factorisation of a matrix is not kept: %s", error)
+            except OSError as error:  # it only costs the next process the computation
+                log.warning("the factorisation of a matrix is not cached: %s", error)
     return Factors(weight, kept["basis"].to(weight.device), kept["sigma"])
 
 

@@ -1,7 +1,7 @@
-"""The second part of stage 1: the SVF offsets, and the head with them, by gradients of forward KL.
+"""Second part of stage 1: train the SVF offsets, and the head with them, by gradients of forward KL.
 
 Source: Fugu technical report, stage 1 (it trains head and scales; learning rate and length are not published).
-What is differentiated is handed in, so that nothing here knows a backbone.
+The differentiable function is an argument, so that this module does not depend on a backbone.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Examples:
 
 @dataclass(frozen=True)
 class AdaptOptions:
-    """Adam's settings. The learning rate is relative: offsets scale singular values by 1 + δ as they are, the
-    head moves in units of its root mean square. `patience`: epochs without gain on the validation part."""
+    """Adam's settings. The learning rate is relative: offsets already scale singular values by 1 + δ, and the
+    head moves in units of its root mean square. `patience`: epochs without validation gain before it stops."""
 
     learning_rate: float = 2e-3
     epochs: int = 8
@@ -46,7 +46,7 @@ class AdaptOptions:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The head [L, d] and offsets [n] to go on with: those given unless `kept`. `before` and `after`: mean score
+    """The resulting head [L, d] and offsets [n]: those given unless `kept`. `before` and `after`: mean score
     of the argmax choice on the validation part, at the start and at the best epoch."""
 
     weights: NDArray[np.float32]
@@ -64,10 +64,10 @@ def adapt(
     valid: Examples,
     options: AdaptOptions | None = None,
 ) -> Adapted:
-    """Train head and offsets together by forward KL; keep the result only where the validation part gains.
+    """Train head and offsets together by forward KL; keep the result only if the validation part gains.
 
-    An epoch gains if the mean score of its choices rises, or stays while its KL falls. `valid` must hold no
-    question that the head was fitted on, or nothing is ever kept. Raises BadInput for an empty part.
+    An epoch gains if the mean score of its choices rises, or is equal while its KL falls. `valid` must hold no
+    question that the head was fitted on, or no result is ever kept. Raises BadInput for an empty part.
     """
     import torch
 
@@ -93,7 +93,7 @@ def adapt(
 
 
 class _Adapting:
-    """Offsets and head as leaves that Adam moves."""
+    """Offsets and head as the parameters that Adam updates."""
 
     def __init__(self, hidden: Hidden, weights: Floats, offsets: Floats) -> None:
         import torch

@@ -1,9 +1,9 @@
 """Stage 2: sep-CMA-ES over the router's flat vector, as ask/tell over a plain, storable state.
 
 Source: Ros & Hansen 2008 (separable CMA-ES); TRINITY (arXiv 2512.04695) for its use on the router. The
-search is pycma's own (`CMA_diagonal`). Its state is the start vector, `EvolutionOptions` and the log of told
-fitnesses: `Evolution` replays the log, so a run that was killed between ask and tell continues with the very
-same population, and nothing is pickled.
+search is pycma's own (`CMA_diagonal`). Its state is the start vector, `EvolutionOptions` and the log of
+fitnesses: `Evolution` replays the log, so a run that was killed between ask and tell continues with the same
+population, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class EvolutionOptions:
 
 
 class Evolution:
-    """Maximise a fitness by sep-CMA-ES. `log[g]` holds the λ fitnesses told in generation g.
+    """Maximise a fitness by sep-CMA-ES. `log[g]` holds the λ fitnesses of generation g.
 
     Raises BadInput for a log that does not fit the population, or a start that is not finite.
     """
@@ -38,7 +38,7 @@ class Evolution:
     def __init__(
         self, start: NDArray[np.floating], options: EvolutionOptions, log: Sequence[Sequence[float]] = ()
     ) -> None:
-        import cma  # takes a second, and plots on import
+        import cma  # importing it takes a second and sets up plotting
 
         start = np.asarray(start, dtype=np.float64)
         if start.ndim != 1 or not np.isfinite(start).all():
@@ -70,16 +70,16 @@ class Evolution:
 
     @property
     def sigma(self) -> float:
-        """The present step size."""
+        """The current step size."""
         return float(self._search.sigma)
 
     @property
     def parent(self) -> Vector:
-        """The present mean m, [N]."""
+        """The current mean m, [N]."""
         return np.array(self._search.mean, dtype=np.float64)
 
     def ask(self) -> Vector:
-        """The generation's candidates, [λ, N]; the same until they are told."""
+        """The generation's candidates, [λ, N]; the same until `tell`."""
         if self._population is None:
             self._population = np.stack(self._search.ask())
         return self._population
@@ -110,8 +110,8 @@ def step_size_for_flips(
 
     `choose(vector) -> [Q]` gives the decisions of a vector on train transcripts; where it raises BadInput, the vector
     cannot be rolled out, and all of its decisions count as flipped (the start's own BadInput is raised). The same
-    `draws` directions are used at every σ, so that the flip rate is a (nearly) monotone function of it. Where no σ
-    within `bounds` reaches `rate`, the greatest is taken. The released σ0 is 0.03 whatever the head's scale
+    `draws` directions are used at every σ, so that the flip rate is a (nearly) monotone function of it. If no σ
+    within `bounds` reaches `rate`, the largest is returned. The released σ0 is 0.03 whatever the head's scale
     (data/EXPERIMENTS.md, section 4, has the flip rates of a warm start).
     """
     generator = np.random.Generator(np.random.PCG64(seed))

@@ -1,6 +1,6 @@
-"""What evolution maximises: the mean terminal reward, and the released log's shaping terms.
+"""The fitness that evolution maximises: mean terminal reward, and the shaping terms of TRINITY's released log.
 
-J = mean R + w_div H(workers) + w_turn T − w_cost C (seed 000, section 3.2). H is the entropy of the share of
+J = mean R + w_div H(workers) + w_turn T − w_cost C. H is the entropy of the share of
 turns that each worker took, as a fraction of its maximum ln L; T the mean number of turns as a fraction of the
 budget K (the released normalisation is not published); C the mean cost of a rollout in USD.
 """
@@ -19,7 +19,7 @@ from models.fugu.roles import Role
 
 @dataclass(frozen=True)
 class Weights:
-    """Shaping weights; all 0 by default: what is evolved is then what is compared. Released: 0.15, 0.10, 0."""
+    """Shaping weights; all 0 by default, so that evolution maximises the reward itself. Released: 0.15, 0.10, 0."""
 
     diversity: float = 0.0
     turns: float = 0.0
@@ -28,7 +28,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class RolloutScore:
-    """One graded rollout: `reward` in [0, 1], each turn's worker index, and its role's where there are roles, USD."""
+    """One graded rollout: `reward` in [0, 1], each turn's worker index and, with roles, role id; USD."""
 
     reward: float
     workers: tuple[int, ...]
@@ -37,10 +37,10 @@ class RolloutScore:
 
 
 class Tally(BaseModel):
-    """What a candidate's rollouts came to, in sums: those of other slots can be added.
+    """Sums over a candidate's rollouts; tallies of different slots can be added.
 
-    `workers` [L] and `roles` [3]: how many turns each took. A vector that cannot be rolled out has no rollouts, and 0
-    for all that is a mean of them.
+    `workers` [L] and `roles` [3]: turns that each took. A vector that cannot be rolled out has no rollouts, and all
+    its means are 0.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,17 +62,17 @@ class Tally(BaseModel):
 
     @property
     def mean_reward(self) -> float:
-        """R."""
+        """R in the formula above."""
         return self._each(self.reward)
 
     @property
     def mean_turns(self) -> float:
-        """Turns of a rollout."""
+        """Mean turns of a rollout."""
         return self._each(sum(self.workers))
 
     @property
     def mean_cost_usd(self) -> float:
-        """C."""
+        """C in the formula above."""
         return self._each(self.cost_usd)
 
     def _each(self, total: float) -> float:
@@ -80,7 +80,7 @@ class Tally(BaseModel):
 
 
 def tally(scores: Sequence[RolloutScore], worker_count: int) -> Tally:
-    """The sums of rollouts."""
+    """Sum up rollouts."""
     return Tally(
         rollouts=len(scores),
         reward=float(np.sum([s.reward for s in scores])),
@@ -91,7 +91,7 @@ def tally(scores: Sequence[RolloutScore], worker_count: int) -> Tally:
 
 
 def _counts(numbers: Sequence[int], length: int) -> tuple[int, ...]:
-    """How often each number occurs; of none at all, too (an agent that asked nobody)."""
+    """How often each index occurs; `numbers` may be empty (an agent that asked no worker)."""
     return tuple(np.bincount(np.asarray(numbers, np.intp), minlength=length).tolist())
 
 
@@ -103,7 +103,7 @@ def fitness(total: Tally, turn_budget: int, weights: Weights) -> float:
 
 
 def shares(counts: Sequence[float]) -> NDArray[np.float64]:
-    """Counts as parts of their sum."""
+    """Counts as fractions of their sum."""
     counted = np.asarray(counts, np.float64)
     return counted / max(counted.sum(), 1.0)
 

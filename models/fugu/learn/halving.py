@@ -1,7 +1,7 @@
-"""Successive halving: few rollouts for every candidate of a generation, the rest for the promising.
+"""Successive halving: few rollouts for every candidate of a generation, the rest for the promising ones.
 
-Source: Jamieson & Talwalkar 2016. What is told keeps the ranking honest at the price of a bias: a candidate that was
-unlucky on the first rollouts never has the others (data/EXPERIMENTS.md, section 8, has its size).
+Source: Jamieson & Talwalkar 2016. No candidate ranks above one that reached a higher rung. This has a bias: a candidate
+that was unlucky on the first rollouts never gets the others (data/EXPERIMENTS.md, section 8, has its size).
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ async def race(
     score: Callable[[Sequence[int], slice], Awaitable[Sequence[Tally]]],
     fitness: Callable[[Tally], float],
 ) -> tuple[list[float], list[Tally]]:
-    """What to tell of each candidate, and all that its rollouts came to. `score` rolls some out on some slots.
+    """Each candidate's fitness to report, and the tally of its rollouts.
 
-    One that cannot be rolled out (its tally is empty) is not promoted, and is told as the worst.
+    `score`: rolls out candidates on a slice of the slots. A candidate that cannot be rolled out (its tally is empty) is
+    not promoted, and is reported as the worst.
     """
     totals: dict[int, Tally] = {}
-    reached, going, first = [-1] * candidates, list(range(candidates)), 0
+    reached, active, first = [-1] * candidates, list(range(candidates)), 0
     for rung, last in enumerate(ladder(slots, rungs)):
-        for i, part in zip(going, await score(going, slice(first, last)), strict=True):
+        for i, part in zip(active, await score(active, slice(first, last)), strict=True):
             totals[i] = totals[i] + part if i in totals else part
             reached[i] = rung if part.rollouts else reached[i]
         fitnesses = [fitness(totals[i]) for i in range(candidates)]
-        going, first = promoted(fitnesses, [i for i in going if totals[i].rollouts]), last
+        active, first = promoted(fitnesses, [i for i in active if totals[i].rollouts]), last
     return told(fitnesses, reached), [totals[i] for i in range(candidates)]
 
 
 def ladder(slots: int, count: int) -> list[int]:
-    """How many slots a candidate has had after each of `count` rungs: twice as many as before, all of them at last.
+    """Slots of a candidate, in total, after each of `count` rungs: doubled each time, all of them after the last.
 
-    Raises BadInput where there is no slot for the first rung.
+    Raises BadInput if there is no slot for the first rung.
     """
     if count < 1 or slots < 2 ** (count - 1):
         raise BadInput(f"{slots} rollouts cannot be halved into {count} rungs", "rungs")
@@ -47,15 +48,15 @@ def ladder(slots: int, count: int) -> list[int]:
 
 
 def promoted(fitnesses: Sequence[float], going: Sequence[int]) -> list[int]:
-    """The better half (rounded up) of the candidates `going`, in their order; of equals the earlier."""
+    """The better half (rounded up) of the candidates `going`, in their order; ties go to the earlier one."""
     kept = sorted(going, key=lambda i: -fitnesses[i])[: (len(going) + 1) // 2]
     return sorted(kept)
 
 
 def told(fitnesses: Sequence[float], reached: Sequence[int]) -> list[float]:
-    """The fitnesses, lowered where one would rank above a candidate that reached a higher rung.
+    """The fitnesses to report: lowered where one would rank above a candidate that reached a higher rung.
 
-    The search reads ranks alone, so that only the order has to be right.
+    The search uses ranks only, so only the order has to be right.
     """
     lowered = np.array(fitnesses, np.float64)
     for rung in sorted(set(reached), reverse=True)[1:]:

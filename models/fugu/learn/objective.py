@@ -1,7 +1,8 @@
-"""What a router's vector is worth: `Objective.scores` rolls it out over fixed slots, a slot being a (question,
-repeat). Common random numbers reach everything: the worker's seed is a function of the slot, and so is the
-Gumbel noise by which the policy samples in training (argmax(logits + T · Gumbel) samples softmax(logits / T)), so
-that two candidates differ by their vectors alone. Those that choose alike cost one rollout (models/fugu/learn/tree.py).
+"""The end-to-end objective of a router's vector: `Objective.scores` rolls it out over fixed slots (question, repeat).
+
+Common random numbers are used throughout: the worker's seed is a function of the slot, and so is the Gumbel noise by
+which the policy samples in training (argmax(logits + T · Gumbel) samples softmax(logits / T)), so that two candidates
+differ by their vectors alone. Candidates with the same choices share one rollout (models/fugu/learn/tree.py).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Slot:
 
 @dataclass
 class Spent:
-    """`turns` that all rollouts took, and what they came to: `asks` sent (the rest was remembered), their USD."""
+    """Totals of all rollouts: `turns` taken, `asks` sent (the other turns were cached), and the asks' cost in USD."""
 
     turns: int = 0
     asks: int = 0
@@ -66,10 +67,10 @@ def gumbel(slots: Sequence[Slot], turns: int, width: int, seed: int) -> NDArray[
 
 
 class Rows:
-    """Rows of an array by number, each computed when it is first asked for.
+    """Rows of an array by index, each computed at its first use.
 
-    Those of the lowest numbers are kept, at most `limit` bytes of them: texts are numbered as they are met, and the
-    first ones are what every candidate reads. The others are computed whenever they are asked for.
+    Rows with the lowest indices are kept, up to `limit` bytes: texts are numbered in order of appearance, and every
+    candidate reads the first ones. All others are computed at each use.
     """
 
     def __init__(self, width: int, compute: Callable[[Indices], NDArray[np.float32]], limit: int = sys.maxsize) -> None:
@@ -78,7 +79,7 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Of the rows that are kept, and of room for more."""
+        """Bytes of the kept rows and of space reserved for more."""
         return self._rows.nbytes
 
     def of(self, ids: Indices) -> NDArray[np.float32]:
@@ -88,7 +89,7 @@ class Rows:
         wanted, place = np.unique(ids, return_inverse=True)
         kept = wanted[wanted < len(self._known)]
         known = np.zeros(len(wanted), np.bool_)
-        known[: len(kept)] = self._known[kept]  # ascending: those that may be kept come first
+        known[: len(kept)] = self._known[kept]  # `wanted` ascends: rows that may be kept come first
         rows = np.empty((len(wanted), self._rows.shape[1]), np.float32)
         rows[known] = self._rows[wanted[known]]
         if not known.all():
@@ -104,8 +105,8 @@ class Rows:
 class Objective:
     """The end-to-end reward of a router's vector over fixed slots, through real (memoised) worker calls.
 
-    Candidates that are scored at the same time share forwards, each text under its own candidate's scales.
-    `memo_bytes`: the most that the states take which are kept for candidates that move the head alone.
+    Candidates scored concurrently share forwards, each text under its own candidate's scales. `memo_bytes`: limit of
+    the hidden states kept for candidates that change only the head.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class Objective:
         ]
 
     def policy(self, vector: NDArray[np.floating], temperature: float) -> Choose:
-        """The router's choices under `vector`, with the slots' own noise where it samples."""
+        """The router's choices under `vector`, sampled with each slot's own noise if `temperature` is not 0."""
         workers, logits_of = len(self.router.workers), self._logits_of(vector)
         known = Rows(self.router.logit_count, logits_of)
 
@@ -166,9 +167,9 @@ class Objective:
         return choose
 
     def _logits_of(self, vector: NDArray[np.floating]) -> Callable[[Indices], NDArray[np.float32]]:
-        """Numbers of texts -> their logits under `vector`.
+        """A function from indices of texts to their logits under `vector`.
 
-        States under the router's own offsets are kept for all: a candidate that moves the head alone changes none.
+        Hidden states under the router's own offsets are kept: candidates that change only the head share them.
         """
         candidate = self.router.candidate(vector)
         if candidate.offsets != self._start.offsets:
@@ -197,26 +198,26 @@ class Objective:
         return list(read)
 
     def texts(self, states: Indices) -> list[str]:
-        """What the router reads in each of the tree's states."""
+        """The text that the router reads in each of the tree's states."""
         return self._texts_of(self._tree.text_ids(states))
 
     def first_transcript(self, slot: Slot) -> Sequence[Message]:
-        """What the router reads of a slot before the first turn."""
+        """The messages that the router reads before a slot's first turn."""
         return first_transcript(slot.question.messages, len(self.pool.workers), self.options)
 
     @cached_property
     def _noise(self) -> NDArray[np.float32]:
         return gumbel(self.slots, self.options.turns, self.router.logit_count, self._policy_seed)
 
-    async def _replied(self, asked: list[tuple[int, Turn]]) -> list[Reply]:
-        """The replies to the turns; an ask that went out once is not sent again."""
-        asks = [self._ask(slot, turn) for slot, turn in asked]
+    async def _replied(self, turns: list[tuple[int, Turn]]) -> list[Reply]:
+        """The replies to (slot, turn) pairs; an ask that was sent once is not sent again."""
+        asks = [self._ask(slot, turn) for slot, turn in turns]
         new = {ask.identity: ask for ask in asks if ask.identity not in self._replies}
         for identity, reply in zip(new, await self._send(list(new.values())) if new else (), strict=True):
             if isinstance(reply, UpstreamRefused) and reply.of_the_request:
-                reply = Reply(worker="", revision="", text="")  # as in use: this worker has no answer to it
+                reply = Reply(worker="", revision="", text="")  # as in serving: the worker has no answer
             if not isinstance(reply, Reply):
-                raise reply  # a worker's outage is no sample: the whole score is tried again
+                raise reply  # an outage is no sample: the caller retries the whole score
             if identity not in self._replies:
                 self._replies[identity] = reply
                 self.spent.asks, self.spent.usd = self.spent.asks + 1, self.spent.usd + reply.cost_usd
@@ -234,7 +235,7 @@ class Objective:
         )
 
     def _rewards(self, ends: Sequence[End]) -> list[float]:
-        """The rollouts' grades; in a thread, because a grader may run code in a sandbox."""
+        """The rollouts' grades; called in a thread, because a grader may run code in a sandbox."""
         return [self._reward(self.slots[end.slot].question, end.text) for end in ends]
 
     def _reward(self, question: Question, text: str) -> float:

@@ -1,4 +1,4 @@
-"""Deciding in int8 on a CPU, where it decides as float32 does."""
+"""Int8 decisions on a CPU, used where they agree with float32."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ LEAST = 0.995
 """The share of argmaxes, of workers and of roles, that must agree."""
 
 FEWEST = 200
-"""Texts that are asked for: of fewer, a single one that is decided otherwise is more than `LEAST` allows."""
+"""Texts that are needed: among fewer, a single differing decision would be more than `LEAST` allows."""
 
 
 def reduced(router: Router, texts: Sequence[str], least: float = LEAST) -> Router:
-    """The router with int8 products, where on `texts` (held out) it decides alike and is faster; else `router` itself.
+    """The router with int8 products if on `texts` (held out) it decides alike and is faster, else `router` itself.
 
-    `texts`: in the order in which they are met, so that a next turn is timed as one: float32 goes on from what it
-    knows, int8 does not. The matrices that the vector adapts stay in float32. The log has the figures either way.
-    Raises BadInput where the backbone has no int8 products (`Backbone.in_int8`).
+    `texts`: in rollout order, so that next turns are timed as such: float32 reuses keys and values, int8 does not.
+    Matrices that the vector adapts stay in float32. The log has the figures in either case. Raises BadInput where the
+    backbone has no int8 products (`Backbone.in_int8`).
     """
     if len(texts) < FEWEST:
         log.warning(
@@ -43,11 +43,11 @@ def reduced(router: Router, texts: Sequence[str], least: float = LEAST) -> Route
     other.fold()
     (exact, slow), (rough, fast) = (_timed(each, texts) for each in (router, other))
     agree = agreement(exact, rough, len(router.workers))
-    told = f"on {len(texts)} held-out texts {agree:.2%} of the argmaxes agree, in {fast / slow:.2f} of the time"
+    figures = f"on {len(texts)} held-out texts {agree:.2%} of the argmaxes agree, in {fast / slow:.2f} of the time"
     if agree >= least and fast < slow:
-        log.info("decisions are made in int8: %s", told)
+        log.info("decisions are made in int8: %s", figures)
         return other
-    log.warning("decisions stay in float32, int8 is not taken: %s (at least %.1f %% must)", told, 100 * least)
+    log.warning("decisions stay in float32, int8 is not used: %s (at least %.1f %% must agree)", figures, 100 * least)
     return router
 
 
@@ -56,8 +56,8 @@ def met(
 ) -> Iterator[str]:
     """The texts that `router` reads in its rollouts of `questions`, rollout by rollout, each text once.
 
-    `recorded`: what a worker replied to a turn, where that is known. Nobody is asked: else the rollout goes on with a
-    reply that is made up, which the loop renders like any other.
+    `recorded`: a worker's recorded reply to a turn, if any. No worker is asked: without a recorded reply the rollout
+    continues with a placeholder, which the loop renders like any other reply.
     """
     options, known = LoopOptions(roles=router.roles), set[str]()
     for question in questions:
@@ -72,17 +72,17 @@ def met(
                     event = steps.send(router.decide(event.messages))
                 else:
                     reply = recorded(question, event)
-                    event = steps.send(_made_up(question, event) if reply is None else reply)
+                    event = steps.send(_placeholder(question, event) if reply is None else reply)
         except StopIteration:
             continue
 
 
-def _made_up(question: Question, turn: Turn) -> str:
-    """About the question, in the form that the role asks for; never an ACCEPT, which would end the rollout."""
-    asked = text_of(question.messages[-1]["content"])
+def _placeholder(question: Question, turn: Turn) -> str:
+    """A reply about the question in the form that the role requires; never an ACCEPT, which would end the rollout."""
+    text = text_of(question.messages[-1]["content"])
     if turn.role is Role.THINKER:
-        return f"<suggestion>Take it step by step: {asked}</suggestion>"
-    return "REJECT It does not follow." if turn.role is Role.VERIFIER else f"Step {turn.turn}. We are asked: {asked}"
+        return f"<suggestion>Take it step by step: {text}</suggestion>"
+    return "REJECT It does not follow." if turn.role is Role.VERIFIER else f"Step {turn.turn}. We are asked: {text}"
 
 
 def agreement(exact: NDArray[np.floating], rough: NDArray[np.floating], workers: int) -> float:
@@ -94,7 +94,7 @@ def agreement(exact: NDArray[np.floating], rough: NDArray[np.floating], workers:
 
 
 def _timed(router: Router, texts: Sequence[str]) -> tuple[NDArray[np.float32], float]:
-    """Logits, and the seconds they took, one by one as in serving; matrices are laid out before."""
+    """Logits, and the seconds they took, one text at a time as in serving; weights are packed before."""
     router.resumed_logits(texts[:1])
     router.backbone.forget()
     started = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Where the role rows start: the best constant schedule of roles, measured on train by real rollouts.
+"""The start of the role rows: the best constant schedule of roles, measured by real rollouts of train questions.
 
 There are no labels for roles. A constant schedule (SOLVER, then VERIFIER, say) needs none, and it is the baseline
-that learned roles have to beat. Under argmax a THINKER's or a VERIFIER's turn leaves the router's text as it was
-(only SOLVER thoughts join it), so a schedule is a role per number of thoughts, the last one repeated.
+that learned roles have to beat. Under argmax a THINKER's or a VERIFIER's turn leaves the router's text unchanged
+(only SOLVER thoughts are added), so a schedule gives one role per number of thoughts; the last one repeats.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SCHEDULES: tuple[Schedule, ...] = (
     (Role.SOLVER, Role.VERIFIER),
     (Role.SOLVER, Role.SOLVER, Role.VERIFIER),
 )
-"""In order of preference: an earlier one is kept where a later one is not better. Without a VERIFIER the loop would
-always spend its whole budget."""
+"""In order of preference: a later one is used only if it is better. Without a VERIFIER the loop would always
+spend its whole turn budget."""
 
 _ROLE_HEAD = HeadOptions(temperatures=(0.3,), shrinkages=(0.0,), penalties=(0.01,))
-"""One-hot targets at τ = 0.3 leave a sampling policy about 7 % of other roles to explore."""
+"""With one-hot targets at τ = 0.3 a sampling policy explores other roles in about 7 % of its turns."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A schedule's mean reward and turns on the slots, and the states that it met with the role for each."""
+    """A schedule's mean reward and turns on the slots, and the texts that the router read, each with its role."""
 
     schedule: Schedule
     reward: float
@@ -61,7 +61,7 @@ async def measure(objective: Objective, vector: NDArray[np.floating], schedule: 
 async def best(
     objective: Objective, vector: NDArray[np.floating], schedules: Sequence[Schedule] = SCHEDULES
 ) -> list[Measured]:
-    """All schedules measured, the best first."""
+    """All schedules, measured, best first."""
     measured = [await measure(objective, vector, schedule) for schedule in schedules]
     return sorted(measured, key=lambda m: -m.reward)
 
@@ -73,7 +73,7 @@ def fit_rows(features: NDArray[np.floating], roles: Sequence[Role]) -> NDArray[n
 
 
 def _by_turn(schedule: Schedule, turns: int) -> list[Role]:
-    """The role of each turn: the schedule moves on with every SOLVER turn."""
+    """The role of each turn: the schedule advances with every SOLVER turn."""
     roles: list[Role] = []
     for _ in range(turns):
         thoughts = roles.count(Role.SOLVER)

@@ -1,7 +1,7 @@
-"""The whole search: stage after stage of sep-CMA-ES, each in its own coordinates, over one log of told fitnesses.
+"""The staged search: consecutive sep-CMA-ES stages, each in its own coordinates, with one log of fitnesses.
 
-A stage starts from the last one's mean, projected into the flat vector. Which parent is kept is decided elsewhere,
-by validation; the search goes on from its own mean whatever is kept.
+A stage starts from the previous stage's mean, as a flat vector. Which parent is kept is decided elsewhere, by
+validation; the search continues from its own mean in any case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Stage:
 
 
 class Search:
-    """Ask/tell over stages of at least one generation in all. `log`: the fitnesses of the generations told so far."""
+    """Ask/tell over stages of at least one generation in all. `log`: fitnesses of finished generations, replayed."""
 
     def __init__(
         self, start: Vector, stages: Sequence[Stage], population: int, seed: int, log: Sequence[Sequence[float]] = ()
@@ -45,22 +45,22 @@ class Search:
 
     @property
     def stage(self) -> str:
-        """The name of the stage under way."""
+        """The current stage's name."""
         return self._stages[self._number].name
 
     @property
     def dimension(self) -> int:
-        """Coordinates of the stage under way."""
+        """Number of coordinates in the current stage."""
         return self._space.dimension
 
     @property
     def generation(self) -> int:
-        """How many generations were told, all stages together."""
+        """Number of finished generations, over all stages."""
         return sum(stage.generations for stage in self._stages[: self._number]) + self._evolution.generation
 
     @property
     def generations(self) -> int:
-        """How many there are in all."""
+        """Number of generations of all stages."""
         return sum(stage.generations for stage in self._stages)
 
     @property
@@ -70,20 +70,20 @@ class Search:
 
     @property
     def sigma(self) -> float:
-        """The step size, in the coordinates of the stage under way."""
+        """The step size, in the current stage's coordinates."""
         return self._evolution.sigma
 
     @property
     def parent(self) -> Vector:
-        """The present mean as a flat vector, [N]."""
+        """The current mean as a flat vector, [N]."""
         return self._space.vector(self._evolution.parent)
 
     def ask(self) -> NDArray[np.float32]:
-        """The generation's candidates as flat vectors, [λ, N]; the same until they are told."""
+        """The generation's candidates as flat vectors, [λ, N]; the same until `tell`."""
         return np.stack([self._space.vector(point) for point in self._evolution.ask()])
 
     def tell(self, fitnesses: Sequence[float]) -> None:
-        """Recombine by fitness (greater is better), in the order of `ask`; after a stage's last, enter the next."""
+        """Recombine by fitness (greater is better), in the order of `ask`; a stage's last `tell` enters the next."""
         self._evolution.tell(fitnesses)
         more = self._number + 1 < len(self._stages)
         if more and self._evolution.generation == self._stages[self._number].generations:
@@ -99,7 +99,7 @@ class Search:
 
 
 class States:
-    """What vectors decide on fixed texts; states are computed once for vectors with the same offsets."""
+    """Decisions of vectors on fixed texts; consecutive vectors with the same offsets share hidden states."""
 
     def __init__(self, router: Router, texts: Sequence[str]) -> None:
         self._router, self._texts = router, list(texts)
@@ -121,7 +121,7 @@ class States:
         return Decided(logits[:, :workers].argmax(axis=1), roles)
 
     def space(self, centre: Vector, rank: int = 0) -> Space:
-        """The coordinates around `centre`: the head along the texts' `rank` leading directions; 0: every parameter."""
+        """Coordinates around `centre`: the head along the texts' `rank` leading directions; 0: every parameter."""
         router = self._router
         rows = len(router.workers), router.logit_count - len(router.workers)
         directions = principal_directions(self.of(centre), rank) if rank else None

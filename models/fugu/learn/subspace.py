@@ -1,10 +1,10 @@
-"""The coordinates in which a router's vector is searched: the head in a few directions, or every parameter.
+"""Search coordinates of a router's vector: the head along a few directions, or every parameter.
 
-A subspace moves each row of the head along the leading principal directions of the states that the router meets: some
-tens of numbers a row instead of d. A `Space` turns its points into flat vectors and loses nothing: the vector is what
-is rolled out, kept, and the next stage's start. The scales of its blocks are found by flip rate, so that one step of
-the search (σ = 1) matters alike in all of them; with one scale for all, a warm start whose role rows are more certain
-than its worker rows would never try another role (data/EXPERIMENTS.md, section 8).
+A subspace moves each row of the head along the leading principal directions of the states that the router reads: some
+tens of coordinates per row instead of d. A `Space` maps its points to flat vectors; the vector is what is rolled out
+and stored, and the next stage's start. The scales of its blocks are set by flip rate, so that one search step (σ = 1)
+has a comparable effect in each; with a single scale, a warm start whose role rows are more certain than its worker
+rows would never try another role (data/EXPERIMENTS.md, section 8).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Vector = NDArray[np.float32]
 BLOCKS = ("offsets", "workers", "roles")
 
 GREATEST = {"offsets": 1 / 3}
-"""A block's greatest scale. Offsets: three standard deviations leave a singular value its sign, so that their sum stays
-positive; where no offset changes a decision (one worker, say), the flip rate would ask for ever greater ones."""
+"""The largest scale of a block. Offsets: within three standard deviations a singular value keeps its sign, so that the
+sum stays positive; where no offset changes a decision (one worker, say), the flip rate alone would set no bound."""
 
 
 class Decided(NamedTuple):
-    """What a vector decides on fixed states: a worker's and (where the router has them) a role's index for each."""
+    """A vector's decisions on fixed states: for each the index of a worker and, if the router has roles, of a role."""
 
     workers: NDArray[np.integer]
     roles: NDArray[np.integer] | None
@@ -41,8 +41,8 @@ class Decided(NamedTuple):
 class Space:
     """Points around the flat vector `centre` [N], whose head has `workers` + `roles` rows.
 
-    `directions` [r, d]: the head moves along these, r coefficients a row, and the offsets stay; `None`: every
-    parameter moves by itself. `scales`: of the blocks' coordinates, in the order of `BLOCKS`.
+    `directions` [r, d]: the head moves along these, r coefficients per row, and the offsets are fixed; `None`: every
+    parameter is a coordinate. `scales`: of the blocks' coordinates, in the order of `BLOCKS`.
     """
 
     centre: Floats
@@ -54,7 +54,7 @@ class Space:
 
     @property
     def width(self) -> int:
-        """Coordinates of a head's row."""
+        """Coordinates per row of the head."""
         rows = self.workers + self.roles
         return (len(self.centre) - self.offsets) // rows if self.directions is None else len(self.directions)
 
@@ -66,7 +66,7 @@ class Space:
 
     @property
     def blocks(self) -> dict[str, slice]:
-        """Where the blocks that there are lie in a point."""
+        """The slice of each non-empty block in a point."""
         sizes = (self.offsets if self.directions is None else 0, self.workers * self.width, self.roles * self.width)
         ends = np.cumsum(sizes).tolist()
         bounds = zip(BLOCKS, sizes, ends, strict=True)
@@ -74,7 +74,7 @@ class Space:
 
     @property
     def start(self) -> NDArray[np.float64]:
-        """The point [n] of the centre. With every parameter and scales of 1 a point is a vector, bit for bit."""
+        """The point [n] of the centre. With every parameter and scales of 1 a point equals its vector, bit for bit."""
         if self.directions is None:
             return np.asarray(self.centre, np.float64) / self._gains()
         return np.zeros(self.dimension)
@@ -89,10 +89,10 @@ class Space:
         return moved.astype(np.float32)
 
     def fitted(self, decide: Callable[[Vector], Decided], rates: Mapping[str, float], seed: int = 42) -> Space:
-        """This space with scales by which a step of σ = 1 in a block alone flips its rate of decisions.
+        """This space with scales at which a step of σ = 1 in one block alone flips its rate of decisions.
 
-        `decide` is asked about states that the start meets; it raises BadInput for a vector that cannot be rolled out.
-        The role block is judged by the roles, the others by the workers. No scale is above its `GREATEST`.
+        `decide` judges states from the start's rollouts; it raises BadInput for a vector that cannot be rolled out. For
+        the role block flips of roles count, for the others flips of workers. No scale exceeds its `GREATEST`.
         """
         unscaled = replace(self, scales=(1.0, 1.0, 1.0))
         found = {}
@@ -104,7 +104,7 @@ class Space:
         return replace(self, scales=(offsets, workers, roles))
 
     def packed(self) -> Vector:
-        """Scales and directions as float32: what has to be kept to meet the same points again."""
+        """Scales and directions as float32: all that must be stored to rebuild the space around the same centre."""
         directions = () if self.directions is None else self.directions.ravel()
         return np.concatenate([self.scales, directions]).astype(np.float32)
 
@@ -136,7 +136,7 @@ def principal_directions(states: Floats, rank: int) -> NDArray[np.float64]:
     """The leading principal directions of states [S, d] around zero, [rank, d], each divided by its spread.
 
     Around zero, because the head has no bias: the mean that all states share serves as the intercept. Divided, so
-    that a coefficient moves the logits alike in every direction. Raises BadInput where there are fewer states or
+    that a coefficient changes the logits equally in every direction. Raises BadInput where there are fewer states or
     dimensions than directions.
     """
     states = np.asarray(states, np.float64)
@@ -144,6 +144,6 @@ def principal_directions(states: Floats, rank: int) -> NDArray[np.float64]:
         raise BadInput(f"{len(states)} states of {states.shape[1]} numbers have no {rank} directions", "rank")
     squares, axes = np.linalg.eigh(states.T @ states / len(states))
     leading = axes[:, ::-1][:, :rank].T
-    # An eigenvector's sign is the library's choice: its largest entry is made positive.
+    # An eigenvector's sign is arbitrary: the largest entry is made positive.
     signs = np.sign(leading[np.arange(rank), np.abs(leading).argmax(axis=1)])
     return leading * signs[:, None] / np.sqrt(np.maximum(squares[::-1][:rank, None], 1e-12))

@@ -1,4 +1,4 @@
-"""What the router learns from labels: shrunken labels, soft targets and forward KL.
+"""Training targets from labels: shrinkage, soft targets and forward KL.
 
 Source: Fugu technical report, stage 1: the mean reward of n repeats, p = softmax(label / τ), loss KL(p ‖ π). The
 report does not give τ. Shrinkage is ours: a label from few repeats is noisy, and its task's mean is not.
@@ -48,5 +48,5 @@ def forward_kl(targets: Floats, logits: Floats) -> float:
 
 
 def cross_entropy(targets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Forward KL but for the targets' entropy, which no parameter moves: differentiable, both [B, L]."""
+    """Forward KL plus the targets' entropy, which is constant: differentiable, both [B, L]."""
     return -(targets * logits.log_softmax(dim=-1)).sum(dim=-1).mean()

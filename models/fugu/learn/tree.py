@@ -1,8 +1,8 @@
-"""Where the choices of rollouts led: what one candidate has met, no other asks for again.
+"""Rollout cache: a tree of states and choices that candidates share, so that no worker call is repeated.
 
-A slot's workers are seeded by the slot, so that a rollout is a function of its choices alone. States are nodes,
-choices lead on: to another state or to an end. A candidate that chooses as another one did walks known ground in
-lockstep, in arrays; only a choice that nobody took before is an ask.
+A slot's workers are seeded by the slot, so that a rollout is a function of its choices alone. Nodes are states; a
+choice leads to another state or to an end. All slots advance in lockstep, in arrays; only a choice that no candidate
+made before is asked.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from models.workers.ask import Message, Reply
 Indices = NDArray[np.intp]
 
 _UNKNOWN = np.iinfo(np.intp).min
-"""In `_next`: a choice that nobody took. An end is ~index, all other numbers are states."""
+"""In `_next`: a choice not made yet. An end is stored as ~index, a state as its index."""
 
 
 _CHOOSING = ThreadPoolExecutor(64, thread_name_prefix="choices")
-"""Candidates wait here for forwards that they share; in the event loop's own threads few could wait at once."""
+"""Threads in which candidates wait for shared forwards; the event loop's default executor has too few."""
 
 
 class Choices(NamedTuple):
-    """A worker's index for each state, and a role's where the router has roles."""
+    """A worker's index for each state, and a role's id if the router has roles."""
 
     workers: Indices
     roles: Indices | None
 
 
 Choose = Callable[[Indices, Indices, int], Choices]
-"""(states, which slots they are of, turn from 0) -> choices."""
+"""(states, their slots, turn from 0) -> choices."""
 
 Send = Callable[[list[tuple[int, Turn]]], Awaitable[Sequence[Reply]]]
 """[(slot, turn)] -> replies."""
@@ -47,7 +47,7 @@ Send = Callable[[list[tuple[int, Turn]]], Awaitable[Sequence[Reply]]]
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the loop reads of a decision."""
+    """The part of a decision that the loop reads."""
 
     worker: str
     worker_index: int
@@ -56,7 +56,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class State:
-    """Before a turn of a slot's rollout: the choice and the reply that led here from `parent` (-1: the start)."""
+    """A slot's rollout before a turn: the choice and the reply that led here from `parent` (-1: the start)."""
 
     slot: int
     parent: int
@@ -66,7 +66,7 @@ class State:
 
 @dataclass(frozen=True)
 class End:
-    """A whole rollout: the slot's question, the answer, who took each turn in which role, and what it cost."""
+    """A finished rollout: its slot, the answer, each turn's worker and role, and the cost in USD."""
 
     slot: int
     text: str
@@ -76,9 +76,9 @@ class End:
 
 
 class Tree:
-    """The rollouts of fixed slots. Belongs to one event loop; candidates may walk it at the same time.
+    """The rollouts of fixed slots. Bound to one event loop; candidates may walk it concurrently.
 
-    `texts`: all that the router reads in any state, each once. `ends`: by number, as `walk` returns them.
+    `texts`: the distinct texts that the router reads in its states. `ends`: indexed by what `walk` returns.
     """
 
     def __init__(
@@ -99,26 +99,26 @@ class Tree:
             self._add(State(slot, -1, None, None), observed)
 
     def text_ids(self, states: Indices) -> Indices:
-        """Which of `texts` the router reads in each of these states."""
+        """Each state's index in `texts`."""
         return np.fromiter((self._text_of[state] for state in states), np.intp, len(states))
 
     async def walk(self, slots: Indices, choose: Choose, send: Send) -> Indices:
-        """The ends [len(slots)] to which the choices lead. `choose` runs in a thread, `send` in this event loop."""
+        """Indices of the ends [len(slots)] that the choices lead to. `choose` runs in a thread, `send` in this loop."""
         at = np.array(slots, np.intp)  # slot i starts in state i
-        going, turn, running = np.arange(len(at)), 0, asyncio.get_running_loop()
-        while len(going):
-            workers, roles = await running.run_in_executor(_CHOOSING, choose, at[going], slots[going], turn)
+        active, turn, running = np.arange(len(at)), 0, asyncio.get_running_loop()
+        while len(active):
+            workers, roles = await running.run_in_executor(_CHOOSING, choose, at[active], slots[active], turn)
             choice = workers, np.zeros_like(workers) if roles is None else roles
-            unknown = self._next[at[going], *choice] == _UNKNOWN
+            unknown = self._next[at[active], *choice] == _UNKNOWN
             if unknown.any():
-                new = np.stack([at[going], *choice], axis=1)[unknown]
-                await self._find_out(np.unique(new, axis=0), roles is not None, send)
-            at[going] = self._next[at[going], *choice]
-            going, turn = going[at[going] >= 0], turn + 1
+                new = np.stack([at[active], *choice], axis=1)[unknown]
+                await self._resolve(np.unique(new, axis=0), roles is not None, send)
+            at[active] = self._next[at[active], *choice]
+            active, turn = active[at[active] >= 0], turn + 1
         return ~at
 
-    async def _find_out(self, rows: Indices, with_roles: bool, send: Send) -> None:
-        """Explore what nobody explores now, then wait for what others do; where they fail, it is this one's turn."""
+    async def _resolve(self, rows: Indices, with_roles: bool, send: Send) -> None:
+        """Explore the rows that no one explores yet, then wait for the others; repeat for those that failed."""
         while len(rows := rows[self._next[tuple(rows.T)] == _UNKNOWN]):
             keys = [tuple(row) for row in rows.tolist()]
             theirs = {self._exploring[key] for key in keys if key in self._exploring}
@@ -136,7 +136,7 @@ class Tree:
                 await asyncio.wait(theirs)
 
     async def _explore(self, rows: Indices, with_roles: bool, send: Send) -> None:
-        """Learn where each (state, worker, role) leads. Choices that come to the same turn are asked once."""
+        """Find where each (state, worker, role) leads. Choices that result in the same turn are asked once."""
         turns: dict[tuple[int, int, Role | None], tuple[Loop, Turn, Chosen]] = {}
         keys = []
         for state, worker, role in rows.tolist():
@@ -144,12 +144,12 @@ class Tree:
             steps = self._resumed(state)
             turn = steps.send(chosen)
             assert isinstance(turn, Turn)
-            keys.append((state, worker, turn.role))  # the loop may have put another role in the chosen one's place
+            keys.append((state, worker, turn.role))  # the loop may have replaced the chosen role
             turns[keys[-1]] = steps, turn, chosen
         new = [key for key in turns if key not in self._children]
         replies = await send([(self._states[key[0]].slot, turns[key][1]) for key in new])
         for key, reply in zip(new, replies, strict=True):
-            if key not in self._children:  # another candidate may have come here in the meantime
+            if key not in self._children:  # another candidate may have added it meanwhile
                 steps, _, chosen = turns[key]
                 self._children[key] = self._arrive(key[0], steps, chosen, reply)
         for (state, worker, role), key in zip(rows.tolist(), keys, strict=True):
@@ -181,7 +181,7 @@ class Tree:
         return loop(self._conversations[slot], len(self._workers), self._options)
 
     def _resumed(self, state: int) -> Loop:
-        """The loop of a state's slot, led there again: a generator cannot be copied, and few turns are quick."""
+        """The loop of a state's slot, replayed to it: a generator cannot be copied, and replaying is quick."""
         steps = self._loop(self._states[state].slot)
         next(steps)
         for earlier in self._path(state):
@@ -193,7 +193,7 @@ class Tree:
         return sum(earlier.reply.cost_usd for earlier in self._path(state) if earlier.reply)
 
     def _path(self, state: int) -> list[State]:
-        """From the first state that a choice led to, to this one."""
+        """The states from the first choice up to this one."""
         path: list[State] = []
         while (at := self._states[state]).parent >= 0:
             path.append(at)

@@ -1,12 +1,12 @@
-"""Stage 1: a router's head, learned from labels before anything is rolled out (adapt.py then moves the offsets).
+"""Stage 1: a router's head, fitted to labels before any rollout (adapt.py then trains the offsets).
 
-The head has no bias, as the released one (seed 000, section 2.1). It is fitted on features that are divided by
-their standard deviation but not centred, and the division is folded back into the weights: the mean that all
-hidden states share serves as the intercept, at a penalty that falls with its length.
+The head has no bias, like TRINITY's released one. It is fitted on features that are divided by their standard
+deviation but not centred, and the division is folded back into the weights: the mean that all hidden states share
+serves as the intercept, at a penalty that falls with its length.
 
 An unregularised fit does not beat the best single worker on recorded scores (data/EXPERIMENTS.md); a penalty,
 labels shrunken towards their task's mean and a low temperature do. All three are chosen by cross-validation on
-the training questions, by what counts: the mean score of the worker with the largest logit.
+the training questions, by the mean score of the worker with the largest logit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.fugu.learn.targets import Floats, shrink, soft_targets
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """The grid that cross-validation searches. A single value in each leaves nothing to choose.
+    """The grid that cross-validation searches. With a single value in each there is no search.
 
     `penalties`: λ of λ/2 ‖W‖² on scaled features, beside the mean loss per question.
     `shrinkages`: how far labels are moved towards their task's mean. `iterations`: of L-BFGS, per fit.
@@ -43,7 +43,7 @@ class HeadOptions:
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the grid and its cross-validated mean score (NaN where the grid left nothing to choose)."""
+    """One point of the grid and its cross-validated mean score (NaN if the grid has a single point)."""
 
     temperature: float
     shrinkage: float
@@ -51,13 +51,13 @@ class Trial:
     score: float
 
     def targets(self, labels: Floats, tasks: NDArray[np.str_]) -> Floats:
-        """What a fit at this point learns: labels [Q, L] and tasks [Q] → soft targets [Q, L]."""
+        """The targets of a fit at this point: labels [Q, L] and tasks [Q] → soft targets [Q, L]."""
         return soft_targets(shrink(labels, tasks, self.shrinkage), self.temperature)
 
 
 @dataclass(frozen=True)
 class Head:
-    """`weights` [L, d] float32 on raw features, the chosen point, and all that were tried."""
+    """`weights` [L, d] float32 on raw features, the chosen point, and all points that were tried."""
 
     weights: NDArray[np.float32]
     chosen: Trial

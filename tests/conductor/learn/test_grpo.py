@@ -241,7 +241,7 @@ def test_adapters_take_ten_times_the_rate_of_all_weights_and_it_is_told(model, s
     caplog.set_level(logging.INFO, grpo.__name__)
     assert _config(Course(), tmp_path, recursive=False).learning_rate == 1e-6
     assert _config(Course(lora=64), tmp_path, recursive=False).learning_rate == pytest.approx(1e-5)
-    grpo._tell(Course(lora=64))
+    grpo._log_settings(Course(lora=64))
     assert "at a rate of 1.0e-05, 10 times the preset's" in caplog.text
 
 

@@ -43,7 +43,7 @@ def test_buckets_change_no_decision(backbone, random_vector, texts, layout, fold
 
 
 class Static(TorchDispatchMode):
-    """Refuses what no graph can capture: results whose shape hangs on numbers, and numbers that the program reads."""
+    """Refuses what no graph can capture: results whose shape depends on numbers, and numbers that the program reads."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         dynamic = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output} & set(func.tags)
@@ -112,9 +112,20 @@ def test_buckets_hold_their_texts(lengths, shape):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's")
+def test_on_cuda_graphs_are_off_by_default(make_folder):
+    folder = make_folder("tied")
+    assert Backbone.load(folder, device="cuda").graphs is None
+    assert Backbone.load(folder, device="cuda", graphs=True).graphs is not None
+
+
+def test_on_a_cpu_there_are_no_graphs(make_folder):
+    assert Backbone.load(make_folder("tied"), device="cpu", graphs=True).graphs is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's")
 @pytest.mark.parametrize("layout", ["head", "late", "released"])
 def test_on_cuda_replays_agree_with_plain_forwards(make_folder, random_vector, texts, layout):
-    backbone = Backbone.load(make_folder("tied"), device="cuda")
+    backbone = Backbone.load(make_folder("tied"), device="cuda", graphs=True)
     router = Router(backbone, random_vector(backbone, layout, ROWS), WORKERS, layout=layout)
     router.fold()
     for _ in range(3):
@@ -124,7 +135,7 @@ def test_on_cuda_replays_agree_with_plain_forwards(make_folder, random_vector, t
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's")
 def test_on_cuda_a_graph_outlives_the_router_that_it_was_captured_for(make_folder, random_vector, texts):
-    backbone = Backbone.load(make_folder("tied"), device="cuda")
+    backbone = Backbone.load(make_folder("tied"), device="cuda", graphs=True)
     vector = random_vector(backbone, "late", ROWS)
 
     def decided() -> np.ndarray:
@@ -143,7 +154,7 @@ def test_on_cuda_a_graph_outlives_the_router_that_it_was_captured_for(make_folde
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's")
 @pytest.mark.parametrize("layout", ["late", "released"])
 def test_on_cuda_a_router_decides_that_is_not_folded(make_folder, random_vector, texts, layout):
-    backbone = Backbone.load(make_folder("tied"), device="cuda")
+    backbone = Backbone.load(make_folder("tied"), device="cuda", graphs=True)
     router = Router(backbone, random_vector(backbone, layout, ROWS), WORKERS, layout=layout)
     for some in (texts, texts[:1]):
         np.testing.assert_allclose(router.resumed_logits(some), router.logits(some), atol=0.1)

@@ -65,6 +65,7 @@ def test_what_is_remembered_is_bounded_by_the_settings(home, monkeypatch):
     assert backbone._below(2, ["user: Which one?"])[0].dtype == torch.bfloat16
     assert backbone.reader.most == 300
     assert settings().environment()["FUGU_READ_TOKENS"] == "300"
+    assert settings().environment()["FUGU_CUDA_GRAPHS"] == "false"
     assert settings().environment()["FUGU_MEMO_HALF"] == "true"  # and so in every process of this house
 
 
