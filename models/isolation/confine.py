@@ -82,8 +82,7 @@ def enter_namespaces(root: str, paths: list[str]) -> None:
 
 
 def place(path: str, target: str) -> None:
-    """Make `path` visible at `target`: a link is copied, anything else bind-mounted read-only (devices stay writable).
-    """
+    """Make `path` visible at `target`: links are copied, all else bind-mounted read-only (devices stay writable)."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if os.path.islink(path):
         os.symlink(os.readlink(path), target)
