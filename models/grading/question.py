@@ -53,8 +53,8 @@ class Question(Identified):
     def digest(self) -> str:
         """sha256 (hex) of messages, grader, reference and options. The split is left out, so that moving a question
         between splits keeps its labels."""
-        asked = self.model_dump(mode="json", include={"messages", "grader", "reference", "options"})
-        ordered = [asked[name] for name in ("messages", "grader", "reference", "options")]
+        fields = self.model_dump(mode="json", include={"messages", "grader", "reference", "options"})
+        ordered = [fields[name] for name in ("messages", "grader", "reference", "options")]
         return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 
 
