@@ -1,29 +1,29 @@
 """Every error that `models` raises.
 
 FuguError
-├── TransientError             a later try may succeed: retried under the one policy
+├── TransientError             a later try may succeed: retried under the retry policy
 │   ├── RateLimited            429; `retry_after` seconds where the upstream named them
 │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
 │   ├── UpstreamUnavailable    connection lost, 5xx
-│   │   └── UpstreamBroken     a worker began to answer and then said that it failed: paid, and not resent at once
-│   ├── ClaimHeld              another owner's lease on the same call is alive
+│   │   └── UpstreamBroken     a worker reported a failure after it began to answer: paid, not resent immediately
+│   ├── ClaimHeld              another owner's lease on the same call has not expired
 │   └── LedgerAway             the ledger's database cannot be reached or written; nothing was sent
-└── PermanentError             trying again changes nothing
-    ├── BadInput               what the caller gave is wrong; `field` names where
+└── PermanentError             a later try would fail the same way
+    ├── BadInput               invalid input from the caller; `field` names the field
     │   ├── BadFile            a pool, question or score file; `path` and `line`
     │   └── NoWorkerAllowed    the mask leaves no worker
     ├── UpstreamRefused        4xx from a worker's provider; `status`
-    ├── UpstreamMalformed      a worker's whole reply cannot be read: paid, so it is not asked for again
-    ├── MissingKey             the environment variable that should hold a worker's key holds none
+    ├── UpstreamMalformed      a worker's complete reply cannot be parsed: paid, so it is not requested again
+    ├── MissingKey             the environment variable for a worker's key is empty or invalid
     ├── RecordedWorker         a worker known only from recorded scores was asked live
-    ├── BudgetExceeded         the worst case of a call does not fit the limit that is named
-    ├── LimitReached           a request's own limit was met before anything was finished; `limit` names it
+    ├── BudgetExceeded         the worst-case cost of a call exceeds the limit that the message names
+    ├── LimitReached           a request's own limit was reached before any step finished; `limit` names it
     ├── WorkflowFailed         a step failed on every worker that may be asked; `step` counts from 0
     ├── MaybePaid              a call died in flight and resending was not allowed
-    ├── NotReady               the gate of a stage was not passed; the message says which figure missed it
+    ├── NotReady               a stage's condition was not met; the message names the figure that missed it
     ├── IsolationUnavailable   a grader that runs code found no sandbox
     └── NotFound               no such checkpoint, request, question, worker
-        └── Pruned             its texts were dropped, since they were too old or too many
+        └── Pruned             its texts were deleted: too old, or over the byte limit
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from typing import ClassVar
 
 
 class FuguError(Exception):
-    """Root of the tree. `quotes`: whether the message may repeat what a user or a worker said."""
+    """Root of the tree. `quotes`: whether the message may contain text from a user or a worker."""
 
     quotes: ClassVar[bool] = False
 
 
 LONGEST_WAIT_S = 86_400.0
-"""A day. Whoever names a longer one is taken to mean that: it outlasts every patience, and every date can hold it."""
+"""A day. Longer waits are cut to it: no retry waits that long, and adding it to the present date cannot overflow."""
 
 
 def bounded_wait(seconds: float | None) -> float | None:
-    """The seconds within [0, LONGEST_WAIT_S]; what is no number is no wish."""
+    """The seconds, clamped to [0, LONGEST_WAIT_S]; `None` for `None` and for NaN."""
     if seconds is None or math.isnan(seconds):
         return None
     return min(max(seconds, 0.0), LONGEST_WAIT_S)
@@ -77,9 +77,9 @@ class UpstreamUnavailable(TransientError):
 
 
 class UpstreamBroken(UpstreamUnavailable):
-    """A worker began to answer and then said that it failed (a finish reason `error`, an error amid a stream).
+    """A worker began to answer and then reported a failure (a finish reason `error`, an error within a stream).
 
-    What came of it was generated, so it is paid: no policy sends it again at once; a batch's task may.
+    The tokens generated so far are paid for, so the retry policy does not resend it; a batch's task may.
     """
 
     def __init__(self, message: str) -> None:
@@ -91,18 +91,18 @@ class ClaimHeld(TransientError):
 
 
 class LedgerAway(TransientError):
-    """The ledger's database cannot be reached or written. What was to be written has not been, or may not have been."""
+    """The ledger's database cannot be reached or written. Whether the pending write was committed is not known."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after=1.0)
 
 
 class PermanentError(FuguError):
-    """Trying again changes nothing."""
+    """A later try would fail the same way."""
 
 
 class BadInput(PermanentError):
-    """What the caller gave is wrong. `field`: the name of the offending field, where there is one."""
+    """Invalid input from the caller. `field`: the name of the offending field, where there is one."""
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -110,7 +110,7 @@ class BadInput(PermanentError):
 
 
 class BadFile(BadInput):
-    """A file cannot be used: `path`, and `line` (counted from 1) where one line is to blame."""
+    """A file cannot be used. `path`, and `line` (from 1) where the fault is in one line."""
 
     def __init__(self, path: object, message: str, line: int | None = None) -> None:
         where = f"{path}:{line}" if line is not None else str(path)
@@ -123,9 +123,10 @@ class NoWorkerAllowed(BadInput):
 
 
 class UpstreamRefused(PermanentError):
-    """A worker's provider refused the request itself. `status`: its HTTP status.
+    """A worker's provider refused the request. `status`: its HTTP status.
 
-    `answered`: the provider said so; else litellm did, which sent nothing (an unknown model, a field it cannot map).
+    `answered`: the provider itself refused; if not, litellm did, which then sent nothing (an unknown model, a field
+    that it cannot map).
     """
 
     quotes = True
@@ -136,18 +137,18 @@ class UpstreamRefused(PermanentError):
 
     @property
     def of_the_request(self) -> bool:
-        """Whether this one request was refused (too long, filtered), and not the caller or the model's name."""
+        """Whether the request's content was refused (too long, filtered), rather than its key or its model's name."""
         return self.answered and self.status in (400, 413, 422)
 
 
 class UpstreamMalformed(PermanentError):
-    """A worker's reply came whole, with a status of success, and cannot be read. It may have been paid."""
+    """A worker's reply came whole, with a status of success, and cannot be parsed. It may have been paid."""
 
     maybe_paid = True
 
 
 class MissingKey(PermanentError):
-    """The environment variable that should hold a worker's key is empty, or what it holds is no key."""
+    """The environment variable that should hold a worker's key is empty, or its value cannot be a key."""
 
 
 class RecordedWorker(PermanentError):
@@ -155,11 +156,11 @@ class RecordedWorker(PermanentError):
 
 
 class BudgetExceeded(PermanentError):
-    """The worst case of the next call does not fit into the limit that the message names."""
+    """The worst-case cost of the next call exceeds the limit that the message names."""
 
 
 class LimitReached(PermanentError):
-    """A request's own limit was met. `limit`: the name of it (`max_usd`, `max_calls`, `max_seconds`)."""
+    """A request's own limit was reached. `limit`: its name (`max_usd`, `max_calls`, `max_seconds`)."""
 
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(message)
@@ -167,7 +168,7 @@ class LimitReached(PermanentError):
 
 
 class WorkflowFailed(PermanentError):
-    """A step of a workflow failed on every worker that may be asked. `step` counts from 0, as the plan was written."""
+    """A step of a workflow failed on every worker that may be asked. `step`: its index in the plan, from 0."""
 
     quotes = True
 
@@ -181,7 +182,7 @@ class MaybePaid(PermanentError):
 
 
 class NotReady(PermanentError):
-    """What a stage of learning needs is not there yet, so it was not begun."""
+    """A training stage was not started, since something it needs does not exist yet."""
 
 
 class IsolationUnavailable(PermanentError):
@@ -189,11 +190,11 @@ class IsolationUnavailable(PermanentError):
 
 
 class NotFound(PermanentError):
-    """Nothing by that name is known."""
+    """Nothing of that name or id exists."""
 
 
 class Pruned(NotFound):
-    """What was asked and answered is not kept any more. `since`: when it was dropped."""
+    """The texts of a request or call have been deleted. `since`: when."""
 
     def __init__(self, what: str, since: datetime) -> None:
         super().__init__(f"{what} was pruned on {since:%Y-%m-%d}: its texts are gone (FUGU_KEEP_DAYS, FUGU_KEEP_BYTES)")
@@ -201,7 +202,11 @@ class Pruned(NotFound):
 
 
 def told(error: BaseException) -> str:
-    """An error in a line that repeats nobody's words: of one that may quote, its class, and status or place."""
+    """An error as one log line without any text from users or workers.
+
+    An error whose message may quote them is reduced to its class and its status; one that is not ours to its class and
+    the place where it was raised.
+    """
     name = type(error).__name__
     if isinstance(error, UpstreamRefused):
         return f"{name} (status {error.status})"

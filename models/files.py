@@ -1,7 +1,7 @@
-"""Files that people write, YAML and JSON, read strictly: what two readers could take for different things is refused.
+"""Strict readers of YAML and JSON files, and an atomic file writer. Input that parsers disagree on is refused.
 
-A key that stands twice, `010` (eight or ten?), `1:30`, `.inf`: each is one line that names the file and the line.
-YAML is read by its version 1.2: `no`, `on` and `2025-08-07` are texts. Anchors and merge keys work.
+Refused are duplicate keys, `010` (eight or ten?), `1:30` and `.inf`, each with an error that names the file and line.
+YAML follows version 1.2: `no`, `on` and `2025-08-07` are texts. Anchors and merge keys work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file: its `value`, and where each part of it stands."""
+    """A YAML file: its `value`, and the `node` tree with the line of each part."""
 
     path: Path
     value: Any
@@ -50,7 +50,7 @@ class Document:
         return line
 
     def parsed(self, kind: type[Model], *place: str) -> Model:
-        """The part of the document at `place` as a value. Raises BadFile, naming the line, where it does not fit."""
+        """The part of the document at `place` as a `kind`. Raises BadFile, naming the line, where it is not valid."""
         part = self.value
         for name in place:
             part = part[name]
@@ -63,16 +63,16 @@ class Document:
             raise BadFile(self.path, f"{'.'.join(map(str, where)) or 'file'}: {message}", self.line(where)) from None
 
     def entry(self, kind: type[Model], name: str, what: str) -> Model:
-        """The entry `name` of a file of named ones. Raises BadFile, also where there is none of that name."""
+        """The entry `name` of a file that maps names to entries. Raises BadFile, also where there is no such entry."""
         if not isinstance(self.value, dict):
-            raise BadFile(self.path, f"holds no {what}s by their names", self.line(()))
+            raise BadFile(self.path, f"has to map names to {what}s", self.line(()))
         if name not in self.value:
             raise BadFile(self.path, f"no {what} {name!r}; there are {', '.join(map(str, self.value))}")
         return self.parsed(kind, name)
 
 
 def read_yaml(path: Path) -> Document:
-    """A YAML file. Raises BadFile, with the line where it is known."""
+    """Read a YAML file. Raises BadFile, with the line where it is known."""
     text = read_text(path)
     loader: _Loader | None = None
     try:
@@ -81,7 +81,7 @@ def read_yaml(path: Path) -> Document:
         return Document(path, None if node is None else loader.construct_document(node), node)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise BadFile(path, f"not YAML: character U+{error.character:04X} has no place in it", line) from None
+        raise BadFile(path, f"not YAML: character U+{error.character:04X} is not allowed", line) from None
     except yaml.MarkedYAMLError as error:
         mark, ours = error.problem_mark, isinstance(error, _Refused)
         what = error.problem if ours else f"not YAML: {error.problem}"
@@ -94,7 +94,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def read_text(path: Path) -> str:
-    """A text file. Raises BadFile, with the line of the first byte that is no text."""
+    """Read a UTF-8 file. Raises BadFile, with the line of the first byte that is not UTF-8."""
     try:
         content = path.read_bytes()
         return content.decode("utf-8")
@@ -106,7 +106,7 @@ def read_text(path: Path) -> str:
 
 @contextmanager
 def staged(path: Path) -> Iterator[IO[str]]:
-    """A text file that is there, whole and on the disk, once the block has ended; after an error nothing of it is.
+    """A text file to write, replaced atomically: complete and synced to disk after the block, untouched after an error.
 
     Raises OSError, naming the file, where it cannot be written.
     """
@@ -130,7 +130,7 @@ def staged(path: Path) -> Iterator[IO[str]]:
 
 
 def parse_json(text: str) -> Any:
-    """A JSON value. Raises ValueError for a key that stands twice, a number that is none, or a text nobody can keep."""
+    """Parse JSON. Raises ValueError for a duplicate key, NaN or infinity, and a text that databases cannot store."""
     value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     for each in _texts(value):
         if (problem := unfit(each)) is not None:
@@ -139,13 +139,13 @@ def parse_json(text: str) -> Any:
 
 
 def unfit(text: str) -> str | None:
-    """Why a text cannot be kept in every database, where it cannot."""
+    """The reason why a text cannot be stored in every database, or `None` if it can."""
     if "\0" in text:
-        return "a text holds the character NUL, which databases do not keep"
+        return "a text holds the character NUL, which databases cannot store"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "a text holds half of a surrogate pair (surrogates not allowed), which is no character"
+        return "a text holds half of a surrogate pair (surrogates not allowed), which is not a character"
     return None
 
 
@@ -165,13 +165,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} stands twice")
+            raise ValueError(f"the key {key!r} appears twice")
         found[key] = value
     return found
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _finite(digits: str) -> float:
@@ -181,7 +181,7 @@ def _finite(digits: str) -> float:
 
 
 MAX_DIGITS = 30
-"""Of a whole number: no count, limit or seed has more."""
+"""Most digits of an integer: no count, limit or seed has more."""
 
 _FLOAT = re.compile(r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
@@ -204,7 +204,7 @@ _PLAIN = {
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """YAML that we do not take."""
+    """YAML that is valid but refused here."""
 
     def __init__(self, problem: str, node: yaml.Node) -> None:
         super().__init__(problem=problem, problem_mark=node.start_mark)
@@ -218,33 +218,33 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Before merge keys are resolved: what a merge brings may be given anew, what stands there may not."""
+        """Refuse duplicate keys. Runs before merge keys are resolved, so that a merged key may still be overridden."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: dict[str, int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _Refused(f"the key {key.value!r} stands already on line {seen[key.value]}", key)
+                    raise _Refused(f"the key {key.value!r} is already on line {seen[key.value]}", key)
                 seen[key.value] = key.start_mark.line + 1
         return node
 
     def text(self, node: yaml.Node) -> str:
-        """The text of a scalar that can be kept."""
+        """The text of a scalar, if databases can store it."""
         if not isinstance(node, yaml.ScalarNode):
-            raise _Refused("a single value is wanted here", node)
+            raise _Refused("a single value is needed here", node)
         if (problem := unfit(node.value)) is not None:
             raise _Refused(problem, node)
         return str(node.value)
 
     def number(self, node: yaml.Node) -> int | float:
-        """A number that every reader reads alike."""
+        """A number that every YAML parser reads the same way."""
         text = self.text(node)
         if _INT.fullmatch(text) and len(text) <= MAX_DIGITS:
             return int(text)
         if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
-        told = f"{text[:40]} is no plain, finite number: write it in decimal digits, or in quotes where it is text"
-        raise _Refused(told, node)
+        problem = f"{text[:40]} is no plain, finite number: write it in decimal digits, or in quotes if it is text"
+        raise _Refused(problem, node)
 
     def truth(self, node: yaml.Node) -> bool:
         text = self.text(node)

@@ -1,7 +1,7 @@
-"""The rivals of a router, each fitted on the train part alone and asked for its choices on the test part.
+"""Baselines that a router is compared with, each fitted on the train part and evaluated on the test part.
 
-The task tables and the oracle are what a router is measured against (a static table per task is the strong
-simple rival, kNN the strong learned one); PEERS, section 4, lists what a comparison owes its reader.
+A static table of workers per task is the strong simple baseline, kNN the strong learned one; the oracle is the upper
+bound.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Choices = NDArray[np.intp]
 @dataclass(frozen=True)
 class Part:
     """Measured questions: `scores` [Q, W] in [0, 1] (means over repeats), `features` [Q, d], `tasks` [Q],
-    `costs` [Q, W] in USD. Raises BadInput where shapes differ or a figure is missing."""
+    `costs` [Q, W] in USD. Raises BadInput where shapes differ or a number is missing."""
 
     scores: Floats
     features: Floats
@@ -40,7 +40,7 @@ class Part:
         if not len(self.scores) == len(self.features) == len(self.tasks) or self.scores.shape != self.costs.shape:
             raise BadInput("scores, features, tasks and costs name different questions or workers", "scores")
         if not len(self.scores):
-            raise BadInput("a part without questions", "scores")
+            raise BadInput("a part has no questions", "scores")
         if not all(np.isfinite(array).all() for array in (self.scores, self.features, self.costs)):
             raise BadInput("scores, features and costs must be finite: every worker on every question", "scores")
 
@@ -50,7 +50,7 @@ class Part:
 
 
 def baselines(train: Part, test: Part, workers: Sequence[str], seed: int = 0) -> list[Entry]:
-    """Every rival's entry on `test`: each worker by its name, then the policies named above."""
+    """Every baseline's entry on `test`: each worker by its name, then the policies named above."""
     n, width = test.scores.shape
     policies: dict[str, NDArray[np.number]] = {name: np.full(n, i) for i, name in enumerate(workers)}
     policies[BEST_SINGLE] = np.full(n, best_single(train))
@@ -65,24 +65,24 @@ def baselines(train: Part, test: Part, workers: Sequence[str], seed: int = 0) ->
 
 
 def best_single(train: Part) -> int:
-    """The worker with the highest mean score on train; the first of equals."""
+    """The worker with the highest mean score on train; if tied, the first."""
     return int(train.scores.mean(axis=0).argmax())
 
 
 def cheapest(train: Part) -> int:
-    """The worker with the lowest mean cost on train; of equals the one that scores best."""
+    """The worker with the lowest mean cost on train; if tied, the one with the highest mean score."""
     order = np.lexsort((-train.scores.mean(axis=0), train.costs.mean(axis=0)))
     return int(order[0])
 
 
 def oracle(test: Part) -> Choices:
-    """The best expected worker of each question, the cheapest of equals: an upper bound, not a policy."""
+    """The worker with the highest score on each test question, if tied the cheapest: an upper bound, not a policy."""
     tied = test.scores >= test.scores.max(axis=1, keepdims=True) - 1e-12
     return np.where(tied, test.costs, np.inf).argmin(axis=1)
 
 
 def task_table(train: Part, tasks: NDArray[np.str_]) -> Choices:
-    """The worker with the highest mean score on train for each of `tasks` [Q]; unseen task: the best single."""
+    """The worker with the highest mean score on train for each of `tasks` [Q]; for an unseen task the best single."""
     best = {task: int(train.scores[train.tasks == task].mean(axis=0).argmax()) for task in np.unique(train.tasks)}
     fallback = best_single(train)
     return np.array([best.get(task, fallback) for task in tasks], dtype=np.intp)
@@ -126,12 +126,12 @@ def _neighbour_means(train: Part, features: Floats, grid: Sequence[int]) -> Iter
     index = NearestNeighbors(n_neighbors=max(grid), algorithm="brute")
     index.fit(_directions(train.features, centre, spread))
     nearest = index.kneighbors(_directions(features, centre, spread), return_distance=False)
-    prior = 1e-6 * train.scores.mean(axis=0)  # ties go to the worker that is better overall
+    prior = 1e-6 * train.scores.mean(axis=0)  # breaks ties in favour of the worker that is better overall
     for k in grid:
         yield train.scores[nearest[:, :k]].mean(axis=1) + prior
 
 
 def _directions(features: Floats, centre: Floats, spread: Floats) -> Floats:
-    """Standardised and of unit length: their Euclidean neighbours are the cosine neighbours."""
+    """The features standardised and scaled to unit length, whose Euclidean neighbours are the cosine neighbours."""
     z = (features - centre) / spread
     return (z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -1,5 +1,8 @@
-"""The gate a router passes before it serves (DESIGN, decision 7): better than the champion and the best single
-worker, not inferior to what is simpler, and every figure there."""
+"""The gate that a router must pass before it serves (ARCHITECTURE, decision 7).
+
+It must be better than the champion and the best single worker, and not inferior to kNN and the task table; a comparison
+that lacks a number fails.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from models.evaluation.baselines import BEST_SINGLE, KNN, TASK_PREDICTED
 from models.evaluation.metrics import Entry, Interval, difference
 
 MARGIN = 0.01
-"""How far the lower end of the difference to a simpler rival may lie below zero."""
+"""How far below zero the lower end of the difference to kNN or the task table may be."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One condition: the candidate's difference to a rival (None where it could not be measured)."""
+    """One condition of the gate: the candidate's score difference to a rival (None where it is not defined)."""
 
     rival: str
     rule: str
@@ -32,7 +35,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the candidate may serve, the line that says why, and every bound behind it."""
+    """The gate's result: whether the candidate may serve, a line with the reason, and all conditions."""
 
     promoted: bool
     line: str
@@ -42,8 +45,8 @@ class Verdict:
 def gate(entries: Sequence[Entry], candidate: str, champion: str | None) -> Verdict:
     """Judge the entry `candidate` against the entry `champion` and the baselines, all from one comparison.
 
-    A rival that is not among the entries, or a figure that is not finite, fails. So does an unknown champion
-    (None): the first champion is the best single worker, by its name.
+    A condition fails if its rival is not among the entries, or its difference is not finite. An unknown champion (None)
+    fails too: the first champion is the best single worker, by its name.
     """
     known = {entry.name: entry for entry in entries}
     rules = [(champion or "champion", True), (BEST_SINGLE, True), (KNN, False), (TASK_PREDICTED, False)]

@@ -1,4 +1,4 @@
-"""Which held-out questions stand in one table."""
+"""The groups of held-out questions; each has its own comparison table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ GROUPS = (SEEN, UNSEEN, TWO_HOP)
 
 
 def group_of(question: Question) -> str | None:
-    """The table of a held-out question (split `test` or `unseen`), None for one that is learned from.
+    """The group of a held-out question (split `test` or `unseen`); None for a question used in training.
 
-    Two-hop questions stand apart because no single worker serves them, unseen phrasings because the router was
-    not trained on any like them. A question file of one's own has one table, the first.
+    Two-hop questions are separate because no single worker can answer them, unseen phrasings because the router was
+    not trained on any like them. A user's question file normally has one group, the first.
     """
     if question.split not in ("test", "unseen"):
         return None

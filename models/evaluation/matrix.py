@@ -1,4 +1,4 @@
-"""Labels as matrices: the ledger's frame, one row per (question, worker), as [Q, L] arrays."""
+"""Label matrices: conversion of the ledger's frame, one row per (question, worker), to [Q, L] arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.errors import NotFound
 def label_matrix(
     frame: pd.DataFrame, question_ids: Sequence[str], workers: Sequence[str], column: str = "score"
 ) -> NDArray[np.float64]:
-    """`column` of the labels, [Q, L], in the given order. Raises NotFound, naming one, where labels are missing."""
+    """A column of the labels as [Q, L], in the given order. Raises NotFound, naming one, where labels are missing."""
     table = frame.pivot(index="question_id", columns="worker", values=column)
     matrix = table.reindex(index=list(question_ids), columns=list(workers)).to_numpy(dtype=np.float64)
     holes = np.argwhere(np.isnan(matrix))

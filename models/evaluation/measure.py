@@ -1,4 +1,4 @@
-"""Measuring workers: one attempt is a question asked of a worker once, graded and written to the ledger."""
+"""Measurement of workers: asks questions of workers, grades the replies and records the attempts in the ledger."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ async def measure(
     ledger: Ledger,
     dispatcher: Dispatcher,
 ) -> int:
-    """Ask, grade and record the cells; returns how many were recorded.
+    """Ask, grade and record the cells; return how many were recorded.
 
-    A permanent refusal of one cell (say a prompt that is too long for the worker) scores 0, as it would in
-    use; a transient failure that outlasted its retries, a limit of money, or a grader that failed is raised after the
-    others are recorded, so that running the batch again repeats only what is missing.
+    A permanent refusal of one cell (say a prompt that is too long for the worker) scores 0, as it would in use. A
+    transient failure after all retries, an exceeded budget, or a failed grader is raised after the other cells are
+    recorded, so that running the batch again repeats only the missing ones.
     """
     asks = [ask_for(questions[c.question_id], c.worker, c.revision, c.repeat, f"measure:{c.epoch}") for c in cells]
     replies = await dispatcher.ask_all(asks)
@@ -49,7 +49,7 @@ async def measure(
         if isinstance(outcome, Reply):
             try:
                 attempts.append(await _graded(cell, question, outcome))
-            except Exception as error:  # a reply that no grader foresaw must not lose the others' grades
+            except Exception as error:  # a grader's failure on one reply must not lose the others' grades
                 failures.append(error)
         elif isinstance(outcome, UpstreamRefused) and outcome.of_the_request:
             attempts.append(_attempt(cell, question, Reply(worker=cell.worker, revision=cell.revision, text=""), 0.0))

@@ -1,6 +1,6 @@
-"""What a comparison reports: means with paired bootstrap intervals, oracle gap closed, money.
+"""Metrics of a comparison: means with paired bootstrap intervals, oracle gap closed, and cost.
 
-An `Entry` is what one policy did on the questions of a comparison. Entries of one comparison are paired: row q
+An `Entry` holds the results of one policy on the questions of a comparison. Entries of one comparison are paired: row q
 is the same question in all of them, and a bootstrap resample draws the same questions for all.
 """
 
@@ -20,8 +20,8 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Entry:
-    """`scores` [Q] in [0, 1] and `costs` [Q] in USD, expected per question; `shares` [Q, W]: the part of the
-    question's asks that went to each worker, rows summing to 1."""
+    """One policy's results: expected `scores` [Q] in [0, 1] and `costs` [Q] in USD per question; `shares` [Q, W]: the
+    fraction of the question's asks that went to each worker, rows summing to 1."""
 
     name: str
     scores: Floats
@@ -29,12 +29,12 @@ class Entry:
     shares: Floats
 
     def rows(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Entry:
-        """What the policy did on these questions alone."""
+        """The entry restricted to these questions."""
         return Entry(self.name, self.scores[index], self.costs[index], self.shares[index])
 
 
 class Interval(NamedTuple):
-    """A figure and the ends of its 95 % interval."""
+    """A value and the ends of its 95 % interval."""
 
     value: float
     low: float
@@ -87,7 +87,7 @@ def bootstrap(values: Floats, resamples: int = 4000, seed: int = 0) -> Floats:
 
 
 def interval(value: float, resampled: Floats) -> Interval:
-    """The 95 % percentile interval around a figure; NaN ends where resamples leave the figure undefined."""
+    """The 95 % percentile interval of a value; its ends are NaN where resamples leave the value undefined."""
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(float(value), float(low), float(high))
 

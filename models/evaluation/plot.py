@@ -1,4 +1,4 @@
-"""The comparison as a picture: a bar with its 95 % interval per row of the table."""
+"""The plot of a comparison: a bar with its 95 % interval per row of the table."""
 
 from __future__ import annotations
 

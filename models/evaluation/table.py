@@ -16,12 +16,12 @@ Row = dict[str, Any]
 
 
 def table(entries: Sequence[Entry], workers: Sequence[str], resamples: int = 4000, seed: int = 0) -> list[Row]:
-    """One row per entry, in the order given: JSON-able, None where a figure is undefined.
+    """One row per entry, in the order given, as JSON values; None where a number is undefined.
 
     Keys: name, n, score, low, high (mean and its 95 % interval); gain, gain_low, gain_high (difference to the
-    best single worker, paired); gap_closed, gap_low, gap_high (of the way from best single to oracle); regret;
-    cost_per_1000 (USD); shares {worker: part}. Raises BadInput where best single or oracle is missing, or
-    entries differ in length.
+    best single worker, paired); gap_closed, gap_low, gap_high (fraction of the difference from best single to oracle);
+    regret (difference to the oracle); cost_per_1000 (USD); shares {worker: fraction}. Raises BadInput where best single
+    or oracle is missing, or entries differ in length.
     """
     names = [entry.name for entry in entries]
     if BEST_SINGLE not in names or ORACLE not in names or len({len(e.scores) for e in entries}) != 1:
@@ -48,7 +48,7 @@ def table(entries: Sequence[Entry], workers: Sequence[str], resamples: int = 400
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table for a person: a line per entry, its five largest shares of at least 1 %."""
+    """The table as markdown: a line per entry, with its five largest shares of at least 1 %."""
     title = "| | mean score [95 %] | to best single [95 %] | gap closed [95 %] | USD / 1,000 | worker shares |"
     lines = [title, "|---|---|---|---|---|---|"]
     for row in rows:

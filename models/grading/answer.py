@@ -1,10 +1,10 @@
-"""Where a free-text reply keeps its final answer, and where that answer ends."""
+"""Extraction of the final answer from a free-text reply."""
 
 from __future__ import annotations
 
 import re
 
-MAX_REPLY_CHARS = 200_000  # a longer reply is judged by its end, where final answers stand
+MAX_REPLY_CHARS = 200_000  # of a longer reply only the end is graded: final answers are there
 
 _MARKER = re.compile(
     r"(?:answers?|\bans\.?)[*_]{0,3}(?:\s{1,4}(?:is|are))?[\s*_]{0,8}[:：][ \t*_]{0,8}|答案[是为]?\s{0,4}[:：]?"
@@ -28,14 +28,14 @@ _BETWEEN = re.compile(r"(?:[\s,;$.]|\\[,;() ]|\\q?quad|\\text\s*\{\s*(?:and|or),
 _MAX_BOX = 5_000
 _FENCE = re.compile(r"^```.*$", re.MULTILINE)
 _BULLET = re.compile(r"[-*•][ \t]+")
-_MAX_LINES = 40  # of an answer that is one formula
+_MAX_LINES = 40  # of an answer that is one formula, and boxes that are looked at
 
 
 def marked_answer(reply: str) -> str | None:
-    r"""What the reply itself marks as its answer, to where that ends; None where it marks none.
+    r"""The text that the reply marks as its answer, or None where it marks none.
 
     The last \boxed{...}, else the line after the last "Answer:" ("**Final answer**:", "The answer is:", "#### 42"),
-    which goes on while a formula or a fence is open in it.
+    and the lines after it while a formula or a fence is open.
     """
     text = told(reply)
     box = boxed(text)
@@ -53,7 +53,7 @@ def stated_answer(reply: str) -> str | None:
 
 
 def final_answer(reply: str) -> str:
-    """The marked answer, else the stated one, else the whole reply; trimmed, without what it says of its certainty."""
+    """The marked answer, else the stated one, else the whole reply; trimmed, without statements of confidence."""
     marked = marked_answer(reply)
     if marked is None:
         marked = stated_answer(reply)
@@ -61,22 +61,22 @@ def final_answer(reply: str) -> str:
 
 
 def told(reply: str) -> str:
-    """The end of the reply that is judged, without lines and sentences that say how sure it is."""
+    """The part of the reply that is graded: its end, without lines and sentences that state confidence."""
     text = reply[-MAX_REPLY_CHARS:]
     return _CERTAINTY.sub("", text)
 
 
 def _of_doubt(text: str, start: int) -> bool:
-    """Whether a marker's line speaks of certainty before it: "my confidence in this answer: 95%"."""
+    """Whether the line states confidence before the marker at `start`: "my confidence in this answer: 95%"."""
     before = text[max(0, start - 80) : start]
     return _OF_DOUBT.search(before, before.rfind("\n") + 1) is not None
 
 
 def _first_line(text: str) -> str:
-    """The first line that says something, with the following ones while a formula, a fence or a brace is open."""
+    """The first line that is not empty, and those after it while a formula, a fence or a brace is open."""
     lines = text.lstrip().split("\n", _MAX_LINES)[:_MAX_LINES]
     if "\n" in text[: len(text) - len(text.lstrip())]:
-        lines[0] = _BULLET.sub("", lines[0], count=1)  # on a line of its own a dash is no sign
+        lines[0] = _BULLET.sub("", lines[0], count=1)  # at the start of a new line a dash is a bullet, not a minus
     for count in range(1, len(lines) + 1):
         part = "\n".join(lines[:count])
         if not _is_open(part[:2_000]):
@@ -108,7 +108,7 @@ def boxed(text: str) -> str | None:
 
 
 def _content(text: str, start: int) -> tuple[str | None, int]:
-    """What is in the braces that open at `start`, or the word there, and where it ends."""
+    """The content of the braces that open at `start`, or the word there; and its end."""
     if start == len(text):
         return None, start
     if text[start] != "{":

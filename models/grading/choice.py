@@ -1,7 +1,7 @@
 """Grader `choice`: the final answer names the right option, by its letter or by its text.
 
-`{"choices": ["Paris", "Rome"]}` are lettered A, B, ...; a mapping gives its own labels. The reference is a
-label or an option's text. A reply that names two options, or none, is wrong.
+The options in `{"choices": ["Paris", "Rome"]}` are labelled A, B, ...; a mapping sets its own labels. The reference is
+a label or an option's text. A reply that names two options, or none, is wrong.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _right(question: Question, choices: dict[str, str]) -> str | None:
 
 
 def check(question: Question) -> None:
-    """Raises BadInput for too many or equal options, a text that is another's label, no right option."""
+    """Raises BadInput for too many or equal options, a text that is another's label, or a reference that is none."""
     choices = _labelled(question)
     if len(choices) < len(question.options["choices"]):
         raise BadInput("more choices than letters, or equal labels", "options.choices")
@@ -63,13 +63,13 @@ def check(question: Question) -> None:
         raise BadInput("two choices have the same text", "options.choices")
     labels = {normal(label): text for label, text in choices.items()}
     if any(labels.get(text, text) != text for text in choices.values()):
-        raise BadInput("a choice's text is the label of another", "options.choices")
+        raise BadInput("a choice's text is the label of another choice", "options.choices")
     if _right(question, choices) is None:
-        raise BadInput("the reference is none of the choices", "reference")
+        raise BadInput("the reference is not one of the choices", "reference")
 
 
 def chosen(reply: str, choices: dict[str, str]) -> str | None:
-    """The label that the reply settles on, or None. `choices`: label to normalised text."""
+    """The label that the reply chooses, or None. `choices`: label to normalised text."""
     marked = marked_answer(reply)
     text = _unwrapped((told(reply) if marked is None else marked)[-_MAX_CHARS:])
     found = _whole(text, choices)
@@ -82,7 +82,7 @@ def chosen(reply: str, choices: dict[str, str]) -> str | None:
 
 
 def _unwrapped(text: str) -> str:
-    r"""Without emphasis and LaTeX around words: \text{B}, $B$, **B**."""
+    r"""The text without emphasis and LaTeX around words: \text{B}, $B$, **B**."""
     for _ in range(3):
         text = _WRAPPED.sub(lambda found: found[1] or found[2], text)
     return _SPACES.sub(lambda found: "\n" if "\n" in found[0] else " ", _EMPHASIS.sub("", text)).strip(" \t\n\"'“”‘’<>")
@@ -93,7 +93,7 @@ def _labels(choices: dict[str, str]) -> str:
 
 
 def _whole(text: str, choices: dict[str, str]) -> str | None:
-    """A label or an option's text that is all there is."""
+    """The label of the option, if the text is nothing but a label or an option's text."""
     found = re.fullmatch(
         rf"(?:option |choice |answer )?[(\[{{]?({_labels(choices)})[)\]}}]?[.:,;!)]?", text, re.IGNORECASE
     )
@@ -104,13 +104,13 @@ def _whole(text: str, choices: dict[str, str]) -> str | None:
 
 
 def _names_several(text: str, choices: dict[str, str]) -> bool:
-    """Whether it begins with two labels: "A or B", "(A), (B)"."""
+    """Whether the text begins with two labels: "A or B", "(A), (B)"."""
     one = rf"[(\[]?(?:{_labels(choices)})[)\]]?"
     return re.match(rf"{one}\s*(?:,|/|&|\band\b|\bor\b)+\s*{one}(?![\w.)])", text) is not None
 
 
 def _begun(text: str, choices: dict[str, str]) -> str | None:
-    """A label at the beginning: "(B) Rome", "B. Rome", "B because ..."; the article of "A shark" is none."""
+    """The label with which the text begins: "(B) Rome", "B. Rome", "B because ..."; the "A" of "A shark" is none."""
     labels = _labels(choices)
     found = re.match(rf"(?:option |choice )?(?:[(\[{{]({labels})[)\]}}]|({labels})[).:,;])(?!\w)", text, re.IGNORECASE)
     if found:
@@ -126,9 +126,9 @@ def _begun(text: str, choices: dict[str, str]) -> str | None:
 
 
 def _in_prose(text: str, choices: dict[str, str]) -> str | None:
-    """What it says without a marker: "the answer is B", else a line that is a choice alone, else the last "(B)"."""
+    """The label in a text without a marker: "the answer is B", else a line with a choice only, else the last "(B)"."""
     labels = _labels(choices)
-    ends = rf"(?![\w'’])(?!\s(?!{_REASON})\w)"  # "A shark" names no A
+    ends = rf"(?![\w'’])(?!\s(?!{_REASON})\w)"  # "A shark" does not name option A
     verdicts = re.findall(
         rf"(?:{_SAYS})\s+(?:(?:that|clearly|therefore|be|[Oo]ption|[Cc]hoice|but)\s+)*[(\[]?({labels}){ends}"
         rf"|(?:[Oo]ption |[Cc]hoice |[(])({labels})\)?\s+(?:is|must be|would be)\s+(?:the\s+)?"
@@ -151,14 +151,14 @@ def _in_prose(text: str, choices: dict[str, str]) -> str | None:
 
 
 def _headed(line: str, choices: dict[str, str]) -> str | None:
-    """A label with its own option's text: "B) Rome."."""
+    """The label of a line that holds a label and the same option's text: "B) Rome."."""
     found = re.fullmatch(rf"[(\[]?({_labels(choices)})[)\].:]+\s*(.+)", line, re.IGNORECASE)
     label = found and _label(found[1], choices)
     return label if found and label and normal(found[2]) == choices[label] else None
 
 
 def _without_denials(text: str, choices: dict[str, str]) -> str:
-    """The text without the options that it rules out: "not A", "B is wrong"."""
+    """The text without mentions of options that it rules out: "not A", "B is wrong"."""
     names = "|".join((_labels(choices), *sorted(map(re.escape, choices.values()), key=len, reverse=True)))
     text = re.sub(
         rf"{_NOT}\s+(?:be\s+|is\s+|the\s+)?(?:option\s+|choice\s+)?[(]?(?:{names})(?!\w)\)?",
@@ -171,19 +171,19 @@ def _without_denials(text: str, choices: dict[str, str]) -> str:
 
 
 def _named(text: str, choices: dict[str, str]) -> str | None:
-    """The one option whose text stands in the reply."""
+    """The label of the only option whose text the reply contains, or None."""
     bare = normal(text)
     named = [label for label, option in choices.items() if re.search(rf"(?<!\w){re.escape(option)}(?!\w)", bare)]
     return named[0] if len(named) == 1 else None
 
 
 def _label(found: str, choices: dict[str, str]) -> str | None:
-    # No label: letters that a search without case takes for equal need not fold alike (a dotless i and I).
+    # May be none: letters that match without regard to case need not have the same casefold (a dotless i and I).
     return next((label for label in choices if label.casefold() == found.casefold()), None)
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when the reply settles on the right option, else 0."""
+    """Score 1 when the reply chooses the right option, else 0."""
     choices = _labelled(question)
     answer = chosen(reply, choices)
     if answer is None:

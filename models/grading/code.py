@@ -2,8 +2,8 @@
 
 `{"entry": "f", "tests": [{"args": [1, 2], "expected": 3}, ...]}` calls a function;
 `{"tests": [{"stdin": "1 2", "stdout": "3"}, ...]}` runs a program per test. The code is the last ```python
-fence, else the last fence, else the whole reply. It is given inputs only; what it returned is compared here,
-as plain JSON values, so neither what it prints nor how its objects compare can change the verdict.
+fence, else the last fence, else the whole reply. The code gets inputs only; its results are compared in this process,
+as plain JSON values, so that neither its output nor its objects' `__eq__` can change the verdict.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class CallTest(Options):
 
 
 class ProgramTest(Options):
-    """What the program reads and what it must print (white space at line ends does not count)."""
+    """The program's stdin and the stdout that it must print (white space at line ends is ignored)."""
 
     stdin: str = ""
     stdout: str
 
 
 class CodeOptions(Options):
-    """`entry`: the function that `tests` call; none: they run the whole program. Limits are per run."""
+    """Options of the grader `code`; limits are per run. `entry`: the function to call; none: run the whole program."""
 
     entry: str | None = None
     tests: list[CallTest] | list[ProgramTest] = Field(min_length=1)
@@ -56,14 +56,14 @@ class CodeOptions(Options):
 
 
 def check(question: Question) -> None:
-    """Raises BadInput when tests are missing or of the other style than `entry` says."""
+    """Raises BadInput when tests are missing or of the wrong kind for `entry`."""
     options = options_of(CodeOptions, question.options)
     if (options.entry is not None) != isinstance(options.tests[0], CallTest):
-        raise BadInput("tests with args and expected go with an entry, stdin and stdout without", "options.entry")
+        raise BadInput("tests with args and expected need entry, those with stdin and stdout none", "options.entry")
 
 
 def code_of(reply: str) -> str:
-    """The Python that a reply proposes."""
+    """Extract the Python code from a reply."""
     blocks: list[tuple[str, list[str]]] = []
     inside = False
     for line in reply[-MAX_REPLY_CHARS:].split("\n"):
@@ -79,7 +79,7 @@ def code_of(reply: str) -> str:
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when every test passes, else 0; the detail holds the isolation level. Raises IsolationUnavailable."""
+    """Score 1 when every test passes, else 0; the detail has the isolation level. Raises IsolationUnavailable."""
     check(question)
     options = options_of(CodeOptions, question.options)
     code = code_of(reply)
@@ -93,7 +93,7 @@ def grade(question: Question, reply: str) -> Verdict:
 
 
 def _calls(code: str, options: CodeOptions) -> tuple[list[str], str]:
-    """Per test why it failed, or ""; and the isolation level. One process for all of them."""
+    """The reason why each test failed, or "", and the isolation level. All calls run in one process."""
     tests = [test for test in options.tests if isinstance(test, CallTest)]
     calls = [{"args": test.args, "kwargs": test.kwargs} for test in tests]
     done = sandbox.run({"code": code, "entry": options.entry, "calls": calls}, limits=options.limits)
@@ -119,7 +119,7 @@ def _refuse(constant: str) -> Any:
 
 
 def same(value: Any, expected: Any) -> bool:
-    """Whether two JSON values are equal; true is not 1, 1 is 1.0, floats agree to 1e-9."""
+    """Whether two JSON values are equal; true differs from 1, 1 equals 1.0, floats are compared to 1e-9."""
     if isinstance(expected, list):
         return isinstance(value, list) and len(value) == len(expected) and all(map(same, value, expected))
     if isinstance(expected, dict):

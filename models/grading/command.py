@@ -1,10 +1,10 @@
 """Grader `command`: a repository with the reply's changes passes its verifying command, run in a workshop.
 
-The verifying files (`hidden`) are laid over the copy only now, whatever stands in their place, and only changes to
-`editable` files come in at all. The command passes by exit status 0, and its output has to match `prints` if that is
-given: a hurdle for code that ends the test run early, not a wall, because the candidate's code runs in the same
-process as the tests. With `cases` there is a wall: the command is run once for each, is given arguments and input
-only, and what it prints is compared here.
+The verifying files (`hidden`) are added to the copy only when it is verified, replacing any file at their paths, and
+only changes to `editable` files are applied. The command passes with exit status 0, and its output has to match
+`prints` if that is given. `prints` makes it harder to pass by ending the test run early, but does not prevent it, since
+the candidate's code runs in the same process as the tests. `cases` do prevent it: the command is run once per case,
+gets only arguments and input, and its output is compared here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ isolation = workshop.isolation
 
 
 class Case(Options):
-    """One run: what is put behind the command, what it reads, and what it must print (line ends trimmed)."""
+    """One run: additional arguments, stdin, and the output that the command must print (line ends trimmed)."""
 
     args: list[str] = Field(default_factory=list)
     stdin: str = ""
@@ -37,9 +37,10 @@ class Case(Options):
 
 
 class CommandOptions(Options):
-    """`files`: the repository, path -> text. `command`: what verifies it, in its top folder; limits are per run.
+    """Options of the grader `command`; limits are per run.
 
-    `hidden`: verifying files. `editable`: patterns of the files whose changes count (`*` also crosses folders).
+    `files`: the repository, path -> text. `command`: verifies it, run in its top folder. `hidden`: verifying files.
+    `editable`: patterns of the files whose changes are applied (`*` also matches `/`).
     """
 
     files: dict[str, str] = Field(min_length=1)
@@ -59,12 +60,12 @@ class CommandOptions(Options):
 
 
 def check(question: Question) -> None:
-    """Raises BadInput for paths that lead out, a pattern that is none, or `prints` beside `cases`."""
+    """Raises BadInput for paths outside the repository, an invalid pattern, or `prints` together with `cases`."""
     options = options_of(CommandOptions, question.options)
     for path in (*options.files, *options.hidden):
         checked(path)
     if options.cases and options.prints:
-        raise BadInput("cases say themselves what is to be printed", "options.prints")
+        raise BadInput("prints cannot be combined with cases, each of which has its own stdout", "options.prints")
     try:
         re.compile(options.prints)
     except re.error as error:
@@ -72,7 +73,7 @@ def check(question: Question) -> None:
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when the repository with the reply's files passes, else 0. Raises IsolationUnavailable."""
+    """Score 1 when the repository with the reply's files passes, else 0. Raises IsolationUnavailable."""
     check(question)
     options = options_of(CommandOptions, question.options)
     changed = {path: text.encode() for path, text in edits_of(reply, options.files).items()}
@@ -82,10 +83,10 @@ def grade(question: Question, reply: str) -> Verdict:
 
 
 def judge(options: CommandOptions, files: workshop.Files, hides: Sequence[Path] = ()) -> Verdict:
-    """1 when this state of the repository passes, else 0; the detail holds the isolation level.
+    """Score 1 when this state of the repository passes, else 0; the detail includes the isolation level.
 
-    `files`: as an agent left them; `hides`: folders of the machine that they may not see while they are verified, as
-    `workshop.opened` takes them: where the tasks lie, the home. Raises IsolationUnavailable.
+    `files`: as an agent left them. `hides`: folders hidden while they are verified, as in `workshop.opened`: the tasks'
+    folder and the home. Raises IsolationUnavailable.
     """
     commands = [
         Command([*options.command, *case.args], case.stdin.encode(), errors=False) for case in options.cases
@@ -104,7 +105,7 @@ def judge(options: CommandOptions, files: workshop.Files, hides: Sequence[Path] 
 
 
 def merged(options: CommandOptions, files: workshop.Files) -> dict[str, bytes]:
-    """The repository as it is verified: what may be edited as it was left, all else as it was, hidden files on top."""
+    """The repository to verify: editable files as the agent left them, all others unchanged, hidden files on top."""
     own = {path: text.encode() for path, text in options.files.items()}
     hidden = {path: text.encode() for path, text in options.hidden.items()}
     editable = {path for path in (*files, *own) if any(fnmatch.fnmatchcase(path, each) for each in options.editable)}
@@ -114,7 +115,7 @@ def merged(options: CommandOptions, files: workshop.Files) -> dict[str, bytes]:
 
 
 def _in_the_way(path: str, hidden: str) -> bool:
-    """Whether a file would be, or would lie below, the place of a hidden one or of a folder that leads to it."""
+    """Whether `path` conflicts with the hidden file: the same path, or one of them is a folder of the other."""
     return path == hidden or path.startswith(f"{hidden}/") or hidden.startswith(f"{path}/")
 
 

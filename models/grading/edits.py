@@ -1,7 +1,7 @@
-"""Files in a reply's text: each a fenced block that is named, with its whole new content.
+"""Extraction of edited files from a reply: named fenced blocks, each with a file's whole new content.
 
-The name stands in the line before the fence (`### shop/prices.py`, `**prices.py**:`) or behind the language in the
-fence's own line. A block without a name, or one whose name leads out of a repository, is no file.
+The name is in the line before the fence (`### shop/prices.py`, `**prices.py**:`) or after the language in the fence's
+own line. Blocks without a name, or whose path leads out of the repository, are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PATH = re.compile(r"[\w./-]*[\w-]")
 
 
 def edits_of(reply: str, known: Collection[str] = ()) -> dict[str, str]:
-    """Path -> content; of two blocks with one name the later counts. `known`: names that need no dot or slash."""
+    """Path -> content; of two blocks with the same name the later counts. `known`: names that need no dot or slash."""
     found: dict[str, str] = {}
     for before, info, lines in _blocks(reply[-MAX_REPLY_CHARS:]):
         name = _name(info.split(maxsplit=1)[1] if " " in info else info, known) or _name(before, known)
@@ -28,7 +28,7 @@ def edits_of(reply: str, known: Collection[str] = ()) -> dict[str, str]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(the last filled line before it, the fence's info, its lines) of every closed block."""
+    """Of every closed block: the last non-empty line before it, the fence's info string, its lines."""
     before, opening, info = "", "", ""
     lines: list[str] = []
     for line in text.split("\n"):
@@ -45,7 +45,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _name(text: str, known: Collection[str]) -> str:
-    """The only path that the text holds, or ""."""
+    """The path in the text, or "" if it has none or several."""
     words = [word for word in _PATH.findall(text) if word in known or "." in word.strip(".") or "/" in word]
     if len(words) != 1:
         return ""

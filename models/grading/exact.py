@@ -1,7 +1,7 @@
 """Grader `exact`: the final answer is one of the accepted texts.
 
-Case, runs of white space, surrounding quotes, emphasis or dollar signs and a closing full stop do not count; with
-`{"case": true}` case does. The reference is a text or a list of accepted texts.
+Ignored are case, runs of white space, surrounding quotes, emphasis or dollar signs, and a closing full stop; with
+`{"case": true}` case counts. The reference is a text or a list of accepted texts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VERSION = "exact/2"
 _SPACE = re.compile(r"\s+")
 _AROUND = " \t\n\"'`*"
 _QUOTED = re.compile(r"«(.*)»|‹(.*)›|\$([^$]*)\$|\\\((.*)\\\)|\\(?:text|math|mbox|emph)[a-z]{0,2}\s*\{([^{}]*)\}")
-_SPELLINGS: dict[int, str | None] = {  # of one and the same character; None: not seen
+_SPELLINGS: dict[int, str | None] = {  # variants of a character to one of them; None: invisible, removed
     **dict.fromkeys(map(ord, "‘’‚ʼ＇"), "'"),
     **dict.fromkeys(map(ord, "“”„＂"), '"'),
     **dict.fromkeys(map(ord, "‐‑−"), "-"),
@@ -35,7 +35,7 @@ class ExactOptions(Options):
 
 
 def normal(text: str, *, case: bool = False) -> str:
-    """The text as it is compared."""
+    """The text in its normalised form, which is compared."""
     text = unicodedata.normalize("NFC", text.translate(_SPELLINGS))
     text = _SPACE.sub(" ", text if case else unicodedata.normalize("NFC", text.casefold())).strip()
     while (bare := _bare(text)) and bare != text:
@@ -44,7 +44,7 @@ def normal(text: str, *, case: bool = False) -> str:
 
 
 def _bare(text: str) -> str:
-    """One layer less around it: quotes, emphasis, a formula's signs, a closing full stop."""
+    """The text without its outermost layer of quotes, emphasis, dollar signs or closing full stops."""
     quoted = _QUOTED.fullmatch(text)
     if quoted:
         return next(part for part in quoted.groups() if part is not None).strip()
@@ -52,7 +52,7 @@ def _bare(text: str) -> str:
 
 
 def check(question: Question) -> None:
-    """Raises BadInput when the reference holds no text."""
+    """Raises BadInput when the reference is not a text or a list of texts, or one of them is empty."""
     options_of(ExactOptions, question.options)
     accepted = question.reference if isinstance(question.reference, list) else [question.reference]
     if not accepted or not all(isinstance(text, str | int) and str(text).strip() for text in accepted):
@@ -60,7 +60,7 @@ def check(question: Question) -> None:
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when the final answer, or the whole reply, equals an accepted text, else 0."""
+    """Score 1 when the final answer, or the whole reply, equals an accepted text, else 0."""
     case = options_of(ExactOptions, question.options).case
     accepted = question.reference if isinstance(question.reference, list) else [question.reference]
     texts = {normal(str(text), case=case) for text in accepted}

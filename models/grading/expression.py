@@ -1,8 +1,8 @@
-"""Bounded expressions: sympy for exactness, values at a few fixed points for everything else.
+"""Mathematical expressions of bounded size, compared exactly by sympy or numerically at fixed points.
 
-Every node carries the value, to 50 digits, of its sympy expression at those points. A node whose value or
-exact numbers would grow out of bounds is refused before it is built, so that an expression of bounded length
-takes bounded time (sympy alone would happily work on 9^9^9).
+Every node carries its sympy expression and the expression's value, to 50 digits, at a few fixed points. A node whose
+value or exact numbers would exceed the bounds is refused before it is built, so that an expression of bounded length
+takes bounded time (sympy alone would try to compute 9^9^9).
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import sympy
 
 MAX_BITS = 4_000  # of an exact number
 MAX_LOG = 2_000.0  # of a value's magnitude
-MAX_TERMS = 400  # of an expression that is still multiplied out
+MAX_TERMS = 400  # of an expression that is expanded
 MAX_EXPONENT = 400  # of a number in scientific notation
 POINTS, DIGITS = 4, 50
 
-_MATH = mpmath.MPContext()  # its functions used here leave its precision alone, so threads may share it
+_MATH = mpmath.MPContext()  # the functions used here do not change its precision, so threads may share it
 _MATH.dps = DIGITS
 
 
 class Unreadable(Exception):
-    """The text is no expression of the grammar, or one too large."""
+    """The text is not an expression of the grammar, or is too large."""
 
 
 class Refused(Unreadable):
-    """An expression that is read, but would take too much time or memory, or has no value."""
+    """The expression can be parsed, but would take too much time or memory, or has no value."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """`values`: at each point, None where undefined; `terms`: at most so many once multiplied out."""
+    """An expression. `values`: at each point, None where undefined; `terms`: an upper bound once expanded."""
 
     expr: Any
     values: tuple[Any, ...]
@@ -62,13 +62,13 @@ CONSTANTS: dict[str, tuple[Any, Any]] = {
 
 
 def constant(value: Any, number: Any) -> Node:
-    """The same number, exactly and to 50 digits, at every point."""
+    """A constant, given exactly (`value`) and to 50 digits (`number`)."""
     return Node(value, (number,) * POINTS)
 
 
 @lru_cache(maxsize=1024)
 def symbol(name: str) -> Node:
-    """A real symbol; its values are digits of a hash: between 0.5 and 2.5, every second one negative."""
+    """A real symbol; its values come from a hash of its name: between 0.5 and 2.5, every second one negative."""
     values = []
     for point in range(POINTS):
         digest = int.from_bytes(hashlib.sha256(f"{name}/{point}".encode()).digest()[:20])
@@ -77,7 +77,7 @@ def symbol(name: str) -> Node:
 
 
 def _bits(expr: Any) -> int:
-    """Bits of the longest exact number within."""
+    """Bits of the longest exact number in the expression."""
     return max((max(abs(n.p).bit_length(), n.q.bit_length()) for n in expr.atoms(sympy.Rational)), default=0)
 
 
@@ -106,7 +106,7 @@ def negative(node: Node) -> Node:
 
 
 def multiply(left: Node, right: Node) -> Node:
-    """left * right. Raises Unreadable where exact numbers would grow too long."""
+    """left * right. Raises Unreadable where exact numbers would become too long."""
     if _bits(left.expr) + _bits(right.expr) > MAX_BITS:
         raise Refused("too large")
     return Node(left.expr * right.expr, _map(lambda a, b: a * b, left, right), left.terms * right.terms)
@@ -142,13 +142,13 @@ def _safe(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def apply(name: str, argument: Node) -> Node:
-    """One of FUNCTIONS or RECIPROCALS of an expression."""
+    """Apply one of FUNCTIONS or RECIPROCALS to an expression."""
     if name in RECIPROCALS:
         return reciprocal(apply(RECIPROCALS[name], argument))
     symbolic, numeric = FUNCTIONS[name]
     if name == "exp":
         return power(constant(*CONSTANTS["e"]), argument)
-    values = _map(_safe(numeric), argument)  # before sympy looks at it: this refuses what is too large
+    values = _map(_safe(numeric), argument)  # before sympy evaluates it: this refuses what is too large
     return Node(symbolic(argument.expr), values, MAX_TERMS + 1)
 
 
@@ -167,17 +167,17 @@ def reciprocal(node: Node) -> Node:
 
 
 def factorial(node: Node) -> Node:
-    """node!, of an integer up to 170."""
+    """node!, for an integer up to 170."""
     if not (node.expr.is_Integer and 0 <= node.expr <= 170):
-        raise Unreadable("factorial of something else than a small number")
+        raise Unreadable("factorial of a value that is not an integer from 0 to 170")
     return number(int(sympy.factorial(node.expr)))
 
 
 def equal(left: Node, right: Node) -> tuple[bool, str]:
-    """Whether two expressions are the same function, and how that is known.
+    """Whether two expressions are the same function, and how that was determined.
 
-    Exactly, where sympy's difference is a number or vanishes once multiplied out; else by their values at
-    POINTS points, which must agree to 30 of 50 digits.
+    Exactly, where sympy's difference is a number or is zero once expanded; else by their values at POINTS points, which
+    must agree to 30 of 50 digits.
     """
     difference = left.expr - right.expr
     if difference.is_Rational:
@@ -193,7 +193,7 @@ def equal(left: Node, right: Node) -> tuple[bool, str]:
 
 
 def proportional(left: Node, right: Node) -> bool:
-    """Whether one is a constant, other than 0, times the other, by their values at POINTS points."""
+    """Whether one is a nonzero constant times the other, by their values at POINTS points."""
     pairs = [(a, b) for a, b in zip(left.values, right.values, strict=True) if a is not None and b is not None]
     if not pairs or pairs[0][0] == 0 or pairs[0][1] == 0:
         return False

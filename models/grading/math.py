@@ -1,10 +1,10 @@
-r"""Grader `math`: the final answer is the reference in another form (2(x+1) for 2x+2, \frac{\pi}{2} for pi/2).
+r"""Grader `math`: the final answer equals the reference mathematically (2(x+1) for 2x+2, \frac{\pi}{2} for pi/2).
 
 The answer is the last \boxed{...}, else what follows "Answer:" or the last formula between dollar signs, else
 the last line. Values in brackets are ordered, sets and bare lists are not; `x = 5` is read as `5`, `\pm 2` as two
-values; equations with more than a symbol on the left are equal when their two sides differ by the same, up to a
-factor; 28% is 0.28, and 28 where the other says percent.
-What this notation does not read (inequalities, unions, matrices ...) is left to math-verify (`referee.py`).
+values. Equations with more than a symbol on the left are equal when left side minus right side is the same for both, up
+to a constant factor. 28% equals 0.28, and also 28 if only one of the two texts has a percent sign.
+What `notation.py` cannot read (inequalities, unions, matrices ...) is compared by math-verify (`referee.py`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 
 def check(question: Question) -> None:
-    """Raises BadInput when the reference cannot be read as mathematics."""
+    """Raises BadInput when neither reader can parse the reference as mathematics."""
     options_of(Options, question.options)
     reference = _text_of(question)
     try:
@@ -64,11 +64,11 @@ def check(question: Question) -> None:
     except Unreadable as error:
         known = _CONSTANT.fullmatch(_literal(reference)) or (not isinstance(error, Refused) and _readable(reference))
         if not known:
-            raise BadInput(f"the reference is no expression: {error}", "reference") from None
+            raise BadInput(f"the reference is not a mathematical expression: {error}", "reference") from None
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when answer and reference are equal, else 0; the detail says how that was found."""
+    """Score 1 when answer and reference are equal, else 0; the detail says how that was determined."""
     reference, answer = _text_of(question), answer_of(reply)
     if normal(answer) in _NO_VALUE:
         return Verdict(0.0, "no value")
@@ -94,11 +94,11 @@ def grade(question: Question, reply: str) -> Verdict:
 
 
 def answer_of(reply: str) -> str:
-    """The formula that a reply settles on; in prose without one, its last number."""
+    """The formula that a reply gives as its answer; in prose without a formula, its last number."""
     text = final_answer(reply)
     formulas = list(_FORMULA.finditer(text, max(0, len(text) - 10 * MAX_CHARS)))
     named = formulas and _NAME.fullmatch(_inside(formulas[-1])) and _NUMBER.search(text, formulas[-1].end())
-    if formulas and not named:  # "the largest $n$ is 34" is about n
+    if formulas and not named:  # in "the largest $n$ is 34" the formula only names the value
         percent = _PERCENT.match(text, formulas[-1].end())
         return _inside(formulas[-1]).strip() + ("\\%" if percent else "")
     lines = [line for line in text.split("\n") if line.strip()]
@@ -114,14 +114,14 @@ def _inside(formula: re.Match[str]) -> str:
 
 
 def _text_of(question: Question) -> str:
-    """Raises BadInput for a reference that stands for no value."""
+    """The reference as text. Raises BadInput for one that has no value."""
     reference = question.reference
     finite = not isinstance(reference, float) or math.isfinite(reference)
     if not isinstance(reference, str | int | float) or isinstance(reference, bool) or not finite:
         raise BadInput("math needs a formula or a finite number as reference", "reference")
     text = str(reference)
     if not text.strip() or normal(text) in _NO_VALUE:
-        raise BadInput("the reference stands for no value", "reference")
+        raise BadInput("the reference has no value", "reference")
     formula = _FORMULA.fullmatch(text.strip())
     return _inside(formula) if formula else text
 
@@ -131,7 +131,7 @@ def _readable(text: str) -> bool:
 
 
 def _by_referee(reference: str, answer: str) -> Verdict | None:
-    """What math-verify finds of the two. It takes an equation for its right side, so not of one alone."""
+    """math-verify's verdict, if any. It reduces an equation to its right side, so both or neither must be one."""
     wanted, found = _oriented(plain(reference)), _oriented(plain(answer))
     alone = any(_says_more(one) and "=" not in other for one, other in ((wanted, found), (found, wanted)))
     same = None if alone else referee.same(wanted, found)
@@ -139,19 +139,19 @@ def _by_referee(reference: str, answer: str) -> Verdict | None:
 
 
 def _says_more(text: str) -> bool:
-    """Whether a text is an equation whose left side is more than the names of what stands on the right."""
+    """Whether a text is an equation whose left side is more than names for the values on the right."""
     left, sign, right = text.partition("=")
     return bool(sign) and "=" not in right and not _NAMES.fullmatch(left)
 
 
 def _literal(text: str) -> str:
-    """The text as far as spelling is no matter: \\mathbb{R} is \\mathbb R, \\emptyset is \\varnothing."""
+    """The text in one spelling: \\mathbb{R} as \\mathbb R, \\emptyset as \\varnothing."""
     text = re.sub(r"(\\[A-Za-z]+) +(?=[A-Za-z])", r"\1", plain(text)).replace("\\emptyset", "\\varnothing")
     return re.sub(r"\{(\w)\}", r"\1", text).strip().rstrip(".")
 
 
 def _oriented(text: str) -> str:
-    """Inequalities with one spelling of each sign, from the smaller to the greater side: 3 > x as x < 3."""
+    """Inequalities with one spelling of each sign, the smaller side first: 3 > x as x < 3."""
     parts = _RELATION.split(text)
     signs = [_SAME_SIGN.get(sign, sign) for sign in parts[1::2]]
     sides = parts[::2]
@@ -182,7 +182,7 @@ def _items(text: str, *, equation: bool | None = None) -> tuple[str, list[Node]]
 
 
 def _both_signs(text: str) -> list[str]:
-    r"""The two texts that \pm stands for, or the text itself."""
+    r"""The two texts, with + and with -, of a text with \pm; else the text itself."""
     if not _SIGNS.search(text):
         return [text]
     upper, lower = {"pm": "+", "mp": "-"}, {"pm": "-", "mp": "+"}
@@ -190,7 +190,7 @@ def _both_signs(text: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """Cut at the commas outside of brackets."""
+    """Split at the commas outside of brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in _OPEN) - (character in _CLOSE)
@@ -203,7 +203,7 @@ def _split(text: str) -> list[str]:
 
 def _side(text: str, *, equation: bool) -> Node:
     nearly = _NEARLY.split(text)
-    text = next((part for part in nearly if not _NAME.fullmatch(part)), text)  # "1/3 ≈ 0.33" says 1/3
+    text = next((part for part in nearly if not _NAME.fullmatch(part)), text)  # of "1/3 ≈ 0.33" take 1/3
     sides = text.split("=")
     if equation and len(sides) == 2:
         return add(read(sides[0]), negative(read(sides[1])))

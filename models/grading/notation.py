@@ -1,8 +1,8 @@
-r"""A small, safe reader of mathematical text, plain or LaTeX, into bounded expressions.
+r"""Parser of mathematical text, plain or LaTeX, into bounded expressions.
 
-Nothing is evaluated as code (sympy's own `parse_expr` and `sympify` use `eval`): a recursive descent over a
-fixed grammar. Read are + - * / ^ **, implicit multiplication, \frac (2\frac{1}{2} is a mixed number),
-\sqrt[n], functions and their powers (sin^2 x), |x|, n!, percent, subscripts, Greek letters, pi, e, i, \infty.
+It is a recursive descent over a fixed grammar and evaluates nothing as code (sympy's own `parse_expr` and `sympify` use
+`eval`). It reads + - * / ^ **, implicit multiplication, \frac (2\frac{1}{2} is a mixed number), \sqrt[n], functions and
+their powers (sin^2 x), |x|, n!, percent, subscripts, Greek letters, pi, e, i, \infty.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from models.grading.expression import (
 MAX_CHARS, MAX_DEPTH = 500, 40
 
 _INVERSES = {"sin": "asin", "cos": "acos", "tan": "atan"}
-_NAMES = {  # besides single letters; infinity is a symbol like others, so that intervals can be compared
+_NAMES = {  # in addition to single letters; infinity is a symbol, so that intervals can be compared
     *("frac", "infty", "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"),
     *("lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
 }
@@ -83,13 +83,13 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"²", "^2"),
         (r"³", "^3"),
         (r"\\%", "%"),
-        (r"(?<=\d),(?=\d{3})", ""),  # lists are cut at their commas before
+        (r"(?<=\d),(?=\d{3})", ""),  # lists have been split at their commas before
     ]
 ]
 
 
 def plain(text: str) -> str:
-    """The text without LaTeX's spacing and the separators of a lone number: what is left of commas separates values."""
+    """The text without LaTeX spacing and without the separators of a lone number: remaining commas separate values."""
     for pattern, replacement in _SPACING:
         text = pattern.sub(replacement, text)
     text = text.strip()
@@ -97,7 +97,7 @@ def plain(text: str) -> str:
 
 
 def read(text: str) -> Node:
-    """The expression that a text stands for. Raises Unreadable."""
+    """Parse a text as an expression. Raises Unreadable."""
     for pattern, replacement in _REWRITES:
         if len(text) > MAX_CHARS:
             raise Refused("too long")
@@ -120,7 +120,7 @@ def read(text: str) -> Node:
 
 
 def _tokens(text: str) -> list[tuple[str, str, str]]:
-    """(kind, text, subscript); kinds: number, name, or the sign itself."""
+    """The tokens as (kind, text, subscript); the kind is `number`, `name`, or the sign itself."""
     tokens, position, text = [], 0, text.rstrip().rstrip(".")
     while position < len(text):
         found = _TOKEN.match(text, position)
@@ -147,7 +147,7 @@ def _names(name: str, subscript: str) -> list[tuple[str, str, str]]:
 
 
 class _Reader:
-    """Recursive descent; `kind` is the next token's kind, "" at the end."""
+    """The recursive-descent parser. `kind`: of the next token, "" at the end."""
 
     def __init__(self, tokens: list[tuple[str, str, str]]) -> None:
         self._tokens, self._at, self._depth = tokens, 0, 0
@@ -225,7 +225,7 @@ class _Reader:
             return apply("abs", node) if kind == "|" else node
         if kind == "name":
             return self.named(token, subscript)
-        raise Unreadable(f"something expected before {token or 'the end'!r}")
+        raise Unreadable(f"a value expected before {token or 'the end'!r}")
 
     def named(self, name: str, subscript: str) -> Node:
         if name == "frac":
@@ -253,7 +253,7 @@ class _Reader:
         return node if exponent is None else power(node, exponent)
 
     def argument(self) -> Node:
-        """In brackets, or the product that follows up to the next sign, bracket or function: sin 2x."""
+        """A function's argument: in brackets, or the product up to the next sign, bracket or function (sin 2x)."""
         if self.kind in _CLOSING:
             return self.atom()
         node = self.power()

@@ -1,7 +1,7 @@
 """Grader `number`: the number of the final answer equals the reference within a tolerance.
 
-`numerals.py` says what is read as a number. A unit (a percent sign too) is never converted: where the question names
-one, the word beside the number must be it or be absent.
+`numerals.py` defines what is read as a number. Units (a percent sign too) are never converted: where the question names
+a unit, the word next to the number must be that unit or be absent.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class NumberOptions(Options):
 
 
 def last_number(text: str) -> tuple[Fraction, str] | None:
-    """The last number of a text as (value, the unit beside it or ""); None where there is none, or it is none whole."""
-    return _told(numerals(plain(text))[-1:])
+    """The last number of a text as (value, the unit next to it or ""); None if there is none, or only a part of one."""
+    return _first(numerals(plain(text))[-1:])
 
 
 def answered(reply: str) -> tuple[Fraction, str] | None:
-    """The number that a reply settles on, as `last_number` gives it.
+    """The number that a reply gives as its answer, in the form of `last_number`.
 
-    Of a marked or stated answer the number with which it begins, else the last one of its first sentence (after the
-    last = sign); of any other reply the last one.
+    Of a marked or stated answer, the number at its beginning, else the last number of its first sentence (after the
+    last = sign); of any other reply the last number.
     """
     marked = marked_answer(reply)
     stated = stated_answer(reply) if marked is None else None
@@ -58,12 +58,12 @@ def answered(reply: str) -> tuple[Fraction, str] | None:
     found = numerals(text)
     leading = _LEADING.match(text)
     if found and leading and found[0].start <= leading.end() and not _GOES_ON.match(text, found[0].end):
-        return _told(found[:1])
+        return _first(found[:1])
     sentence = _SENTENCE.split(text)[0].rpartition("=")
-    return _told(numerals(sentence[2])[-1:] or numerals(sentence[0])[-1:] or found[-1:])
+    return _first(numerals(sentence[2])[-1:] or numerals(sentence[0])[-1:] or found[-1:])
 
 
-def _told(found: list[Numeral]) -> tuple[Fraction, str] | None:
+def _first(found: list[Numeral]) -> tuple[Fraction, str] | None:
     return (found[0].value, found[0].unit) if found and found[0].value is not None else None
 
 
@@ -73,7 +73,7 @@ def _same_unit(spelling: str) -> str:
 
 
 def check(question: Question) -> None:
-    """Raises BadInput when the reference is no number, or a unit is required and none named."""
+    """Raises BadInput when the reference is not a number, or `unit_required` is set without `unit`."""
     options = options_of(NumberOptions, question.options)
     if _reference(question) is None:
         raise BadInput("number needs a number as reference", "reference")
@@ -89,7 +89,7 @@ def _reference(question: Question) -> Fraction | None:
 
 
 def grade(question: Question, reply: str) -> Verdict:
-    """1 when number and unit agree, else 0."""
+    """Score 1 when number and unit agree, else 0."""
     options = options_of(NumberOptions, question.options)
     reference, found = _reference(question), answered(reply)
     if reference is None:

@@ -1,9 +1,9 @@
-r"""Numbers in a text: each is read whole, with its sign, separators, exponent and fraction, or not at all.
+r"""Parser of numbers in free text: each is read whole, with its sign, separators, exponent and fraction, or not at all.
 
-Read are integers, decimals, thousands (1,234,567, 1 234 567, 12,34,567, 10'000, 1.234,56), the decimal comma,
-scientific notation (1.5e3, 1.5 × 10^3, 10⁻⁵), fractions (3/4, mixed 1 1/2, \frac34) and signs. What only looks like
-one (a date, a range, a version, 2^5, 2\pi, the 4 of 3 + 4) is a stray: it has a place, but no value. A digit of a
-name (GPT-4, m²) is neither. Values are exact rationals.
+It reads integers, decimals, thousands (1,234,567, 1 234 567, 12,34,567, 10'000, 1.234,56), the decimal comma,
+scientific notation (1.5e3, 1.5 × 10^3, 10⁻⁵), fractions (3/4, mixed 1 1/2, \frac34) and signs. Text that only looks
+like a number (a date, a range, a version, 2^5, 2\pi, the 4 of 3 + 4) is a stray: it has a position, but no value. A
+digit in a name (GPT-4, m²) is neither. Values are exact rationals.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-MAX_CHARS = 2_000  # the last number stands at the end; a longer answer is read from there
-MAX_EXPONENT = 400  # beyond a double's range nothing is a sensible answer
+MAX_CHARS = 2_000  # of a longer answer only the end is read: the last number is there
+MAX_EXPONENT = 400  # no sensible answer exceeds a double's range
 
-_ODD = "¿"  # what is no number itself, and makes none of the numbers beside it: \pi, \sqrt{2}, \pm
+_ODD = "¿"  # replaces \pi, \sqrt{2}, \pm ...: not a number, and the numbers next to it are strays
 
 _SUPERSCRIPTS = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
 _GROUP = r"\{([^{}]*)\}"
@@ -49,7 +49,7 @@ _FORMS: list[tuple[str, _Replacement]] = [
     (r"\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
     (r"\{,\}", ","),
     (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),
-    (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),  # one in the other
+    (_WRAPPED, lambda found: " " + (found[1] or found[2] or "")),  # twice, for nested ones
     (r"\$([^$\n]+)\$|\\[(\[](.+?)\\[)\]]", lambda found: found[1] or found[2]),
     (rf"([-+]?)\s*\\[dtc]?frac\s*(?:{_GROUP}|(\d))\s*(?:{_GROUP}|(\d))", _fraction),
     (r"\\(?:times|cdot)(?![A-Za-z])|×|·|∗", "*"),
@@ -67,7 +67,7 @@ _FORMS: list[tuple[str, _Replacement]] = [
 ]
 _REWRITES = [(re.compile(pattern), replacement) for pattern, replacement in _FORMS]
 
-_LETTER = r"[A-Za-zÀ-ÖØ-öø-\u1fff]"  # of the scripts that put spaces between words
+_LETTER = r"[A-Za-zÀ-ÖØ-öø-\u1fff]"  # of scripts with spaces between words
 _CURRENCY = "[$€£¥]"
 _WHOLE = (
     r"(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d?(?:,\d{2})+,\d{3}"
@@ -104,7 +104,10 @@ _UNIT = re.compile(r"[ \t}]*[-\\]?(?P<unit>%|[°º]?\s?[^\W\d_]+(?:\^\d)?(?:[/*]
 
 @dataclass(frozen=True)
 class Numeral:
-    """`value` is None for a stray; `unit`: the word or sign beside it, or ""; `start`, `end` in the plain text."""
+    """A number or a stray. `value`: None for a stray; `unit`: the word or sign next to it, or "".
+
+    `start`, `end`: its position in the plain text.
+    """
 
     value: Fraction | None
     unit: str
@@ -113,7 +116,7 @@ class Numeral:
 
 
 def plain(text: str) -> str:
-    """The end of the text without LaTeX and typographic forms, as `numerals` reads it."""
+    """The end of the text without LaTeX and typographic forms, as input for `numerals`."""
     text = text[-MAX_CHARS:]
     for pattern, replacement in _REWRITES[:3]:
         text = pattern.sub(replacement, text)

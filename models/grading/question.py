@@ -1,4 +1,4 @@
-"""A question with its grader and reference, and the JSONL files that hold them."""
+"""Questions with their graders and references, and the JSONL files that hold them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.files import parse_json, read_text, staged
 
 
 class Identified(BaseModel):
-    """A line of a JSONL file that is known by its id."""
+    """A line of a JSONL file that has an id."""
 
     id: str = Field(min_length=1, max_length=200)  # the ledger's column
 
@@ -26,8 +26,8 @@ Line = TypeVar("Line", bound=Identified)
 class Question(Identified):
     """One line of a question file.
 
-    `task` is the family that the task-table baseline predicts; `split` is `train`, `validation` or `test`
-    (empty: the flow splits by id); `tags` are free (`unseen`, `two-hop`, ...).
+    `task`: the family that the task-table baseline predicts. `split`: `train`, `validation`, `test` or `unseen` (empty:
+    the flow splits by id). `tags`: free words (`unseen`, `two-hop`, ...).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class Question(Identified):
     @field_validator("messages")
     @classmethod
     def _can_be_sent(cls, messages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        """Found here, before a worker is paid for reading it."""
+        """Refuse messages that a worker could not read, before it is paid."""
         for message in messages:
             if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
                 raise ValueError("every message has a role, and content that is a text or a list of parts")
@@ -51,7 +51,7 @@ class Question(Identified):
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of what is asked and how it is graded. The split is no part of it: moving a question
+        """sha256 (hex) of messages, grader, reference and options. The split is left out, so that moving a question
         between splits keeps its labels."""
         asked = self.model_dump(mode="json", include={"messages", "grader", "reference", "options"})
         ordered = [asked[name] for name in ("messages", "grader", "reference", "options")]
@@ -59,9 +59,9 @@ class Question(Identified):
 
 
 def load_questions(path: Path) -> list[Question]:
-    """Read a JSONL file; `question` (a string) may stand for `messages`.
+    """Read a JSONL file; a line may have `question` (a string) instead of `messages`.
 
-    Raises BadFile, naming the line, for unreadable JSON, an unknown or missing field, or an id seen before.
+    Raises BadFile, naming the line, for invalid JSON, an unknown or missing field, or a duplicate id.
     """
     return [question for _, question in read_lines(path, Question, _with_messages)]
 
@@ -75,15 +75,15 @@ def _with_messages(row: Any) -> Any:
 def read_lines(
     path: Path, kind: type[Line], prepare: Callable[[Any], Any] = lambda row: row
 ) -> Iterator[tuple[int, Line]]:
-    """The values of a JSONL file, each with its line number (from 1); `prepare` sees the JSON before `kind` does.
+    """Read a JSONL file: its values, each with its line number (from 1). `prepare` may change the JSON before parsing.
 
-    Raises BadFile, naming the line, for unreadable JSON, a field that does not fit, an id seen before, or no line.
+    Raises BadFile, naming the line, for invalid JSON, an invalid field, a duplicate id, or a file without lines.
     """
     seen: dict[str, int] = {}
     for number, line in _filled_lines(path):
         value = _parse(path, number, line, kind, prepare)
         if value.id in seen:
-            raise BadFile(path, f"question id {value.id!r} stands already on line {seen[value.id]}", number)
+            raise BadFile(path, f"question id {value.id!r} is already on line {seen[value.id]}", number)
         seen[value.id] = number
         yield number, value
     if not seen:
@@ -97,7 +97,7 @@ def _filled_lines(path: Path) -> list[tuple[int, str]]:
 def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callable[[Any], Any]) -> Line:
     try:
         value = kind.model_validate(prepare(parse_json(line)))
-        value.model_dump_json()  # what cannot be written again (half a surrogate pair, say) cannot be kept
+        value.model_dump_json()  # raises for a value that cannot be written again, such as half a surrogate pair
         return value
     except json.JSONDecodeError as error:
         raise BadFile(path, f"not JSON: {error.msg} at column {error.colno}", number) from None
@@ -106,10 +106,10 @@ def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callab
         place = ".".join(str(part) for part in first["loc"]) or "line"
         raise BadFile(path, f"{place}: {first['msg']}", number) from None
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, deep nesting
-        raise BadFile(path, f"cannot be kept: {error}", number) from None
+        raise BadFile(path, f"cannot be used: {error}", number) from None
 
 
 def save_questions(path: Path, questions: Iterable[Question]) -> None:
-    """Write a JSONL file: all of it, or nothing. Raises OSError."""
+    """Write a JSONL file atomically. Raises OSError."""
     with staged(path) as file:
         file.writelines(question.model_dump_json(exclude_defaults=True) + "\n" for question in questions)

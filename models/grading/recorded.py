@@ -1,4 +1,4 @@
-"""Grader `recorded`: the question came with its scores, and nothing here could judge another reply to it."""
+"""Grader `recorded`: for questions imported with their scores, to which no new reply can be graded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ VERSION = "recorded/1"
 
 
 def check(question: Question) -> None:
-    """Any question will do: it is learned from, not asked."""
+    """Accept any question: it is used for training, never asked."""
 
 
 def grade(question: Question, reply_text: str) -> Verdict:
-    """Raises BadInput, always."""
+    """Always raises BadInput."""
     raise BadInput(f"question {question.id!r} is known from recorded scores: a reply to it cannot be graded", "grader")

@@ -1,9 +1,9 @@
-r"""A second opinion on two mathematical texts, by math-verify: relations, unions, matrices, sets, binomials.
+r"""Comparison of mathematical texts by math-verify: relations, unions, matrices, sets, binomials.
 
-The library works without bounds of time and memory, so it does so in one confined process (`referee_inside.py`), which
-is started when it is first asked and killed when it takes too long. It ends with this process (the end of its input),
-and not with the thread that happened to start it, as a parent-death signal would have it. Words, unknown commands and
-numbers with a base are kept from it: it reads `hello` as a product, `\pmod` as \pm and `101_2` as 101.
+The library has no limits of time and memory, so it runs in one confined process (`referee_inside.py`), which is started
+on first use and killed when it takes too long. It ends when this process does (at the end of its input); a parent-death
+signal would end it with the thread that started it. Texts with words, unknown commands and numbers with a base are not
+sent to it: it reads `hello` as a product, `\pmod` as \pm and `101_2` as 101.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _UNFIT = re.compile(r"[A-Za-z]{4}|(?i:nan|inf\b|oo\b)|\d\s*_|[^\x20-\x7e]")
 
 
 def fit(text: str) -> bool:
-    """Whether the library may be asked about the text: short, known commands, no words."""
+    """Whether the text may be sent to the library: short, known commands, no words."""
     known = all(name in _COMMANDS for name in _COMMAND.findall(text))
     return (
         known and 0 < len(text) <= MAX_CHARS and not _UNFIT.search(_TEXT.sub(" ", text)) and "nan" not in text.lower()
@@ -50,19 +50,19 @@ def fit(text: str) -> bool:
 
 
 def readable(text: str) -> bool:
-    """Whether math-verify reads the text as mathematics."""
+    """Whether math-verify can parse the text."""
     return fit(text) and _ask([text]) in ("0", "1")
 
 
 def same(left: str, right: str) -> bool | None:
-    """Whether two texts are the same to math-verify; None where it cannot tell (in time)."""
+    """Whether two texts are equal by math-verify; None where it cannot tell, or not in time."""
     if not (fit(left) and fit(right)):
         return None
     return {"0": False, "1": True}.get(_ask([left, right]))
 
 
 class _Process:
-    """The confined process, and one question at a time. Raises IsolationUnavailable where it cannot be confined."""
+    """The confined process; answers one request at a time. Raises IsolationUnavailable where it cannot be confined."""
 
     def __init__(self) -> None:
         config = {"filter": seccomp.program().hex(), "limits": _LIMITS, "answer_s": _ANSWER_S + 1}
@@ -83,7 +83,7 @@ class _Process:
             raise IsolationUnavailable(f"math-verify cannot be run in isolation here: {word or 'it did not start'}")
 
     def ask(self, texts: list[str]) -> str | None:
-        """One answer; "" where the process has ended, None where none came in time."""
+        """One answer; "" if the process has ended, None if no answer came in time."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(texts).encode() + b"\n")
@@ -111,11 +111,11 @@ _process: _Process | None = None
 
 
 def _ask(texts: list[str]) -> str:
-    """The answer, or "" where there is none. A process that was found dead (whoever killed it) is replaced, once."""
+    """The answer, or "" if there is none. A process that has died is replaced once."""
     global _process
     with _lock:
         if _process is not None and _process.owner != os.getpid():
-            _process = None  # a fork's: its parent's
+            _process = None  # after a fork: the process is the parent's
         for _ in range(2):
             if _process is None:
                 try:

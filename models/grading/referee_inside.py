@@ -1,13 +1,13 @@
-"""The referee's inside: a script that shuts itself in, then says whether two LaTeX texts are the same to math-verify.
+"""Script inside the referee: it confines its own process, then compares pairs of LaTeX texts by math-verify.
 
-Started by `referee.py`. The library is loaded before the locks are shut: from then on nothing can be written, no
-process and no socket made. Of math-verify only its LaTeX grammar is used; its reader of plain expressions evaluates
-text as Python.
+Started by `referee.py`. The library is loaded before the restrictions apply: after that, files cannot be written, and
+processes and sockets cannot be made. Only math-verify's LaTeX grammar is used; its parser of plain expressions
+evaluates text as Python.
 
-Protocol: argv[1] holds JSON {filter, limits, answer_s}. On stdout first `ready` or `refused REASON`. Then a line of
-JSON [left, right] on stdin is answered by a line: 1 or 0, or `unreadable` where one is no mathematics; [text] asks for
-a reading. It ends with its input, and by itself when an answer takes longer than `answer_s`: nobody may be left to
-kill it.
+Protocol: argv[1] holds JSON {filter, limits, answer_s}. The script first writes `ready` or `refused REASON` to stdout.
+To each line of JSON [left, right] on stdin it answers with a line: 1 (equal) or 0, or `unreadable` where one of them
+cannot be parsed; [text] only checks that the text can be parsed. It ends at the end of its input, and by itself when an
+answer takes longer than `answer_s`: its parent may no longer exist to kill it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-ROUNDING = 12  # digits of which two inexact numbers are compared
+ROUNDING = 12  # digits to which inexact numbers are compared
 
 
 def main() -> None:
     config = json.loads(sys.argv[1])
     out = os.dup(1)
-    os.dup2(2, 1)  # whatever the libraries print is no answer
+    os.dup2(2, 1)  # what the libraries print must not be taken for an answer
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     from math_verify import LatexExtractionConfig, parse, verify
@@ -49,7 +49,7 @@ def main() -> None:
         equal = verify(left, right, float_rounding=ROUNDING, allow_set_relation_comp=True, timeout_seconds=None)
         return str(int(equal))
 
-    same(["x \\le \\frac{1}{2}", "(1, 2]"])  # loads what is loaded late
+    same(["x \\le \\frac{1}{2}", "(1, 2]"])  # loads the modules that are imported lazily
     try:
         confined(config)
     except (OSError, AttributeError) as error:
@@ -57,17 +57,17 @@ def main() -> None:
         return
     os.write(out, b"ready\n")
     for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_REAL, config["answer_s"])  # SIGALRM's default ends also what runs in C
+        signal.setitimer(signal.ITIMER_REAL, config["answer_s"])  # SIGALRM's default action also ends code in C
         try:
             answer = same(json.loads(line))
-        except Exception:  # of a text that neither library foresaw
+        except Exception:  # the libraries may fail in any way on unusual text
             answer = "unreadable"
         signal.setitimer(signal.ITIMER_REAL, 0)
         os.write(out, f"{answer}\n".encode())
 
 
 def confined(config: dict[str, Any]) -> None:
-    """Shut the locks: memory, no privileges, no files to write, no other system calls than the sandbox's."""
+    """Apply the restrictions: a memory limit, no privileges, no writing of files, the sandbox's system calls only."""
     found = importlib.util.spec_from_file_location("confine", Path(__file__).parents[1] / "isolation" / "confine.py")
     assert found is not None and found.loader is not None
     confine = importlib.util.module_from_spec(found)

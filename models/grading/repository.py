@@ -1,7 +1,7 @@
-"""Tasks for coding agents: a repository, an instruction, and a command that says whether it was carried out.
+"""Tasks for coding agents: a repository, an instruction, and a command that verifies the result.
 
 A task is a folder: `task.yaml`, `repository/` (text files), and `hidden/` with the verifying files, or with
-`cases.yaml` that holds the command's arguments, input and expected output. No agent ever sees `hidden/`.
+`cases.yaml`, which holds the command's arguments, input and expected output. Agents never see `hidden/`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORM = "Reply with the whole new content of each file that you change: a line `#
 
 
 class Verifying(BaseModel):
-    """The part `verify` of a task file; `CommandOptions` says what its fields mean."""
+    """The part `verify` of a task file; its fields are described in `CommandOptions`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -35,7 +35,7 @@ class Verifying(BaseModel):
 
 
 class TaskFile(BaseModel):
-    """`task.yaml`. `check`: a command that the agent may run itself, as often as it likes."""
+    """The content of `task.yaml`. `check`: a command that the agent itself may run any number of times."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class TaskFile(BaseModel):
 
 
 class RepositoryTask(BaseModel):
-    """A task in memory: `question` holds all of it, in the form that the grader `command` takes."""
+    """A loaded task. `question`: the whole task in the form that the grader `command` takes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class RepositoryTask(BaseModel):
 
 
 def load_tasks(folder: Path) -> list[RepositoryTask]:
-    """The tasks of a folder, by id. Raises BadFile for one that cannot be used, an id seen twice, or no task."""
+    """Load the tasks of a folder, sorted by id. Raises BadFile for an invalid task, a duplicate id, or no task."""
     files = sorted(folder.glob("*/task.yaml"))
     if not files:
         raise BadFile(folder, "holds no task (a folder with a task.yaml)")
@@ -71,12 +71,12 @@ def load_tasks(folder: Path) -> list[RepositoryTask]:
     ids = [task.id for task in tasks]
     for index, task in enumerate(tasks):
         if task.id in ids[:index]:
-            raise BadFile(task.folder / "task.yaml", f"the id {task.id!r} is another task's already")
+            raise BadFile(task.folder / "task.yaml", f"the id {task.id!r} is already used by another task")
     return sorted(tasks, key=lambda task: task.id)
 
 
 def load_task(folder: Path) -> RepositoryTask:
-    """One task. Raises BadFile, naming the file and what is wrong with it."""
+    """Load one task. Raises BadFile, naming the file and what is wrong with it."""
     path = folder / "task.yaml"
     try:
         file = read_yaml(path).parsed(TaskFile)
@@ -106,12 +106,12 @@ def load_task(folder: Path) -> RepositoryTask:
 
 
 def brief(instruction: str, files: dict[str, str], check: str) -> str:
-    """What a model is told that is to carry out the task in one reply, without tools."""
+    """The prompt for a model that is to solve the task in one reply, without tools."""
     parts = ["The files of a repository:"]
     parts += [f"### {name}\n```\n{text.rstrip()}\n```" for name, text in files.items()]
     parts.append(FORM)
     parts += [f"This has to pass: {check}"] if check else []
-    return "\n\n".join([*parts, instruction.strip()])  # last what is wanted: a router reads the end best
+    return "\n\n".join([*parts, instruction.strip()])  # the instruction last: a router reads the end best
 
 
 def _texts(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What every grader returns, and what a question may set for its grader."""
+"""The graders' common values: the verdict, and the base class of a grader's options."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from models.errors import BadInput
 
 @dataclass(frozen=True)
 class Verdict:
-    """`score` in [0, 1]; `detail` says in a few words why."""
+    """A grader's result. `score` in [0, 1]; `detail`: the reason in a few words."""
 
     score: float
     detail: str = ""
 
 
 class Options(BaseModel):
-    """What a question may set for its grader; an unknown key is an error."""
+    """Options that a question may set for its grader; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +29,7 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 
 
 def options_of(kind: type[O], values: Mapping[str, Any]) -> O:
-    """The options as values of `kind`. Raises BadInput naming the first bad one."""
+    """Parse the options as a `kind`. Raises BadInput, naming the first invalid one."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

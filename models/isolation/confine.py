@@ -1,14 +1,14 @@
-"""The sandbox's inside: a script that locks itself in, then takes a job from stdin and runs it.
+"""Script inside the sandbox: it confines its own process, then reads a job from stdin and runs it.
 
-Started by `sandbox.py` in a bare interpreter (no site, no environment), it stands on the standard library
-alone. Code from a worker is read only after every lock is shut; nothing in this process knows what the
-parent expects. Locks, in order: network, IPC and mount namespaces with a small root of their own, read-only but
-for /tmp (where the system lets us), limits, user `nobody`, no capabilities, Landlock, seccomp.
+`sandbox.py` starts it in a bare interpreter (no site, no environment); it imports only the standard library.
+A worker's code is read only after all restrictions are in force, and the expected results never enter this process.
+Restrictions, in order: network, IPC and mount namespaces with a small root, read-only except /tmp (where the system
+permits namespaces), resource limits, user `nobody`, no capabilities, Landlock, seccomp.
 
-Protocol. argv[1]: JSON {out, scratch, limits, filter, namespaces}. On the descriptor `out` first one line,
-`ready LEVEL` or `refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {code, entry, calls}.
-With an entry, each call's result is a line of JSON on `out`, {"value": ...} or {"error": ...}; without, the
-code runs as a program whose stdout is `out` and whose stdin is the rest of stdin.
+Protocol. argv[1]: JSON {out, scratch, limits, filter, namespaces}. The script first writes one line to the descriptor
+`out`, `ready LEVEL` or `refused REASON`. It then reads from stdin 8 bytes of length and the job: JSON
+{code, entry, calls}. With an entry, each call's result is a line of JSON on `out`, {"value": ...} or {"error": ...};
+without one, the code runs as a program whose stdout is `out` and whose stdin is the rest of stdin.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
 
 
 def enter_namespaces(root: str, paths: list[str]) -> None:
-    """No network but a dead loopback, and a root of the given paths and a small /tmp alone. OSError if not."""
+    """Enter namespaces with no network but a loopback that is down, and a root of `paths` and a small /tmp.
+
+    Raises OSError where the system does not permit it.
+    """
     user, group = os.geteuid(), os.getegid()
     spaces = NEW_NS | NEW_UTS | NEW_IPC | NEW_NET
     checked(LIBC.unshare(spaces if user == 0 else spaces | NEW_USER))
@@ -69,7 +72,7 @@ def enter_namespaces(root: str, paths: list[str]) -> None:
         Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")
     mount("none", "/", None, REC | PRIVATE)
     mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "size=16m,nr_inodes=4k,mode=755")
-    for path in sorted(paths):  # a folder before what is in it, which is then there already
+    for path in sorted(paths):  # a folder comes before its contents, which then exist already
         place(path, root + path)
     os.mkdir(root + "/tmp")
     os.chmod(root + "/tmp", 0o777)
@@ -79,7 +82,7 @@ def enter_namespaces(root: str, paths: list[str]) -> None:
 
 
 def place(path: str, target: str) -> None:
-    """Show `path` at `target`: a link as a link, else bound and read-only; a device can be written all the same."""
+    """Make `path` visible at `target`: links are copied, all else bind-mounted read-only (devices stay writable)."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if os.path.islink(path):
         os.symlink(os.readlink(path), target)
@@ -90,10 +93,10 @@ def place(path: str, target: str) -> None:
 
 
 def make_read_only(target: str) -> None:
-    """The mount at `target` and all below it. Raises OSError where the kernel refuses.
+    """Make the mount at `target` and all mounts below it read-only. Raises OSError where the kernel refuses.
 
-    Landlock does not govern a file's mode, times and attributes, nor before its version 3 its length; and only root
-    is another user inside: for anybody else these files are their own.
+    Landlock alone is not enough: it does not restrict changes to a file's mode, times and attributes, nor before its
+    version 3 to its length. Unless the caller is root, the code runs as the owner of these files.
     """
     attributes = struct.pack("=QQQQ", READ_ONLY | NOSUID, 0, 0, 0)  # set, clear, propagation, user namespace
     try:
@@ -103,7 +106,7 @@ def make_read_only(target: str) -> None:
 
 
 def drop_privileges() -> None:
-    """Become nobody where we are root; keep no capability in any case."""
+    """Switch from root to `nobody`, if root; drop all capabilities in any case."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -113,9 +116,10 @@ def drop_privileges() -> None:
 
 
 def landlock(readable: list[str], scratch: str | None, devices: list[str] | None = None) -> None:
-    """Files: read beneath `readable`, write beneath `scratch` (None: nowhere), no others. OSError where unsupported.
+    """Restrict files to reading beneath `readable` and writing beneath `scratch` (None: nowhere).
 
-    With `devices` (which may be read and written) programs may be run from both, and TCP is left to the namespace.
+    With `devices` (which may be read and written) programs beneath both may be executed, and TCP is restricted by the
+    network namespace only. Raises OSError where Landlock is not supported.
     """
     version = syscall(444, None, 0, 1)
     everything = LANDLOCK_FS.get(version, (1 << 16) - 1)
@@ -133,7 +137,7 @@ def landlock(readable: list[str], scratch: str | None, devices: list[str] | None
     for path in readable:
         if devices is None and scratch is not None and path in sys.path and os.path.isdir(path):
             allow(path, READ_DIR)
-            for part in Path(path).iterdir():  # the standard library, without what was installed into it
+            for part in Path(path).iterdir():  # the standard library without installed packages
                 if part.name not in ("site-packages", "dist-packages") and part.exists():
                     allow(str(part), READ_FILE | READ_DIR)
         else:
@@ -153,22 +157,22 @@ def seccomp(program: bytes) -> None:
 
 
 def confine(config: dict[str, Any]) -> str:
-    """Shut every lock; the isolation level in words. Raises OSError where one that must hold does not."""
+    """Apply all restrictions and return the isolation level. Raises OSError where a required one fails."""
     readable = [path for path in [*sys.path, *LIBRARIES] if os.path.exists(path)]
     outside_user, scratch = os.geteuid(), config["scratch"]
     level = "landlock+seccomp"
     try:
         if not config["namespaces"]:
-            raise PermissionError("not wanted")
+            raise PermissionError("namespaces are switched off")
         enter_namespaces(scratch, readable)
         level, scratch = f"{level}+namespaces", "/tmp"
     except OSError:
-        if os.path.ismount(scratch):  # half a root: what is bound in it would lie where the code may write
+        if os.path.ismount(scratch):  # a half-built root: its bind mounts would be where the code may write
             checked(LIBC.umount2(scratch.encode(), DETACH))
         if outside_user == 0:
             os.chown(scratch, NOBODY, NOBODY)
     for name, value in config["limits"].items():
-        # without a user of its own the count would be of all the caller's threads; forks are forbidden anyway
+        # without a separate user the limit would count all the caller's threads; forks are forbidden anyway
         if name != "RLIMIT_NPROC" or outside_user == 0 or level.endswith("namespaces"):
             resource.setrlimit(getattr(resource, name), (value, value))
     drop_privileges()
@@ -182,7 +186,8 @@ def confine(config: dict[str, Any]) -> str:
 
 
 def try_the_locks() -> None:
-    """Raises OSError unless the standard library can be read, and this script, sockets and forks cannot be had."""
+    """Check the restrictions. Raises OSError unless the standard library is readable, and this script, sockets and
+    forks are not available."""
     Path(os.__file__).read_bytes()
     if os.access(__file__, os.F_OK) and openable(__file__):
         raise PermissionError("files outside are readable")
@@ -204,7 +209,7 @@ def write(descriptor: int, data: bytes) -> None:
 
 
 def read_exactly(size: int) -> bytes:
-    """From stdin, unbuffered: what follows belongs to the program."""
+    """Read exactly `size` bytes of stdin, unbuffered: the bytes after them belong to the program."""
     data = b""
     while len(data) < size:
         chunk = os.read(0, size - len(data))
@@ -215,9 +220,9 @@ def read_exactly(size: int) -> bytes:
 
 
 def module(name: str, code: str) -> tuple[types.ModuleType, Any]:
-    """An empty module that is known by its name, as dataclasses and pickle look for it, and its compiled code.
+    """A new module, registered by name (for dataclasses and pickle), and its compiled code.
 
-    With the names that `site` gives an interpreter, and the source where tracebacks and `inspect` look for it.
+    Also sets the builtins that `site` would add, and the source for tracebacks and `inspect`.
     """
     for word in ("exit", "quit"):
         setattr(builtins, word, _sitebuiltins.Quitter(word, "the end of the input"))
@@ -226,11 +231,11 @@ def module(name: str, code: str) -> tuple[types.ModuleType, Any]:
     made.__dict__.update(__file__=FILE, __builtins__=builtins)
     sys.modules[name] = made
     linecache.cache[FILE] = (len(code), None, code.splitlines(keepends=True), FILE)
-    return made, compile(code, FILE, "exec", dont_inherit=True)  # the annotations of this script are its own affair
+    return made, compile(code, FILE, "exec", dont_inherit=True)  # without this script's `from __future__`
 
 
 def call_all(job: dict[str, Any], out: int) -> None:
-    """Run the code once, then the entry on each call's arguments."""
+    """Execute the code once, then call its entry with each call's arguments."""
     made, code = module("candidate", job["code"])
     try:
         exec(code, made.__dict__)
@@ -251,7 +256,7 @@ def main() -> None:
     out = config["out"]
     try:
         level = confine(config)
-    except (OSError, ValueError, KeyError, AttributeError) as error:  # the last: a C library without the call
+    except (OSError, ValueError, KeyError, AttributeError) as error:  # AttributeError: the C library lacks the call
         write(out, f"refused {error}\n".encode())
         return
     write(out, f"ready {level}\n".encode())

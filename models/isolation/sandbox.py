@@ -1,10 +1,10 @@
-"""Runs a worker's Python code where it can harm nothing and learn nothing.
+"""The sandbox: runs a worker's Python code in an isolated process.
 
-The code runs in a process of its own (`confine.py`) without network, without other processes, as nobody,
-with its files limited to the standard library and a scratch folder, and with limits on processor time,
-memory, threads, file size, output and wall time. What is expected stays here: the sandbox only says what the
-code computed. Isolation is not optional: `landlock+seccomp` at least (Linux 5.13, x86_64 or aarch64), with
-network, IPC and mount namespaces on top where the system grants them; else IsolationUnavailable.
+The process (`confine.py`) has no network, cannot start others, runs as `nobody`, sees only the standard library and a
+scratch folder, and has limits on processor time, memory, threads, file size, output and wall time. Expected results
+stay in the calling process: the sandbox only returns what the code computed. Isolation is not optional: at least
+`landlock+seccomp` (Linux 5.13, x86_64 or aarch64), plus network, IPC and mount namespaces where the system permits
+them; else IsolationUnavailable.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from models.errors import IsolationUnavailable
 from models.isolation import seccomp
 
 _SCRIPT = Path(__file__).with_name("confine.py")
-_START_S = 20.0  # starting an interpreter on a crowded machine; the job's own clock starts after it
+_START_S = 20.0  # to start an interpreter on a busy machine; the job's own time starts after it
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use. `wall_s` counts from the moment the sandbox is shut."""
+    """Resource limits of one run. `wall_s` counts from the moment when all restrictions are in force."""
 
     cpu_s: float = 5.0
     wall_s: float = 10.0
@@ -70,7 +70,7 @@ class Finished:
 def run(
     job: Mapping[str, Any], stdin: bytes = b"", limits: Limits | None = None, *, namespaces: bool = True
 ) -> Finished:
-    """Run one job (`confine.py` says what it holds); `namespaces=False` does without them.
+    """Run one job (its fields are in `confine.py`); `namespaces=False` uses no namespaces.
 
     Raises IsolationUnavailable before any code is sent.
     """
@@ -90,7 +90,7 @@ def run(
 
 @cache
 def isolation() -> str:
-    """The isolation level that runs get here, found by one empty run. Raises IsolationUnavailable."""
+    """The isolation level of runs on this machine, found by an empty run. Raises IsolationUnavailable."""
     return run({"code": "", "entry": None, "calls": []}).level
 
 
@@ -109,7 +109,7 @@ def _status(code: int | None) -> str:
 
 @contextlib.contextmanager
 def _started(limits: Limits, namespaces: bool) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The confined process and the descriptor to read it from; both are gone afterwards, with the scratch folder."""
+    """The confined process and the descriptor of its output; both, and the scratch folder, are removed afterwards."""
     if not sys.platform.startswith("linux"):
         raise IsolationUnavailable("code is graded on Linux only")
     config = {"limits": limits.resources(), "filter": seccomp.program().hex(), "namespaces": namespaces}
@@ -127,7 +127,7 @@ def _started(limits: Limits, namespaces: bool) -> Iterator[tuple[subprocess.Pope
 
 
 def spawn(script: Path, config: Mapping[str, Any], descriptor: int) -> subprocess.Popen[bytes]:
-    """A script that confines itself as `config` says, in a process group of its own, with one descriptor of ours."""
+    """Start a script that confines itself as `config` says, in a new process group that inherits one descriptor."""
     return subprocess.Popen(
         [sys.executable, "-S", "-P", "-s", "-B", "-X", "utf8", str(script), json.dumps(config)],
         stdin=subprocess.PIPE,
@@ -136,21 +136,21 @@ def spawn(script: Path, config: Mapping[str, Any], descriptor: int) -> subproces
         cwd="/",
         env={"PYTHONHASHSEED": "0"},  # the confined script clears it
         start_new_session=True,
-        umask=0o022,  # what it lays out is read by somebody else, whatever our own mask is
+        umask=0o022,  # another user reads the files that it writes, whatever the caller's umask is
         pass_fds=(descriptor,),
         bufsize=0,
     )
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """The whole group; an ended process keeps its group's number until it is waited for."""
+    """Kill the whole process group; its id stays valid until the process is waited for."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 class Stream:
-    """Feeds a process and reads what it says, both at once, within limits."""
+    """Writes a process's input and reads its output concurrently, within limits."""
 
     def __init__(self, process: subprocess.Popen[bytes], out: int, limit: int) -> None:
         assert process.stdin is not None
@@ -168,12 +168,12 @@ class Stream:
         self._stdin.close()
 
     def send(self, data: bytes) -> None:
-        """Send this, then end the input, while reading goes on."""
+        """Queue this as the whole input; it is written, and the input closed, while output is read."""
         self._pending = memoryview(data)
         self._selector.register(self._stdin, selectors.EVENT_WRITE)
 
     def until_newline(self, seconds: float) -> bytes:
-        """The first line, taken out of what was received."""
+        """Read the first line and remove it from `received`."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self.received and self._step(deadline):
             pass
@@ -182,7 +182,7 @@ class Stream:
         return line
 
     def until_end(self, seconds: float) -> str:
-        """Read until the other end closes; why it was stopped before, or ""."""
+        """Read until the other end closes; the reason if stopped before that, else ""."""
         deadline = time.monotonic() + seconds
         while self._step(deadline):
             if len(self.received) > self.limit:
@@ -190,7 +190,7 @@ class Stream:
         return "out of time" if time.monotonic() >= deadline else ""
 
     def _step(self, deadline: float) -> bool:
-        """One exchange; False at the end of the output or of the time."""
+        """Read or write once; False at the end of the output or of the time."""
         for key, _ in self._selector.select(max(0.0, deadline - time.monotonic())):
             if key.fileobj is self._stdin:
                 self._write()
@@ -206,7 +206,7 @@ class Stream:
             self._pending = self._pending[os.write(self._stdin.fileno(), self._pending[:65_536]) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:  # it ended, or closed its input, without reading all of it
+        except BrokenPipeError:  # the process ended, or closed its input, before reading all of it
             self._pending = self._pending[:0]
         if not self._pending:
             self._selector.unregister(self._stdin)

@@ -1,13 +1,13 @@
-"""The system calls that sandboxed code and sandboxed commands may make, as seccomp filter programs.
+"""Seccomp filters: the system calls that sandboxed code and workshop commands may make.
 
-For code an allow-list: everything else fails with EPERM. Left out, so impossible: new processes (fork, clone without
-CLONE_THREAD, execve), sockets (but a connected local pair, which asyncio needs), signals to anyone, changes
-of session, namespaces, mounts, tracing. Numbers are from the kernel's unistd tables; the encoding from
+For code, an allow-list: every other call fails with EPERM. Not on it, and so impossible: new processes (fork, clone
+without CLONE_THREAD, execve), sockets (except a connected local pair, which asyncio needs), signals to other processes,
+and changes of session, namespaces, mounts, tracing. Numbers are from the kernel's unistd tables; the encoding from
 linux/filter.h and linux/seccomp.h.
 
-For commands (a coding agent, a test suite) a deny-list: they may start processes and open sockets in a network
-namespace of their own, but not change namespaces, mounts or the machine, trace, or reach seldom audited parts of the
-kernel. It is about what Docker's default profile denies.
+For commands (a coding agent, a test suite), a deny-list: they may start processes and open sockets in their own network
+namespace, but not change namespaces, mounts or the machine, trace, or use rarely audited parts of the kernel. It denies
+about what Docker's default profile denies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column be
 
 # name: (x86_64, aarch64); None where the machine has no such call
 _ALLOWED: dict[str, tuple[int | None, int | None]] = {
-    # files; where they may be is Landlock's business
+    # files; Landlock restricts which
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67),
     "pwrite64": (18, 68), "close": (3, 57), "close_range": (436, 436), "lseek": (8, 62),
     "stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79),
@@ -39,10 +39,10 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "brk": (12, 214), "membarrier": (324, 283), "futex": (202, 98), "set_robust_list": (273, 99),
     "rseq": (334, 293), "sched_yield": (24, 124), "sched_getaffinity": (204, 123), "exit": (60, 93),
     "exit_group": (231, 94), "restart_syscall": (219, 128),
-    # signals of its own
+    # its own signals
     "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
     "sigaltstack": (131, 132), "setitimer": (38, 103), "getitimer": (36, 102), "alarm": (37, None), "pause": (34, None),
-    # who and when
+    # identity and time
     "getpid": (39, 172), "getppid": (110, 173), "gettid": (186, 178), "getuid": (102, 174),
     "geteuid": (107, 175), "getgid": (104, 176), "getegid": (108, 177), "getpgrp": (111, None),
     "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153), "sysinfo": (99, 179),
@@ -51,10 +51,10 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "wait4": (61, 260),
 }  # fmt: skip
 
-# Who opens a file for reading alone could empty it with O_TRUNC, of which Landlock says nothing before its version 3.
+# O_TRUNC with O_RDONLY would empty a file, which Landlock does not restrict before its version 3.
 _HOW = (0x203, (0, 1, 2, 0x201, 0x202))  # O_TRUNC | O_ACCMODE
 
-# (numbers, conditions): allowed where, for every (argument, mask), the masked value is among the listed
+# (numbers, conditions): allowed if for every (argument, mask, values) the masked argument is one of the values
 _CONDITIONAL: tuple[tuple[tuple[int, int | None], tuple[tuple[int, int, tuple[int, ...]], ...]], ...] = (
     ((2, None), ((1, *_HOW),)),  # open
     ((257, 56), ((2, *_HOW),)),  # openat
@@ -81,8 +81,8 @@ _DENIED_UNLESS: tuple[tuple[tuple[int, int], tuple[tuple[int, int, tuple[int, ..
     ((56, 220), ((0, 0x7E020000, (0,)),)),  # clone: no new namespace
     ((41, 198), ((0, 0xFFFFFFFF, (1, 2, 10, 16)),)),  # socket: AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 )
-_X32 = 0x40000000  # the bit of the third calling convention of x86_64, with numbers of its own
-_CLONE3 = 435  # its flags are behind a pointer, so glibc is told to use clone
+_X32 = 0x40000000  # the bit of the x32 calling convention of x86_64, which has other numbers
+_CLONE3 = 435  # its flags are behind a pointer, which a filter cannot read; on ENOSYS glibc falls back to clone
 
 _LOAD, _AND, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -97,7 +97,7 @@ def _return(action: int) -> bytes:
 
 
 def _unless(value: int, body: bytes) -> bytes:
-    """Skip the body where the loaded word is not `value`."""
+    """Instructions that run `body` only if the loaded word is `value`."""
     return _step(_JUMP_IF_EQUAL, value, no=len(body) // 8) + body
 
 
@@ -110,7 +110,7 @@ def _conditions(conditions: tuple[tuple[int, int, tuple[int, ...]], ...]) -> byt
 
 
 def program() -> bytes:
-    """This machine's filter for code: an array of `struct sock_filter`. Raises IsolationUnavailable for others."""
+    """The filter for code: an array of `struct sock_filter`. Raises IsolationUnavailable on an unknown architecture."""
     column, parts = _opening()
     for numbers in _ALLOWED.values():
         number = numbers[column]
@@ -123,7 +123,7 @@ def program() -> bytes:
 
 
 def program_for_commands() -> bytes:
-    """This machine's filter for commands, in the same form. Raises IsolationUnavailable for other machines."""
+    """The filter for commands, in the same form. Raises IsolationUnavailable on an unknown architecture."""
     column, parts = _opening()
     parts.append(_step(_JUMP_IF_AT_LEAST, _X32, no=1) + _return(_ERRNO | errno.EPERM))
     parts += [_unless(number, _return(_ERRNO | errno.EPERM)) for row in _DENIED if (number := row[column]) is not None]
@@ -132,7 +132,7 @@ def program_for_commands() -> bytes:
 
 
 def _opening() -> tuple[int, list[bytes]]:
-    """This machine's column of the tables, and what every filter begins with: the call's number is loaded then."""
+    """This architecture's column of the tables, and the start of every filter, which loads the call's number last."""
     if platform.machine() not in _MACHINES:
         raise IsolationUnavailable(f"no system call filter for {platform.machine()}")
     column, architecture = _MACHINES[platform.machine()]

@@ -1,9 +1,9 @@
-"""Runs command lines in a copy of a repository, where they can harm nothing and reach nobody.
+"""The workshop: runs command lines, isolated from the machine and the network, in a copy of a repository.
 
-What `sandbox.py` is for a piece of code, this is for whole programs: a coding agent, a repository's test suite. They
-may start processes and write files, in a copy that lives in memory, and see nothing else of the machine but the
-programs and libraries that are named. Of the network there is nothing, but one port of the workshop's own loopback:
-its listening socket is handed out, so that whoever opened the workshop answers there, and nobody else can be reached.
+It does for whole programs (a coding agent, a repository's test suite) what `sandbox.py` does for a piece of code.
+Commands may start processes and write files in a copy held in memory; of the machine they see only the listed programs
+and libraries. There is no network except one port of the workshop's own loopback: its listening socket is passed to
+the caller, which alone can be reached there.
 Isolation is not optional: namespaces (of processes, network, mounts), Landlock and seccomp, or IsolationUnavailable.
 """
 
@@ -33,27 +33,28 @@ Files = Mapping[str, bytes]
 """A repository's regular files by their relative paths ("/" between folders)."""
 
 PORT = 8000
-"""Of every workshop: the loopback is its own, so that none is taken."""
+"""The port of every workshop: each has its own loopback, so that the port is always free."""
 
 SYSTEM = (
     "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/usr", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs",
 )  # fmt: skip
 SECRET = tuple(Path(__file__).resolve().parents[2] / name for name in ("data", ".fugu"))
-"""The project's data and default home: answers, verifying files and the ledger. No workshop shows them, also where the
-project lies in a folder of `SYSTEM`."""
+"""The project's data and default home: answers, verifying files and the ledger. They are hidden in every workshop, even
+if the project is in a folder of `SYSTEM`."""
 
 _SCRIPT = Path(__file__).with_name("workshop_inside.py")
 _START_S = 20.0  # as in `sandbox.py`
-_MARGIN_S = 10.0  # laying out the files, gathering them
+_MARGIN_S = 10.0  # for writing and collecting the files
 
 
 @dataclass(frozen=True)
 class Room:
-    """What the commands of one workshop may use. `memory_bytes`: of data, each process; `disk_bytes`: all files.
+    """Resource limits of one workshop's commands.
 
-    `address_bytes`: of addresses, each process, which bounds shared memory too; 0: no limit, for runtimes that reserve
-    addresses by the terabyte.
-    `wall_s`, `cpu_s` (each process): of a command that says nothing itself. `output_bytes`: what is kept of its end.
+    `memory_bytes`: data of each process; `disk_bytes`: all files together. `address_bytes`: address space of each
+    process, which bounds shared memory too; 0: no limit, for runtimes that reserve addresses by the terabyte.
+    `wall_s`: of a command that sets none itself; `cpu_s`: of each process. `output_bytes`: kept from the end of a
+    command's output. `answer_bytes`: of the collected files.
     """
 
     cpu_s: int = 30
@@ -81,7 +82,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Command:
-    """One command line, run in the copy's top folder. `wall_s`: 0 takes the room's. `errors`: keep its stderr too."""
+    """One command line, run in the copy's top folder. `wall_s`: 0 means the room's. `errors`: keep stderr too."""
 
     argv: Sequence[str]
     stdin: bytes = b""
@@ -104,7 +105,7 @@ class CommandResult:
 
 @dataclass(frozen=True)
 class WorkshopResult:
-    """How each command ended, and the files as the last one left them. `level`: the isolation that they had."""
+    """How each command ended, and the files after the last one. `level`: the isolation level."""
 
     runs: tuple[CommandResult, ...]
     files: dict[str, bytes]
@@ -113,7 +114,7 @@ class WorkshopResult:
 
 @dataclass
 class Workshop:
-    """An open workshop. `listening`: the socket on which its port is answered, where it was opened with one."""
+    """An open workshop. `listening`: the listening socket of its port, if it was opened with one."""
 
     level: str
     listening: socket.socket | None
@@ -124,12 +125,12 @@ class Workshop:
     def work(
         self, files: Files, commands: Sequence[Command], env: Mapping[str, str] | None = None, home: Files | None = None
     ) -> WorkshopResult:
-        """Lay out the files, run the commands one after the other, gather the files. Once in a workshop's life.
+        """Write the files, run the commands one after another, collect the files. Only once per workshop.
 
-        `env`: variables beside the workshop's own; `home`: files of the home folder, which are not gathered.
+        `env`: variables in addition to the workshop's own; `home`: files of the home folder, which are not collected.
 
-        Blocks: call it in a thread. Raises BadInput for a path that leads out, IsolationUnavailable where the
-        workshop itself broke down.
+        Blocks: call it in a thread. Raises BadInput for a path outside the repository, IsolationUnavailable where the
+        workshop itself failed.
         """
         waits = [command.wall_s or self._room.wall_s for command in commands]
         runs = [
@@ -138,7 +139,7 @@ class Workshop:
         ]
         job = {"files": _texts(files), "home": _texts(home or {}), "runs": runs, "env": self._env | dict(env or {})}
         text = json.dumps(job).encode()
-        # Base64, JSON and each command's output come on top of the files.
+        # Base64, JSON and each command's output add to the size of the files.
         self._stream.limit = 2 * self._room.answer_bytes + 2 * self._room.output_bytes * len(commands) + 2**20
         self._stream.send(struct.pack("=Q", len(text)) + text)
         stopped = self._stream.until_end(sum(waits) + _MARGIN_S)
@@ -149,7 +150,7 @@ class Workshop:
                     tuple(CommandResult("too many files", b"", 0.0) for _ in commands), {}, self.level
                 )
         except ValueError:
-            raise IsolationUnavailable(f"the workshop broke down: {stopped or 'it ended early'}") from None
+            raise IsolationUnavailable(f"the workshop failed: {stopped or 'it ended early'}") from None
         ran = tuple(
             CommandResult(run["ended"], base64.b64decode(run["output"]), run["seconds"]) for run in answer["runs"]
         )
@@ -161,10 +162,10 @@ class Workshop:
 def opened(
     room: Room | None = None, *, reads: Sequence[Path] = (), hides: Sequence[Path] = (), port: bool = False
 ) -> Iterator[Workshop]:
-    """A workshop whose locks are shut; whatever runs in it is killed at the end.
+    """Open a workshop with all restrictions in force; its processes are killed at the end of the block.
 
-    `reads`: files and folders that its commands may read and run, but not change, beside the system's and this
-    interpreter's; `hides`: folders that they may not see, beside `SECRET`, also where these lie inside.
+    `reads`: files and folders that commands may read and execute, but not change, in addition to the system's and this
+    interpreter's. `hides`: folders hidden from them, in addition to `SECRET`, even inside readable ones.
     Raises IsolationUnavailable.
     """
     if not sys.platform.startswith("linux"):
@@ -197,27 +198,27 @@ def opened(
 
 @cache
 def isolation() -> str:
-    """The isolation level that commands get here, found by one empty workshop. Raises IsolationUnavailable."""
+    """The isolation level of workshops on this machine, found by opening one. Raises IsolationUnavailable."""
     with opened() as workshop:
         return workshop.level
 
 
 def readable(more: Sequence[Path] = ()) -> list[str]:
-    """What commands see: the system's programs and libraries, this interpreter's installation, and `more`."""
+    """The paths that commands can read: system programs and libraries, this interpreter's installation, and `more`."""
     found = [path for path in SYSTEM if os.path.exists(path)]
     for path in (sys.base_prefix, *(str(path.resolve()) for path in more)):
         if not os.path.exists(path):
-            raise BadInput(f"{path} is to be read in the workshop, but is not there", "reads")
+            raise BadInput(f"{path} is to be readable in the workshop, but does not exist", "reads")
         if not any(path == known or path.startswith(known + "/") for known in found):
             found.append(path)
     return found
 
 
 def checked(path: str) -> str:
-    """The path of a file in a repository. Raises BadInput for one that leads out of it."""
+    """The path, if it is a plain relative path inside a repository. Raises BadInput if not."""
     plain = bool(path) and "\0" not in path and path[0] != "/" and posixpath.normpath(path) == path
     if not plain or path in (".", "..") or path.startswith("../"):
-        raise BadInput(f"{path!r} is no path inside a repository", "files")
+        raise BadInput(f"{path!r} is not a path inside a repository", "files")
     return path
 
 
@@ -234,7 +235,7 @@ def _environment() -> dict[str, str]:
 
 
 def _ready(ours: socket.socket) -> tuple[str, socket.socket | None]:
-    """The isolation level, and the socket that came with the word."""
+    """The isolation level, and the listening socket that was sent with it."""
     ours.settimeout(_START_S)
     try:
         line, descriptors, _, _ = socket.recv_fds(ours, 1000, 1)

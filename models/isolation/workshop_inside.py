@@ -1,16 +1,16 @@
-"""The workshop's inside: a script that shuts itself in, then runs command lines in a copy of a repository.
+"""Script inside the workshop: it confines its own process, then runs command lines in a copy of a repository.
 
-Started by `workshop.py` in a bare interpreter, it stands on the standard library and `confine.py` alone. Its first
-process only waits. Its child is process 1 of a PID namespace, so that nothing which a command leaves behind outlives
-it: whatever runs when a command has ended, or its time is over, is killed. Locks: PID, network, IPC and mount
-namespaces with a root of the given paths, read-only, and a memory file system that holds the copy; a user of its own,
-no capabilities, Landlock; for the commands limits and seccomp as well.
+`workshop.py` starts it in a bare interpreter; it imports only the standard library and `confine.py`. The first process
+only waits. Its child is process 1 of a PID namespace, so that no process started by a command outlives it: all that
+still run when the command ends, or its time is over, are killed. Restrictions: PID, network, IPC and mount namespaces
+with a read-only root of the given paths and an in-memory file system for the copy; a separate user, no capabilities,
+Landlock; for the commands also limits and seccomp.
 
-Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, output, answer, port}. On the socket `out`
-first one line, `ready LEVEL` (with the descriptor of a socket that listens on the namespace's loopback, where `port` is
-not 0) or `refused REASON`. Then stdin brings 8 bytes of length and the job: JSON {files, home, env,
-runs: [{argv, stdin, wall_s, errors}]}. Last, on `out`, JSON {runs: [{ended, output, seconds}], files}. Files are
-base64.
+Protocol. argv[1]: JSON {out, scratch, reads, hides, limits, filter, bytes, output, answer, port}. The script first
+writes one line to the socket `out`, `ready LEVEL` (with the descriptor of a socket listening on the namespace's
+loopback, where `port` is not 0) or `refused REASON`. It then reads from stdin 8 bytes of length and the job: JSON
+{files, home, env, runs: [{argv, stdin, wall_s, errors}]}. Last it writes to `out` JSON {runs: [{ended, output,
+seconds}], files}. Files are base64.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ else:
 ROOM = "/room"
 COPY, HOME, TEMPORARY = f"{ROOM}/copy", f"{ROOM}/home", f"{ROOM}/tmp"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-FIRST_USER = 0x4F000000  # far above what distributions give out, so that a limit of processes counts only this room's
+FIRST_USER = 0x4F000000  # far above the ids in use, so that the process limit counts this workshop's processes only
 NEW_PID, DUMPABLE = 0x20000000, 4
 LEFT_OUT = frozenset({"__pycache__", ".git", "node_modules", ".venv"})
 MAX_FILES = 2000
 
 
 def enter(config: dict[str, Any]) -> socket.socket | None:
-    """The namespaces' inside as process 1: a root, /proc, a loopback. The socket that listens there, if wanted."""
+    """Set up root, /proc and loopback as process 1 of the namespaces; return the listening socket, if wanted."""
     root = config["scratch"]
     confine.mount("none", "/", None, confine.REC | confine.PRIVATE)
     size = f"size={config['bytes']},nr_inodes=64k,mode=755"
     confine.mount("tmpfs", root, "tmpfs", confine.NOSUID | confine.NODEV, size)
-    for path in sorted((*config["reads"], *DEVICES)):  # a folder before what is in it
+    for path in sorted((*config["reads"], *DEVICES)):  # a folder comes before its contents
         confine.place(path, root + path)
     for path in config["hides"]:
         if os.path.isdir(root + path):
@@ -64,7 +64,7 @@ def enter(config: dict[str, Any]) -> socket.socket | None:
     os.symlink("/proc/self/fd", root + "/dev/fd")
     for path in (ROOM, COPY, HOME, TEMPORARY, "/etc"):
         os.makedirs(root + path, exist_ok=True)
-    if not os.path.exists(root + "/tmp"):  # some programs know no other place
+    if not os.path.exists(root + "/tmp"):  # some programs ignore TMPDIR
         os.symlink(TEMPORARY, root + "/tmp")
     os.chdir(root)
     confine.syscall(confine.PIVOT_ROOT[os.uname().machine], b".", b".")
@@ -81,13 +81,13 @@ def enter(config: dict[str, Any]) -> socket.socket | None:
 
 
 def settle(reads: list[str]) -> None:
-    """Become somebody of one's own where we are root, then shut the locks that hold for process 1 too."""
+    """Switch from root to an unused user, if root, then apply the restrictions that process 1 shares."""
     user = os.geteuid()
     if user == 0:
         user = FIRST_USER + struct.unpack("=I", os.urandom(4))[0] % 0x20000000
         try:
             os.chown(COPY, user, user)
-        except OSError:  # a container that maps only so many users
+        except OSError:  # a container that maps few user ids
             user = confine.NOBODY
     for path in (ROOM, COPY, HOME, TEMPORARY):
         if os.geteuid() == 0:
@@ -101,14 +101,14 @@ def settle(reads: list[str]) -> None:
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     confine.drop_privileges()
-    confine.checked(confine.LIBC.prctl(DUMPABLE, 0, 0, 0, 0))  # its memory is no file of the commands'
+    confine.checked(confine.LIBC.prctl(DUMPABLE, 0, 0, 0, 0))  # commands cannot read its memory through /proc
     confine.checked(confine.LIBC.prctl(confine.PDEATHSIG, 9, 0, 0, 0))
     confine.checked(confine.LIBC.prctl(confine.NO_NEW_PRIVS, 1, 0, 0, 0))
     confine.landlock([*reads, "/proc", "/etc"], ROOM, [*DEVICES])
 
 
 def start(argv: list[str], env: dict[str, str], config: dict[str, Any], ends: tuple[int, int, int]) -> int:
-    """A command as a child, with its limits and its filter; `ends` are its stdin, stdout and stderr."""
+    """Start a command as a child process with its limits and filter; `ends` are its stdin, stdout and stderr."""
     child = os.fork()
     if child:
         return child
@@ -130,7 +130,7 @@ def start(argv: list[str], env: dict[str, str], config: dict[str, Any], ends: tu
 
 
 def run(job: dict[str, Any], env: dict[str, str], config: dict[str, Any]) -> dict[str, Any]:
-    """One command to its end, or to the end of its time; then nothing of it is left. Its output is cut in front."""
+    """Run one command until it ends or its time is over, then kill all that is left of it. Keeps the output's end."""
     began, limit = time.monotonic(), config["output"]
     fed, written = os.memfd_create("input"), os.pipe()
     os.write(fed, base64.b64decode(job["stdin"]))
@@ -158,7 +158,7 @@ def run(job: dict[str, Any], env: dict[str, str], config: dict[str, Any]) -> dic
 
 
 def reap(child: int) -> str:
-    """Take leave of every child that has ended; how `child` ended, or "" where it goes on."""
+    """Reap all ended children; return how `child` ended, or "" while it runs."""
     ended = ""
     try:
         while (gone := os.waitpid(-1, os.WNOHANG))[0]:
@@ -171,7 +171,7 @@ def reap(child: int) -> str:
 
 
 def clear() -> None:
-    """Kill everything but process 1; the kernel does it in one go, so that no fork slips through."""
+    """Kill all processes except process 1; the kernel signals all in one call, so that no fork escapes."""
     try:
         while True:
             with contextlib.suppress(ProcessLookupError):
@@ -196,7 +196,7 @@ def lay_out(folder: str, files: dict[str, str]) -> None:
 
 
 def gather(limit: int) -> dict[str, str] | None:
-    """The copy's regular files as the commands have left them; `None` where they are more than `limit` bytes."""
+    """The copy's regular files after the commands; `None` where they exceed `limit` bytes."""
     found: dict[str, str] = {}
     for folder, folders, names in os.walk(COPY):
         folders[:] = sorted(set(folders) - LEFT_OUT)
@@ -216,7 +216,7 @@ def gather(limit: int) -> dict[str, str] | None:
 
 
 def work(config: dict[str, Any], out: socket.socket) -> None:
-    """As process 1: shut the locks, say so, do the job."""
+    """As process 1: apply the restrictions, report it, run the job."""
     try:
         listening = enter(config)
         settle(config["reads"])
@@ -239,7 +239,7 @@ def main() -> None:
     os.set_inheritable(config["out"], False)
     out = socket.socket(fileno=config["out"])
     user, group = os.geteuid(), os.getegid()
-    confine.LIBC.prctl(confine.PDEATHSIG, 9, 0, 0, 0)  # with it dies process 1, and all that it holds
+    confine.LIBC.prctl(confine.PDEATHSIG, 9, 0, 0, 0)  # when it dies, process 1 and the whole namespace die
     spaces = confine.NEW_NS | confine.NEW_UTS | confine.NEW_IPC | confine.NEW_NET | NEW_PID
     try:
         confine.checked(confine.LIBC.unshare(spaces if user == 0 else spaces | confine.NEW_USER))

@@ -1,4 +1,4 @@
-"""What has been paid, and what may have been."""
+"""Accounts: the money that calls have cost, and may have cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from models.ledger.workflows import scopes_of
 
 
 def maybe_paid(ledger: Ledger, scope: str | Collection[str] | None = None) -> list[dict[str, Any]]:
-    """Tries that died in flight, oldest first: sent, and then not renewed, or marked so; of one or more scopes.
+    """Tries that died in flight, oldest first: marked as maybe paid, or sent with an expired lease.
+
+    `scope`: one or several; `None`: all.
 
     Each: `call_id`, `attempt`, `scope`, `worker`, `worst_usd`, `started_at`, `error`.
     """
@@ -29,14 +31,14 @@ def maybe_paid(ledger: Ledger, scope: str | Collection[str] | None = None) -> li
 
 
 def in_doubt(ledger: Ledger, root: str) -> list[dict[str, Any]]:
-    """`maybe_paid` of all calls of the request `root` and its continuations, as JSON."""
+    """`maybe_paid` of all calls of the request `root` and its continuations, as JSON values."""
     rows = maybe_paid(ledger, scopes_of(ledger, root))
     return [{**row, "started_at": row["started_at"].isoformat()} for row in rows]
 
 
 def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
-    """Counts of `calls` (identities), `settled` ones, `tries` and `maybe_paid` tries; `usd` that is known to be
-    paid, and `maybe_usd`, the worst case of the tries in doubt.
+    """Counts of `calls` (identities), `settled` calls, `tries` and `maybe_paid` tries; `usd` known to be paid, and
+    `maybe_usd`, the worst-case cost of the `maybe_paid` tries.
     """
     with ledger.reading() as connection:
         doubtful = _doubtful(ledger.now(connection))

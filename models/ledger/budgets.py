@@ -1,8 +1,8 @@
-"""Money limits: the worst case is reserved before a call, what it cost is booked after.
+"""Budgets: a call's worst-case cost is reserved before it is sent, its actual cost is booked after.
 
-Both happen in the transactions that write the call's own rows. A call that may have been paid counts at
-its worst case until its price is known. What is spent and reserved together never passes the limit: of a price beyond
-its worst case a budget books no more than it has left, and the try's row the whole.
+Both happen in the transactions that write the call's own rows. A call that may have been paid counts at its worst case
+until its price is known. The sum of spent and reserved money never exceeds the limit: if a price exceeds its worst
+case, the budget books at most what it has left, and the try's row records the whole price.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from models.ledger.store import Ledger
 from models.ledger.tables import Usd, budgets, calls, tries
 
 MOST_USD = 1e6
-"""Of one budget, and of one call: the sums of very many of them fit the columns."""
+"""The largest budget, and the largest price of a call: sums of very many of them fit the columns."""
 
 
 def priced(usd: float, worst_usd: float) -> float:
-    """The price as it is booked: never less than nothing; the worst case for what is no number."""
+    """The price to book: clamped to [0, MOST_USD]; the worst case for NaN and infinity."""
     return min(max(usd, 0.0), MOST_USD) if math.isfinite(usd) else worst_usd
 
 
 def open_budget(ledger: Ledger, name: str, max_usd: float) -> None:
-    """Make the budget, or set the limit of the one that is there (what it has spent stays).
+    """Create the budget, or change the limit of an existing one (its spent money stays).
 
-    Raises BadInput for a limit that is no amount of money.
+    Raises BadInput for a limit outside [0, MOST_USD].
     """
     if not 0 <= max_usd <= MOST_USD:
-        raise BadInput(f"a budget of {max_usd:g} USD: give 0 to {MOST_USD:g}", "max_usd")
+        raise BadInput(f"a budget has to be 0 to {MOST_USD:g} USD, not {max_usd:g}", "max_usd")
     row = {"name": name, "max_usd": max_usd, "reserved_usd": 0.0, "spent_usd": 0.0}
     statement = ledger.insert(budgets).values(row)
     with ledger.transaction() as connection:
@@ -41,7 +41,7 @@ def open_budget(ledger: Ledger, name: str, max_usd: float) -> None:
 
 
 def remaining(ledger: Ledger, name: str) -> dict[str, float]:
-    """`limit`, `reserved`, `spent` and what is `left` for new calls, in USD. Raises NotFound."""
+    """The budget's `limit`, `reserved`, `spent` and `left` (for new calls), in USD. Raises NotFound."""
     with ledger.reading() as connection:
         row = connection.execute(select(budgets).where(budgets.c.name == name)).one_or_none()
         if row is None:
@@ -58,18 +58,18 @@ def remaining(ledger: Ledger, name: str) -> dict[str, float]:
 
 
 def never_sent(now: datetime) -> ColumnElement[bool]:
-    """Of tries joined to their calls: claimed by somebody who has let the lease run out. Its money is free again."""
+    """The condition, on tries joined to their calls, for expired claims that were never sent: their money is free."""
     return and_(tries.c.status == "claimed", tries.c.attempt == calls.c.attempt, calls.c.lease_until <= now)
 
 
 def hold(connection: Connection, names: Collection[str | None]) -> None:
-    """Lock these budgets (`None` is none) until the transaction ends, in the one order that everybody takes them in."""
+    """Lock these budgets (`None` is skipped) until the transaction ends, in order of name to avoid deadlocks."""
     wanted = select(budgets.c.name).where(budgets.c.name.in_([name for name in names if name is not None]))
     connection.execute(wanted.order_by(budgets.c.name).with_for_update())
 
 
 def reserve(connection: Connection, name: str, usd: float) -> None:
-    """Set `usd` aside, or raise BudgetExceeded; the caller's transaction then writes nothing."""
+    """Reserve `usd`. Raises BudgetExceeded, which rolls the caller's transaction back, and NotFound."""
     if usd == 0:
         return
     taken = budgets.c.spent_usd + budgets.c.reserved_usd
@@ -86,7 +86,7 @@ def reserve(connection: Connection, name: str, usd: float) -> None:
 
 
 def book(connection: Connection, name: str, *, released: float, spent: float) -> None:
-    """Give back what was reserved and add what was spent (USD; negative where an estimate is corrected)."""
+    """Release reserved money and add spent money (USD; negative to correct a worst case)."""
     if released == 0 and spent == 0:
         return
     left = budgets.c.max_usd - budgets.c.spent_usd - budgets.c.reserved_usd + _usd(released)
@@ -96,5 +96,5 @@ def book(connection: Connection, name: str, *, released: float, spent: float) ->
 
 
 def _usd(value: float) -> BindParameter[float]:
-    """The unit of the columns, also inside arithmetic, where SQLAlchemy would pass a bare number."""
+    """A value in the columns' unit, for use in arithmetic, where SQLAlchemy would pass the bare number."""
     return literal(value, Usd)

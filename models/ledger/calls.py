@@ -1,9 +1,9 @@
-"""Claim a call before paying for it, settle it after: DESIGN, decision 1.
+"""Calls: claimed before they are paid for, settled or failed after (ARCHITECTURE, decision 1).
 
-A settled identity is never paid again. While a claim's lease lives, others wait; when it has expired, the call is
-taken over as the next attempt, and the try before it is marked "maybe paid" if it was sent (`leases.send`), and free
-if it was not. A settlement by an owner who has lost the call is fenced off: its price is still booked, its reply is
-not kept.
+A settled identity is never paid again. While a claim's lease is live, others wait. When it has expired, the call is
+taken over as the next attempt; the try before it is marked "maybe paid" if it was sent (`tries.send`), else its
+reservation is released. A settlement by an owner who has lost the call is fenced off: its price is booked, its reply is
+not stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.ledger.tries import OPEN, chunks, end, expire, tries_of
 
 @dataclass(frozen=True)
 class CallSpec:
-    """What a call is. `worst_usd`: the most it can cost, reserved in the budget while it runs."""
+    """A call to claim. `worst_usd`: the most it can cost, reserved in the budget while it runs."""
 
     identity: str
     scope: str
@@ -37,12 +37,11 @@ class CallSpec:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a claim found.
+    """The result of a claim; `call_id` is the identity. The states:
 
-    `mine`: send it, as this attempt. `settled`: `reply` is the answer. `held`: another try is alive until
-    `lease_until`, or the next one may not start before `not_before`. `maybe_paid`: it died in flight, and
-    the claim was made with `resend=False`. `pruned`: it was settled, and its reply was dropped at `pruned_at`.
-    `call_id` is the identity.
+    `mine`: send it, as this attempt. `settled`: `reply` is the answer. `held`: another try's lease is live until
+    `lease_until`, or the next try may not start before `not_before`. `maybe_paid`: the last try died in flight, and
+    the claim was made with `resend=False`. `pruned`: the call's texts were deleted at `pruned_at`.
     """
 
     call_id: str
@@ -79,13 +78,13 @@ def claim(
     resend: bool = True,
     budget: str | None = None,
 ) -> list[Claim]:
-    """Claim calls in one transaction; one `Claim` per spec, in order (an identity named twice is one call).
+    """Claim calls in one transaction; one `Claim` per spec, in order (an identity given twice is one call).
 
-    With a `budget`, the worst case of every call that becomes mine is reserved in it, or BudgetExceeded
-    is raised and nothing is written.
+    With a `budget`, the worst case of every call that becomes `mine` is reserved in it; if it does not fit, raises
+    BudgetExceeded and writes nothing.
     """
     wanted = {spec.identity: spec for spec in specs}
-    ids = sorted(wanted)  # one order for all: calls sorted, then budgets sorted, or PostgreSQL finds deadlocks
+    ids = sorted(wanted)  # rows are always locked in this order, calls, then budgets, each sorted, to avoid deadlocks
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         found: dict[str, Claim] = {}
@@ -124,7 +123,7 @@ def _insert(
     now: datetime,
     lease_s: float,
 ) -> dict[str, Claim]:
-    """First attempts. A row that another transaction has just made is its own: held, or already settled."""
+    """Insert first attempts. A row that another transaction inserted meanwhile is held by it, or already settled."""
     if not specs:
         return {}
     rows = [
@@ -163,7 +162,7 @@ def _take(
     lease: datetime,
     budget: str | None,
 ) -> None:
-    """Write the new try of every call that is mine, and reserve its worst case."""
+    """Insert the new try of every call that is `mine`, and reserve the worst cases."""
     if not mine:
         return
     again = [(spec, attempt) for spec, attempt in mine if attempt > 1]
@@ -185,10 +184,10 @@ def _take(
 
 
 def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
-    """Record replies in one transaction, release what was reserved and book what was paid.
+    """Store replies in one transaction, release what was reserved and book what was paid.
 
-    `False`: fenced off, another attempt has the call now. Settling the same once more changes nothing: of a commit
-    that was cut off nobody knows whether it came through.
+    `False`: fenced off, another attempt has the call now. Settling the same reply again changes nothing, so that a
+    commit with an unknown outcome can be repeated.
     """
     with ledger.transaction() as connection:
         now = ledger.now(connection)
@@ -226,9 +225,9 @@ def fail(
     retry_at: datetime | None = None,
     maybe_paid: bool = False,
 ) -> bool:
-    """Record that a try came to nothing. `False`: fenced off.
+    """Record that a try failed. `False`: fenced off.
 
-    `retry_at`: nobody sends the next try earlier, whichever process it is in.
+    `retry_at`: no process may send the next try earlier.
     """
     with ledger.transaction() as connection:
         now = ledger.now(connection)

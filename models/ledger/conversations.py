@@ -1,4 +1,4 @@
-"""What a conversation remembers of its earlier workflows: tool calls with results, and finished steps by worker."""
+"""Memory of a conversation's earlier workflows: tool calls with results, and finished steps by worker."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Finished:
 
 
 def known_tools(ledger: Ledger, conversation: str, without: str, path: str | None = None) -> list[ToolCall]:
-    """The newest tool calls that have a result, oldest first; `without` those of one workflow.
+    """The newest tool calls that have a result, at most 50, oldest first; not those of the workflow `without`.
 
-    `path`: only of the workflows below it.
+    `path`: only those of workflows below it.
     """
     wanted = [tool_calls.c.conversation == conversation, tool_calls.c.result.is_not(None)]
     if path is not None:
@@ -54,7 +54,7 @@ def tools_by(ledger: Ledger, ids: Sequence[str]) -> list[ToolCall]:
 
 
 def finished_steps(ledger: Ledger, conversation: str, without: str, workers: Collection[str]) -> list[Finished]:
-    """The newest finished steps of these workers, at most 50 of each, oldest first; `without` one workflow's."""
+    """The newest finished steps of these workers, at most 50 of each, oldest first; not those of workflow `without`."""
     mine = workflows.c.conversation == conversation, workflows.c.id != without
     done = steps.c.state == "done", steps.c.worker.in_(sorted(workers))
     age = steps.c.updated_at.desc(), steps.c.workflow, steps.c.step

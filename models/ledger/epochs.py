@@ -1,4 +1,9 @@
-"""An epoch is one round of measuring a question set on a pool; its calls have the scope `measure:<epoch>`."""
+"""Measurement epochs, and the questions and workers that labels refer to.
+
+An epoch is one round of measuring a question set on a pool; its calls have the scope `measure:<epoch>`. The tables
+`questions` and `workers` hold what the latest question files and pools contain: a label of another digest or revision
+does not count (`labels`).
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,15 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 
 from models.ledger.store import Ledger
-from models.ledger.tables import attempts, epochs, questions, workers
+from models.ledger.tables import attempts, epochs, questions
+from models.ledger.tables import workers as worker_rows
 
 
 def open_epoch(ledger: Ledger, pool: str, question_set: str) -> int:
-    """The newest epoch of (pool, question set's digest); made where there is none.
+    """The newest epoch of (pool, question set's digest); created if there is none.
 
-    A flow that starts again after a kill gets the same one, and with it every reply that is settled. Epochs
-    are numbered over all series, so that no two of them share a scope.
+    A flow restarted after a crash gets the same epoch, and with it every settled reply. Epochs are numbered over all
+    pools and question sets, so that no two share a scope.
     """
     with ledger.transaction() as connection:
         ledger.serialise(connection, "epochs")
@@ -30,10 +36,10 @@ def next_epoch(
     max_age: timedelta,
     workers: Mapping[str, str] | None = None,
 ) -> int:
-    """The epoch in which to measure what is older than `max_age`: a new one only where that is needed.
+    """The epoch in which to measure labels older than `max_age` again; a new one only if needed.
 
-    A new epoch opens when some cell's newest label (of `workers`, name to revision, if given) is too old,
-    unless the newest epoch was itself opened within `max_age`: then that refresh is still under way.
+    A new epoch is opened when some cell's newest label (of `workers`, name to revision, if given) is too old, unless
+    the newest epoch was itself opened within `max_age`: then that refresh is still in progress.
     """
     with ledger.transaction() as connection:
         ledger.serialise(connection, "epochs")
@@ -45,7 +51,7 @@ def next_epoch(
 
 
 def identity(ledger: Ledger, epoch: int) -> str:
-    """What tells this epoch from that of the same number in another ledger, for keys that outlive a ledger."""
+    """A key that distinguishes this epoch from one of the same number in another ledger."""
     with ledger.reading() as connection:
         row = connection.execute(select(epochs).where(epochs.c.id == epoch)).one()
     return f"{row.id}:{row.pool}:{row.question_set}:{row.opened_at.isoformat()}"
@@ -79,9 +85,9 @@ def _stale(
 
 
 def put_questions(ledger: Ledger, source: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep the questions of a source (at most 64 characters): `id`, `digest`, `task`, `split`, `tags`, `body` (JSON).
+    """Store the questions of a source (at most 64 characters): `id`, `digest`, `task`, `split`, `tags`, `body` (JSON).
 
-    A changed one replaces the old one of its source: labels of a digest that no source has any more do not count.
+    A changed question replaces the source's old one: labels of a digest that no source has any more do not count.
     """
     keep = [
         {
@@ -99,9 +105,9 @@ def put_questions(ledger: Ledger, source: str, rows: Sequence[Mapping[str, Any]]
 
 
 def put_workers(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep workers: `name`, `revision`, `recorded` (known from recorded scores alone)."""
+    """Store workers: `name`, `revision`, `recorded` (known from recorded scores only)."""
     keep = [{"name": r["name"], "revision": r["revision"], "recorded": bool(r.get("recorded", False))} for r in rows]
-    _upsert(ledger, workers, ("name",), keep)
+    _upsert(ledger, worker_rows, ("name",), keep)
 
 
 def _upsert(ledger: Ledger, table: Table, key: Sequence[str], rows: list[dict[str, Any]]) -> None:
@@ -110,6 +116,6 @@ def _upsert(ledger: Ledger, table: Table, key: Sequence[str], rows: list[dict[st
     statement = ledger.insert(table)
     changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in key}
     with ledger.transaction() as connection:
-        # In one order, so that two processes that keep the same rows never wait for each other.
+        # In a fixed order, so that two processes that write the same rows cannot deadlock.
         ordered = sorted(rows, key=lambda row: [str(row[name]) for name in key])
         connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed), ordered)

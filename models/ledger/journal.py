@@ -1,4 +1,4 @@
-"""Small writes of many tasks in few transactions: one event loop, one thread, in the order in which they came."""
+"""The journal: batches the small ledger writes of many tasks into few transactions, in order, off the event loop."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from models.ledger.store import Ledger
 
 T = TypeVar("T")
 Change = Callable[[Connection, datetime], T]
-"""Writes through an open transaction; the time is the ledger's."""
+"""A function that writes in an open transaction; the time is the ledger's."""
 
 WAITING = 20_000
-"""Changes that wait for a database that is away; what comes beyond is refused."""
+"""The most changes that wait during an outage; more are refused."""
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ _Entry = tuple[Change[Any], "asyncio.Future[Any]", float]
 
 
 class Journal:
-    """Whatever came while one transaction ran goes into the next, whose commit is the disk's one wait for all.
+    """Writes all changes that arrived during one transaction in the next, with a single commit. Has one thread.
 
-    While the database is away, changes wait for it, each as long as it has patience.
+    During an outage of the database, each change waits up to its `patience_s`. Belongs to one event loop.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -42,17 +42,16 @@ class Journal:
         self._closing = False
 
     def put(self, change: Change[T], patience_s: float = PATIENCE_S) -> asyncio.Future[T]:
-        """The change's result once it is on disk. Who does not wait for it need not: a failure is logged, unless it may
-        not wait at all.
+        """Queue a change; the future has its result once it is on disk, and need not be awaited.
 
-        Raises LedgerAway where the database stays away for longer than `patience_s`; it was not written then, unless
-        the connection was lost in the midst of it.
+        A failure is logged, unless `patience_s` is 0. The future raises LedgerAway where the outage is longer than
+        `patience_s`; the change was not written then, unless the connection was lost during the commit.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if patience_s > 0:
-            future.add_done_callback(_told)
+            future.add_done_callback(_log_failure)
         if len(self._waiting) >= WAITING:
-            future.set_exception(LedgerAway("the ledger cannot be used, and too much waits for it"))
+            future.set_exception(LedgerAway("the ledger cannot be used, and too many changes wait for it"))
             return future
         self._waiting.append((change, future, time.monotonic() + patience_s))
         if self._pump is None:
@@ -60,12 +59,12 @@ class Journal:
         return future
 
     async def flush(self) -> None:
-        """Wait until all that came before is on disk, or has lost its patience."""
+        """Wait until all earlier changes are on disk or have failed."""
         while self._pump is not None:
             await asyncio.shield(self._pump)
 
     async def close(self) -> None:
-        """Write what is waiting, and stop. A database that is away is not waited for."""
+        """Write the waiting changes, and stop. An outage is not waited for."""
         self._closing = True
         await self.flush()
         self._thread.shutdown()
@@ -84,7 +83,7 @@ class Journal:
             self._pump = None
 
     def _deliver(self, entry: _Entry, result: Any) -> _Entry | None:
-        """Tell whoever waits; the entry itself where it is to be written again."""
+        """Set the future's result; return the entry instead if it is to be written again."""
         _, future, deadline = entry
         if isinstance(result, LedgerAway) and not self._closing and time.monotonic() < deadline:
             return entry
@@ -97,7 +96,7 @@ class Journal:
         return None
 
     def _write(self, changes: Sequence[Change[Any]]) -> list[Any]:
-        """In the thread. Where one fails, the others do not suffer for it."""
+        """Write a batch, in the thread. A change that fails does not affect the others."""
 
         def together(some: Sequence[Change[Any]]) -> list[Any]:
             with self.ledger.transaction() as connection:
@@ -107,6 +106,6 @@ class Journal:
         return apart(together, changes)
 
 
-def _told(future: asyncio.Future[Any]) -> None:
+def _log_failure(future: asyncio.Future[Any]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
         log.error("the ledger could not be written: %s", told(error))

@@ -1,4 +1,4 @@
-"""Attempts (one graded reply each) in, labels (their mean per question and worker) and coverage out."""
+"""Attempts (one graded reply each), and the labels (their means per question and worker) and coverage made of them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LABEL_COLUMNS += ["prompt_tokens", "completion_tokens", "seconds", "age_s", "epo
 
 @dataclass(frozen=True)
 class Attempt:
-    """One graded reply. `seconds` of the call, `call_id` `None` for a recorded score, `score` in [0, 1].
+    """One graded reply. `seconds`: of the call; `call_id`: `None` for a recorded score; `score` in [0, 1].
 
-    `question_digest`: of the question as it was asked: ids are of a source, and another one may use them too. Empty:
-    of the only question of that id.
+    `question_digest`: of the question as it was asked, since several sources may use the same id. Empty: that of the
+    only question of this id.
     """
 
     epoch: int
@@ -46,7 +46,7 @@ class Attempt:
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One attempt that is wanted. `epoch`: ask in its scope (an old one where only the grader changed)."""
+    """An attempt to make. `epoch`: the call's scope (an old epoch where only the grader changed)."""
 
     question_id: str
     worker: str
@@ -56,8 +56,8 @@ class Cell:
 
 
 def put_attempts(ledger: Ledger, rows: Iterable[Attempt]) -> None:
-    """Keep attempts; one that is there already stays as it is. NotFound names a question never put."""
-    # In one order, so that two processes that keep the same attempts never wait for each other.
+    """Store attempts; existing ones are kept. Raises NotFound, naming the question, for an unknown question."""
+    # In a fixed order, so that two processes that write the same attempts cannot deadlock.
     values = sorted((asdict(row) for row in rows), key=lambda row: [row[name] for name in CELL])
     if not values:
         return
@@ -90,12 +90,12 @@ def missing(
     grader_versions: Mapping[str, str] | None = None,
     max_age: timedelta | None = None,
 ) -> list[Cell]:
-    """The cells of questions × workers × repeats without a label, or with one too old.
+    """The cells of questions × workers × repeats that have no label, or one that is too old.
 
-    `questions`: id to digest; `workers`: name to revision. A label counts from any epoch of the same pool, if question,
-    revision and grader version are today's.
+    `questions`: id to digest; `workers`: name to revision. A label of any epoch of the same pool counts, if its
+    question, revision and grader version are the present ones.
     """
-    frame = _asked(_measured(ledger, epoch, workers, max_age), questions)
+    frame = _on_questions(_measured(ledger, epoch, workers, max_age), questions)
     current = _current(frame, grader_versions)
     fresh = frame[current & ~frame["stale"]]
     regrade = frame[~current & ~frame["stale"]]
@@ -121,8 +121,8 @@ def coverage(
     grader_versions: Mapping[str, str] | None = None,
     max_age: timedelta | None = None,
 ) -> pd.DataFrame:
-    """One row per worker: how many cells are `wanted`, `measured`, `stale`, `missing`, and their mean `score`."""
-    frame = _asked(_measured(ledger, epoch, workers, max_age), questions)
+    """One row per worker: counts of cells `wanted`, `measured`, `stale`, `missing`, and their mean `score`."""
+    frame = _on_questions(_measured(ledger, epoch, workers, max_age), questions)
     frame = frame[(frame["repeat"] < repeats) & _current(frame, grader_versions)]
     cells = frame.sort_values("epoch").drop_duplicates(["question_id", "worker", "repeat"], keep="last")
     rows = []
@@ -150,14 +150,14 @@ def labels(
     """One row per (question, worker), from the newest epoch that has the cell: columns `LABEL_COLUMNS`.
 
     `score`, `cost_usd`, tokens and `seconds` are means over the `n` repeats, `stderr` the mean score's
-    standard error (NaN for one repeat), `age_s` the age of the oldest repeat. Recorded labels are among
-    them. `questions` (id to digest) takes no others. `workers` as a mapping (name to revision) takes no other revision.
+    standard error (NaN for one repeat), `age_s` the age of the oldest repeat. Recorded labels are included.
+    `questions` (id to digest): only these. `workers`: only these; as a mapping (name to revision), only this revision.
     """
     frame = _attempts(ledger, pool, workers)
     if questions is not None:
-        frame = _asked(frame, questions)
+        frame = _on_questions(frame, questions)
     cell = ["question_id", "question_digest", "worker"]
-    # The newest attempt of a cell names its epoch, revision and grader version; repeats beside it share them.
+    # The newest attempt of a cell determines epoch, revision and grader version; only repeats that share them count.
     newest = frame.sort_values(["epoch", "created_at", "id"]).drop_duplicates(cell, keep="last")
     group = [*cell, "epoch", "revision", "grader_version"]
     frame = frame.merge(newest[group], on=group)
@@ -168,8 +168,8 @@ def labels(
     return table.sort_values(cell, ignore_index=True)[LABEL_COLUMNS]
 
 
-def _asked(frame: pd.DataFrame, questions: Mapping[str, str]) -> pd.DataFrame:
-    """The attempts on these very questions (id to digest)."""
+def _on_questions(frame: pd.DataFrame, questions: Mapping[str, str]) -> pd.DataFrame:
+    """The attempts on these questions (id to digest) in their present form."""
     return frame[frame["question_id"].map(questions) == frame["question_digest"]]
 
 
@@ -183,17 +183,17 @@ def _measured(ledger: Ledger, epoch: int, workers: Mapping[str, str], max_age: t
 
 
 def _current(frame: pd.DataFrame, grader_versions: Mapping[str, str] | None) -> pd.Series:
-    """Which attempts were graded by today's version of their grader."""
+    """Which attempts were graded by the present version of their grader."""
     if not grader_versions:
         return pd.Series(True, index=frame.index)
     return frame["grader"].map(grader_versions).fillna(frame["grader_version"]) == frame["grader_version"]
 
 
 def _attempts(ledger: Ledger, pool: str | None, workers: Collection[str] | Mapping[str, str] | None) -> pd.DataFrame:
-    """Attempts on questions as they are today, with task and split, and their age in seconds."""
+    """Attempts on the present form of questions, with task and split, and their age in seconds."""
     columns = [column for column in attempts.c if column.name not in {"text_digest", "call_id"}]
     key = questions.c.id, questions.c.digest
-    # Several sources may have the same question; its task and split differ only where their files do.
+    # Several sources may have the same question, with different task and split: the smallest of each is taken.
     today = select(*key, func.min(questions.c.task).label("task"), func.min(questions.c.split).label("split"))
     known = today.group_by(*key).subquery()
     statement = select(*columns, known.c.task, known.c.split).join(

@@ -1,4 +1,4 @@
-"""A database that is away, told apart from a row that cannot be written: the one is waited for, the other left out."""
+"""Database outages: distinguishes an unreachable database, which is waited for, from a row that cannot be written."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from models.errors import LedgerAway
 T = TypeVar("T")
 
 PAUSE_S = 0.25
-"""Between two looks at a database that is away."""
+"""Between two tries to reach the database."""
 
 PATIENCE_S = 60.0
-"""How long work that has begun waits for it."""
+"""How long work that has begun waits for the database."""
 
 DISK = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 STATEMENTS = ("42", "54")
-"""SQLSTATE classes of PostgreSQL's operational errors that the statement is to blame for, not the server."""
+"""SQLSTATE classes of PostgreSQL's operational errors that are caused by the statement, not by the server."""
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database, and not what was to be written, is to blame: no connection, no disk, no lock in time.
+    """Whether the error is an outage of the database (no connection, no disk, no lock in time), not caused by the data.
 
     Of SQLite: busy, locked, I/O error, full, read-only, cannot be opened. Of PostgreSQL: a lost or refused connection,
-    a server that stops or starts, a full disk, a deadlock. A file that is no database is not away: it will not be back.
+    a server that stops or starts, a full disk, a deadlock. A file that is not a database is no outage: waiting would
+    not help.
     """
     if isinstance(error, OSError):
         return error.errno in DISK
@@ -55,7 +56,7 @@ def _of_the_statement(error: sqlite3.OperationalError) -> bool:
 
 @contextmanager
 def told_apart() -> Iterator[None]:
-    """Raises LedgerAway where the database is to blame, and everything else as it is."""
+    """Turn errors of an outage into LedgerAway; all others pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -66,10 +67,10 @@ def told_apart() -> Iterator[None]:
 
 
 def apart(write: Callable[[Sequence[T]], Sequence[Any]], items: Sequence[T]) -> list[Any]:
-    """The result of each item, written together; in the place of one that cannot be written, its exception.
+    """Write items together; return each item's result, or its exception if it cannot be written.
 
-    A batch that fails is split, the earlier half first, until the bad item is alone. Where the database is away,
-    nothing is split: LedgerAway stands for each item that was not written.
+    A batch that fails is split, the earlier half first, until the bad item is isolated. In an outage nothing is split:
+    the result of each item that was not written is LedgerAway.
     """
     try:
         return list(write(items))
@@ -81,7 +82,7 @@ def apart(write: Callable[[Sequence[T]], Sequence[Any]], items: Sequence[T]) -> 
 
 
 async def when_back(attempt: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
-    """What the attempt gives, made again while the database is away: for work that has been paid for in part.
+    """The attempt's result; it is repeated during an outage. For work that has been partly paid for.
 
     Raises LedgerAway after `patience_s`.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints, the champion of each model, and the way back. Only rows are added: the history is whole."""
+"""The registry of checkpoints and champions, with promotion and rollback. Promotions are only added, never changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.ledger.tables import checkpoints, promotions
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A router's vector (float32, flat) and what it was learned with (`meta`: JSON values)."""
+    """A router's parameter vector (float32, flat). `meta`: how it was trained, as JSON values."""
 
     id: str
     name: str
@@ -29,7 +29,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Champion:
-    """What serves `model`: a router's checkpoint or a worker. `version` counts from 1."""
+    """The target that serves `model`: a router's checkpoint or a worker. `version` counts from 1."""
 
     model: str
     target: dict[str, Any]
@@ -39,10 +39,10 @@ class Champion:
 
 
 def save_checkpoint(ledger: Ledger, *, name: str, vector: np.ndarray, meta: dict[str, Any]) -> str:
-    """Keep a vector; its id is the digest of name, vector and meta, so saving it again makes it the newest, no more."""
+    """Store a vector; return its id, the digest of name, vector and meta. Saving it again only makes it the newest."""
     flat = np.ascontiguousarray(vector, dtype="<f4")
     if flat.ndim != 1 or flat.size == 0 or not np.isfinite(flat).all():
-        raise BadInput("a checkpoint's vector is flat, not empty and finite", field="vector")
+        raise BadInput("a checkpoint's vector has to be flat, not empty and finite", field="vector")
     digest = hashlib.sha256(json.dumps([name, meta], sort_keys=True).encode() + b"\0" + flat.tobytes()).hexdigest()
     row = {"id": digest, "name": name, "vector": flat.tobytes(), "meta": meta}
     with ledger.transaction() as connection:
@@ -63,7 +63,7 @@ def load_checkpoint(ledger: Ledger, id: str) -> Checkpoint:
 
 
 def newest_checkpoint(ledger: Ledger, **meta: str) -> Checkpoint | None:
-    """The newest checkpoint whose `meta` holds all of these texts, or `None`."""
+    """The newest checkpoint whose `meta` has all of these values, or `None`."""
     fits = [checkpoints.c.meta[key].as_string() == value for key, value in meta.items()]
     statement = select(checkpoints.c.id).where(*fits).order_by(checkpoints.c.created_at.desc()).limit(1)
     with ledger.reading() as connection:
@@ -75,7 +75,7 @@ def promote(ledger: Ledger, model: str, target: dict[str, Any], reason: str) -> 
     """Make `target` serve `model`, in one transaction.
 
     `target`: `{"kind": "router", "checkpoint": id}` or `{"kind": "worker", "worker": name}`.
-    Raises BadInput for another shape, NotFound for a checkpoint that is not there.
+    Raises BadInput for another form of target, NotFound for a checkpoint that does not exist.
     """
     with ledger.transaction() as connection:
         _check(connection, target)
@@ -85,7 +85,7 @@ def promote(ledger: Ledger, model: str, target: dict[str, Any], reason: str) -> 
 
 
 def champion(ledger: Ledger, model: str) -> Champion | None:
-    """What serves `model` now, or `None` before the first promotion."""
+    """The present champion of `model`, or `None` before the first promotion."""
     newest = select(promotions).where(promotions.c.model == model).order_by(promotions.c.version.desc()).limit(1)
     with ledger.reading() as connection:
         row = connection.execute(newest).one_or_none()
@@ -93,9 +93,9 @@ def champion(ledger: Ledger, model: str) -> Champion | None:
 
 
 def rollback(ledger: Ledger, model: str) -> Champion:
-    """Bring back what served before the present champion, as a new row; again, what served before that.
+    """Make the previous champion serve again, as a new row. Repeated calls go further back.
 
-    Raises NotFound where nothing served earlier.
+    Raises NotFound where there is no earlier champion.
     """
     with ledger.transaction() as connection:
         ledger.serialise(connection, "promotions")
@@ -110,7 +110,7 @@ def rollback(ledger: Ledger, model: str) -> Champion:
 
 
 def history(ledger: Ledger, model: str) -> list[Champion]:
-    """Every champion of `model`, the first one first."""
+    """All champions of `model`, the oldest first."""
     statement = select(promotions).where(promotions.c.model == model).order_by(promotions.c.version)
     with ledger.reading() as connection:
         return [_champion(row) for row in connection.execute(statement)]
@@ -121,7 +121,7 @@ def _check(connection: Connection, target: dict[str, Any]) -> None:
     if kind == "worker" and names == {"worker"}:
         return
     if kind != "router" or names != {"checkpoint"}:
-        raise BadInput("a champion is a router's checkpoint or a worker", field="target")
+        raise BadInput("a champion has to be a router's checkpoint or a worker", field="target")
     known = select(checkpoints.c.id).where(checkpoints.c.id == target["checkpoint"])
     if connection.execute(known).one_or_none() is None:
         raise NotFound(f"no checkpoint {target['checkpoint']!r}")

@@ -1,4 +1,4 @@
-"""Requests that the endpoint has answered, and those whose work is kept from its start to its end.
+"""The ledger's table of requests: answered ones, and conducted ones from their start on.
 
 The row of a conducted request (`fugu-ultra`) is `{"id", "model", "status": "running" | "answered" | "awaiting-tools" |
 "failed", "created" (Unix seconds), "request": the ConductRequest, "key", "digest", "body": the final JSON or null,
@@ -18,11 +18,11 @@ from models.ledger.store import Ledger
 from models.ledger.tables import requests
 
 Row = dict[str, Any]
-"""JSON values."""
+"""A request's row, as JSON values."""
 
 
 def record(ledger: Ledger, row: Row) -> Change[None]:
-    """Keep a request's row (`id` names it); a second row of that id replaces the first."""
+    """Store a request's row under its `id`; it replaces an earlier row of that id."""
     if not isinstance(row.get("id"), str):
         raise BadInput("a request's row needs an id", field="id")
 
@@ -35,16 +35,16 @@ def record(ledger: Ledger, row: Row) -> Change[None]:
 
 
 def record_request(ledger: Ledger, row: Row) -> None:
-    """`record`, at once."""
+    """`record`, in its own transaction."""
     change = record(ledger, row)
     with ledger.transaction() as connection:
         change(connection, ledger.now(connection))
 
 
 def begin(ledger: Ledger, row: Row) -> Change[Row]:
-    """Keep a request's row before anything is paid for it; where its id is known already, the known row stays.
+    """Store a request's row before anything is paid for it; an existing row of that id is kept.
 
-    The change's result is the row that the ledger has then.
+    The change's result is the row in the ledger.
     """
 
     def change(connection: Connection, now: datetime) -> Row:
@@ -56,9 +56,9 @@ def begin(ledger: Ledger, row: Row) -> Change[Row]:
 
 
 def finish(id: str, changes: Row) -> Change[Row]:
-    """Add to a request's row what came of it; a row that has its `body` stays as it is: the first answer stands.
+    """Add a request's result to its row, unless the row has a `body` already: the first answer is kept.
 
-    The change's result is the row that the ledger has then. Raises NotFound.
+    The change's result is the row in the ledger. Raises NotFound.
     """
 
     def change(connection: Connection, now: datetime) -> Row:
@@ -72,7 +72,7 @@ def finish(id: str, changes: Row) -> Change[Row]:
 
 
 def note_end(id: str, ended: Row | None) -> Change[None]:
-    """Which limit ended a conducted request, and the steps that were finished then; nothing where it has no row."""
+    """Record which limit ended a conducted request, and its finished steps; does nothing if it has no row."""
 
     def change(connection: Connection, now: datetime) -> None:
         statement = select(requests.c.body).where(requests.c.id == id).with_for_update()
@@ -84,14 +84,14 @@ def note_end(id: str, ended: Row | None) -> Change[None]:
 
 
 def ended_by(ledger: Ledger, id: str) -> Row | None:
-    """What `note_end` kept."""
+    """What `note_end` recorded."""
     with ledger.reading() as connection:
         row = connection.execute(select(requests.c.body).where(requests.c.id == id)).scalar_one_or_none()
     return None if row is None else row.get("ended")
 
 
 def get_request(ledger: Ledger, id: str) -> Row:
-    """The row recorded under `id`. Raises NotFound, Pruned where its texts are gone."""
+    """The row of that id. Raises NotFound, and Pruned where its texts were deleted."""
     with ledger.reading() as connection:
         row = _read(connection, id)
     refuse_pruned(row)
@@ -99,7 +99,7 @@ def get_request(ledger: Ledger, id: str) -> Row:
 
 
 def refuse_pruned(row: Row) -> None:
-    """Raises Pruned for the row of a request whose texts are gone: it can be neither told nor gone on with."""
+    """Raises Pruned for the row of a request whose texts were deleted: it can be neither shown nor continued."""
     if "pruned" in row:
         raise Pruned(f"the request {row['id']!r}", datetime.fromisoformat(row["pruned"]))
 

@@ -1,8 +1,11 @@
-"""How long the texts of served requests are kept: dropped by age and by bytes, the oldest first; figures stay.
+"""Retention: deletes the texts of old requests from the ledger (`prune`), and shrinks SQLite's file (`give_back`).
 
-Calls and requests keep their rows with who, when, tokens and costs, so that accounts add up and nothing is paid a
-second time under a name that was paid for; messages, replies, errors, plans and tool calls go. What labels are made of
-(scope `measure:…`) stays whole.
+Texts are deleted by age and by total bytes, the oldest first: messages, replies, errors, plans and tool calls. The rows
+of calls and requests remain, with worker, times, tokens and costs, so that accounts stay complete and no call is paid
+for twice. Calls that measure labels (scope `measure:…`) keep their texts.
+
+SQLite keeps deleted pages in its file. `give_back` returns them to the file system: it rewrites a small file, and frees
+the pages of a large one in small transactions.
 """
 
 from __future__ import annotations
@@ -22,22 +25,32 @@ from models.ledger.store import Ledger
 from models.ledger.tables import calls, requests, steps, tool_calls, tries, workflows
 
 BATCH = 200
-"""Rows in a transaction, so that whoever claims and settles calls meanwhile waits for milliseconds."""
+"""Rows per transaction, so that concurrent writers wait for milliseconds only."""
 
 UNDER_WAY = timedelta(days=1)
-"""For which a request that has not ended counts as under way: its texts, and what it continues, are needed still."""
+"""For so long a request that has not ended counts as running: its texts, and those that it continues, are kept."""
 
 FIGURES = (
     *("id", "model", "status", "http", "error", "created", "seconds", "stream", "continues", "process"),
     *("worker", "turns", "calls", "cost_usd", "prompt_tokens", "completion_tokens"),
     *("champion", "champion_version", "steps"),
 )
-"""What stays of a request's row."""
+"""The fields of a request's row that are kept."""
+
+REWRITE_BYTES = 128 << 20
+"""SQLite files with at most so many bytes in use are rewritten by VACUUM, which blocks writers for about a second and
+leaves no remnant of deleted data. Larger files free their unused pages in small transactions."""
+
+REWRITE_PAGES = 2000
+"""Pages of 4 KiB that one of these transactions frees."""
+
+_PRAGMAS = ("page_size", "page_count", "freelist_count", "auto_vacuum")
+_INCREMENTAL = 2  # the value of `auto_vacuum` with which a file can free its pages in pieces
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """How many of each lost their texts, and the bytes of those. `until`: those from this time and before."""
+    """Counts of rows that lost their texts, and the texts' bytes. `until`: of this time and before."""
 
     until: datetime
     calls: int = 0
@@ -48,9 +61,9 @@ class Dropped:
 
 
 def prune(ledger: Ledger, max_age: timedelta, max_bytes: int, *, dry_run: bool = False) -> Dropped:
-    """Drop the texts that are older than `max_age`, and the oldest of the others until they take `max_bytes` at most.
+    """Delete texts older than `max_age`, and the oldest others until at most `max_bytes` are left.
 
-    `dry_run`: only count them. To be called off the event loop; others go on reading and writing meanwhile.
+    `dry_run`: only count them. Blocks: call it off the event loop; others can read and write meanwhile.
     """
     with ledger.reading() as connection:
         until = _until(ledger, connection, max_age, max_bytes)
@@ -60,15 +73,32 @@ def prune(ledger: Ledger, max_age: timedelta, max_bytes: int, *, dry_run: bool =
     for write in (_drop_calls, _drop_requests, _drop_workflows, _drop_tool_calls):
         more = True
         while more:
-            with _forgetting(ledger) as connection:
+            with _erasing(ledger) as connection:
                 more = write(connection, until, ledger.now(connection))
     give_back(ledger)
     return found
 
 
+def give_back(ledger: Ledger) -> None:
+    """Shrink SQLite's file and its journal, as far as possible without disturbing concurrent readers and writers."""
+    if not ledger.is_sqlite:
+        return
+    raw: Any = ledger.engine.raw_connection()
+    try:
+        with suppress(OperationalError, raw.dbapi_connection.OperationalError):
+            size, pages, free, mode = (_pragma(raw, name) for name in _PRAGMAS)
+            if (pages - free) * size <= REWRITE_BYTES:
+                raw.execute("VACUUM")
+            elif mode == _INCREMENTAL:
+                _in_pieces(ledger, free)
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        raw.close()
+
+
 @contextmanager
-def _forgetting(ledger: Ledger) -> Iterator[Connection]:
-    """A write transaction whose deleted words are overwritten in the file, too."""
+def _erasing(ledger: Ledger) -> Iterator[Connection]:
+    """A write transaction that also overwrites deleted data in SQLite's file."""
     with ledger.transaction() as connection:
         if ledger.is_sqlite:
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
@@ -76,15 +106,15 @@ def _forgetting(ledger: Ledger) -> Iterator[Connection]:
 
 
 def _kept_calls(now: datetime) -> ColumnElement[bool]:
-    """Calls that have texts which may go: not those of labels, nor those that somebody holds."""
+    """Calls whose texts may be deleted: not those of labels, nor those under a live lease."""
     held = calls.c.status.in_(("claimed", "sent")) & (calls.c.lease_until > now)
-    # A late settlement may have brought a pruned call's reply.
+    # A late settlement may have stored a reply in a pruned call.
     whole = or_(calls.c.pruned_at.is_(None), calls.c.reply.is_not(None))
     return and_(calls.c.scope.not_like("measure:%"), whole, ~held)
 
 
 def _texts(ledger: Ledger, now: datetime) -> dict[str, Select[tuple[datetime, int]]]:
-    """Of each table: when each text came, and its bytes."""
+    """Per table, a query of the creation time and bytes of each row's texts."""
 
     def sized(*columns: Column[Any]) -> ColumnElement[int]:
         if ledger.is_sqlite:
@@ -105,7 +135,7 @@ def _texts(ledger: Ledger, now: datetime) -> dict[str, Select[tuple[datetime, in
 
 
 def _until(ledger: Ledger, connection: Connection, max_age: timedelta, max_bytes: int) -> datetime:
-    """Texts of this time and before go; never those of a request under way."""
+    """The time up to which texts are deleted; earlier than every running request."""
     now = ledger.now(connection)
     until, total = now - max_age, 0
     everything = union(*_texts(ledger, now).values()).subquery()
@@ -120,7 +150,7 @@ def _until(ledger: Ledger, connection: Connection, max_age: timedelta, max_bytes
 
 
 def _oldest_under_way(connection: Connection, now: datetime) -> datetime | None:
-    """When the oldest request began that runs, or that one which runs continues."""
+    """The start of the oldest request that is running, or that a running one continues."""
     columns = requests.c.created_at, requests.c.body["continues"].as_string().label("continues")
     running = requests.c.body["status"].as_string() == "running", requests.c.created_at > now - UNDER_WAY
     found = connection.execute(select(*columns).where(*running)).all()
@@ -145,7 +175,7 @@ def _count(ledger: Ledger, connection: Connection, until: datetime) -> Dropped:
 def _drop_calls(connection: Connection, until: datetime, now: datetime) -> bool:
     old = select(calls.c.id).where(calls.c.created_at <= until, _kept_calls(now))
     ids = connection.execute(old.order_by(calls.c.created_at).limit(BATCH)).scalars().all()
-    # Locked in the order in which everybody locks calls; one that was claimed meanwhile is left alone.
+    # Locked in order of id, as everywhere, to avoid deadlocks; a call claimed meanwhile is skipped.
     locked = select(calls.c.id).where(calls.c.id.in_(ids), _kept_calls(now)).order_by(calls.c.id).with_for_update()
     mine = connection.execute(locked).scalars().all()
     gone = {"payload": {}, "reply": null(), "error": null(), "pruned_at": now}
@@ -179,40 +209,11 @@ def _drop_tool_calls(connection: Connection, until: datetime, now: datetime) -> 
     return len(ids) == BATCH
 
 
-WHOLE = 128 << 20
-"""Bytes in use up to which the file is written anew, in about a second for which writers wait; it then holds no
-remnant of anything. A larger one gives back its free pages in small pieces.
-"""
-
-PIECE = 2000
-"""Pages of 4 KiB in a transaction."""
-
-
-def give_back(ledger: Ledger) -> None:
-    """Shorten the file and its journal as far as others let us: who reads or writes meanwhile is not disturbed."""
-    if not ledger.is_sqlite:
-        return
-    raw: Any = ledger.engine.raw_connection()
-    try:
-        with suppress(OperationalError, raw.dbapi_connection.OperationalError):
-            size, pages, free, mode = (_pragma(raw, name) for name in _FIGURES)
-            if (pages - free) * size <= WHOLE:
-                raw.execute("VACUUM")
-            elif mode == _INCREMENTAL:
-                _in_pieces(ledger, free)
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    finally:
-        raw.close()
-
-
-_FIGURES = ("page_size", "page_count", "freelist_count", "auto_vacuum")
-_INCREMENTAL = 2
-
-
 def _in_pieces(ledger: Ledger, free: int) -> None:
-    for _ in range(0, free, PIECE):
+    """Free the file's `free` unused pages, `REWRITE_PAGES` per transaction."""
+    for _ in range(0, free, REWRITE_PAGES):
         with ledger.transaction() as connection:
-            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PIECE})").fetchall()
+            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({REWRITE_PAGES})").fetchall()
 
 
 def _pragma(raw: Any, name: str) -> int:

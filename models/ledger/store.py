@@ -1,4 +1,4 @@
-"""The database behind the ledger: SQLite by default, PostgreSQL by URL."""
+"""The ledger's database: SQLite by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from models.ledger.tables import metadata, probes
 BUSY_TIMEOUT_S = 60.0
 
 PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
-"""Of PostgreSQL's client, in seconds and milliseconds: a server that has vanished is away, not waited for."""
+"""Timeouts of PostgreSQL's client, in seconds and milliseconds: an unreachable server soon counts as an outage."""
 
 
 class Ledger:
-    """A handle on the ledger's database; cheap to make, safe to share between threads, one per process.
+    """A handle on the ledger's database; cheap to create, safe to share between threads, one per process.
 
-    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other. A path with `?` in
-    it has no place in a text: `sqlite_url` takes any. `unsettled`: the folder for replies that wait for the database
-    (default: beside SQLite's file; of PostgreSQL there is none).
+    `url`: `sqlite:////absolute/path` or `postgresql+psycopg://...`. Raises BadInput for any other. For a path that
+    contains `?`, which such a text cannot hold, use `sqlite_url`. `unsettled`: the folder for replies that wait for the
+    database (default: next to SQLite's file; for PostgreSQL none).
 
     Its transactions raise LedgerAway where the database cannot be reached or written.
     """
@@ -47,7 +47,7 @@ class Ledger:
             file = Path(str(parsed.database))
             self.unsettled = unsettled or file.with_name("unsettled")
             _make_private(file)
-            # An error's text names no parameters: they are what users and workers said.
+            # Parameters are hidden in error texts: they hold texts of users and workers.
             self.engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
             _prepare_sqlite(self.engine)
         else:
@@ -60,8 +60,8 @@ class Ledger:
     def transaction(self) -> Iterator[Connection]:
         """A short write transaction, committed at the end, rolled back on an error.
 
-        On SQLite it takes the write lock at once: a deferred BEGIN that upgrades fails whatever the timeout.
-        Never hold one across a call to a worker.
+        On SQLite it takes the write lock immediately: upgrading a deferred BEGIN can fail without waiting for the
+        timeout. Never hold a transaction across a call to a worker.
         """
         outer = self._outer.get()
         if outer is not None:
@@ -72,7 +72,7 @@ class Ledger:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is written within, by any function of this ledger, is one transaction: all of it, or nothing."""
+        """Make all writes to this ledger within the block one transaction."""
         with self.transaction() as connection:
             token = self._outer.set(connection)
             try:
@@ -82,49 +82,49 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A consistent view; blocks nobody."""
+        """A consistent read-only view; does not block writers."""
         with told_apart(), self.engine.connect() as connection:
             yield connection
 
     def probe(self, connection: Connection, now: datetime) -> None:
-        """A change for a `Journal` that tells whether writing works."""
+        """A change for a `Journal` that tests whether the database can be written."""
         row = {"id": 1, "at": now}
         statement = self.insert(probes).values(row)
         connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
 
     def create_schema(self) -> None:
-        """Create the tables as `tables.py` has them: for tests. An installation runs the migrations."""
+        """Create the tables of `tables.py`, for tests. Installations run the migrations instead."""
         with self.transaction() as connection:
             metadata.create_all(connection)
 
     def close(self) -> None:
-        """Return every connection."""
+        """Close all connections."""
         self.engine.dispose()
 
     def now(self, connection: Connection) -> datetime:
-        """The time that leases are compared with: the database's own, where several machines share it."""
+        """The time that leases are compared with: the database's clock for PostgreSQL, which machines can share."""
         if self.is_sqlite:
             return datetime.now(UTC)
         found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return found.astimezone(UTC)
 
     def insert(self, table: Table) -> Any:
-        """An INSERT that knows ON CONFLICT, in the database's own dialect."""
+        """An INSERT in the database's dialect, which supports ON CONFLICT."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def serialise(self, connection: Connection, what: str) -> None:
-        """Make transactions that count rows of `what` wait for one another (on SQLite all writers do)."""
+        """Run transactions with the same `what` one after another (on SQLite all write transactions do)."""
         if not self.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(what))))
 
 
 def sqlite_url(path: Path) -> URL:
-    """Of a file, whatever characters its path holds."""
+    """The URL of a SQLite file, whose path may contain any characters."""
     return URL.create("sqlite", database=str(path))
 
 
 def read_url(url: str | URL) -> URL:
-    """The URL of a ledger. Raises BadInput for one that is none."""
+    """Parse a ledger's URL. Raises BadInput for an invalid one."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -136,18 +136,18 @@ def read_url(url: str | URL) -> URL:
                 field="url",
             )
         if parsed.query:
-            message = "a SQLite ledger's URL ends with its path: one that holds `?` can be given as FUGU_HOME"
+            message = "a SQLite ledger's URL ends with its path: give a path that contains `?` as FUGU_HOME"
             raise BadInput(message, field="url")
         return parsed
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
-    raise BadInput(f"the ledger lives in SQLite or PostgreSQL, not {parsed.drivername!r}", field="url")
+    raise BadInput(f"the ledger needs SQLite or PostgreSQL, not {parsed.drivername!r}", field="url")
 
 
 def _make_private(file: Path) -> None:
-    """The database's file, its owner's alone: SQLite gives its journals the same mode. One that is there is narrowed.
+    """Create the database's file, or restrict an existing one, to its owner; SQLite gives its journals the same mode.
 
-    Of a file that cannot be made or changed opening it says why.
+    Errors are ignored here: opening the file reports them.
     """
     with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -161,9 +161,9 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def pragmas(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN would be a deferred one
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; an old one keeps its own way
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # affects new files only
         _set_wal(connection)
-        # FULL: a claim must survive a power cut before its call is paid; group commits make it cheap.
+        # FULL: a claim must survive a power failure before its call is paid; group commits make it cheap.
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
@@ -173,9 +173,9 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def _set_wal(connection: Any) -> None:
-    """Processes that open a new database together meet here, and for this SQLite does not wait by itself.
+    """Switch the database to WAL; wait while another process that opens the new file holds the lock.
 
-    Only for another's lock is there anything to wait for; a folder or a disk that takes no writes stays as it is.
+    SQLite's own timeout does not cover this switch. Other errors, such as a read-only disk, are raised immediately.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:

@@ -1,10 +1,10 @@
-"""The ledger's tables, and the column types that both databases read alike.
+"""The ledger's tables, and column types that behave the same on both databases.
 
-A call is one identity; each transport try of it is a row of its own, and the call's row holds what the
-next try needs to know (attempt number, owner, lease, earliest time). An attempt is one graded reply.
+A call is one identity. Each transport try of it has its own row, and the call's row holds what the next try needs
+(attempt number, owner, lease, earliest time). An attempt is one graded reply.
 
-A call and its try are "claimed" until the first byte of the request is about to leave, then "sent", and in the end
-"settled", "failed" or "maybe_paid".
+A call and its try are "claimed" until just before the first byte of the request, then "sent", and at the end "settled",
+"failed" or "maybe_paid".
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from models.ledger.text import storable
 
 
 class Utc(TypeDecorator[datetime]):
-    """An instant, always aware and always UTC, also on SQLite, which keeps no zone."""
+    """A time, always timezone-aware and in UTC, also on SQLite, which stores no zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -50,7 +50,7 @@ class Utc(TypeDecorator[datetime]):
 
 
 class Usd(TypeDecorator[float]):
-    """Dollars, kept as whole billionths: sums and limits are exact."""
+    """US dollars, stored as whole billionths: sums and limits are exact."""
 
     impl = BigInteger
     cache_ok = True
@@ -63,7 +63,7 @@ class Usd(TypeDecorator[float]):
 
 
 class Words(TypeDecorator[str]):
-    """Anybody's text: of it, what no database takes is replaced."""
+    """Any text; characters that databases cannot store are replaced."""
 
     impl = Text
     cache_ok = True
@@ -73,7 +73,7 @@ class Words(TypeDecorator[str]):
 
 
 class Count(TypeDecorator[int]):
-    """How many there are: never below zero, and no more than 32 bits hold, whatever was counted."""
+    """A count, clamped to [0, 2**31 - 1]."""
 
     impl = Integer
     cache_ok = True
@@ -101,7 +101,7 @@ calls = Table(
     Column("error", Words),
     Column("created_at", Utc, nullable=False),
     Column("updated_at", Utc, nullable=False),
-    Column("pruned_at", Utc),  # when its texts were dropped: payload {}, no reply, no error
+    Column("pruned_at", Utc),  # when its texts were deleted: payload {}, no reply, no error
     Index("ix_calls_created_at", "created_at", "scope"),
 )
 
@@ -114,7 +114,7 @@ tries = Table(
     Column("status", String(10), nullable=False),
     Column("budget", String(200)),
     Column("worst_usd", Usd, nullable=False),
-    Column("cost_usd", Usd),  # as the upstream counted it; NULL where nothing is known
+    Column("cost_usd", Usd),  # by the upstream's token counts; NULL where not known
     Column("seconds", Float),
     Column("transient", Boolean),
     Column("error", Words),
@@ -134,7 +134,7 @@ budgets = Table(
 questions = Table(
     "questions",
     metadata,
-    Column("source", String(64), primary_key=True),  # the file, or the house: ids are its own
+    Column("source", String(64), primary_key=True),  # the file, or the house: ids are unique within one source
     Column("id", String(200), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("task", String(200), nullable=False),
@@ -154,7 +154,7 @@ workers = Table(
 epochs = Table(
     "epochs",
     metadata,
-    Column("id", Integer, primary_key=True),  # counted over all series, so that `measure:<id>` is one scope
+    Column("id", Integer, primary_key=True),  # unique over all pools, so that `measure:<id>` is one scope
     Column("pool", String(200), nullable=False),
     Column("question_set", String(64), nullable=False),
     Column("opened_at", Utc, nullable=False),
@@ -208,7 +208,7 @@ promotions = Table(
     metadata,
     Column("model", String(200), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("origin", Integer, nullable=False),  # the version whose target this one is: its own, or one rolled back to
+    Column("origin", Integer, nullable=False),  # the version that first had this target, after a rollback an older one
     Column("target", JSON, nullable=False),
     Column("reason", Words, nullable=False),
     Column("since", Utc, nullable=False),
@@ -229,14 +229,14 @@ requests = Table(
     Column("id", String(200), primary_key=True),
     Column("body", JSON, nullable=False),
     Column("created_at", Utc, nullable=False, index=True),
-    Column("pruned_at", Utc),  # when its texts were dropped
+    Column("pruned_at", Utc),  # when its texts were deleted
 )
 
 workflows = Table(
     "workflows",
     metadata,
     Column("id", String(200), primary_key=True),  # "{request}/{round}": also the scope of its calls
-    Column("request", String(200), nullable=False, index=True),  # the first one, which others continue
+    Column("request", String(200), nullable=False, index=True),  # the first request; later ones may continue it
     Column("conversation", String(200), nullable=False, index=True),
     Column("body", JSON, nullable=False),
     Column("created_at", Utc, nullable=False),
@@ -256,12 +256,12 @@ steps = Table(
 tool_calls = Table(
     "tool_calls",
     metadata,
-    Column("id", String(60), primary_key=True),  # ours: the client's words name a workflow and a step by it alone
+    Column("id", String(60), primary_key=True),  # ours: in a client's message it alone identifies workflow and step
     Column("workflow", String(200), nullable=False, index=True),
     Column("step", Integer, nullable=False),
     Column("conversation", String(200), nullable=False, index=True),
-    Column("request", String(200)),  # that handed it out; NULL before
-    Column("original", Words, nullable=False),  # the worker's own id; some providers hide a state in it
+    Column("request", String(200)),  # the one that handed it out; NULL before
+    Column("original", Words, nullable=False),  # the worker's own id; some providers encode state in it
     Column("name", Words, nullable=False),
     Column("arguments", Words, nullable=False),
     Column("result", Words),
@@ -272,6 +272,6 @@ tool_calls = Table(
 probes = Table(
     "probes",
     metadata,
-    Column("id", Integer, primary_key=True),  # one row, written to learn whether writing works
+    Column("id", Integer, primary_key=True),  # a single row, written to test whether writing works
     Column("at", Utc, nullable=False),
 )

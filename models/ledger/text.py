@@ -1,4 +1,4 @@
-"""What no database takes, made storable: the last line of defence, behind whoever took it in."""
+"""Replacement of characters and numbers that databases cannot store; the last check before a write."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from typing import Any
 
 MOST = 2**63 - 1
-"""The largest whole number of the ledger's columns, which one in a JSON value stays within, too."""
+"""The largest whole number in the ledger's columns and JSON values."""
 
 
 def storable(text: str) -> str:
-    """The text with NUL, and lone halves of surrogate pairs, as U+FFFD; two halves that meet are a character."""
+    """The text with NUL and lone surrogates replaced by U+FFFD; two halves of a pair are joined to a character."""
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\ufffd")
 
 
 def storable_json(value: Any) -> Any:
-    """A JSON value of such texts, of whole numbers within 64 bits, with `null` for what is no finite number."""
+    """A JSON value with storable texts, whole numbers clamped to 64 bits, and `null` for NaN and infinity."""
     match value:
         case str():
             return storable(value)

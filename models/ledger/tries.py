@@ -1,4 +1,10 @@
-"""A call's tries: reading them beside their call, closing them, and moving the money that hangs on them."""
+"""The tries of a call and their leases: sending, renewing, withdrawing and expiring tries, with their reserved money.
+
+A try is one transport attempt of a call. Its owner holds the call by a lease, which begins when the call is claimed
+(`calls.claim`) and anew when the request is sent (`send`), and is renewed (`renew`) until the try has ended. A try ends
+by a settlement or a failure (`calls`), by `withdraw` if it was never sent, or by `expire` when its lease runs out. Each
+end moves the try's money in its budget (`end`).
+"""
 
 from __future__ import annotations
 
@@ -15,16 +21,91 @@ from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 
 OPEN = ("claimed", "sent")
-"""The statuses of a try that has not ended: what it may cost is reserved."""
+"""The statuses of a try that has not ended: its worst-case cost is reserved."""
+
+NOT_SENT = EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
+"""The errors of tries whose requests were never sent."""
 
 CHUNK = 1000  # identities per statement; both databases limit a statement's parameters
 
 
-def tries_of(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int], Any]:
-    """Every try of these calls beside its call's present state, the calls locked.
+def send(ledger: Ledger, marks: Sequence[tuple[str, int]], owner: str, lease_s: float = 120.0) -> list[bool]:
+    """Record that tries (call, attempt) are about to be sent, and restart their leases. Call before the first byte.
 
-    The lock comes first, by itself: PostgreSQL reads the locked row anew after it waited, but what was joined to it
-    as it was before, so that a try that somebody has just ended would be ended, and its money moved, twice.
+    `False`: another owner has the call. The request must not be sent then.
+    """
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        mine = _held(connection, [call for call, _ in marks], owner, "claimed")
+        going = sorted(set(marks) & set(mine.items()))
+        for some in chunks([call for call, _ in going]):
+            values = {"status": "sent", "lease_until": now + timedelta(seconds=lease_s), "updated_at": now}
+            connection.execute(update(calls).where(calls.c.id.in_(some)).values(values))
+            waiting = tries.c.call_id.in_(some), tries.c.status == "claimed"  # a call's older tries have ended
+            connection.execute(update(tries).where(*waiting).values(status="sent"))
+    return [mark in going for mark in marks]
+
+
+def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -> int:
+    """Extend the leases of the owner's open calls among these; return how many there are."""
+    with ledger.transaction() as connection:
+        lease = ledger.now(connection) + timedelta(seconds=lease_s)
+        mine = _held(connection, call_ids, owner, *OPEN)
+        for some in chunks(sorted(mine)):
+            connection.execute(update(calls).where(calls.c.id.in_(some)).values(lease_until=lease))
+    return len(mine)
+
+
+def withdraw(ledger: Ledger, call_ids: Iterable[str], owner: str) -> None:
+    """Give up the owner's open claims on calls that it knows were not sent, and will not be."""
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        mine = _held(connection, call_ids, owner, *OPEN)
+        known = tries_of(connection, mine)
+        rows = [known[mark] for mark in sorted(mine.items())]
+        end(connection, now, [(row, "failed", {"error": WITHDRAWN}) for row in rows])
+        for some in chunks(sorted(mine)):
+            connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="failed", updated_at=now))
+
+
+def expire(connection: Connection, ids: Collection[str], now: datetime, budget: str | None = None) -> None:
+    """End the tries of these calls whose leases have run out: a sent one may have been paid, any other has failed.
+
+    `budget`: the one in which the caller reserves next; it is locked together with the tries' own budgets.
+    """
+    if not ids:
+        return
+    known = [row for row in tries_of(connection, ids).values() if row.attempt == row.current and row.status in OPEN]
+    held = [row for row in known if row.lease_until <= now]  # it may have been renewed before the rows were locked
+    hold(connection, {budget, *(row.budget for row in held)})
+    ends, ended = [], []
+    for row in held:
+        status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", EXPIRED)
+        ends.append((row, status, {"error": error}))
+        ended.append({"_id": row.call_id, "status": status, "updated_at": now})
+    end(connection, now, ends)
+    if ended:
+        connection.execute(update(calls).where(calls.c.id == bindparam("_id")), ended)
+
+
+def free(ledger: Ledger, budget: str) -> bool:
+    """End the budget's expired claims that were never sent; return whether there were any."""
+    unsent = select(tries.c.call_id).join(calls, calls.c.id == tries.c.call_id)
+    with ledger.reading() as connection:
+        mine = unsent.where(tries.c.budget == budget, never_sent(ledger.now(connection)))
+        ids = connection.execute(mine).scalars().all()
+    if ids:
+        with ledger.transaction() as connection:
+            expire(connection, ids, ledger.now(connection), budget)
+    return bool(ids)
+
+
+def tries_of(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int], Any]:
+    """All tries of these calls, by (call, attempt), each with its call's present state; locks the calls.
+
+    The lock is a statement of its own: after waiting for a lock PostgreSQL reads the locked row again, but the rows
+    joined to it as they were before, so that a try that another process has just ended would be ended, and its money
+    moved, a second time.
     """
     of_call = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), calls.c.lease_until)
     columns = (*of_call, tries)
@@ -38,9 +119,10 @@ def tries_of(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int]
 
 
 def end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, dict[str, Any]]]) -> None:
-    """Close tries (row, status, values) and move their money.
+    """Close tries, each given as (row, status, values), and book their money.
 
-    It is reserved while a try runs, counts at its worst case while that is in doubt, and at its price after.
+    The worst case is reserved while a try is open, counts as spent while it is unknown whether the try was paid, and is
+    replaced by the price once that is known.
     """
     if not ends:
         return
@@ -60,91 +142,20 @@ def end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, di
 
 
 def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    """The ids in lists of at most `CHUNK`."""
     rest = iter(ids)
     while some := list(islice(rest, CHUNK)):
         yield some
 
 
-NOT_SENT = EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
-"""The errors of tries that never were on the wire."""
-
-
-def send(ledger: Ledger, marks: Sequence[tuple[str, int]], owner: str, lease_s: float = 120.0) -> list[bool]:
-    """Note, before the first byte of its request, that a try (call, attempt) goes out; its lease begins anew.
-
-    `False`: somebody else has the call. It must not be sent then.
-    """
-    with ledger.transaction() as connection:
-        now = ledger.now(connection)
-        mine = _held(connection, [call for call, _ in marks], owner, "claimed")
-        going = sorted(set(marks) & set(mine.items()))
-        for some in chunks([call for call, _ in going]):
-            values = {"status": "sent", "lease_until": now + timedelta(seconds=lease_s), "updated_at": now}
-            connection.execute(update(calls).where(calls.c.id.in_(some)).values(values))
-            waiting = tries.c.call_id.in_(some), tries.c.status == "claimed"  # a call's older tries have ended
-            connection.execute(update(tries).where(*waiting).values(status="sent"))
-    return [mark in going for mark in marks]
-
-
-def renew(ledger: Ledger, call_ids: Iterable[str], owner: str, lease_s: float) -> int:
-    """Lengthen the leases of calls that are still open; how many of them still are the owner's."""
-    with ledger.transaction() as connection:
-        lease = ledger.now(connection) + timedelta(seconds=lease_s)
-        mine = _held(connection, call_ids, owner, *OPEN)
-        for some in chunks(sorted(mine)):
-            connection.execute(update(calls).where(calls.c.id.in_(some)).values(lease_until=lease))
-    return len(mine)
-
-
-def withdraw(ledger: Ledger, call_ids: Iterable[str], owner: str) -> None:
-    """Give back the owner's open claims on calls of which it knows that they were not sent, and will not be."""
-    with ledger.transaction() as connection:
-        now = ledger.now(connection)
-        mine = _held(connection, call_ids, owner, *OPEN)
-        known = tries_of(connection, mine)
-        rows = [known[mark] for mark in sorted(mine.items())]
-        end(connection, now, [(row, "failed", {"error": WITHDRAWN}) for row in rows])
-        for some in chunks(sorted(mine)):
-            connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="failed", updated_at=now))
-
-
-def expire(connection: Connection, ids: Collection[str], now: datetime, budget: str | None = None) -> None:
-    """End the tries whose leases have run out. `budget`: the one that the caller reserves in next."""
-    if not ids:
-        return
-    known = [row for row in tries_of(connection, ids).values() if row.attempt == row.current and row.status in OPEN]
-    held = [row for row in known if row.lease_until <= now]  # it may have been renewed before the rows were locked
-    hold(connection, {budget, *(row.budget for row in held)})
-    ends, ended = [], []
-    for row in held:
-        status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", EXPIRED)
-        ends.append((row, status, {"error": error}))
-        ended.append({"_id": row.call_id, "status": status, "updated_at": now})
-    end(connection, now, ends)
-    if ended:
-        connection.execute(update(calls).where(calls.c.id == bindparam("_id")), ended)
-
-
-def free(ledger: Ledger, budget: str) -> bool:
-    """End what was claimed under this budget and never sent, by owners who are gone; whether there was any."""
-    unsent = select(tries.c.call_id).join(calls, calls.c.id == tries.c.call_id)
-    with ledger.reading() as connection:
-        mine = unsent.where(tries.c.budget == budget, never_sent(ledger.now(connection)))
-        ids = connection.execute(mine).scalars().all()
-    if ids:
-        with ledger.transaction() as connection:
-            expire(connection, ids, ledger.now(connection), budget)
-    return bool(ids)
-
-
 def _held(connection: Connection, ids: Iterable[str], owner: str, *statuses: str) -> dict[str, int]:
-    """The owner's calls among these, locked, with their attempts.
+    """The owner's calls among these, locked, with their attempt numbers.
 
-    An UPDATE alone takes its rows in whatever order it meets them, which PostgreSQL calls a deadlock.
+    The lock is taken in order of id: an UPDATE alone locks its rows in any order, so that two of them can deadlock.
     """
     found: dict[str, int] = {}
     for some in chunks(sorted(ids)):
         mine = calls.c.id.in_(some), calls.c.owner == owner, calls.c.status.in_(statuses)
-        asked: Any = select(calls.c.id, calls.c.attempt).where(*mine).order_by(calls.c.id).with_for_update()
-        found |= dict(connection.execute(asked).tuples().all())
+        locked: Any = select(calls.c.id, calls.c.attempt).where(*mine).order_by(calls.c.id).with_for_update()
+        found |= dict(connection.execute(locked).tuples().all())
     return found

@@ -1,11 +1,12 @@
-"""Replies in hand that the database did not take: on disk in the home until it does.
+"""Files of replies that could not be written to the database yet; kept in the home until they can be.
 
-One file a dispatcher, one settlement a line, on disk before the reply is handed on; only the user can read it. It is
-emptied when the ledger has them all. What a dead process left is settled by the next one that opens the ledger to
-dispatch; whoever took such a call over meanwhile keeps it (`calls.settle` fences the late one off).
+Each dispatcher has one file with one settlement per line, synced to disk before the reply is passed on, and readable by
+the user only. It is emptied when the ledger has all of its replies. Files of dead processes are settled by the next
+process that dispatches with this ledger; a call that another process has taken over meanwhile is not changed
+(`calls.settle` rejects the late settlement).
 
-On a disk that is full neither the database nor this file takes anything: the replies are in memory alone then, and
-lost if the process dies before there is room.
+On a full disk neither the database nor this file can be written: the replies are then in memory only, and lost if the
+process ends before there is space.
 """
 
 from __future__ import annotations
@@ -28,49 +29,49 @@ from models.ledger.store import Ledger
 from models.ledger.text import storable_json
 
 MOST_BYTES = 256 * 2**20
-"""Of one process's file; replies beyond it stay in memory."""
+"""The largest size of one process's file; further replies stay in memory."""
 
 log = logging.getLogger(__name__)
 
 
 class Unsettled:
-    """One process's file, made with its first line. For one thread at a time."""
+    """One process's file, created with its first line. Not thread-safe."""
 
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / f"{uuid.uuid4().hex}.jsonl"
         self._file: int | None = None
         self._bytes = 0
-        self._told = False
+        self._failing = False
 
     def keep(self, settlement: Settlement) -> bool:
-        """Append it; it is on disk when this returns `True`. `False`: there is no room, or no folder."""
+        """Append the settlement; `True`: it is synced to disk. `False`: no space, or no folder."""
         line = json.dumps(asdict(settlement) | {"reply": storable_json(settlement.reply)}).encode() + b"\n"
         if self._path is None or self._bytes + len(line) > MOST_BYTES:
             return False
         try:
             if self._file is None:
                 self._file = _opened(self._path)
-            os.truncate(self._file, self._bytes)  # what a full disk cut off
+            os.truncate(self._file, self._bytes)  # removes a line that a full disk cut off
             if os.pwrite(self._file, line, self._bytes) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
         except OSError as error:
-            if not self._told:
-                log.error("replies that wait for the ledger are in memory alone: %s", error)
-            self._told = True
+            if not self._failing:
+                log.error("replies that wait for the ledger are in memory only: %s", error)
+            self._failing = True
             return False
         self._bytes += len(line)
-        self._told = False
+        self._failing = False
         return True
 
     def clear(self) -> None:
-        """The ledger has them all."""
+        """Empty the file: the ledger has all of its replies."""
         if self._bytes and self._file is not None:
             os.truncate(self._file, 0)
             self._bytes = 0
 
     def close(self) -> None:
-        """Let go of the file; one that holds nothing goes with it."""
+        """Close the file, and delete it if it is empty."""
         if self._file is None:
             return
         if not self._bytes and self._path is not None:
@@ -80,7 +81,7 @@ class Unsettled:
 
 
 def recover(ledger: Ledger) -> int:
-    """Settle what dead processes left in the ledger's folder; how many replies it took. Raises LedgerAway."""
+    """Settle the replies that dead processes left in the ledger's folder; return how many. Raises LedgerAway."""
     if ledger.unsettled is None:
         return 0
     count = 0
@@ -90,7 +91,7 @@ def recover(ledger: Ledger) -> int:
                 continue
             results = apart(lambda some: settle(ledger, some), settlements)
             if any(isinstance(result, LedgerAway) for result in results):
-                raise LedgerAway("replies of an earlier process wait for the ledger")
+                raise LedgerAway("replies of an earlier process could not be written to the ledger")
             for settlement, result in zip(settlements, results, strict=True):
                 if result is not True:
                     log.warning("a reply of call %s came too late: %s", settlement.call_id, result or "taken over")
@@ -102,10 +103,10 @@ def recover(ledger: Ledger) -> int:
 
 @contextmanager
 def _left(path: Path) -> Iterator[Sequence[Settlement] | None]:
-    """The settlements of a dead process's file, held meanwhile; `None` for a live one's."""
+    """The settlements in a dead process's file, locked meanwhile; `None` for a live process's file."""
     try:
         file = os.open(path, os.O_RDWR)
-    except OSError:  # somebody else has just been here
+    except OSError:  # another process has just settled and deleted it
         yield None
         return
     try:
@@ -121,7 +122,7 @@ def _left(path: Path) -> Iterator[Sequence[Settlement] | None]:
 
 
 def _lines(path: Path) -> Iterator[Settlement]:
-    """Those that are whole: a line that a kill or a full disk cut off was not promised to anybody."""
+    """The complete lines. A line cut off by a kill or a full disk is skipped: its reply was not passed on."""
     for line in path.read_bytes().splitlines():
         try:
             yield Settlement(**json.loads(line))
@@ -130,7 +131,7 @@ def _lines(path: Path) -> Iterator[Settlement]:
 
 
 def _opened(path: Path) -> int:
-    """The file, locked for as long as this process lives. One that was taken for a dead process's is made anew."""
+    """Open the file, locked while this process lives; again if another process deleted it before it was locked."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -139,6 +140,6 @@ def _opened(path: Path) -> int:
             break
         os.close(file)
     folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)  # the file's name, too
+    os.fsync(folder)  # so that the file's name is on disk too
     os.close(folder)
     return file

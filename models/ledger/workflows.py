@@ -1,7 +1,7 @@
-"""Workflows: their plans, what their steps came to, and the tool calls that wait for a client.
+"""The ledger's tables of workflows: their plans, the results of their steps, and the tool calls that wait for a client.
 
-A plan is there before a step of it is paid. A step's row keeps what cannot be told from its calls: which workers
-failed before, and which tool calls a reply led to. The `put_…` and `hand_out` are changes for a `Journal`.
+A plan is stored before any of its steps is paid. A step's row holds what its calls do not: which workers failed before,
+and which tool calls a reply led to. The `put_…` functions and `hand_out` are changes for a `Journal`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.ledger.text import storable
 
 @dataclass(frozen=True)
 class StepRow:
-    """`turns`: each a dict of `call` (its id), `worker` and `tools` (ids of the tool calls that it led to)."""
+    """A step's state. `turns`: dicts of `call` (its id), `worker` and `tools` (ids of the tool calls it led to)."""
 
     state: str
     worker: str
@@ -35,7 +35,10 @@ class StepRow:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """`id` is ours, `original` the worker's. `request`: that handed it out; `result`: what the client brought."""
+    """A tool call for the client. `id` is ours, `original` the worker's.
+
+    `request`: the request whose answer handed it out; `result`: as the client returned it.
+    """
 
     id: str
     workflow: str
@@ -50,7 +53,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Settled:
-    """A call that has its reply: `payload` is what was asked, `reply` what came. `began` and `ended`: of that try."""
+    """A settled call: its request (`payload`) and its `reply`. `began` and `ended`: of the try that was settled."""
 
     payload: dict[str, Any]
     reply: dict[str, Any]
@@ -60,10 +63,10 @@ class Settled:
 
 @dataclass(frozen=True)
 class Past:
-    """All that the ledger holds of a request and those that it continues; `calls` are the settled ones, by id.
+    """The ledger's record of a request and its continuations; `calls`: the settled ones, by id.
 
-    `usd`: what its tries have cost, at the worst where that is not known; `tries`: how many there were, those that
-    were never sent not among them. `scopes`: of all calls that it can have. `planned`: when each plan was kept.
+    `usd`: cost of its tries, at the worst case where the price is not known; `tries`: their number, without those never
+    sent. `scopes`: of all calls that it can have. `planned`: when each plan was stored.
     """
 
     scopes: tuple[str, ...] = ()
@@ -77,7 +80,7 @@ class Past:
 
 
 def past(ledger: Ledger, root: str) -> Past:
-    """What is known of the request `root` and its continuations."""
+    """Read the record of the request `root` and its continuations."""
     with ledger.reading() as connection:
         columns = workflows.c.id, workflows.c.body, workflows.c.created_at
         found = connection.execute(select(*columns).where(workflows.c.request == root)).all()
@@ -86,8 +89,8 @@ def past(ledger: Ledger, root: str) -> Past:
         of_steps = connection.execute(select(steps).where(steps.c.workflow.in_(scopes))).all()
         of_tools = connection.execute(select(tool_calls).where(tool_calls.c.workflow.in_(scopes))).all()
         last = (tries.c.call_id == calls.c.id) & (tries.c.attempt == calls.c.attempt)
-        asked = select(calls.c.id, calls.c.payload, calls.c.reply, tries.c.started_at, tries.c.ended_at)
-        settled = asked.join(tries, last).where(
+        of_call = select(calls.c.id, calls.c.payload, calls.c.reply, tries.c.started_at, tries.c.ended_at)
+        settled = of_call.join(tries, last).where(
             calls.c.status == "settled", calls.c.pruned_at.is_(None), calls.c.scope.in_(scopes)
         )
         replies = connection.execute(settled).all()
@@ -114,10 +117,11 @@ def scopes_of(ledger: Ledger, root: str) -> list[str]:
 
 
 def _scopes(root: str, plans: Mapping[str, StoredPlan]) -> list[str]:
-    """The workflows, and those that could be next: a plan's own call is paid before there is a plan.
+    """The ids of the workflows, and of those that could be next: the call that writes a plan is paid before its plan
+    is stored.
 
-    Next are a round after each, and the first round of each step, which the conductor may have taken itself. Named one
-    by one, since an index finds them so on both databases.
+    Next can be the round after each workflow, and the first round of each step, which the conductor may have taken
+    itself. They are listed one by one, so that both databases can use an index.
     """
     scopes = {f"{root}/0", *plans}
     for id, plan in plans.items():
@@ -128,7 +132,7 @@ def _scopes(root: str, plans: Mapping[str, StoredPlan]) -> list[str]:
 
 
 def put_workflow(ledger: Ledger, id: str, request: str, conversation: str, plan: StoredPlan) -> Change[StoredPlan]:
-    """Keep a plan. The result is the recorded one: another process may have written its own first."""
+    """Store a plan. The change's result is the plan in the ledger, which another process may have stored first."""
 
     def change(connection: Connection, now: datetime) -> StoredPlan:
         row = {"id": id, "request": request, "conversation": conversation, "body": plan.body, "created_at": now}
@@ -140,7 +144,7 @@ def put_workflow(ledger: Ledger, id: str, request: str, conversation: str, plan:
 
 
 def put_step(ledger: Ledger, workflow: str, index: int, row: StepRow) -> Change[None]:
-    """Keep what a step has come to; the newest row of a step stands."""
+    """Store a step's state, replacing its earlier row."""
     body = {"tried": list(row.tried), "turns": list(row.turns), "error": row.error}
 
     def change(connection: Connection, now: datetime) -> None:
@@ -152,7 +156,7 @@ def put_step(ledger: Ledger, workflow: str, index: int, row: StepRow) -> Change[
 
 
 def put_tool_calls(ledger: Ledger, rows: Sequence[ToolCall], ttl_s: float) -> Change[None]:
-    """Keep tool calls that a client is to run within `ttl_s` seconds; one that is there stays as it is."""
+    """Store tool calls that a client is to run within `ttl_s` seconds; existing ones are kept."""
 
     def change(connection: Connection, now: datetime) -> None:
         times = {"created_at": now, "expires_at": now + timedelta(seconds=ttl_s)}
@@ -163,7 +167,7 @@ def put_tool_calls(ledger: Ledger, rows: Sequence[ToolCall], ttl_s: float) -> Ch
 
 
 def hand_out(ids: Sequence[str], request: str) -> Change[None]:
-    """These tool calls go to the client with the answer to `request`: their results come back together."""
+    """Record that these tool calls go to the client with the answer to `request`: their results come back together."""
 
     def change(connection: Connection, now: datetime) -> None:
         free = tool_calls.c.id.in_(ids), tool_calls.c.request.is_(None)
@@ -173,21 +177,22 @@ def hand_out(ids: Sequence[str], request: str) -> Change[None]:
 
 
 def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
-    """Keep what a client's tools gave, by tool call; the id of the request that handed the calls out.
+    """Store a client's tool results, by tool call id; return the id of the request that handed the calls out.
 
-    Keeping the same again changes nothing. Raises BadInput, and keeps nothing, for an unknown or expired id, calls
-    of different requests, results that lack one handed out with them, a result that differs from the first.
+    Storing the same results again changes nothing. Raises BadInput, and stores nothing, for an unknown or expired id,
+    calls of different requests, a missing result of a call handed out with them, and a result that differs from the
+    stored one.
     """
     if not results:
         raise BadInput("no tool result is given", "messages")
     results = {id: storable(result) for id, result in results.items()}
     with ledger.transaction() as connection:
         now = ledger.now(connection)
-        asked = select(tool_calls).where(tool_calls.c.id.in_(results)).order_by(tool_calls.c.id).with_for_update()
-        rows = {row.id: row for row in connection.execute(asked)}
+        locked = select(tool_calls).where(tool_calls.c.id.in_(results)).order_by(tool_calls.c.id).with_for_update()
+        rows = {row.id: row for row in connection.execute(locked)}
         unknown = [id for id in results if id not in rows or rows[id].request is None]
         if unknown:
-            raise BadInput(f"no tool call {unknown[0]!r} waits for a result", "messages")
+            raise BadInput(f"no tool call {unknown[0]!r} is waiting for a result", "messages")
         requests = {row.request for row in rows.values()}
         if len(requests) > 1:
             raise BadInput("the tool results belong to different answers", "messages")
@@ -195,9 +200,9 @@ def take_results(ledger: Ledger, results: Mapping[str, str]) -> str:
         _complete(connection, request, results)
         for id, result in results.items():
             if rows[id].result is None and rows[id].expires_at <= now:
-                raise BadInput(f"the tool call {id!r} has expired: ask again", "messages")
+                raise BadInput(f"the tool call {id!r} has expired: send the request again", "messages")
             if rows[id].result not in (None, result):
-                raise BadInput(f"the tool call {id!r} has another result already", "messages")
+                raise BadInput(f"the tool call {id!r} already has another result", "messages")
             connection.execute(update(tool_calls).where(tool_calls.c.id == id).values(result=result))
     return str(request)
 

@@ -1,4 +1,4 @@
-"""One question to one worker, and what came back. Values only; nothing is sent from here."""
+"""Values of a call to a worker: messages, sampling, the ask, its usage and its reply."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Message = Mapping[str, Any]
 
 
 def text_of(content: Any, *, mark_others: bool = False) -> str:
-    """The text of a message's content: a string, or the texts of a list's parts, joined by newlines; else "".
+    """The text of a message's content: the string, or the texts of a list's parts, joined by newlines; else "".
 
-    Parts without a text (an image, a file) are left out, or with `mark_others` named: `[image_url]`.
+    Parts without text (an image, a file) are left out, or with `mark_others` replaced by their type: `[image_url]`.
     """
     if isinstance(content, str):
         return content
@@ -37,11 +37,11 @@ def _part_text(part: Any, mark_others: bool) -> str | None:
 
 
 TOKEN_BYTES = 4
-"""Of a reply that stands in a later prompt: a prompt is counted in bytes, a reply's limit in tokens."""
+"""Bytes per token, to convert a reply's limit (in tokens) into its part of a later prompt (counted in bytes)."""
 
 
 class Sampling(BaseModel):
-    """Every field of a request that shapes the reply. Fields left `None` are not sent."""
+    """The fields of a request that affect the reply. Fields that are `None` are not sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +67,7 @@ class Sampling(BaseModel):
 
 
 class Ask(BaseModel):
-    """A call's identity is (scope, worker, revision, messages, sampling, replicate): DESIGN, decision 1."""
+    """A request to a worker. Its fields are the call's identity, which is paid once (ARCHITECTURE, decision 1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,27 +96,27 @@ class Ask(BaseModel):
 
 
 def prompt_bytes(messages: Sequence[Message], sampling: Sampling) -> int:
-    """At least the tokens of a prompt, its tools and formats included: no tokenizer makes more than its JSON has bytes.
+    """An upper bound on a prompt's tokens, with tools and formats: its JSON has at least as many bytes as tokens.
 
-    The one measure of every reservation and estimate.
+    All reservations and estimates use it.
     """
     return json_bytes([[dict(message) for message in messages], sampling.fields()])
 
 
 def json_bytes(value: Any) -> int:
-    """Of the value as JSON in UTF-8; that of a text in a larger value is the same, whatever stands around it."""
+    """The bytes of the value as JSON in UTF-8. A text takes the same number of bytes within any larger value."""
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def seed_for(question_id: str, repeat: int) -> int:
-    """The `seed` of an ask, from (question, repeat) alone: candidates share their workers' randomness."""
+    """The `seed` of an ask, from (question, repeat) only, so that all candidate routers get the same replies."""
     return int.from_bytes(hashlib.sha256(f"{question_id}#{repeat}".encode()).digest()[:4]) >> 1
 
 
 class Usage(BaseModel):
-    """Tokens, as the upstream counted them. `estimated`: a number is ours, as the upstream's was none or cannot be.
+    """Token counts of the upstream. `estimated`: a count is ours, since the upstream's was missing or impossible.
 
-    `completion_tokens` has the hidden thoughts in it, of which `reasoning_tokens` tells.
+    `completion_tokens` includes hidden thoughts, which `reasoning_tokens` counts.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -133,7 +133,7 @@ class Usage(BaseModel):
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """The tokens of all together; estimated where one of them is."""
+    """The sum of the usages; estimated if one of them is."""
     return Usage.model_validate(
         {name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields}
         | {"estimated": any(usage.estimated for usage in usages)}
@@ -141,7 +141,7 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 class Reply(BaseModel):
-    """What a worker answered. `cost_usd` and `seconds` are of this call alone."""
+    """A worker's reply. `cost_usd` and `seconds` are of this call only."""
 
     model_config = ConfigDict(frozen=True)
 

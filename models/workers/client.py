@@ -1,7 +1,7 @@
-"""One call to one worker: no retries of its own, explicit timeouts, bounded replies, errors in our tree.
+"""The client: sends one call to one worker, with timeouts, bounded replies and this project's errors, without retries.
 
-A worker that speaks OpenAI's protocol at an address of its own is asked directly; litellm translates for the others,
-and what fields a worker takes is litellm's knowledge for all. Both ways end in one reading of what came (`saying`).
+A worker with OpenAI's protocol at its own address is called directly, all others through litellm, which also determines
+the fields that each worker takes. Both kinds of replies are parsed by `saying`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.workers.usage import cost_of, usage_of
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a streamed reply; the last one carries the whole `reply` (also after an empty text)."""
+    """A piece of a streamed reply; the last one holds the whole `reply` (also after an empty text)."""
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
@@ -33,7 +33,7 @@ class Chunk:
 
 
 class Client:
-    """Sends asks to the pool's workers. Each method sends once; who retries is the dispatcher.
+    """Sends asks to the pool's workers. Each method sends once; the dispatcher retries.
 
     Belongs to one event loop.
     """
@@ -48,7 +48,7 @@ class Client:
     async def complete(self, ask: Ask) -> Reply:
         """The worker's whole reply, with usage and cost.
 
-        Raises MissingKey, RecordedWorker, and what `upstream.translated` and `Saying` make of the provider's errors.
+        Raises MissingKey, RecordedWorker, and the errors of `upstream.translated` and `Saying`.
         """
         worker = self._pool.worker(ask.worker)
         litellm, fields = await prepared(worker, ask)
@@ -60,7 +60,7 @@ class Client:
                     async with self._wire.post(worker, body_of(worker, fields), fields["api_key"]) as response:
                         body, saying.cut = await wire.whole(response, worker, saying.most)
                 else:
-                    body = _told(await litellm.acompletion(**fields))
+                    body = _as_openai(await litellm.acompletion(**fields))
             saying.add(body)
             saying.end(complete=True)
         except FuguError:
@@ -70,9 +70,9 @@ class Client:
         return _reply(worker, ask, saying, time.monotonic() - started)
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
-        """The reply as it comes. Closing the iterator closes the upstream's connection.
+        """The reply as it arrives. Closing the iterator closes the upstream's connection.
 
-        The total limit covers the whole stream. A stream that ends without saying so was cut: UpstreamUnavailable.
+        The total limit covers the whole stream. A stream that ends without an end mark was cut: UpstreamUnavailable.
         """
         worker = self._pool.worker(ask.worker)
         litellm, fields = await prepared(worker, ask)
@@ -84,7 +84,7 @@ class Client:
         complete = False
         try:
             async with aclosing(parts):
-                # The limit is set around each wait alone: a `timeout` held across a yield would cancel the consumer.
+                # The limit is set around each wait only: a `timeout` held across a yield would cancel the consumer.
                 while not saying.cut:
                     async with asyncio.timeout_at(deadline):
                         part = await anext(parts, _END)
@@ -102,7 +102,7 @@ class Client:
             raise translated(error, worker) from error
 
     async def _events(self, worker: Worker, fields: dict[str, Any], saying: Saying) -> AsyncGenerator[Any]:
-        """The stream's events, `None` where it says that it is whole; whoever does not stream sends a whole reply."""
+        """The stream's events, and `None` at its end mark. A worker that does not stream sends one whole reply."""
         async with self._wire.post(worker, body_of(worker, fields), fields["api_key"]) as response:
             if response.headers.get("content-type", "").startswith(("application/json", "text/html")):
                 body, saying.cut = await wire.whole(response, worker, saying.most)
@@ -122,7 +122,7 @@ _DRAIN_S = 0.02
 
 
 async def _drain(events: AsyncGenerator[Any]) -> None:
-    """Read what follows the end, mostly nothing: only a connection that was read to its end serves the next call."""
+    """Read the rest after the end mark, mostly nothing: a connection must be read to its end to be reused."""
     with suppress(Exception):
         async with asyncio.timeout(_DRAIN_S):
             async for _ in events:
@@ -130,18 +130,18 @@ async def _drain(events: AsyncGenerator[Any]) -> None:
 
 
 async def _translated_events(litellm: Any, fields: dict[str, Any]) -> AsyncGenerator[Any]:
-    """litellm's chunks in OpenAI's shape, `None` at the end of a stream that told its end.
+    """litellm's chunks in OpenAI's format, ending with the upstream's finish reason and usage.
 
-    litellm ends every stream with a finish reason and a usage, its own where the upstream gave none, so that what the
-    upstream gave is read from the stream's state instead.
+    litellm ends every stream with a finish reason and a usage, and makes them up where the upstream gave none, so that
+    the upstream's are read from the stream's state instead.
     """
     response = await litellm.acompletion(**fields)
     try:
         async for part in response:
-            told = _told(part) | {"usage": None}
-            for choice in told.get("choices") or ():
+            chunk = _as_openai(part) | {"usage": None}
+            for choice in chunk.get("choices") or ():
                 choice["finish_reason"] = None
-            yield told
+            yield chunk
         counted = [usage for part in response.chunks if (usage := getattr(part, "usage", None)) is not None]
         word = response.received_finish_reason or response.intermittent_finish_reason
         choices = [] if word is None else [{"delta": {}, "finish_reason": word}]
@@ -151,8 +151,8 @@ async def _translated_events(litellm: Any, fields: dict[str, Any]) -> AsyncGener
             await response.aclose()
 
 
-def _told(response: Any) -> dict[str, Any]:
-    """litellm's answer in OpenAI's shape, with the finish reason that the upstream gave, which litellm smooths over."""
+def _as_openai(response: Any) -> dict[str, Any]:
+    """litellm's response in OpenAI's format, with the upstream's finish reason, which litellm replaces."""
     body: dict[str, Any] = response.model_dump(warnings=False)
     for choice in body.get("choices") or ():
         native = (choice.get("provider_specific_fields") or {}).get("native_finish_reason")

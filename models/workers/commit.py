@@ -1,7 +1,7 @@
-"""Group commit: the ledger's writes of many concurrent asks in few transactions, off the event loop.
+"""Group commit: batches the ledger writes of many concurrent asks into few transactions, off the event loop.
 
-While the database is away, nothing new is claimed or sent; replies in hand and failures wait for it, the replies on
-disk (`ledger.unsettled`), and leases are renewed as soon as it is back.
+During an outage of the database nothing new is claimed or sent. Replies that have arrived and failures wait for it, the
+replies in a file (`ledger.unsettled`), and leases are renewed as soon as it is back.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from models.ledger.store import Ledger
 from models.ledger.unsettled import Unsettled
 from models.workers.writes import Chore, Failure, Sending, Writer
 
-BATCH = 500  # writes per transaction, so that other processes get their turn
+BATCH = 500  # writes per transaction, so that other processes can write in between
 
 PROMPT_S = 0.5
-"""How long whoever has a reply waits for the database before it is answered all the same."""
+"""How long a settlement or failure waits for the database before its caller goes on."""
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ _Entry = tuple[Any, "asyncio.Future[Any]"]
 
 
 class GroupCommit:
-    """Whatever has been asked for while one transaction ran goes into the next. One event loop, one thread.
+    """Writes all items that arrived during one transaction in the next. Belongs to one event loop; has one thread.
 
-    Leases of claims that are neither settled nor failed are renewed until they are. `freed` is called whenever
-    one is closed: what it had reserved may be free.
+    The leases of open claims are renewed. `freed` is called whenever a claim is closed, since that may release reserved
+    money.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class GroupCommit:
 
     @property
     def alive(self) -> int:
-        """How many claims are mine and open."""
+        """The number of open claims."""
         return len(self._alive | self._unsent)
 
     def recover(self) -> None:
-        """Settle what a dead process left in the home; the first claim does it, too."""
+        """Settle the replies that a dead process left in the home; the first claim does so, too."""
         if not self._recovered:
             self._recovered = True
             self._do("recover")
@@ -79,25 +79,25 @@ class GroupCommit:
         return claimed
 
     async def send(self, call_id: str, attempt: int) -> bool:
-        """`ledger.leases.send` of one try. Raises LedgerAway; the claim is given back then."""
+        """`ledger.tries.send` of one try. Raises LedgerAway; the claim is withdrawn then."""
         going: bool = await self._put(Sending(call_id, attempt))
         return going
 
     async def settle(self, settlement: Settlement) -> bool | None:
-        """Whether the reply was kept, or fenced off. `None`: the database does not have it yet, and gets it later."""
+        """Whether the reply was stored (`True`) or fenced off (`False`). `None`: the database gets it later."""
         future = self._put(settlement)
         await asyncio.wait([future], timeout=PROMPT_S)
         if not future.done():
-            self._aside(settlement, future)
+            self._to_disk(settlement, future)
         kept: bool | None = await future
         return kept
 
     async def fail(self, failure: Failure) -> None:
-        """Recorded even if the caller is cancelled while it waits, or the database is away."""
+        """Record a failure, even if the caller is cancelled while it waits, or during an outage."""
         await asyncio.wait([self._put(failure)], timeout=PROMPT_S)
 
     async def close(self) -> None:
-        """Write what is waiting, and stop. A database that is away is not waited for: its replies are on disk."""
+        """Write the waiting items, and stop. An outage is not waited for: the replies are on disk."""
         self._closing = True
         if self._renewal is not None:
             self._renewal.cancel()
@@ -109,14 +109,14 @@ class GroupCommit:
 
     def _put(self, item: Any) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_heard)
+        future.add_done_callback(_mark_retrieved)
         self._waiting.append((item, future))
         if self._pump is None:
             self._pump = asyncio.create_task(self._run())
         return future
 
     def _do(self, kind: str) -> None:
-        """A chore is done once, however often it was asked for meanwhile."""
+        """Queue a chore, unless it is queued already."""
         if kind not in self._chores:
             self._chores.add(kind)
             self._put(Chore(kind))
@@ -130,7 +130,7 @@ class GroupCommit:
                 results = await loop.run_in_executor(self._thread, self._write, items)
                 again = []
                 for item, (_, future), result in zip(items, batch, results, strict=True):
-                    if isinstance(result, LedgerAway) and self._goes_on(item, future, result):
+                    if isinstance(result, LedgerAway) and self._waits(item, future):
                         again.append((item, future))
                     else:
                         self._deliver(item, future, result)
@@ -141,38 +141,38 @@ class GroupCommit:
             self._pump = None
 
     def _now(self, item: Any) -> Any:
-        """A chore is about the claims of the moment in which it is done."""
+        """The item; a chore gets the ids that it concerns only now, when it is done."""
         if not isinstance(item, Chore):
             return item
         self._unsent -= self._alive  # claimed again meanwhile
         return Chore(item.kind, frozenset(self._alive if item.kind == "renew" else self._unsent))
 
-    def _goes_on(self, item: Any, future: asyncio.Future[Any], away: LedgerAway) -> bool:
-        """Whether this waits for the database; who waits for it does not."""
+    def _waits(self, item: Any, future: asyncio.Future[Any]) -> bool:
+        """Whether the item waits for the end of the outage; its caller does not."""
         match item:
             case Settlement():
-                self._aside(item, future)
+                self._to_disk(item, future)
             case Failure():
-                _tell(future, False)
-            case CallSpec() if item.identity not in self._alive:  # nobody knows whether it was written
+                _resolve(future, False)
+            case CallSpec() if item.identity not in self._alive:  # it may have been written
                 self._give_back(item.identity)
             case Sending():
                 self._give_back(item.call_id)
         return isinstance(item, Settlement | Failure | Chore) and not self._closing
 
     def _give_back(self, call_id: str) -> None:
-        """This claim was not sent, and will not be."""
+        """Withdraw a claim that was not sent, and will not be."""
         self._alive.discard(call_id)
         self._unsent.add(call_id)
         self._do("withdraw")
 
-    def _aside(self, settlement: Settlement, future: asyncio.Future[Any]) -> None:
-        """On disk in the home, once; then whoever waits is answered."""
+    def _to_disk(self, settlement: Settlement, future: asyncio.Future[Any]) -> None:
+        """Write a settlement to the file in the home, once; then resolve its future."""
         mark = settlement.call_id, settlement.attempt
         if mark not in self._kept:
             self._kept.add(mark)
             kept = asyncio.get_running_loop().run_in_executor(self._disk, self._unsettled.keep, settlement)
-            kept.add_done_callback(lambda _: _tell(future, None))
+            kept.add_done_callback(lambda _: _resolve(future, None))
 
     def _deliver(self, item: Any, future: asyncio.Future[Any], result: Any) -> None:
         match item:
@@ -196,19 +196,19 @@ class GroupCommit:
                     self._give_back(result.call_id)
         if isinstance(item, Settlement):
             result = self._settled(item, future, result)
-        _tell(future, result)
+        _resolve(future, result)
 
     def _settled(self, item: Settlement, future: asyncio.Future[Any], result: Any) -> bool | None:
-        if isinstance(result, LedgerAway):  # at the end: the next process settles it
+        if isinstance(result, LedgerAway):  # only while closing: the next process settles it
             return None
         if self._kept:
             self._kept.discard((item.call_id, item.attempt))
             if not self._kept:
                 self._disk.submit(self._unsettled.clear)
         if isinstance(result, Exception):
-            log.error("the reply of call %s cannot be kept: %s", item.call_id, result)
-            self._aside(item, future)  # whatever is wrong with the database
-            self._put(Failure(item.call_id, item.attempt, f"its reply cannot be kept: {result}", maybe_paid=True))
+            log.error("the reply of call %s cannot be stored: %s", item.call_id, result)
+            self._to_disk(item, future)
+            self._put(Failure(item.call_id, item.attempt, f"its reply cannot be stored: {result}", maybe_paid=True))
         elif result is False and future.done():
             log.warning("the reply of call %s came too late: another process has the call", item.call_id)
         return result if isinstance(result, bool) else None
@@ -224,7 +224,7 @@ class GroupCommit:
             self._renew_later()
 
 
-def _tell(future: asyncio.Future[Any], result: Any) -> None:
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
     if future.done():
         return
     if isinstance(result, Exception):
@@ -233,6 +233,7 @@ def _tell(future: asyncio.Future[Any], result: Any) -> None:
         future.set_result(result)
 
 
-def _heard(future: asyncio.Future[Any]) -> None:
+def _mark_retrieved(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging the exception of a future that is no longer awaited."""
     if not future.cancelled():
-        future.exception()  # of what nobody waits for any more
+        future.exception()

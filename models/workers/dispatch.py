@@ -1,4 +1,4 @@
-"""One call once: claim it, send it, settle it. Single flight, one retry policy, replay of what is settled."""
+"""The dispatcher: claims, sends and settles calls, with single flight, retries, and replay of settled replies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from models.workers.usage import worst_usd
 
 
 class Sender(Protocol):
-    """What the dispatcher sends through: `Client`, or a stand-in."""
+    """The interface through which the dispatcher sends: `Client`, or a test double."""
 
     async def complete(self, ask: Ask) -> Reply: ...
 
@@ -48,7 +48,7 @@ class _Flight:
 
 
 class _Lane:
-    """A worker's share: `slots` bounds what is sent at once, `claims` what is claimed ahead of it."""
+    """A worker's concurrency limits: `slots` of calls sent, `claims` of calls claimed, which may wait for a slot."""
 
     def __init__(self, worker: Worker) -> None:
         self.slots = asyncio.Semaphore(worker.limits.concurrency)
@@ -58,8 +58,8 @@ class _Lane:
 class Dispatcher:
     """Asks the pool's workers, through the ledger. Belongs to one event loop; several may share a ledger.
 
-    `budget`: the budget row in which every call's worst case is reserved. `resend=False`: a call that died in
-    flight is MaybePaid instead of being sent again. `owner`: who holds the claims (default: a fresh name).
+    `budget`: the budget in which every call's worst case is reserved. `resend=False`: a call that died in flight raises
+    MaybePaid instead of being sent again. `owner`: the name under which calls are claimed (default: a new one).
     """
 
     def __init__(
@@ -85,36 +85,35 @@ class Dispatcher:
         self._freed = asyncio.Event()
 
     async def ask(self, ask: Ask) -> Reply:
-        """The reply: the settled one where there is one, else the worker's.
+        """The settled reply if there is one, else the worker's.
 
-        Asks of one identity share one call. When the last that waits for it is cancelled, the call is
-        cancelled upstream and its row says "maybe paid". A reply in hand is given also while the ledger is away, which
-        gets it later. Raises what the last try raised, NotFound for an unknown worker, BudgetExceeded, MaybePaid,
-        ClaimHeld, RateLimited where the next try may not start within the policy's patience, and LedgerAway where
-        nothing was sent.
+        Asks of the same identity share one call. When the last one that waits for it is cancelled, the call is
+        cancelled upstream and its row is marked "maybe paid". During an outage of the ledger a reply that has arrived
+        is still returned; the ledger gets it later. Raises the last try's error, NotFound for an unknown worker,
+        BudgetExceeded, MaybePaid, ClaimHeld, RateLimited where the next try may not start within the policy's patience,
+        and LedgerAway where nothing was sent.
         """
         return await self._join(ask, ask.identity, self._retry.patience_s)
 
     async def attempt(self, ask: Ask, patience_s: float | None = None) -> Reply:
-        """As `ask`, but one try alone: a transient failure is raised to all who joined it.
+        """As `ask`, but a single try: a transient failure is raised to all callers that share it.
 
-        Its row says when the next try may start, so that whoever calls then, in whichever process, meets the others
-        in that one try, if that is within `patience_s` (default: the policy's). How many there are is the callers' to
-        count.
+        The call's row holds the earliest time of the next try. Callers in all processes wait for it and share that one
+        try, if it is within `patience_s` (default: the policy's). The callers limit the number of tries.
         """
         patience_s = self._retry.patience_s if patience_s is None else patience_s
         return await self._join(ask, ask.identity, patience_s, once=True)
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
-        """A reply or an error for each, in order; claims and settlements share transactions."""
+        """A reply or an error for each ask, in order; their claims and settlements share transactions."""
         results = await asyncio.gather(*(self.ask(ask) for ask in asks), return_exceptions=True)
         return [_reply_or_error(result) for result in results]
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
-        """The reply as it comes; the last chunk carries it whole. A settled one comes in one piece.
+        """The reply as it arrives; the last chunk holds it whole. The text of a settled reply comes in one chunk.
 
-        A consumer that stops early cancels the upstream call, whose row then says "maybe paid". Transient
-        errors are retried until the first chunk has been handed on.
+        A consumer that stops early cancels the upstream call, whose row is then marked "maybe paid". Transient errors
+        are retried until the first chunk has been yielded.
         """
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first = 0
@@ -133,15 +132,15 @@ class Dispatcher:
                         yield chunk
                 return
             except TransientError as error:
-                if begun or not self._goes_on(claim, first, error):
+                if begun or not self._may_retry(claim, first, error):
                     raise
 
     def recover(self) -> None:
-        """Settle the replies that a dead process left in the home, soon; the first ask does it, too."""
+        """Start to settle the replies that a dead process left in the home; the first ask does so, too."""
         self._commit.recover()
 
     async def close(self) -> None:
-        """Cancel what is in flight, write what is waiting."""
+        """Cancel the calls in flight, and write what waits for the ledger."""
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()
@@ -169,7 +168,7 @@ class Dispatcher:
     def _land(self, identity: str, task: asyncio.Task[Reply]) -> None:
         self._flights.pop(identity, None)
         if not task.cancelled():
-            task.exception()  # those who waited have it; nobody else is to be told
+            task.exception()  # marks it as retrieved: the callers have received it
 
     async def _run(self, ask: Ask, identity: str, patience_s: float, once: bool) -> Reply:
         worker = self._pool.worker(ask.worker)
@@ -183,11 +182,11 @@ class Dispatcher:
                 try:
                     return await self._send(worker, ask, claim, first, once)
                 except TransientError as error:
-                    if once or not self._goes_on(claim, first, error):
+                    if once or not self._may_retry(claim, first, error):
                         raise
 
     async def _claim(self, worker: Worker, ask: Ask, identity: str, patience_s: float) -> Claim:
-        """Claim, or wait for whoever holds the call (and for the budget, while calls of ours still run)."""
+        """Claim the call; wait while another owner holds it, and for the budget while own calls may release money."""
         payload = ask.payload()
         worst = worst_usd(worker, ask.messages, ask.sampling)
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
@@ -215,7 +214,7 @@ class Dispatcher:
         sent = False
         try:
             async with self._lanes[worker.name].slots:
-                await self._goes_out(claim)
+                await self._mark_sent(claim)
                 sent = True
                 reply = await self._client.complete(ask)
         except LedgerAway:
@@ -233,7 +232,7 @@ class Dispatcher:
         last: Chunk | None = None
         try:
             async with self._lanes[worker.name].slots, aclosing(self._client.stream(ask)) as chunks:
-                await self._goes_out(claim)
+                await self._mark_sent(claim)
                 sent = True
                 async for chunk in chunks:
                     if chunk.reply is None:
@@ -248,11 +247,11 @@ class Dispatcher:
             await self._failed(claim, first, error, sent)
             raise
         reply = last.reply.model_copy(update={"call_id": claim.call_id})
-        await self._settled(claim, reply)  # fenced off or not: these very words have reached the consumer
+        await self._settled(claim, reply)  # yielded even if fenced off: the consumer has received this text
         yield Chunk(last.text, last.tool_calls, reply)
 
-    async def _goes_out(self, claim: Claim) -> None:
-        """Of what is not on disk as sent, nobody would say that it may have been paid."""
+    async def _mark_sent(self, claim: Claim) -> None:
+        """Record on disk that the call is sent; without this a crash would not leave it as maybe paid."""
         if not await self._commit.send(claim.call_id, claim.attempt):
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before it was sent")
 
@@ -263,22 +262,22 @@ class Dispatcher:
         tries = claim.attempt if once else claim.attempt - first + 1
         await self._commit.fail(failure_of(claim, error, sent, self._retry, tries, once))
 
-    def _goes_on(self, claim: Claim, first: int, error: TransientError) -> bool:
+    def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
         return self._retry.delay(claim.attempt - first + 1, error) is not None
 
     def _free(self) -> None:
-        """Wake those who wait for the budget."""
+        """Wake the calls that wait for the budget."""
         freed, self._freed = self._freed, asyncio.Event()
         freed.set()
 
 
 def _pause(claim: Claim, pause: float, worker: Worker, patience_s: float) -> float:
-    """Until the next try may start, or a little while, if a try is under way. Raises RateLimited beyond patience."""
+    """Seconds until the next try may start, or `pause` while a try runs. Raises RateLimited beyond `patience_s`."""
     if claim.not_before is None:
         return pause
     wait = max(0.0, (claim.not_before - datetime.now(UTC)).total_seconds())
     if wait > patience_s:
-        raise RateLimited(f"worker {worker.name!r} is not to be asked this before {claim.not_before:%F %T} UTC", wait)
+        raise RateLimited(f"worker {worker.name!r} may not get this request before {claim.not_before:%F %T} UTC", wait)
     return wait
 
 

@@ -1,4 +1,4 @@
-"""Why a worker stopped: the words of many providers, as OpenAI's three; any other word is a failure."""
+"""Finish reasons: the words of many providers mapped to OpenAI's; any other word means that the worker failed."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _KNOWN = {word: meaning for meaning, words in _WORDS.items() for word in words.s
 
 
 def finish_of(word: object) -> str | None:
-    """`stop`, `length`, `tool_calls` or `content_filter`; `None` for what says that the worker failed."""
+    """`stop`, `length`, `tool_calls` or `content_filter`; `None` for a word that means a failure."""
     return _KNOWN.get(word.strip().lower().replace("-", "_")) if isinstance(word, str) else None

@@ -1,4 +1,4 @@
-"""Workers and the ordered pool of them: what a pool file (YAML) says."""
+"""Workers and pools of workers, and the YAML file of a pool."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Price(_Value):
 
 
 class Limits(_Value):
-    """What one call, and all calls at once, may take. `max_output_tokens` is always sent: it bounds the price."""
+    """Limits of each call, and of concurrent calls. `max_output_tokens` is always sent: it bounds the price."""
 
     max_output_tokens: int = Field(default=4096, gt=0, le=10_000_000)
     concurrency: int = Field(default=8, gt=0, le=10_000)
@@ -43,7 +43,7 @@ MAX_NAME = 200
 
 
 def name_problem(name: str) -> str | None:
-    """What a worker's name has to be, where it is not: it stands in headers (X-Fugu-Worker, X-Fugu-Workers)."""
+    """The reason why a name cannot be used in headers (X-Fugu-Worker, X-Fugu-Workers), or `None` if it can."""
     printable = name.isascii() and name.isprintable()
     if 1 <= len(name) <= MAX_NAME and printable and "," not in name and name == name.strip():
         return None
@@ -53,8 +53,8 @@ def name_problem(name: str) -> str | None:
 class Worker(_Value):
     """A model that can be asked. `model`: litellm's name for it; `key_env`: the variable that holds its key.
 
-    `limit_field`: how the provider calls the limit on a reply's tokens, where litellm does not know that by the model's
-    name (an alias, say, or a deployment's name).
+    `limit_field`: the provider's name for the limit on a reply's tokens, where litellm cannot derive it from the
+    model's name (an alias, say, or a deployment's name).
     """
 
     name: str
@@ -83,7 +83,7 @@ class Worker(_Value):
         return self.model.startswith("recorded/")
 
     def output_tokens(self, wanted: int | None) -> int:
-        """The `max_tokens` to send: what the caller wants, within the worker's limit."""
+        """The `max_tokens` to send: the caller's, at most the worker's limit."""
         limit = self.limits.max_output_tokens
         return limit if wanted is None else min(wanted, limit)
 
@@ -92,23 +92,23 @@ class Worker(_Value):
         return 0.0 if self.price is None else self.price.usd(prompt_bytes, self.output_tokens(max_tokens))
 
     def key(self) -> str | None:
-        """The worker's key, or `None` where it names none. Raises MissingKey, naming the variable but never its value,
-        where that is empty or cannot stand in a header."""
+        """The worker's key, or `None` if it has no `key_env`. Raises MissingKey, naming the variable but never its
+        value, if that is empty or not valid in a header."""
         if self.key_env is None:
             return None
         key = os.environ.get(self.key_env, "").strip()
         if not key:
             raise MissingKey(f"worker {self.name!r}: the environment variable {self.key_env} is empty")
         if not key.isascii() or not key.isprintable() or " " in key:
-            message = f"worker {self.name!r}: the environment variable {self.key_env} holds no key: "
-            raise MissingKey(message + "a key is printable ASCII in one word")
+            message = f"worker {self.name!r}: the environment variable {self.key_env} holds no valid key: "
+            raise MissingKey(message + "a key is printable ASCII without spaces")
         return key
 
 
 class Pool(_Value):
     """Workers in a fixed order: a worker's index is its row in a router's head.
 
-    `conductors` can be asked too, to write plans; they are no rows of a router and answer no step.
+    `conductors` can be asked too, to write plans; they have no rows in a router and answer no steps.
     """
 
     name: str = Field(min_length=1)
@@ -120,12 +120,12 @@ class Pool(_Value):
         names = [worker.name for worker in (*self.workers, *self.conductors)]
         twice = [name for i, name in enumerate(names) if name in names[:i]]
         if twice:
-            raise ValueError(f"worker {twice[0]!r} stands twice")
+            raise ValueError(f"worker {twice[0]!r} appears twice")
         return self
 
     @classmethod
     def load(cls, path: str | Path) -> Pool:
-        """Read a pool file. Raises BadFile: one line that says where and what."""
+        """Read a pool file. Raises BadFile, one line with the place and the problem."""
         path = Path(path)
         document = read_yaml(path)
         if isinstance(document.value, dict):
@@ -140,7 +140,7 @@ class Pool(_Value):
 
     @property
     def is_recorded(self) -> bool:
-        """Whether some of its workers cannot be asked: such a pool can be learned from and compared, no more."""
+        """Whether some of its workers cannot be asked: such a pool can only be used for training and comparison."""
         return any(worker.is_recorded for worker in self.workers)
 
     @property
@@ -149,7 +149,7 @@ class Pool(_Value):
         return any(worker.worst_usd(1) > 0 for worker in self.workers)
 
     def check_keys(self) -> None:
-        """Raises MissingKey for the first worker that would be asked without its key."""
+        """Raises MissingKey for the first worker whose key is missing."""
         for worker in self.workers:
             if not worker.is_recorded:
                 worker.key()
@@ -165,7 +165,7 @@ class Pool(_Value):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) over names, models and revisions, in order."""
+        """sha256 (hex) of names, models and revisions, in order."""
         rows = [(worker.name, worker.model, worker.revision) for worker in self.workers]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
@@ -177,7 +177,8 @@ class Pool(_Value):
         raise NotFound(f"pool {self.name!r} has no worker {name!r}; it has {', '.join(self.names)}")
 
     def mask(self, allowed: Sequence[str] | None = None) -> np.ndarray:
-        """[W] bool: which workers may be asked (`None`: all). BadInput names an unknown one."""
+        """[W] bool: which workers may be asked (`None`: all). Raises BadInput for an unknown one, NoWorkerAllowed for
+        none."""
         if allowed is None:
             return np.ones(len(self.workers), dtype=bool)
         unknown = [name for name in allowed if name not in self.indices]

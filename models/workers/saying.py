@@ -1,4 +1,4 @@
-"""What a worker says, read from OpenAI's shape however oddly it is filled: whole, or in the chunks of a stream."""
+"""Parser of workers' replies in OpenAI's format, whole or in chunks, tolerant of the providers' deviations."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from models.workers.pool import Worker
 from models.workers.upstream import failed
 
 SLACK_BYTES, BYTES_A_TOKEN = 16_384, 64
-"""Of the text, thoughts and tool calls that are kept: a reply longer than its limit of tokens can be is cut there."""
+"""The bytes of text, thoughts and tool calls that are kept, constant and per token: a reply within its token limit is
+never longer; a longer one is cut."""
 
 THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
 
 
 @dataclass
 class _Joined:
-    """A text that comes in pieces: halves of a surrogate pair in two pieces are one character."""
+    """A text that arrives in pieces; the halves of a surrogate pair in two pieces are joined to one character."""
 
     pieces: list[str] = field(default_factory=list)
     _half: str = ""
 
     def add(self, piece: str) -> str:
-        """The piece as it can be handed on; half a pair at its end waits for the next one."""
+        """Add a piece; return what can be passed on. Half a surrogate pair at its end is held until the next piece."""
         piece = self._half + piece
         self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
         return self._keep(piece.removesuffix(self._half) if self._half else piece)
@@ -49,21 +50,24 @@ class _Joined:
 
 @dataclass(eq=False)
 class _Call:
-    """A tool call that comes in pieces. `given`, `place`: the upstream's own id and index, which several may share."""
+    """A tool call that arrives in pieces. `given`, `place`: the upstream's id and index, which calls may share.
+
+    `begun`: whether its first piece has been passed on.
+    """
 
     given: str | None
     place: Any
     id: str
     name: str = ""
     arguments: _Joined = field(default_factory=_Joined)
-    told: bool = False
+    begun: bool = False
 
     def without_parameters(self) -> str:
-        """What its arguments lack where none were given: no text at all is no JSON."""
+        """Add and return `{}` if the arguments are empty, which is not JSON; else ""."""
         return "" if str(self.arguments).strip() else self.arguments.add("{}")
 
     def is_followed_by(self, name: str, arguments: str) -> bool:
-        """Whether a piece with a name and arguments is another call's, as this one has all of its own."""
+        """Whether a piece with a name and arguments belongs to a new call, since this one is complete."""
         if not (name and arguments and self.name):
             return False
         try:
@@ -75,18 +79,18 @@ class _Call:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a chunk adds: text, and tool calls as OpenAI streams them, their indices counted from 0."""
+    """The part of a reply in one chunk: text, and tool calls in OpenAI's streaming format, with indices from 0."""
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
 
 
 class Saying:
-    """One reply, put together, where at most `tokens` were asked for: what passes `most` bytes makes it `cut`.
+    """One reply, assembled from its chunks; `tokens`: the limit that was sent. Text beyond `most` bytes is `cut` off.
 
-    A whole reply is a stream of one chunk. `add` and `end` raise UpstreamMalformed for what cannot be read,
-    UpstreamBroken where the worker says that it failed, and what `upstream.failed` makes of an error in place of a
-    chunk.
+    A whole reply is a stream of one chunk. `add` and `end` raise UpstreamMalformed for a reply that cannot be parsed,
+    UpstreamBroken where the worker reports a failure, and the error of `upstream.failed` for an error object in place
+    of a chunk.
     """
 
     def __init__(self, worker: Worker, tokens: int) -> None:
@@ -100,7 +104,7 @@ class Saying:
         self.cut = False
 
     def add(self, chunk: Any) -> Piece:
-        """What the chunk adds to the reply."""
+        """Add a chunk; return what it adds to the reply."""
         if not isinstance(chunk, Mapping):
             raise self.malformed(f"a chunk is {type(chunk).__name__}, not an object")
         error = chunk.get("error")
@@ -112,7 +116,7 @@ class Saying:
             return Piece()
         choice = choices[0]
         if not isinstance(choice, Mapping):
-            raise self.malformed("a choice is no object")
+            raise self.malformed("a choice is not an object")
         self._begun = True
         delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         piece = self._read(delta) if isinstance(delta, Mapping) else Piece()
@@ -120,9 +124,9 @@ class Saying:
         return piece
 
     def end(self, complete: bool) -> Piece:
-        """What is left to hand on. `complete`: the upstream said that this is all, though not why.
+        """End the reply; return what is left to pass on. `complete`: the upstream marked the end of the reply.
 
-        Raises UpstreamUnavailable where it did not: the stream was cut off.
+        Raises UpstreamUnavailable if there was neither that nor a finish reason: the stream was cut off.
         """
         if self._finish is None and not complete and not self.cut:
             raise UpstreamUnavailable(f"worker {self._worker.name!r}: the stream was cut", maybe_paid=True)
@@ -140,7 +144,7 @@ class Saying:
 
     @property
     def text(self) -> str | None:
-        """`None` where nothing was said in words."""
+        """The reply's text; `None` where it has none."""
         text = str(self._text)
         return text if text or (self._spoken and not self._calls) else None
 
@@ -188,36 +192,37 @@ class Saying:
         if not calls and delta.get("function_call"):
             calls = [{"function": delta["function_call"], "index": 0}]
         if not isinstance(calls, Sequence) or isinstance(calls, str):
-            raise self.malformed("tool_calls is no list")
-        return Piece(said, tuple(told for call in calls for told in self._call(call)))
+            raise self.malformed("tool_calls is not a list")
+        return Piece(said, tuple(piece for call in calls for piece in self._call(call)))
 
-    def _call(self, told: Any) -> Iterable[dict[str, Any]]:
-        function = told.get("function") if isinstance(told, Mapping) else None
+    def _call(self, part: Any) -> Iterable[dict[str, Any]]:
+        """Add a piece of a tool call; the pieces to pass on."""
+        function = part.get("function") if isinstance(part, Mapping) else None
         if not isinstance(function, Mapping):
-            raise self.malformed("a tool call is not of a function")
-        id, name, arguments = told.get("id"), function.get("name"), function.get("arguments")
+            raise self.malformed("a tool call has no function")
+        id, name, arguments = part.get("id"), function.get("name"), function.get("arguments")
         name = storable(name) if isinstance(name, str) else ""
         if not isinstance(arguments, str):
             arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
-        call = self._find(storable(str(id)) if id else None, told.get("index"), name, arguments)
+        call = self._find(storable(str(id)) if id else None, part.get("index"), name, arguments)
         call.name = call.name or name
         piece = call.arguments.add(self._fitting(arguments))
         if not call.name:
             return
         index = self._calls.index(call)
-        if call.told:
+        if call.begun:
             if piece:
                 yield {"index": index, "function": {"arguments": piece}}
             return
-        call.told = True
+        call.begun = True
         whole = {"name": call.name, "arguments": str(call.arguments)}
         yield {"index": index, "id": call.id, "type": "function", "function": whole}
 
     def _find(self, id: str | None, place: Any, name: str, arguments: str) -> _Call:
-        """The call that a piece belongs to: the one of its id, else the last of its index, else a new one."""
+        """The call that a piece belongs to: the call with its id, else the last one with its index, else a new one."""
         here = [call for call in self._calls if place is None or call.place == place][-1:]
         found = [call for call in self._calls if call.given == id][-1:] if id is not None else here
-        if not found:  # an id may come after its call's name
+        if not found:  # a call's id may arrive after its name
             found = [call for call in here if call.given is None and not (call.name and name)]
         elif found[0].is_followed_by(name, arguments):
             found = []
@@ -229,7 +234,7 @@ class Saying:
         return found[0]
 
     def _fitting(self, text: str) -> str:
-        """As much of it as is kept."""
+        """The beginning of the text that fits the bytes left; sets `cut` if that is not all."""
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         if size > self._left:
             self.cut = True
@@ -239,7 +244,7 @@ class Saying:
 
 
 def spoken(content: Any) -> tuple[str | None, str]:
-    """The words and the thoughts of a message's content: a text, or parts of several kinds."""
+    """The text and the thoughts in a message's content, which is a text or a list of parts of several kinds."""
     if content is None or isinstance(content, str):
         return content, ""
     if isinstance(content, Mapping):
@@ -259,7 +264,7 @@ def spoken(content: Any) -> tuple[str | None, str]:
 
 
 def _flat(part: Mapping[str, Any], kind: Any) -> str:
-    """The text of one part, whose field is named `text` or as its kind, and may hold parts again."""
+    """The text of one part, in its field `text`, `value` or the one named like its kind, which may hold parts."""
     held = next((part[name] for name in ("text", kind, "value") if isinstance(name, str) and part.get(name)), "")
     inner = held if isinstance(held, list) else [held]
     return "".join(

@@ -1,4 +1,4 @@
-"""What the ledger learns of a try that is over: its reply and price, or why there is none and who may try when."""
+"""Ledger records of a finished try: the settlement of a reply, or the failure with the time of the next try."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from models.workers.writes import Failure
 
 
 def settlement_of(claim: Claim, owner: str, reply: Reply) -> Settlement:
-    """The reply, to be kept under the owner's claim."""
+    """The settlement that stores the reply under the owner's claim."""
     stored = reply.model_dump(mode="json", exclude={"call_id"})
     return Settlement(claim.call_id, claim.attempt, owner, stored, cost_usd=reply.cost_usd, seconds=reply.seconds)
 
 
 def failure_of(claim: Claim, error: BaseException, sent: bool, retry: RetryPolicy, tries: int, once: bool) -> Failure:
-    """The next try's time is in the row, for all who join it.
+    """The failure to record, with the time of the next try, which all callers observe.
 
-    `tries`: how many have failed. `once`: who tries again is not known here, so that there is a pause after each.
+    `tries`: how many have failed. `once`: the callers decide on retries, so that a pause follows every failure.
     """
     message, transient = storable(str(error)) or type(error).__name__, isinstance(error, TransientError)
     if not isinstance(error, TransientError):
-        # An error without a name of ours, a cancellation among them, says nothing about the price.
+        # An error that is not a FuguError, such as a cancellation, does not tell whether the call was paid.
         maybe_paid = sent and getattr(error, "maybe_paid", not isinstance(error, FuguError))
         return Failure(claim.call_id, claim.attempt, message, transient, None, maybe_paid)
     pause = retry.pause(tries, error.retry_after) if once else retry.delay(tries, error)

@@ -1,4 +1,4 @@
-"""What litellm knows: which fields a worker takes, in which form, and who speaks OpenAI's protocol."""
+"""Translation of asks into request fields by litellm: which fields a worker takes, and in which form."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.workers.ask import Ask
 from models.workers.pool import Pool, Worker
 
 PROVIDERS = frozenset({"openai", "custom_openai", "hosted_vllm"})
-"""litellm's names for whoever speaks OpenAI's protocol as it is, at an address of its own."""
+"""litellm's names of providers that speak OpenAI's protocol unchanged, at an address given in the pool."""
 
 
 async def prepared(worker: Worker, ask: Ask) -> tuple[Any, dict[str, Any]]:
-    """litellm, imported on first use (seconds) and off the event loop, and the fields to send."""
+    """litellm, imported on first use (takes seconds) off the event loop, and the fields to send."""
     fields = _fields(worker, ask)
     litellm = load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
     if "seed" in fields and not _takes_seed(worker.model):
@@ -28,8 +28,8 @@ async def prepared(worker: Worker, ask: Ask) -> tuple[Any, dict[str, Any]]:
 
 @cache
 def load_litellm() -> Any:
-    """litellm, set up for this project: nothing fetched on import, nothing printed or reported."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import asks the network
+    """litellm, configured to fetch nothing on import, and to print and report nothing."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches a file from the network
     import litellm
 
     litellm.suppress_debug_info = True
@@ -38,7 +38,7 @@ def load_litellm() -> Any:
 
 
 def check_models(pool: Pool) -> None:
-    """Raises BadInput for a worker whose model litellm cannot send to anybody. Imports litellm (seconds)."""
+    """Raises BadInput for a worker whose model has no provider known to litellm. Imports litellm (takes seconds)."""
     litellm = load_litellm()
     for worker in pool.workers:
         if worker.is_recorded:
@@ -52,13 +52,13 @@ def check_models(pool: Pool) -> None:
 
 @cache
 def _takes_seed(model: str) -> bool:
-    """A seed is a wish; a provider that does not know it would refuse the whole call."""
+    """Whether the provider takes a seed, which is optional: one that does not know it would refuse the call."""
     known = load_litellm().get_supported_openai_params(model)
     return known is None or "seed" in known
 
 
 def speaks_openai(worker: Worker) -> bool:
-    """Whether it can be asked directly: not a model that OpenAI serves over its other protocol alone."""
+    """Whether the worker can be called directly; not so a model that OpenAI serves by the Responses API only."""
     provider, _, model = worker.model.partition("/")
     if provider not in PROVIDERS or worker.api_base is None:
         return False
@@ -75,11 +75,11 @@ def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
     elif key is not None:
         fields["api_key"] = key
     if "tools" in fields:
-        fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's own gateway has no say in them
+        fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
     limits = worker.limits
     limit = worker.output_tokens(fields.pop("max_tokens", None))
     if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):
-        fields["extra_body"] = {"max_tokens": limit}  # past litellm, which gives it another name for some models
+        fields["extra_body"] = {"max_tokens": limit}  # bypasses litellm, which renames it for some models
     else:
         fields[worker.limit_field or "max_tokens"] = limit
     return fields | {
@@ -92,11 +92,11 @@ def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
 
 
 _UNSENT = frozenset({"api_base", "api_key", "timeout", "num_retries", "max_retries", "_skip_mcp_handler"})
-"""Fields of a call that are no fields of the request's body."""
+"""Fields of a litellm call that do not go into the request's body."""
 
 
 def body_of(worker: Worker, fields: dict[str, Any]) -> dict[str, Any]:
-    """The request as OpenAI's protocol has it, each field under the name and in the form that the model takes."""
+    """The body of a request in OpenAI's protocol, with the field names and forms that the model takes."""
     provider, _, model = worker.model.partition("/")
     given = {name: value for name, value in fields.items() if name not in _UNSENT | {"model", "messages"}}
     extra = given.pop("extra_body", {})

@@ -1,4 +1,4 @@
-"""What a provider's error means here: which branch of the error tree, and whether it may have cost money."""
+"""Translation of providers' errors into this project's errors, and whether a failed call may have cost money."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from models.workers.pool import Worker
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 EPOCH_S, EPOCH_MS = 1e9, 1e12
-"""A "wait" of 31 years is a time: seconds since 1970, or milliseconds."""
+"""From 10^9 (31 years) on, a wait is taken for a time: seconds since 1970, or from 10^12 on milliseconds."""
 
 PASSED_S = 3600.0
-"""Clocks differ by less. A time that is longer past is none: the number is as many seconds as it says."""
+"""Clocks differ by less. A time further in the past is not taken for a time, but for a number of seconds."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def translated(error: Exception, worker: Worker) -> FuguError:
-    """The error of our tree for one that litellm, httpx, or the time limit around them, raised.
+    """The FuguError for an error of litellm, httpx, or the time limit around them.
 
-    What answered with a status: as `answered`. 408 and time limits: UpstreamTimeout. Lost connections:
-    UpstreamUnavailable. A whole reply that litellm stumbled over: UpstreamMalformed. `maybe_paid` wherever the request
-    may have reached a model: not where no connection was made, nor where the upstream answered with an error.
+    Responses with an error status: as in `answered`. 408 and time limits: UpstreamTimeout. Lost connections:
+    UpstreamUnavailable. A whole reply that litellm cannot parse: UpstreamMalformed. `maybe_paid` is set where the
+    request may have reached a model: not if no connection was made, nor if the upstream answered with an error.
     """
     if isinstance(error, FuguError):
         return error
@@ -50,19 +50,20 @@ def translated(error: Exception, worker: Worker) -> FuguError:
         limit = worker.limits.total_timeout_s
         return UpstreamTimeout(f"worker {worker.name!r}: no reply within {limit:g} s", maybe_paid=True)
     if isinstance(error, RecursionError | httpx.DecodingError):
-        what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as it says"
+        what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as its headers say"
         return UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}")
     chain = list(_causes(error))
-    told = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
+    from_upstream = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
     unsent = any(isinstance(cause, UNSENT) for cause in chain)
     status = 408 if isinstance(error, httpx.TimeoutException) else getattr(error, "status_code", None)
     if not 300 <= (status or 0) < 500 and all(_is_of_reading(cause) for cause in chain):
         return UpstreamMalformed(_line(f"the reply cannot be read: {_text(error)}", worker))
-    return _of_status(status, _text(error), worker, _headers(error), told, not (told or unsent))
+    maybe_paid = not (from_upstream or unsent)
+    return _of_status(status, _text(error), worker, _headers(error), from_upstream, maybe_paid)
 
 
 def answered(status: int, text: str, worker: Worker, headers: Mapping[str, str]) -> FuguError:
-    """What an upstream's own error means. 429: RateLimited. 408: UpstreamTimeout. 409, 5xx: UpstreamUnavailable.
+    """The error for an upstream's error status. 429: RateLimited. 408: UpstreamTimeout. 409, 5xx: UpstreamUnavailable.
 
     Any other: UpstreamRefused.
     """
@@ -70,19 +71,19 @@ def answered(status: int, text: str, worker: Worker, headers: Mapping[str, str])
 
 
 def failed(error: Any, worker: Worker, begun: bool) -> FuguError:
-    """What an error object in a reply with status 200 means. `begun`: after some of the reply had come."""
-    told = error if isinstance(error, Mapping) else {"message": error}
-    message = told.get("message")
+    """The error for an error object in a reply with status 200. `begun`: some of the reply had arrived before."""
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    message = fields.get("message")
     text = message if isinstance(message, str) else json.dumps(error)[:500]
     if begun:
-        return UpstreamBroken(_line(f"it failed amid its reply: {text}", worker))
-    return answered(_code(told), text, worker, {})
+        return UpstreamBroken(_line(f"it failed during its reply: {text}", worker))
+    return answered(_code(fields), text, worker, {})
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the upstream asked to wait, at most LONGEST_WAIT_S; `None` where it names none that can be read.
+    """Seconds that the upstream asks to wait, at most LONGEST_WAIT_S; `None` if it gives none that can be parsed.
 
-    A number, a duration ("1m30s"), an HTTP date, or a time since 1970. Names of headers in lower case.
+    Parsed are a number, a duration ("1m30s"), an HTTP date, and a time since 1970. `headers`: names in lower case.
     """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0), ("x-ratelimit-reset", 1.0)):
         value = headers.get(name)
@@ -95,7 +96,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _wait(value: str, unit: float) -> float | None:
     now = datetime.now(UTC)
     if value[:1].isdigit():
-        value = value.partition(",")[0]  # of a header that came twice
+        value = value.partition(",")[0]  # the header was sent twice
     try:
         number = float(value)
     except ValueError:
@@ -116,7 +117,7 @@ def _duration(value: str) -> float | None:
 
 
 def _until(value: str, now: datetime) -> float | None:
-    """Of an HTTP date. One with a year that no calendar here holds is as late as can be."""
+    """Seconds until an HTTP date. A year of five digits or more, which Python cannot represent: LONGEST_WAIT_S."""
     if re.search(r"\b[1-9]\d{4,}\b", value):
         return LONGEST_WAIT_S
     try:
@@ -127,7 +128,7 @@ def _until(value: str, now: datetime) -> float | None:
 
 
 def _of_status(
-    status: int | None, text: str, worker: Worker, headers: Mapping[str, str], told: bool, maybe_paid: bool
+    status: int | None, text: str, worker: Worker, headers: Mapping[str, str], from_upstream: bool, maybe_paid: bool
 ) -> FuguError:
     wait = retry_after(headers)
     message = _line(text, worker)
@@ -139,12 +140,12 @@ def _of_status(
     if status == 408:
         return UpstreamTimeout(message, wait, maybe_paid=maybe_paid)
     if status is not None and 300 <= status < 500 and status != 409:
-        return UpstreamRefused(message, status, told)
+        return UpstreamRefused(message, status, from_upstream)
     return UpstreamUnavailable(message, wait, maybe_paid=maybe_paid)
 
 
 def _code(error: Mapping[str, Any]) -> int:
-    """The HTTP status that an error object stands for."""
+    """The HTTP status that corresponds to an error object."""
     for name in ("code", "status", "status_code"):
         value = str(error.get(name))
         if value.isascii() and value.isdigit() and 400 <= int(value[:9]) < 600:
@@ -154,7 +155,7 @@ def _code(error: Mapping[str, Any]) -> int:
 
 
 def _headers(error: Any) -> Mapping[str, str]:
-    """The upstream's, whichever of its fields litellm put them into."""
+    """The upstream's headers, from the several fields in which litellm may put them."""
     response = getattr(error, "response", None)
     found: dict[str, str] = {}
     for headers in (getattr(response, "headers", None), getattr(error, "litellm_response_headers", None)):
@@ -169,19 +170,19 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_of_reading(error: BaseException) -> bool:
-    """Whether it may be litellm's trouble with a reply that came whole: not a connection's or a status's."""
+    """Whether the error may come from litellm's parsing of a whole reply, rather than a connection or a status."""
     readers = ("litellm", "openai", "pydantic", "pydantic_core", "json", "builtins")
     return type(error).__module__.split(".")[0] in readers and not isinstance(error, OSError | ImportError)
 
 
 def _text(error: Exception) -> str:
-    """Without litellm's prefixes, and without the traceback that it appends: files of ours are nobody's business."""
+    """The error's text without litellm's prefix and the traceback that it appends, which would reveal local paths."""
     text, _, _ = str(error).partition("Traceback (most recent call last)")
     return text.strip().removeprefix("litellm.") or type(error).__name__
 
 
 def _line(text: str, worker: Worker) -> str:
-    """One line that every database takes, never with the worker's key."""
+    """One line of at most 500 characters that every database can store, with the worker's key masked."""
     text = " ".join(storable(text).split())
     try:
         key = worker.key()

@@ -1,4 +1,4 @@
-"""Tokens and price of a reply: the upstream's count where it can be true, an estimate where it is none."""
+"""Token usage and cost of a reply: the upstream's counts where plausible, estimates where not."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ PROMPT_SLACK = 32_768
 """Tokens that a provider's own templates, instructions and searches add to a prompt."""
 
 PART_TOKENS = 65_536
-"""More than any provider counts for one part of a message that is no text, such as an image."""
+"""More than any provider counts for one part of a message that is not text, such as an image."""
 
 COUNTED_CHARS = 32_768
-"""A longer text is not tokenized for an estimate: its bytes are divided."""
+"""A longer text is not tokenized for an estimate: its bytes are divided by TOKEN_BYTES."""
 
 
 def usage_of(counted: Any, worker: Worker, ask: Ask, said: str) -> Usage:
-    """`counted`: the reply's own field `usage`, whatever it holds. `said`: all that was generated, thoughts too.
+    """The usage of a reply. `counted`: its field `usage`, of any content; `said`: all generated text, with thoughts.
 
-    No number is below nothing, or above what the prompt and the reply can hold: every token is at least a byte, and
-    thoughts that are not shown are within the limit that was sent. What is missing, no whole number, or nothing for
-    something is estimated; `estimated` tells where a number is not the upstream's.
+    Counts are between 0 and what prompt and reply can hold: every token is at least a byte, and hidden thoughts are
+    within the limit that was sent. A count that is missing, not a whole number, or 0 for a text is estimated;
+    `estimated` is set if any number is not the upstream's.
     """
     fields = counted if isinstance(counted, Mapping) else {}
-    told = {name: _count(fields.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    prompt, completion, total = told.values()
+    counts = {name: _count(fields.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    prompt, completion, total = counts.values()
     thoughts = _detail(fields, "completion_tokens_details", "reasoning_tokens")
     if prompt is None and total is not None and completion is not None and total > completion:
         prompt = total - completion
-    estimated = not told["prompt_tokens"] or completion is None or (completion == 0 and said != "")
+    estimated = not counts["prompt_tokens"] or completion is None or (completion == 0 and said != "")
     prompt = prompt or _prompt_tokens(worker, ask)
     completion = completion or tokens(said, worker)
-    if thoughts > completion:  # counted beside the completion
+    if thoughts > completion:  # counted in addition to the completion
         completion += thoughts
     most_prompt, most = _most_prompt(ask), max(_limit(worker, ask), json_bytes(said))
     if total is not None and total > prompt + completion:
@@ -53,7 +53,7 @@ def usage_of(counted: Any, worker: Worker, ask: Ask, said: str) -> Usage:
 
 
 def cost_of(usage: Usage, worker: Worker, ask: Ask) -> float:
-    """USD, and never more than what was reserved for the call: a limit of money holds whatever an upstream says."""
+    """The cost in USD, at most what was reserved for the call: budgets hold whatever an upstream counts."""
     if worker.price is None:
         return 0.0
     cost = worker.price.usd(usage.prompt_tokens, usage.completion_tokens)
@@ -68,14 +68,14 @@ def worst_usd(worker: Worker, messages: Sequence[Message], sampling: Sampling) -
 
 
 def tokens(text: str, worker: Worker) -> int:
-    """About as many as a tokenizer would make of it."""
+    """An estimate of the text's number of tokens."""
     if len(text) > COUNTED_CHARS:
         return json_bytes(text) // TOKEN_BYTES
     return int(load_litellm().token_counter(model=worker.model, text=text)) if text else 0
 
 
 def _count(value: Any) -> int | None:
-    """A count of tokens: a whole number of at least 0. JSON's 5.0 is one, "5" is none."""
+    """A token count: a whole number of at least 0, or `None`. JSON's 5.0 is a count, "5" is not."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
@@ -89,7 +89,7 @@ def _detail(fields: Mapping[str, Any], group: str, name: str) -> int:
 def _prompt_tokens(worker: Worker, ask: Ask) -> int:
     texts = [part["text"] for part in _parts(ask) if isinstance(part.get("text"), str)]
     written = "\n".join([*texts, *(str(tool) for tool in ask.sampling.tools or ())])
-    return tokens(written, worker) + TOKEN_BYTES * len(ask.messages)  # and what delimits a message
+    return tokens(written, worker) + TOKEN_BYTES * len(ask.messages)  # about 4 tokens delimit a message
 
 
 def _characters(ask: Ask) -> int:
@@ -103,7 +103,7 @@ def _parts(ask: Ask) -> Iterator[Mapping[str, Any]]:
 
 
 def _most_prompt(ask: Ask) -> int:
-    """A character is at most four bytes, and so tokens; tools and tool calls are written into the prompt, too."""
+    """The most tokens of the prompt: a character is at most four bytes, and so four tokens; includes the tools."""
     beside = [ask.sampling.fields(), [message.get("tool_calls") for message in ask.messages]]
     others = sum(part.get("type") != "text" for part in _parts(ask))
     return 4 * _characters(ask) + json_bytes(beside) + PROMPT_SLACK + PART_TOKENS * others

@@ -1,4 +1,4 @@
-"""OpenAI's chat protocol spoken directly: one request, its bytes bounded, its JSON as it comes."""
+"""HTTP client for OpenAI's chat protocol: one request, with a bounded response, as JSON or a stream of JSON events."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from models.workers.pool import Pool, Worker
 from models.workers.upstream import answered
 
 ERROR_BYTES = 65_536
+"""Of an error's body, and of a response's fields besides its reply."""
+
 JSON_BYTES = 6
-"""A character of a reply is at most so many bytes of JSON for each of its own."""
+"""The most bytes of JSON per byte of a reply's text: `\\u0000`."""
 
 BETWEEN_BYTES = 2**20
-"""What a stream may hold beside its reply, and BETWEEN_BYTES_A_TOKEN for each token."""
+"""The most bytes of a stream, plus BETWEEN_BYTES_A_TOKEN for each token."""
 BETWEEN_BYTES_A_TOKEN = 1024
 
 
@@ -43,13 +45,13 @@ class Wire:
 
     @asynccontextmanager
     async def post(self, worker: Worker, body: Mapping[str, Any], key: str) -> AsyncIterator[httpx.Response]:
-        """The response, once its head is there. Raises httpx's errors, and `answered` for a status of failure."""
+        """The response, once its headers have arrived. Raises httpx's errors, and `answered` for an error status."""
         http = await self._opened()
         limits = worker.limits
         request = http.build_request(
             "POST",
             f"{str(worker.api_base).rstrip('/')}/chat/completions",
-            content=json.dumps(body).encode(),  # in ASCII: UTF-8 has no bytes for half a surrogate pair
+            content=json.dumps(body).encode(),  # in ASCII: UTF-8 cannot encode half a surrogate pair
             headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
             timeout=httpx.Timeout(limits.total_timeout_s, connect=limits.connect_timeout_s),
         )
@@ -74,7 +76,7 @@ class Wire:
 
 
 async def whole(response: httpx.Response, worker: Worker, most: int) -> tuple[Any, bool]:
-    """The body's JSON, and whether it was cut: of a reply of more than `most` bytes as much is read as was received.
+    """The body's JSON, and whether it was cut: a body that is too long for a reply of `most` bytes is read up to there.
 
     Raises UpstreamMalformed.
     """
@@ -83,9 +85,9 @@ async def whole(response: httpx.Response, worker: Worker, most: int) -> tuple[An
 
 
 async def events(response: httpx.Response, worker: Worker, most: int, tokens: int) -> AsyncGenerator[tuple[Any, bool]]:
-    """The JSON of each event of a stream, `None` for its [DONE]; beside it whether the stream was cut there.
+    """The JSON of each event of a stream (`None` for [DONE]), and whether the stream was cut there.
 
-    Raises UpstreamMalformed. A piece of an event with which a stream breaks off is none.
+    Raises UpstreamMalformed. An incomplete event at the end of a broken stream is `{}`.
     """
     left, longest = BETWEEN_BYTES + BETWEEN_BYTES_A_TOKEN * tokens, ERROR_BYTES + JSON_BYTES * most
     buffer, data, name, begun = bytearray(), bytearray(), bytearray(), False
@@ -112,16 +114,16 @@ async def events(response: httpx.Response, worker: Worker, most: int, tokens: in
     elif data:  # the last event lacks its empty line
         yield _piece(data, worker, False), False
     elif not begun:
-        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is no stream: {_begin(buffer)}")
+        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is not a stream of events: {_begin(buffer)}")
 
 
 def _last(line: bytearray) -> bytearray:
-    """What a line that has not ended holds of an event."""
+    """The part of an event in a line that has not ended."""
     return line.removeprefix(b"data:") if line.startswith(b"data:") else bytearray()
 
 
 def _piece(data: bytearray, worker: Worker, cut: bool) -> Any:
-    """As much of an event as there is, which may be nothing."""
+    """The JSON of an event that may be incomplete, `{}` where it cannot be parsed."""
     try:
         return _json(data, worker, cut)
     except UpstreamMalformed:
@@ -159,18 +161,18 @@ def _begin(data: bytes | bytearray) -> str:
 
 
 def _whole_number(digits: str) -> int:
-    """Python reads no number of thousands of digits; whatever one counts, it is too many."""
+    """An integer of JSON; one of 20 digits or more is replaced by ±10^19, since Python refuses thousands of digits."""
     return int(digits) if len(digits) < 20 else int(f"{digits[0] if digits[0] == '-' else ''}{10**19}")
 
 
 def _message(data: bytes) -> str:
-    """What an error body says, in OpenAI's shape or any other."""
+    """The message of an error body, in OpenAI's format or any other."""
     text = data.decode("utf-8", "replace")
     try:
-        told = json.loads(text)
+        body = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    error = told.get("error", told) if isinstance(told, dict) else told
+    error = body.get("error", body) if isinstance(body, dict) else body
     message = error.get("message", error) if isinstance(error, dict) else error
     return message if isinstance(message, str) else json.dumps(message)
 
@@ -181,7 +183,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def _unproxied(pool: Pool) -> dict[str, None]:
-    """Workers on this machine are behind no proxy, whatever the environment says of proxies."""
+    """httpx mounts that bypass the environment's proxies for workers on this machine."""
     hosts = {urlsplit(worker.api_base or "").hostname for worker in (*pool.workers, *pool.conductors)}
     return {f"all://{f'[{host}]' if ':' in host else host}": None for host in hosts if host and _is_local(host)}
 

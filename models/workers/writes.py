@@ -1,4 +1,4 @@
-"""What the dispatcher writes of its calls, a batch at a time: runs in the ledger's thread."""
+"""The dispatcher's ledger writes, executed in batches in the ledger's thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A try that came to nothing."""
+    """A try that failed."""
 
     call_id: str
     attempt: int
@@ -32,7 +32,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Sending:
-    """A try whose request is about to leave."""
+    """A try whose request is about to be sent."""
 
     call_id: str
     attempt: int
@@ -40,23 +40,23 @@ class Sending:
 
 @dataclass(frozen=True)
 class Chore:
-    """What nobody waits for: `recover` dead processes' replies, `withdraw` these claims, `renew` their leases."""
+    """A background task: `recover` dead processes' replies, `withdraw` claims, or `renew` leases."""
 
     kind: str
     ids: frozenset[str] = frozenset()
 
 
 class Writer:
-    """Of one owner. `budget`: in which worst cases are reserved."""
+    """Writes for one owner. `budget`: in which worst cases are reserved."""
 
     def __init__(self, ledger: Ledger, owner: str, lease_s: float, resend: bool, budget: str | None) -> None:
         self._ledger, self._owner, self._lease_s = ledger, owner, lease_s
         self._resend, self._budget = resend, budget
 
     def write(self, items: Sequence[Any]) -> list[Any]:
-        """The result of each item, in order, or its exception: LedgerAway for all that was not written, or may not be.
+        """Each item's result or exception, in order: LedgerAway for all that were not, or possibly not, written.
 
-        Settlements come before claims, since they free what claims want to reserve.
+        Settlements are written before claims, since they release money that claims reserve.
         """
         writers: list[tuple[type, Callable[[Sequence[Any]], list[Any]]]] = [
             (Chore, lambda some: _singly(self._do, some)),
@@ -92,7 +92,7 @@ class Writer:
         return send(self._ledger, [(each.call_id, each.attempt) for each in some], self._owner, self._lease_s)
 
     def _claim(self, specs: Sequence[CallSpec]) -> list[Any]:
-        """As many as the budget bears, the earlier ones first."""
+        """Claim as many calls as fit the budget, the earlier ones first."""
 
         def together(some: Sequence[CallSpec]) -> list[Claim]:
             options: dict[str, Any] = {"lease_s": self._lease_s, "resend": self._resend, "budget": self._budget}
@@ -100,20 +100,20 @@ class Writer:
 
         results = apart(together, specs)
         refused = [index for index, result in enumerate(results) if isinstance(result, BudgetExceeded)]
-        if refused and self._freed():
+        if refused and self._free_expired():
             again = apart(together, [specs[index] for index in refused])
             results = [dict(zip(refused, again, strict=True)).get(at, result) for at, result in enumerate(results)]
         return results
 
-    def _freed(self) -> bool:
-        """Whether the dead had reserved what is free again."""
+    def _free_expired(self) -> bool:
+        """Release what expired claims that were never sent had reserved; return whether there were any."""
         assert self._budget is not None
         [freed] = _singly(lambda budget: free(self._ledger, budget), [self._budget])
         return freed is True
 
 
 def _singly(write: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Each in a transaction of its own, until the database is away."""
+    """Write each item in its own transaction; after an outage's error the rest get it too, unwritten."""
     results: list[Any] = []
     for item in items:
         results += apart(lambda one: [write(one[0])], [item])

@@ -40,7 +40,7 @@ def test_two_agents_that_differ_have_different_digests():
         ("other: {command: [a]}", "no agent 'mine'; there are other"),
         ("mine: {command: []}", "mine.command"),
         ("mine: {command: [a], typo: 1}", "mine.typo"),
-        ("mine:\n  command: [a]\nmine: {command: [b]}", "agents.yaml:3: the key 'mine' stands already"),
+        ("mine:\n  command: [a]\nmine: {command: [b]}", "agents.yaml:3: the key 'mine' is already"),
         ("mine:\n  command: [a]\n  room: {wall_s: 1e9}", "agents.yaml:3: mine.room.wall_s"),
         ("[", "not YAML"),
         ("", "holds no agents"),

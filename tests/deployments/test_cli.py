@@ -73,7 +73,7 @@ def test_a_second_up_on_the_same_home_is_told_of_the_first(run, home: Path) -> N
         (["up", "--once", "--pool", "nowhere"], "no pool 'nowhere'"),
         (["up", "--once", "--preset", "nothing"], "no preset 'nothing'"),
         (["up", "--once", "--pool", "broken.yaml"], "broken.yaml:2: "),
-        (["up", "--once", "--questions", "twice.jsonl"], "twice.jsonl:2: question id 'a' stands already on line 1"),
+        (["up", "--once", "--questions", "twice.jsonl"], "twice.jsonl:2: question id 'a' is already on line 1"),
         (["up", "--once", "--questions", "torn.jsonl"], "torn.jsonl:1: not JSON"),
         (["measure", "--estimate", "--questions", "torn.jsonl"], "torn.jsonl:1: not JSON"),
         (["pool", "check", "nowhere"], "no pool 'nowhere'"),

@@ -44,7 +44,7 @@ def test_recorded_scores_become_labels_of_a_pool_and_again_change_nothing(run, h
     ("line", "expected"),
     [
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a": 1.5}}', "scores.a"),
-        ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "stands already on line 1"),
+        ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "is already on line 1"),
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"b": 1}}', "not the same workers"),
         ('{"id": "q1", "task": "t", "question": "Q?"}', "scores: Field required"),
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"": 1}}', "at least 1 character"),

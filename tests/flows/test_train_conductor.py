@@ -230,7 +230,7 @@ def test_the_homes_own_presets_are_read_in_place_of_the_datas(conductors, home):
     with pytest.raises(BadFile, match="no preset 'house'; there are mine"):
         load_course("house")
     (home / "conductors.yaml").write_text("")
-    with pytest.raises(BadFile, match="holds no presets by their names"):
+    with pytest.raises(BadFile, match="has to map names to presets"):
         load_course("mine")
 
 

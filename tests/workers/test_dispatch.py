@@ -134,7 +134,7 @@ async def test_whoever_asks_again_before_a_time_beyond_patience_is_refused_at_on
                 else:
                     await getattr(one, way)(ask())
     assert len(client.sent) == 1 and 3500 < caught.value.retry_after <= LONGEST_WAIT_S
-    assert re.search(r"not to be asked this before 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(caught.value))
+    assert re.search(r"may not get this request before 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(caught.value))
     assert states(ledger) == {"failed"}
 
 

@@ -74,9 +74,9 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         (GOOD.replace("concurrency: 2", "concurrency: 1000000"), 8, "less than or equal"),
         (GOOD.replace("concurrency: 2", "total_timeout_s: 1e9"), 8, "less than or equal"),
         (GOOD.replace("concurrency: 2", "connect_timeout_s: -1"), 8, "greater than 0"),
-        (GOOD.replace("1000,", "1000, max_output_tokens: 2,"), 8, "'max_output_tokens' stands already on line 8"),
-        (GOOD + "workers: [{name: b, model: house/b}]\n", 14, "'workers' stands already on line 3"),
-        (GOOD.replace("tags: [cheap]", "price: {}"), 9, "'price' stands already on line 7"),
+        (GOOD.replace("1000,", "1000, max_output_tokens: 2,"), 8, "'max_output_tokens' is already on line 8"),
+        (GOOD + "workers: [{name: b, model: house/b}]\n", 14, "'workers' is already on line 3"),
+        (GOOD.replace("tags: [cheap]", "price: {}"), 9, "'price' is already on line 7"),
         (GOOD.replace("tags: [cheap]", "limit_field: tokens"), 9, "max_completion_tokens"),
         (GOOD.replace("name: mine", "name: !!bool maybe"), 2, "neither true nor false"),
         (GOOD.replace("[cheap]", "[" * 3000 + "]" * 3000), None, "cannot be read"),
@@ -86,7 +86,7 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         (GOOD.replace("name: calc", "name: ''"), 10, "1 to 200"),
         (GOOD.replace("name: calc", "name: ' calc'"), 10, "outer spaces"),
         (GOOD.replace("name: calc", "name: " + "x" * 201), 10, "1 to 200"),
-        (GOOD.replace("name: calc", "name: small"), None, "'small' stands twice"),
+        (GOOD.replace("name: calc", "name: small"), None, "'small' appears twice"),
         (GOOD.replace("name: calc", "nom: calc"), 10, "name: Field required"),
         (
             GOOD.replace("    price: {input_per_million: 0.05, output_per_million: 0.4}\n", ""),
@@ -132,7 +132,7 @@ def test_conductors_can_be_asked_but_are_no_rows(write):
     assert (pool.names, pool.fingerprint) == (("a",), alone.fingerprint)
     with pytest.raises(BadInput):
         pool.mask(["boss"])
-    for text, says in [("{name: a, model: house/x}", "stands twice"), ("{name: b, model: openai/x}", "no price")]:
+    for text, says in [("{name: a, model: house/x}", "appears twice"), ("{name: b, model: openai/x}", "no price")]:
         with pytest.raises(BadFile, match=says):
             Pool.load(write("workers: [{name: a, model: house/calc}]\nconductors: [" + text + "]"))
 
