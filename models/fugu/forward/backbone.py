@@ -29,7 +29,7 @@ from models.fugu.forward.hub import local_folder
 from models.fugu.forward.layout import layouts_of
 from models.fugu.forward.loading import digest_of, kind_of, load_model, text_config, width_of
 from models.fugu.forward.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
-from models.fugu.forward.products import Int8Product, Product
+from models.fugu.forward.products import Int8Product, Product, int8_is_exact
 from models.fugu.forward.reading import READ_TOKENS, Reader
 from models.fugu.forward.scaling import Scaling
 
@@ -216,11 +216,13 @@ class Backbone:
         """The same model with int8 products in its unadapted matrices; factors are shared, states are not.
 
         Who uses it checks first what it decides (models/fugu/learn/reduced.py). Raises BadInput where there is none: on
-        CUDA, in half precision, and for layers that are not known by name.
+        CUDA, in half precision, for layers that are not known by name, and on a CPU that does not sum them up exactly.
         """
         self._by_hand()
         if self.device.type != "cpu" or self.model.dtype != torch.float32:
             raise BadInput("int8 is for a CPU and weights in float32", "precision")
+        if not int8_is_exact():
+            raise BadInput("int8 is for a CPU with VNNI that oneDNN may use: products are not exact here", "precision")
         of = self.model, self.tokenizer, self.folder, self.source, self.revision, self._cache
         made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product, self.reader.most)
         made._factors, made._factoring = self._factors, self._factoring
