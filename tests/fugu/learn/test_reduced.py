@@ -151,7 +151,7 @@ def test_agreement_counts_workers_and_roles():
 
 @in_int8
 def test_a_conversation_that_goes_on_is_read_as_from_scratch(tokenizer, random_vector, monkeypatch):
-    # Wide and deep enough for a difference of rounding to reach the decision: 0.3 where keys and values were kept.
+    # Wide and deep enough for a difference of rounding to reach the decision, as kept keys and values have it.
     model = Qwen3Model(Qwen3Config(vocab_size=320, tie_word_embeddings=True, **WIDE)).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -165,8 +165,15 @@ def test_a_conversation_that_goes_on_is_read_as_from_scratch(tokenizer, random_v
         return max(float(np.abs(rough.resumed_logits([turn]) - rough.logits([turn])).max()) for turn in turns)
 
     assert backbone.resumes and not rough.backbone.resumes and error() < 1e-3
-    monkeypatch.setattr(Backbone, "resumes", property(lambda self: True))
-    assert error() > 1e-3
+    # Not every CPU rounds otherwise where keys and values are kept: here the last bits are moved on any.
+    run, moved = Int8Product.__call__, torch.Generator().manual_seed(1)
+    whole = rough.logits(turns)
+    rough.backbone.forget()
+    bit = torch.finfo(torch.float32).eps
+    monkeypatch.setattr(
+        Int8Product, "__call__", lambda self, x: run(self, x * (1 + bit * torch.randn(x.shape, generator=moved)))
+    )
+    assert np.abs(rough.logits(turns) - whole).max() > 1e-3
 
 
 def test_a_model_without_named_layers_has_no_int8(load):
