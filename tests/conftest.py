@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,58 @@ import yaml
 from sqlalchemy import select
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from models.house.provider import COUNTER, call_digest
 from models.ledger.tables import calls
 from tasks.setup.settings import PROJECT, open_ledger
 
+# Two processes run beside each other, and others that they start. To be said before torch is imported (not above).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SECONDS = {
+    "tests/flows": 140,
+    "tests/strangers": 45,
+    "tests/endpoint/test_observer.py": 60,
+    "tests/deployments/test_up.py": 45,
+    "tests/conductor/learn/test_grpo.py": 35,
+    "tests/endpoint/answer/test_ultra_keys.py": 30,
+    "tests/house/test_conductor.py": 25,
+    "tests/deployments/test_damaged_homes.py": 10,
+    "tests/coding/test_agentic.py": 10,
+    "tests/endpoint/test_annex.py": 10,
+    "tests/ledger/test_crash.py": 10,
+    "tests/endpoint/test_endpoint_process.py": 8,
+    "tests/endpoint/test_poison.py": 6,
+    "tests/endpoint/test_rollout.py": 6,
+    "tests/endpoint/test_schemathesis.py": 6,
+}
+"""What takes long, about; the others take far less than a second a test."""
+
 
 class Sharing(LoadScopeScheduling):
-    """What shares a fixture that is dear to make stays in one process: a file, and of some folders all files."""
+    """What shares a fixture that is dear to make stays in one process: a file, and of some folders all files.
+
+    What takes longest begins first, so that the processes end together.
+    """
+
+    _ordered = False
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if not self._ordered:
+            self.workqueue = OrderedDict(sorted(self.workqueue.items(), key=_seconds, reverse=True))
+            self._ordered = True
+        super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         folder = file.rpartition("/")[0]
         return folder if folder.endswith(("flows", "strangers")) else file
+
+
+def _seconds(unit: tuple[str, dict[str, bool]]) -> float:
+    scope, tests = unit
+    return SECONDS.get(scope, 0.2 * len(tests))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:

@@ -41,9 +41,9 @@ class Worker:
 
     async def ask(self, ask):
         self.asked += 1
-        await asyncio.sleep(self.takes_s)
+        await asyncio.sleep(self.takes_s)  # a worker that takes as long is what is stood in for
         if self.answers < self.asked <= self.answers + self.hangs:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         return Reply(worker=ask.worker, revision=ask.revision, text="well", cost_usd=1.0)
 
     async def stream(self, ask):
@@ -65,7 +65,7 @@ def rollouts(tmp_path, pool, workshops):
     ledger.create_schema()
 
     def make(does, worker):
-        room = {"wall_s": 3, "memory_mb": 256, "processes": 24}
+        room = {"wall_s": 4, "memory_mb": 256, "processes": 24}
         agent = Agent(command=("python3", "-c", ASK + does), room=room)
         bench = Bench(agent, server_of(ledger, pool), worker, "measure:1")
         return Rollouts(bench, [TaskSlot(load_task(DATA / "repositories" / "change"), 0)])
@@ -74,31 +74,33 @@ def rollouts(tmp_path, pool, workshops):
     ledger.close()
 
 
-@pytest.mark.parametrize("does", ["ask()", "ask(); ask()", "ask(stream=True); ask(stream=True)"])
-async def test_time_that_a_worker_used_up_is_an_outage_and_not_remembered(rollouts, pool, does):
-    found = rollouts(does, Worker(does.count("ask") - 1))
-    with pytest.raises(UpstreamTimeout, match="change"):
-        await found.ends(constant(pool.names, "coder"), [0])
-    assert not found._starts and found.spent.turns == 0
-    found.bench.asking.hangs = 0  # it is there again
-    end = (await found.ends(constant(pool.names, "coder"), [0]))[0]
-    assert end.agent.startswith("exit 0") and end.calls == does.count("ask")
+async def test_time_that_a_worker_used_up_is_an_outage_and_not_remembered(rollouts, pool):
+    async def used_up(does):
+        found = rollouts(does, Worker(does.count("ask") - 1))
+        with pytest.raises(UpstreamTimeout, match="change"):
+            await found.ends(constant(pool.names, "coder"), [0])
+        assert not found._starts and found.spent.turns == 0, does
+        found.bench.asking.hangs = 0  # it is there again
+        end = (await found.ends(constant(pool.names, "coder"), [0]))[0]
+        assert end.agent.startswith("exit 0") and end.calls == does.count("ask"), does
+
+    # Each of them waits until its time is up, so all do at once.
+    await asyncio.gather(*map(used_up, ("ask()", "ask(); ask()", "ask(stream=True); ask(stream=True)")))
 
 
-@pytest.mark.parametrize(
-    ("does", "worker"),
-    [
-        ("time.sleep(60)", Worker(9)),
-        ("ask(); time.sleep(60)", Worker(9)),
-        ("ask(stream=True); time.sleep(60)", Worker(9)),
-        ("\nwhile True: ask()", Worker(1000, takes_s=0.2)),
+async def test_an_agent_that_ran_out_of_time_by_itself_has_failed(rollouts, pool):
+    async def ran_out(does, worker):
+        end = (await rollouts(does, worker).ends(constant(pool.names, "coder"), [0]))[0]
+        assert end.reward == 0 and end.agent.startswith("out of time"), does
+
+    await asyncio.gather(
+        ran_out("time.sleep(60)", Worker(9)),
+        ran_out("ask(); time.sleep(60)", Worker(9)),
+        ran_out("ask(stream=True); time.sleep(60)", Worker(9)),
+        ran_out("\nwhile True: ask()", Worker(1000, takes_s=0.2)),
         # It gave one up and had an answer after that.
-        ("\ntry: ask(0.3)\nexcept OSError: ask()\ntime.sleep(60)", Worker(0, 1)),
-    ],
-)
-async def test_an_agent_that_ran_out_of_time_by_itself_has_failed(rollouts, pool, does, worker):
-    end = (await rollouts(does, worker).ends(constant(pool.names, "coder"), [0]))[0]
-    assert end.reward == 0 and end.agent.startswith("out of time")
+        ran_out("\ntry: ask(0.3)\nexcept OSError: ask()\ntime.sleep(60)", Worker(0, 1)),
+    )
 
 
 async def test_a_stream_that_was_read_to_its_reply_is_not_given_up(pool):

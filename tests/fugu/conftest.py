@@ -35,8 +35,6 @@ from transformers import (
 from models.fugu.forward.backbone import Backbone
 from models.fugu.forward.layout import layout_for
 
-torch.set_num_threads(1)
-
 VOCABULARY = 320
 TEXTS = [
     "user: What is 17 + 25? Answer briefly.",

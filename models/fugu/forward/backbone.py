@@ -29,7 +29,7 @@ from models.fugu.forward.hub import local_folder
 from models.fugu.forward.layout import layouts_of
 from models.fugu.forward.loading import digest_of, kind_of, load_model, text_config, width_of
 from models.fugu.forward.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
-from models.fugu.forward.products import Int8Product, Product
+from models.fugu.forward.products import Int8Product, Product, int8_is_exact
 from models.fugu.forward.reading import READ_TOKENS, Reader
 from models.fugu.forward.scaling import Scaling
 
@@ -219,11 +219,13 @@ class Backbone:
         """The same model with int8 products for unadapted matrices; factors are shared, cached states are not.
 
         Callers check its decisions first (models/fugu/learn/reduced.py). Raises BadInput where int8 is unavailable: on
-        CUDA, in half precision, and for layers that are not known by name.
+        CUDA, in half precision, for layers that are not known by name, and on a CPU whose int8 sums are not exact.
         """
         self._by_hand()
         if self.device.type != "cpu" or self.model.dtype != torch.float32:
             raise BadInput("int8 needs a CPU and float32 weights", "precision")
+        if not int8_is_exact():
+            raise BadInput("int8 needs a CPU with VNNI that oneDNN may use: its sums are not exact here", "precision")
         of = self.model, self.tokenizer, self.folder, self.source, self.revision, self._cache
         made = Backbone(*of, self._memo.limit, self._prefixes.limit, self.memo_dtype, Int8Product, self.reader.most)
         made._factors, made._factoring = self._factors, self._factoring

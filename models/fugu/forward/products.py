@@ -6,7 +6,7 @@ Qwen3-0.6B): 97 instead of 72 GFLOP/s at 64 rows, 111 instead of 89 at 1,024. Re
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 import torch
@@ -15,6 +15,20 @@ from torch.nn import functional as F
 
 _SMALLEST = 1 << 17
 """Elements of the smallest matrix that is prepacked: below it the call's overhead (10 µs) exceeds the gain."""
+
+
+@cache
+def int8_is_exact() -> bool:
+    """Whether int8 products are summed exactly on this CPU, as the settings let oneDNN use it.
+
+    Without VNNI (or with `ONEDNN_MAX_CPU_ISA` below it) oneDNN adds pairs of products in 16 bits, which saturate: sums
+    are wrong, not rounded. The kernel is tried once, with the numbers that give the largest sums.
+    """
+    for rows in (1, 16, 64):  # each may use another kernel
+        x, weight = torch.full((rows, 64), 127, dtype=torch.int8), torch.full((64, 64), 127, dtype=torch.int8)
+        if not bool((torch._int_mm(x, weight) == 64 * 127 * 127).all()):
+            return False
+    return True
 
 
 class Product:
@@ -63,6 +77,7 @@ class Int8Product(Product):
     EPYC, AVX-512 VNNI, the shapes of Qwen3-0.6B, 64 and 512 tokens): 2.5 to 3.4 times as fast as float32. PyTorch's
     `quantize_dynamic` is as fast, but its single scale for all inputs adds half as much error again, and depends on the
     batch. An input's last bit may decide to which integer it is rounded: a rounding difference becomes one of 1 %.
+    For CPUs where `int8_is_exact` (`Backbone.in_int8` checks it): elsewhere large sums saturate.
     """
 
     exact = False

@@ -103,12 +103,12 @@ class Killed(Exception):
 def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happened(
     model, started, tmp_path, recursive, micro_batch, lora
 ):
-    course = replace(COURSE, iterations=6, save_every=2, micro_batch=micro_batch, lora=lora)
+    course = replace(COURSE, iterations=4, save_every=2, micro_batch=micro_batch, lora=lora)
     rounds = [replace(exercise, second=recursive and n % 2 == 1) for n, exercise in enumerate(given(course))]
     twin = copy.deepcopy(model)
     anew = copy.deepcopy(model) if lora else fresh(SIZE)  # a checkpoint of adapters holds them alone
     whole, figures = train(model, started[1], rounds, execute, course, tmp_path / "whole", prompt="compact")
-    batches, last = 0, 11 if recursive else 6  # the recursion has one more for each batch of forced first rounds
+    batches, last = 0, 7 if recursive else 4  # the recursion has one more for each batch of forced first rounds
 
     def counting(trials):
         nonlocal batches
@@ -120,10 +120,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happene
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         train(twin, started[1], rounds, counting, course, folder, prompt="compact")
-    assert newest_checkpoint(folder) == folder / "checkpoint-4"
+    assert newest_checkpoint(folder) == folder / "checkpoint-2"
     batches, last = 0, None
     resumed, again = train(anew, started[1], rounds, counting, course, folder, prompt="compact")
-    # The answers that iteration 5 shows were written before step 4: the model after it must not write them again.
+    # The answers that iteration 3 shows were written before step 2: the model after it must not write them again.
     assert batches == (3 if recursive else 2)
     assert torch.allclose(weights(whole), weights(resumed), atol=1e-6)
     assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
@@ -176,7 +176,7 @@ def test_one_outage_among_equal_rewards_moves_nothing(model, started, tmp_path, 
 
 
 def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, started, tmp_path):
-    course = replace(COURSE, iterations=12, questions=4)
+    course = replace(COURSE, iterations=4, questions=4)
     rounds = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given(course))]
     shown = []
 

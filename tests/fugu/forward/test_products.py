@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.fugu.forward.products import Int8Product, Product
+from models.fugu.forward.products import Int8Product, Product, int8_is_exact
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 7), (2, 5, 1), (0, 4)])
@@ -56,6 +56,7 @@ def test_on_cuda_it_is_the_same_and_differentiable():
     assert there.grad is not None
 
 
+@pytest.mark.skipif(not int8_is_exact(), reason="this CPU, as it is set, has no exact products of int8")
 def test_int8_is_close_and_a_row_does_not_hang_on_the_others():
     torch.manual_seed(0)
     weight, bias = torch.randn(512, 300) * torch.rand(512, 1), torch.randn(512)
@@ -68,3 +69,13 @@ def test_int8_is_close_and_a_row_does_not_hang_on_the_others():
     assert torch.equal(product(x[1:2]), found[1:2]) and torch.equal(product(x[1, 4:5]), found[1, 4:5])
     x.requires_grad_()
     torch.testing.assert_close(product(x), exact, atol=1e-4, rtol=1e-4)  # what is learned through stays exact
+
+
+@pytest.mark.parametrize("rows", [1, 7, 51, 300])
+def test_where_int8_is_said_to_be_exact_the_whole_product_is(rows):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (
+        torch.randint(-127, 128, shape, generator=generator, dtype=torch.int8) for shape in ((rows, 300), (512, 300))
+    )
+    same = torch.equal(torch._int_mm(x, weight.T).double(), x.double() @ weight.double().T)
+    assert same == int8_is_exact()

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.fugu.forward import backbone as backbones
 from models.fugu.forward.layout import layout_for
+from models.fugu.forward.products import int8_is_exact
 from models.fugu.learn import reduced
 from models.fugu.router import Router
 from models.grading.question import Question
@@ -76,6 +78,7 @@ def test_a_preset_overrides_the_settings_and_what_it_leaves_out_is_theirs(home, 
     assert route.load_backbone("backbones/some", BackbonePlan(lines=1)) is route.load_backbone("backbones/some")
 
 
+@pytest.mark.skipif(not int8_is_exact(), reason="this CPU, as it is set, has no exact products of int8")
 @pytest.mark.parametrize("agree", [1.0, 0.99])
 def test_int8_serves_where_it_agrees_on_held_out_questions(checkpoint, ledger, monkeypatch, caplog, agree):
     monkeypatch.setenv("FUGU_PRECISION", "int8")
@@ -89,6 +92,15 @@ def test_int8_serves_where_it_agrees_on_held_out_questions(checkpoint, ledger, m
     exact = route.load_backbone("backbones/some")
     assert router.backbone is (exact.in_int8 if agree == 1.0 else exact)
     assert f"on 3 held-out texts {agree:.2%} of the argmaxes agree" in caplog.text
+
+
+def test_a_cpu_that_has_no_exact_int8_serves_in_float32_and_the_log_says_so(checkpoint, ledger, monkeypatch, caplog):
+    monkeypatch.setenv("FUGU_PRECISION", "int8")
+    monkeypatch.setattr(backbones, "int8_is_exact", lambda: False)
+    monkeypatch.setattr(reduced, "FEWEST", 3)
+    router = route.serving_router(checkpoint, ledger)
+    assert router.backbone is route.load_backbone("backbones/some") and router.backbone.decoder.exact
+    assert [record.message.count("VNNI") for record in caplog.records if "int8" in record.message] == [1]
 
 
 def test_whoever_loads_a_router_gets_its_vector_folded(home):
