@@ -25,8 +25,7 @@ from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
-from tasks.setup.router import HOUSE
-from tasks.setup.settings import Settings, load_pool, open_ledger
+from tasks.setup.settings import HOUSE, Settings, load_pool, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"

@@ -44,7 +44,7 @@ async def agentic_rollouts(
     async with open_session(pool, max_usd) as session:
         tasks, coding = find_tasks(repositories), find_agent(agent)
         epoch = epochs.open_epoch(session.ledger, session.pool.name, meaning(tasks, coding, model))
-        scope = f"measure:{epoch}"
+        scope = epochs.scope_of(epoch)
         rollouts = await asyncio.to_thread(
             open_rollouts, session, tasks, coding, scope=scope, model=model, repeats=repeats
         )

@@ -26,8 +26,8 @@ from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
 from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.setup.asked import QUESTIONS, asked, identifying
 from tasks.setup.checkpoint import serving
+from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
 from tasks.setup.router import load_router
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown
@@ -48,14 +48,14 @@ async def answer(
 
     Raises BadInput for questions in words where texts may not be shown.
     """
-    batch = await asyncio.to_thread(asked, questions)
+    batch = await asyncio.to_thread(load_inputs, questions)
     async with open_session(pool, max_usd) as session:
         champion = serving(session.ledger, model, session.pool)
         if champion is None:
             raise NotFound(
                 f"nothing serves {model!r} on pool {session.pool.name!r} yet: run the deployment first-light first"
             )
-        content = json.dumps([[identifying(messages) for messages in batch], champion.target, name], sort_keys=True)
+        content = json.dumps([[id_content(messages) for messages in batch], champion.target, name], sort_keys=True)
         scope = f"answer:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         rows = [_row(scope, number, messages) for number, messages in enumerate(batch)]
         await asyncio.to_thread(_record, session, rows)

@@ -31,13 +31,12 @@ from models.ledger.labels import labels
 from tasks.candidate import roll_out
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
-from tasks.setup.checkpoint import find_checkpoint, serving
+from tasks.setup.checkpoint import MODELS, find_checkpoint, serving
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.setup.questions import QuestionSet, digests, load_set
 from tasks.setup.router import first_texts, load_router
 from tasks.setup.session import Session, open_session
-
-MODELS = ("fugu", "trinity")
+from tasks.setup.settings import HOUSE
 
 
 @flow(name="compare-pool", flow_run_name="compare {pool}")
@@ -147,7 +146,7 @@ async def _trinity(
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     slots = [Slot(question, repeat) for question in questions for repeat in range(repeats)]
     objective = Objective(
-        router, session.pool, slots, session.dispatcher.ask_all, scope=f"measure:{epoch}", options=LoopOptions()
+        router, session.pool, slots, session.dispatcher.ask_all, scope=epochs.scope_of(epoch), options=LoopOptions()
     )
     scores = await roll_out(f"trinity ({name})", objective, router.vector)
     width = len(session.pool.workers)

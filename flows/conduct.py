@@ -26,8 +26,8 @@ from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
-from tasks.setup.asked import QUESTIONS, asked, identifying
 from tasks.setup.conductor import open_parts
+from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
 from tasks.setup.session import all_ended, open_session
 from tasks.setup.texts import shown, what
 from tasks.step import SHOWN, joining, label_of, plan_round
@@ -53,7 +53,7 @@ async def conduct(
     Over a limit, the run's or a question's own, the best finished answer counts; where there is none, LimitReached is
     raised once every question has ended. Raises BadInput for questions in words where texts may not be shown.
     """
-    batch = await asyncio.to_thread(asked, questions)
+    batch = await asyncio.to_thread(load_inputs, questions)
     limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
         parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
@@ -69,7 +69,7 @@ async def conduct(
 
         requests = [
             ConductRequest(
-                id=request_id(identifying(messages), number, content),
+                id=request_id(id_content(messages), number, content),
                 messages=messages,
                 allowed=allowed,
                 limits=limits,

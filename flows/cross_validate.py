@@ -21,8 +21,9 @@ from models.fugu.router import Router
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, QuestionSet, load_set
+from tasks.setup.questions import QuestionSet, load_set
 from tasks.setup.session import current, open_session
+from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 ROUTER = "fugu (warm start)"

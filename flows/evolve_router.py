@@ -43,11 +43,11 @@ from tasks.pages.evolution import EvolutionPage, Payer
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
-from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.questions import load_set
 from tasks.setup.router import load_router
 from tasks.setup.scoring import AgenticWork, digest, open_scoring
 from tasks.setup.session import Session, all_ended, open_session
-from tasks.setup.settings import settings
+from tasks.setup.settings import HOUSE, settings
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""

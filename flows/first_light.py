@@ -16,8 +16,9 @@ from flows.warm_start import warm_start
 from models.fugu.forward.layout import LayoutName
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.questions import load_set
 from tasks.setup.session import all_ended, open_session
+from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 

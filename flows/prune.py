@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.setup.keeping import drop_old
+from tasks.setup.retention import drop_old
 from tasks.setup.settings import open_ledger, settings
 
 

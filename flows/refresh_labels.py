@@ -22,8 +22,9 @@ from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.pages.report import Progress, coverage_artifact
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, can_be_asked, load_set, wanted_cells
+from tasks.setup.questions import can_be_asked, load_set, wanted_cells
 from tasks.setup.session import all_ended, open_session
+from tasks.setup.settings import HOUSE
 
 CONCURRENT_BATCHES = 2
 """Of one worker. Its own concurrency limit holds in the dispatcher; this only bounds what waits in memory."""

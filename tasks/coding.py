@@ -24,7 +24,7 @@ from models.workers.pool import Pool
 from tasks.caching import RETRIED
 from tasks.quiet import task
 from tasks.setup.session import Session
-from tasks.setup.settings import settings
+from tasks.setup.settings import config_file, settings
 
 Split = Literal["train", "validation", "test"]
 
@@ -49,8 +49,7 @@ def _folder(name_or_folder: str) -> Path:
 
 def find_agent(name: str) -> Agent:
     """The agent of that name: of the home's own `agents.yaml` where that file is, else of the data's."""
-    own = settings().home / "agents.yaml"
-    return load_agent(own if own.is_file() else settings().data / "agents.yaml", name)
+    return load_agent(config_file("agents.yaml"), name)
 
 
 def open_rollouts(

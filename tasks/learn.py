@@ -25,9 +25,9 @@ from tasks.ask import ask
 from tasks.caching import RETRIED
 from tasks.pages.report import Progress
 from tasks.quiet import task
-from tasks.setup.conductor import HOUSE, house_folder
+from tasks.setup.conductor import house_folder
 from tasks.setup.course import ColdStartPlan
-from tasks.setup.settings import settings
+from tasks.setup.settings import HOUSE, settings
 from tasks.setup.texts import what
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ def prune(
 ) -> None:
     """Drop the texts of served requests that are too old, or too many; their figures, and what labels need, stay."""
     from deployments.migrations import upgrade
-    from tasks.setup.keeping import drop_old
+    from tasks.setup.retention import drop_old
     from tasks.setup.settings import open_ledger, settings
 
     here = settings()

@@ -19,6 +19,7 @@ def status(pool: PoolName = None, home: Home = None) -> None:
     from deployments.migrations import upgrade
     from models.ledger import registry
     from models.workers.pool import Pool
+    from tasks.setup.checkpoint import MODELS
     from tasks.setup.settings import open_ledger, pool_path, settings
 
     here = settings()
@@ -27,7 +28,7 @@ def status(pool: PoolName = None, home: Home = None) -> None:
     typer.echo(f"home      {here.home}")
     for line in _running():
         typer.echo(line)
-    for model in ("fugu", "trinity"):
+    for model in MODELS:
         typer.echo(f"{model:<10}{_serving(registry.champion(ledger, model))}")
     for line in _labels(ledger, Pool.load(pool_path())):
         typer.echo(line)

@@ -131,7 +131,7 @@ class EvolutionPage:
             return
         self.shown += 1
         picture = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
-        await asyncio.to_thread(write_report, "evolution.svg", picture)
+        await asyncio.to_thread(write_report, "evolution.svg", picture.decode())
         await markdown(KEY, self.text(picture, time.monotonic() - self.started), f"Evolution {self.run}")
 
     def text(self, picture: bytes, seconds: float) -> str:

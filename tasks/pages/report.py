@@ -22,6 +22,7 @@ from models.evaluation.metrics import Entry
 from models.evaluation.plot import plot
 from models.evaluation.table import markdown as comparison_markdown
 from models.evaluation.table import table as comparison
+from models.files import staged
 from tasks.setup.settings import settings
 
 
@@ -59,7 +60,7 @@ async def markdown(key: str, text: str, description: str, pictures: Sequence[byt
     """A page of markdown in the run's page, below it the pictures (SVG), and the text as a file in `reports`."""
     shown = "\n\n".join([text, *(f"![{key}](data:image/svg+xml;base64,{b64encode(p).decode()})" for p in pictures)])
     await acreate_markdown_artifact(shown, key=key, description=description)
-    await asyncio.to_thread(write_report, f"{key}.md", text.encode())
+    await asyncio.to_thread(write_report, f"{key}.md", text)
 
 
 async def coverage_artifact(frame: pd.DataFrame) -> None:
@@ -80,7 +81,7 @@ async def comparison_artifacts(
         rows = comparison(entries, workers)
         await table(f"{key}-{number + 1}", [_flat(row) for row in rows], group)
         picture = await asyncio.to_thread(plot, rows, group)
-        await asyncio.to_thread(write_report, f"{key}-{number + 1}.svg", picture)
+        await asyncio.to_thread(write_report, f"{key}-{number + 1}.svg", picture.decode())
         pictures.append(picture)
         pages.append(f"## {group} (n = {rows[0]['n']})\n\n{comparison_markdown(rows)}")
     pages.append("## Who serves\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
@@ -92,10 +93,9 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "shares"} | {"shares": shares}
 
 
-def write_report(name: str, content: bytes) -> Path:
+def write_report(name: str, text: str) -> Path:
     """Write `<home>/reports/<name>`, atomically."""
-    folder = settings().home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.partial"
-    partial.write_bytes(content)
-    return partial.replace(folder / name)
+    path = settings().home / "reports" / name
+    with staged(path) as file:
+        file.write(text)
+    return path

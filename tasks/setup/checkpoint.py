@@ -8,6 +8,9 @@ from models.ledger.registry import Champion, Checkpoint
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
 
+MODELS = ("fugu", "trinity")
+"""The served models that have a champion: `fugu` asks one worker, `trinity` runs the loop."""
+
 
 def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
     """The champion of `model`, or `None` where there is none yet or it was promoted on another pool.

@@ -24,12 +24,11 @@ from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
 from tasks.setup.checkpoint import serving
 from tasks.setup.router import load_router
-from tasks.setup.settings import PROJECT, settings
+from tasks.setup.settings import HOUSE, PROJECT, settings
 
 if TYPE_CHECKING:
     from models.fugu.router import Router
 
-HOUSE = "house"
 NOBODY: PlanWriter = FixedWriter("", name="nobody")
 """For requests whose plans are recorded: no checkpoint has to be loaded, or made, for them."""
 

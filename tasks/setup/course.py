@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from models.files import read_yaml
-from tasks.setup.preset import QuestionCounts
-from tasks.setup.settings import settings
+from tasks.setup.preset import QuestionCounts, Value, load_entry
+from tasks.setup.settings import config_file
 
 if TYPE_CHECKING:
     from models.conductor.learn.grpo import Course
     from models.conductor.learn.offers import Offers
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OffersPlan(_Value):
+class OffersPlan(Value):
     """`models.conductor.learn.offers.Offers`."""
 
     least: int = Field(1, gt=0)
@@ -33,7 +28,7 @@ class OffersPlan(_Value):
         return Offers(**self.model_dump())
 
 
-class ColdStartPlan(_Value):
+class ColdStartPlan(Value):
     """Stage 0: so many examples by `plans_by`, 0 for none; then `models.conductor.learn.sft.Tuning`'s settings.
 
     Adapters are trained where the memory asks for them, of the course's rank.
@@ -47,7 +42,7 @@ class ColdStartPlan(_Value):
     learning_rate: float = Field(1e-5, gt=0)
 
 
-class CoursePlan(_Value):
+class CoursePlan(Value):
     """`models.conductor.learn.grpo.Course`; `lora` is the rank of adapters where a GPU's memory asks for them."""
 
     iterations: int = Field(ge=0)
@@ -69,7 +64,7 @@ class CoursePlan(_Value):
         return Course(**self.model_dump() | {"seed": seed, "lora": lora})
 
 
-class ConductorPreset(_Value):
+class ConductorPreset(Value):
     """One entry of `data/conductors.yaml`. `step_tasks`: whether every step of a workflow is a task of its own."""
 
     start: str
@@ -92,6 +87,4 @@ def load_course(name: str) -> ConductorPreset:
 
     Raises BadFile where the file does not hold it, or holds it wrongly.
     """
-    own = settings().home / "conductors.yaml"
-    path = own if own.is_file() else settings().data / "conductors.yaml"
-    return read_yaml(path).entry(ConductorPreset, name, "preset")
+    return load_entry(config_file("conductors.yaml"), name, ConductorPreset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,15 +12,14 @@ from tasks.setup.settings import settings
 
 PresetName = Literal["first-light", "evidence", "released"]
 
+P = TypeVar("P", bound=BaseModel)
 
-P = TypeVar("P", bound="Preset")
 
-
-class _Value(BaseModel):
+class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class QuestionCounts(_Value):
+class QuestionCounts(Value):
     """House questions of each split; `unseen` are held out on unseen phrasings. The share is the house's own."""
 
     train: int = Field(gt=0)
@@ -30,7 +30,7 @@ class QuestionCounts(_Value):
     two_hop_share: float = Field(0.12, ge=0, le=1)
 
 
-class EvolutionPlan(_Value):
+class EvolutionPlan(Value):
     """`questions` and `repeats`: the slots of a candidate. `temperature`: at which its policy samples; 0: the argmax.
 
     The first `subspace_generations` of all `generations` move the head along `rank` directions, the others every
@@ -67,7 +67,7 @@ class EvolutionPlan(_Value):
         return self
 
 
-class BackbonePlan(_Value):
+class BackbonePlan(Value):
     """Lines of text that the house backbone is pretrained on, and its size (`default` or `tiny`).
 
     `memo_bytes`, `memo_half`, `prefix_bytes`: of this preset's runs, in place of the settings of the same names.
@@ -80,7 +80,7 @@ class BackbonePlan(_Value):
     prefix_bytes: int | None = Field(None, ge=0)
 
 
-class Preset(_Value):
+class Preset(Value):
     """One entry of `data/presets.yaml`."""
 
     questions: QuestionCounts
@@ -98,13 +98,14 @@ class Study(Preset):
 
 def load_preset(name: str) -> Preset:
     """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
-    return _load("presets.yaml", name, Preset)
+    return load_entry(settings().data / "presets.yaml", name, Preset)
 
 
 def load_study(name: str) -> Study:
     """The study of that name. Raises BadFile as `load_preset` does."""
-    return _load("studies.yaml", name, Study)
+    return load_entry(settings().data / "studies.yaml", name, Study)
 
 
-def _load(file: str, name: str, kind: type[P]) -> P:
-    return read_yaml(settings().data / file).entry(kind, name, "preset")
+def load_entry(file: Path, name: str, kind: type[P]) -> P:
+    """One named preset of a YAML file. Raises BadFile if the file cannot be read, lacks it, or a value is invalid."""
+    return read_yaml(file).entry(kind, name, "preset")

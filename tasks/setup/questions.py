@@ -21,8 +21,7 @@ from models.ledger.store import Ledger
 from models.workers.pool import Pool
 from models.workers.translation import check_models
 from tasks.setup.preset import QuestionCounts
-
-HOUSE = "house"
+from tasks.setup.settings import HOUSE
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,18 @@ from sqlalchemy import select
 
 from models.errors import BadInput
 from models.grading.question import Question
-from models.ledger.epochs import open_epoch
+from models.ledger.epochs import open_epoch, scope_of
 from models.ledger.registry import Checkpoint
 from models.ledger.tables import calls
 from models.workers.ask import Ask, Sampling, seed_for
 from tasks.setup.preset import BackbonePlan, load_preset
-from tasks.setup.settings import load_pool, settings
+from tasks.setup.settings import HOUSE, load_pool, settings
 
 if TYPE_CHECKING:
     from models.fugu.forward.backbone import Backbone
     from models.fugu.loop import Turn
     from models.fugu.router import Router
     from models.ledger.store import Ledger
-
-HOUSE = "house"
 
 HELD_OUT = 400
 """Texts on which int8 is held against float32: of them two may be decided otherwise."""
@@ -129,7 +127,7 @@ def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Tur
     pool, meta = load_pool(), checkpoint.meta
     if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names:
         return lambda question, turn: None
-    scope = f"measure:{open_epoch(ledger, pool.name, meta['questions'])}"
+    scope = scope_of(open_epoch(ledger, pool.name, meta["questions"]))
 
     def reply(question: Question, turn: Turn) -> str | None:
         worker = pool.worker(turn.worker)

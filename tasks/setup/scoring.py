@@ -74,7 +74,7 @@ def open_scoring(
         session.pool,
         [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
         payer.ask_all,
-        scope=f"measure:{epoch}",
+        scope=epochs.scope_of(epoch),
         options=options,
         policy_seed=plan.seed,
         memo_bytes=memo_bytes,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from models.ledger.store import Ledger
     from models.workers.pool import Pool
 
+HOUSE = "house"
+"""The name of the embedded pool, its questions, its backbone and its conductor in settings and parameters."""
+
 PROJECT = Path(models.__file__).resolve().parent.parent
 """The folder of `pyproject.toml` (the package is installed in place; an image copies the tree)."""
 
@@ -155,6 +158,13 @@ def open_ledger() -> Ledger:
     here = settings()
     private_home(here.home)
     return Ledger(here.database, unsettled=here.home / "unsettled")
+
+
+def config_file(name: str) -> Path:
+    """`name` in the home where that file exists, else in the data."""
+    here = settings()
+    own = here.home / name
+    return own if own.is_file() else here.data / name
 
 
 def pool_path(name_or_path: str | Path | None = None) -> Path:

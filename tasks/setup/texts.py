@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.errors import BadInput, FuguError, told
-from tasks.setup.settings import settings
-
-HOUSE = "house"
+from tasks.setup.settings import HOUSE, settings
 
 ASK_OTHERWISE = (
     "questions are given as a set (house) or as the full path of a JSONL file: written into the parameters they would "

@@ -15,7 +15,7 @@ from tasks.setup.texts import HOUSE, refuse_literal
 QUESTIONS = "house, the full path of a JSONL file, or, under FUGU_SHOW_TEXTS=true, the questions themselves"
 
 
-def asked(questions: str | list[str]) -> list[tuple[Message, ...]]:
+def load_inputs(questions: str | list[str]) -> list[tuple[Message, ...]]:
     """The messages of each question: the house's test questions, those of a JSONL file, or the given ones.
 
     A line of the file has `question` or `messages`; what a grader needs may stand beside it.
@@ -34,7 +34,7 @@ def asked(questions: str | list[str]) -> list[tuple[Message, ...]]:
     return [question.messages for _, question in read_lines(Path(questions), Question, _filled())]
 
 
-def identifying(messages: tuple[Message, ...]) -> str | list[Message]:
+def id_content(messages: tuple[Message, ...]) -> str | list[Message]:
     """A lone user's question as its text: what a batch's ids are made of."""
     [first, *rest] = messages
     alone = not rest and first["role"] == "user" and isinstance(first["content"], str)
