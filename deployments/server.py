@@ -180,9 +180,9 @@ class Server:
         return {row["flow_run_id"]: float(row["data"]) for row in reversed(rows)}
 
     def end_orphans(self) -> int:
-        """Set to Crashed what ran when an earlier server died, and drop what was to have started meanwhile.
+        """Set runs that an earlier server left unfinished to Crashed and cancel those due in between; their number.
 
-        To be called before a pool worker runs: nothing of this server can be alive then.
+        Call it before the pool workers start, when no run of this server can be alive.
         """
         due = {"before_": datetime.now(UTC).isoformat()}
         died = {"state": {"type": {"any_": list(ORPHANED)}}}

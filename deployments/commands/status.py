@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def status(pool: PoolName = None, home: Home = None) -> None:
-    """What runs, who serves, what has been measured, what it has cost."""
+    """Show running processes, champions, labels and spending."""
     from deployments.migrations import upgrade
     from models.ledger import registry
     from models.workers.pool import Pool
@@ -54,7 +54,7 @@ def _serving(champion: Champion | None) -> str:
 
 
 def served_by(champion: Champion) -> str:
-    """The worker or the router, since when, and why."""
+    """The serving worker or router, since when, and why."""
     target = champion.target
     who = target.get("worker") or f"router {target['checkpoint'][:12]}"
     return f"{who} since {champion.since:%Y-%m-%d %H:%M} UTC: {champion.reason}"
