@@ -65,7 +65,7 @@ async def evolve_router(
     pool: str = "house",
     questions: str = HOUSE,
     preset: PresetName = "first-light",
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
     agentic: str = Field("", description="a folder of repositories' tasks that count too (`repositories`: the data's)"),
     agent: str = Field("scripted", description="who works on them: an entry of agents.yaml"),
     resume: str = Field("", description="an unfinished run's name: goes on from its start and in its epoch"),

@@ -66,7 +66,7 @@ async def train_conductor(
     ),
     start: str = Field("", description="house, a folder, or a hub's name; empty: the preset's"),
     seed: int = 0,
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
     """Returns the folder of the trained conductor, which FUGU_CONDUCTOR may name. Raises NotReady at the gate."""
     plan = load_course(preset)

@@ -47,7 +47,7 @@ async def warm_start(
     preset: PresetName = "first-light",
     backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
     layout: LayoutName | Literal[""] = Field("", description="which matrices are scaled; empty: the preset's"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
     """Returns the id of the warm-started checkpoint."""
     plan = load_preset(preset)

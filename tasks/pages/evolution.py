@@ -1,4 +1,4 @@
-"""The page of an evolution while it runs: how good, how far, who is asked, what it cost and what it saved."""
+"""The Prefect page of a running evolution: rewards, progress, workers asked, cost and savings."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from tasks.setup.session import Session
 KEY = "evolution"
 PARENT = "parent on validation"
 NOTE = f"""\
-`best` and `mean` are of the candidates that had all of their rollouts; under successive halving the others had a part.
-`{PARENT}` is the reward by which a parent is kept, so that it flatters the one that was kept: what that is worth on
-questions that nothing was chosen by, `compare-pool` measures.
+`best` and `mean` are over the candidates with all of their rollouts; under successive halving the others have fewer.
+`{PARENT}` is the reward by which a parent is kept, so it is too high for the parent that was kept; `compare-pool`
+measures it on questions that were not used for the choice.
 """
 
 
 class Payer:
-    """A session's dispatcher that counts what is paid through it: the replies that the ledger did not have before.
+    """Sends through a session's dispatcher and counts paid calls: those whose replies the ledger did not have before.
 
-    What others pay in the same scope at the same time is not counted, but for a call that both wait for.
+    Calls that other processes pay in the same scope are not counted, unless both wait for the same call.
     """
 
     def __init__(self, session: Session) -> None:
@@ -44,16 +44,16 @@ class Payer:
 
     @property
     def calls(self) -> int:
-        """How many were paid."""
+        """Number of paid calls."""
         return len(self._paid)
 
     @property
     def usd(self) -> float:
-        """What they cost."""
+        """Cost of the paid calls."""
         return sum(self._paid.values())
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
-        """As the dispatcher's."""
+        """Like `Dispatcher.ask_all`."""
         had = await self._had(asks)
         replies = await self._through.ask_all(asks)
         for ask, reply in zip(asks, replies, strict=True):
@@ -62,14 +62,14 @@ class Payer:
         return replies
 
     async def ask(self, ask: Ask) -> Reply:
-        """As the dispatcher's."""
+        """Like `Dispatcher.ask`."""
         had = await self._had([ask])
         reply = await self._through.ask(ask)
         self._count(ask, reply, had)
         return reply
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
-        """As the dispatcher's."""
+        """Like `Dispatcher.stream`."""
         had = await self._had([ask])
         async with aclosing(self._through.stream(ask)) as pieces:
             async for chunk in pieces:
@@ -93,9 +93,9 @@ class Payer:
 
 @dataclass
 class EvolutionPage:
-    """One page of markdown with a plot, made anew for every generation under one key, so that the old ones stay.
+    """A markdown page with a plot, written again for every generation under one key, so that older versions stay.
 
-    `workers`: the pool's names; `payer`: through whom the objectives ask; `rows`: those of the generations.
+    `workers`: names in the pool; `payer`: sends the objectives' asks; `rows`: one per generation.
     """
 
     run: str
@@ -119,12 +119,12 @@ class EvolutionPage:
         generations: int,
         start_reward: float,
     ) -> EvolutionPage:
-        """The page of a run, with the generations that were told before still to be added."""
+        """The page of a run; generations recorded earlier are added afterwards."""
         progress = await Progress.start("evolution", generations)
         return cls(run, workers, objectives, payer, generations, start_reward, progress)
 
     async def add(self, row: Mapping[str, Any], show: bool = True) -> None:
-        """A generation's row; `show`: it has just been told."""
+        """Add a generation's row. `show`: publish the page; false for a generation recorded by an earlier run."""
         self.rows.append(row)
         await self.progress.add(1)
         if not show:
@@ -135,7 +135,7 @@ class EvolutionPage:
         await markdown(KEY, self.text(picture, time.monotonic() - self.started), f"Evolution {self.run}")
 
     def text(self, picture: bytes, seconds: float) -> str:
-        """The page. `seconds`: what the generations took that this flow run has told."""
+        """The page's markdown. `seconds`: the time for the generations of this flow run."""
         encoded = base64.b64encode(picture).decode()
         done = len(self.rows)
         left = _time(seconds / max(self.shown, 1) * max(self.generations - done, 0))
@@ -144,7 +144,7 @@ class EvolutionPage:
                 f"# Evolution {self.run}",
                 f"Generation {done} of {self.generations}, {self.rows[-1]['stage']}; about {left} left.",
                 f"![fitness, step size, shares](data:image/svg+xml;base64,{encoded})",
-                "## What it cost\n\n" + self._costs(),
+                "## Cost\n\n" + self._costs(),
                 "## Generations\n\n" + NOTE,
                 table(self.rows, self.start_reward, self.workers),
             ]
@@ -156,13 +156,13 @@ class EvolutionPage:
         share = f" ({saved / turns:.1%})" if turns else ""
         return (
             f"Since this flow run started: {turns:,} turns of rollouts, {self.payer.calls:,} calls paid, "
-            f"{self.payer.usd:.4f} USD; {saved:,} calls saved{share}, because a candidate had chosen so before or the "
-            "ledger had the reply."
+            f"{self.payer.usd:.4f} USD; {saved:,} calls saved{share}, because another candidate had chosen the same "
+            "or the ledger had the reply."
         )
 
 
 def table(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequence[str]) -> str:
-    """The generations as a table of markdown, the newest first and the start last."""
+    """The generations as a markdown table, the newest first and the start last."""
     names = ("generation", "best", "mean", PARENT, "kept", "σ", "turns", "workers", "roles")
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for row in reversed(rows):

@@ -1,4 +1,4 @@
-"""Which checkpoint a flow means, and who serves a pool."""
+"""Find checkpoints by id or kind, and the champion that serves a pool."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MODELS = ("fugu", "trinity")
 
 
 def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
-    """The champion of `model`, or `None` where there is none yet or it was promoted on another pool.
+    """The champion of `model`, or `None` if there is none yet or it was promoted on another pool.
 
-    A router's rows are workers in the pool's order, so one that was learned on other workers serves nobody here.
+    A router's rows are workers in the pool's order, so a router trained on other workers cannot serve the pool.
     """
     champion = registry.champion(ledger, model)
     if champion is None:
@@ -34,7 +34,7 @@ def fits(checkpoint: Checkpoint, pool: Pool) -> bool:
 def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Checkpoint:
     """The checkpoint with the id `wanted`, or the newest of `kind` ("warm", "evolved") for the pool.
 
-    Raises NotFound, saying which flow makes one; BadInput for one that was learned on other workers.
+    Raises NotFound, naming the flow that makes one; BadInput if it was trained on other workers.
     """
     if wanted:
         found: Checkpoint | None = registry.load_checkpoint(ledger, wanted)
@@ -46,6 +46,6 @@ def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Ch
     if not fits(found, pool):
         workers = ", ".join(found.meta["workers"])
         raise BadInput(
-            f"checkpoint {found.id[:12]} was learned on other workers ({workers}) than pool {pool.name!r} has"
+            f"checkpoint {found.id[:12]} was trained on other workers ({workers}) than those of pool {pool.name!r}"
         )
     return found

@@ -1,4 +1,4 @@
-"""The presets of `data/conductors.yaml`: how a conductor is trained."""
+"""Presets for training a conductor (`conductors.yaml`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OffersPlan(Value):
-    """`models.conductor.learn.offers.Offers`."""
+    """Settings of `models.conductor.learn.offers.Offers`."""
 
     least: int = Field(1, gt=0)
     most: int = Field(0, ge=0)
@@ -29,9 +29,9 @@ class OffersPlan(Value):
 
 
 class ColdStartPlan(Value):
-    """Stage 0: so many examples by `plans_by`, 0 for none; then `models.conductor.learn.sft.Tuning`'s settings.
+    """Stage 0: number of examples (0 for none) and their writer; then settings of `models.conductor.learn.sft.Tuning`.
 
-    Adapters are trained where the memory asks for them, of the course's rank.
+    If the memory is too small for all weights, adapters of the course's rank are trained.
     """
 
     plans_by: str = ""
@@ -43,7 +43,7 @@ class ColdStartPlan(Value):
 
 
 class CoursePlan(Value):
-    """`models.conductor.learn.grpo.Course`; `lora` is the rank of adapters where a GPU's memory asks for them."""
+    """Settings of `models.conductor.learn.grpo.Course`. `lora`: rank of adapters if the GPU's memory is too small."""
 
     iterations: int = Field(ge=0)
     questions: int = Field(4, gt=0)
@@ -58,14 +58,14 @@ class CoursePlan(Value):
     save_every: int = Field(10, gt=0)
 
     def course(self, seed: int, *, lora: int) -> Course:
-        """`lora`: what `models.conductor.learn.grpo.fitting_rank` makes of this preset's rank."""
+        """The course. `lora`: the result of `models.conductor.learn.grpo.fitting_rank` for this preset's rank."""
         from models.conductor.learn.grpo import Course
 
         return Course(**self.model_dump() | {"seed": seed, "lora": lora})
 
 
 class ConductorPreset(Value):
-    """One entry of `data/conductors.yaml`. `step_tasks`: whether every step of a workflow is a task of its own."""
+    """One entry of `conductors.yaml`. `step_tasks`: whether every step of a workflow is its own Prefect task."""
 
     start: str
     prompt: Literal["full", "compact", "carded"] = "full"
@@ -83,8 +83,8 @@ class ConductorPreset(Value):
 
 
 def load_course(name: str) -> ConductorPreset:
-    """The preset of that name: of the home's own `conductors.yaml` where that file is, else of the data's.
+    """The preset of that name in `conductors.yaml`, of the home if it exists there, else of the data.
 
-    Raises BadFile where the file does not hold it, or holds it wrongly.
+    Raises BadFile as `load_entry` does.
     """
     return load_entry(config_file("conductors.yaml"), name, ConductorPreset)

@@ -1,4 +1,4 @@
-"""The presets of `data/presets.yaml`: how much is measured, how long is learned."""
+"""Presets for measuring and learning (`data/presets.yaml`, `data/studies.yaml`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Value(BaseModel):
 
 
 class QuestionCounts(Value):
-    """House questions of each split; `unseen` are held out on unseen phrasings. The share is the house's own."""
+    """Number of house questions in each split; `unseen` are held out, in unseen phrasings."""
 
     train: int = Field(gt=0)
     validation: int = Field(gt=0)
@@ -31,12 +31,12 @@ class QuestionCounts(Value):
 
 
 class EvolutionPlan(Value):
-    """`questions` and `repeats`: the slots of a candidate. `temperature`: at which its policy samples; 0: the argmax.
+    """Settings of stage 2. `questions` and `repeats`: slots of a candidate. `temperature`: of sampling; 0: the argmax.
 
     The first `subspace_generations` of all `generations` move the head along `rank` directions, the others every
-    parameter. The blocks' scales are found by flip rate, of workers and (for the role rows) of roles; a `sigma` over 0
-    is σ0 of every parameter in its stead.
-    `rungs`: of successive halving, each with twice as many slots as the one before; 1: every candidate has all.
+    parameter. The blocks' step sizes are fitted to the flip rates of workers and (for the role rows) of roles; with
+    `sigma` over 0 that is σ0 of every parameter instead.
+    `rungs`: of successive halving, each with twice as many slots as the one before; 1: every candidate has all slots.
     """
 
     population: int = Field(ge=0)
@@ -59,18 +59,18 @@ class EvolutionPlan(Value):
     @model_validator(mode="after")
     def _stages(self) -> EvolutionPlan:
         if self.subspace_generations and not self.rank:
-            raise ValueError("generations in a subspace need its rank")
+            raise ValueError("subspace_generations needs a rank above 0")
         if self.subspace_generations > self.generations:
-            raise ValueError("the subspace takes no more than all generations")
+            raise ValueError("subspace_generations must not exceed generations")
         if self.questions * self.repeats < 2 ** (self.rungs - 1):
-            raise ValueError("the first rung would hold no slot")
+            raise ValueError("with so many rungs the first would have no slot")
         return self
 
 
 class BackbonePlan(Value):
-    """Lines of text that the house backbone is pretrained on, and its size (`default` or `tiny`).
+    """The house backbone's size and the lines of text for its pretraining.
 
-    `memo_bytes`, `memo_half`, `prefix_bytes`: of this preset's runs, in place of the settings of the same names.
+    `memo_bytes`, `memo_half`, `prefix_bytes` override the settings of the same names in this preset's runs.
     """
 
     size: Literal["default", "tiny"] = "default"
@@ -91,18 +91,18 @@ class Preset(Value):
 
 
 class Study(Preset):
-    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with so many seeds."""
+    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with `seeds` seeds."""
 
     seeds: int = Field(gt=0)
 
 
 def load_preset(name: str) -> Preset:
-    """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
+    """The preset of that name. Raises BadFile as `load_entry` does."""
     return load_entry(settings().data / "presets.yaml", name, Preset)
 
 
 def load_study(name: str) -> Study:
-    """The study of that name. Raises BadFile as `load_preset` does."""
+    """The study of that name. Raises BadFile as `load_entry` does."""
     return load_entry(settings().data / "studies.yaml", name, Study)
 
 

@@ -1,4 +1,4 @@
-"""The slots of one part of a question set, as the candidates of an evolution are scored on them."""
+"""Set up the scoring of an evolution's candidates on one split of a question set."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from tasks.setup.questions import QuestionSet
 from tasks.setup.session import Session
 
 CONCURRENT_CANDIDATES = 64
-"""How many may wait for shared forwards (models/fugu/learn/tree.py); the pass that computes them bounds its memory."""
+"""Candidates that may wait for shared forwards (models/fugu/learn/tree.py), which limit their own memory."""
 
 
 @dataclass(frozen=True)
 class AgenticWork:
-    """Repositories' tasks, and the agent that works on them."""
+    """Repository tasks and the agent that works on them."""
 
     tasks: list[RepositoryTask]
     agent: Agent
 
     def of(self, split: str) -> list[RepositoryTask]:
-        """The tasks of one part."""
+        """The tasks of one split."""
         return [task for task in self.tasks if task.question.split == split]
 
 
@@ -53,7 +53,7 @@ def open_scoring(
     memo_bytes: int,
     split: str,
 ) -> Scoring:
-    """The slots of one part: train is sampled by the policy, validation is decided as in serving."""
+    """The scoring on one split: on train the policy samples, on validation it decides as in serving."""
     train = split == "train"
     count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
     chosen = questions_of.split(split)[:count]
@@ -95,5 +95,5 @@ def open_scoring(
 
 
 def digest(meaning: Any) -> str:
-    """sha256 (hex) of what can be written as JSON."""
+    """sha256 (hex) of a JSON value."""
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
