@@ -1,4 +1,6 @@
-"""The flows whose agents need this project's endpoint, with it handed in: `prefect.yaml` starts them from here."""
+"""The flows whose coding agents call this project's endpoint. `prefect.yaml` starts them from this module, which
+provides the endpoint: flows must not import deployments.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""`python -m deployments.backbone`: makes the house's backbone of the settings' preset.
+"""`python -m deployments.backbone`: make the house backbone for the preset in the settings.
 
-`fugu up` starts it first of all: it takes a minute of one core, which the Prefect server's start and the labelling
-leave idle. The flow that needs the backbone waits for it, or makes it itself where this was killed.
+`fugu up` starts it together with the Prefect server: it takes a minute of one core, which the server's start and
+labelling leave idle. The flow that needs the backbone waits for it, or makes it itself if this process was killed.
 """
 
 from __future__ import annotations
 
 from tasks.setup.preset import load_preset
-from tasks.setup.router import HOUSE, backbone_path
-from tasks.setup.settings import settings
+from tasks.setup.router import backbone_path
+from tasks.setup.settings import HOUSE, settings
 
 
 def main() -> None:

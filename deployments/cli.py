@@ -1,4 +1,4 @@
-"""`fugu`: the commands. Each imports what it needs when it runs, so that `--help` and `status` start at once."""
+"""The `fugu` command line. Each command imports what it needs when it runs, so that `--help` and `status` are fast."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
 
 app = typer.Typer(
-    help="Measure a pool of language models, learn a router over it, serve it.",
+    help="Measure a pool of language models, train a router over it, serve it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,12 +52,12 @@ app.add_typer(pool.app, name="pool")
 
 
 _UsageError = typer.BadParameter.__mro__[1]
-"""Of the click that Typer uses: its own copy, or in earlier versions the library."""
+"""`UsageError` of the click that Typer uses: its own copy, or in earlier versions the click package."""
 
 
 def main() -> None:
-    """Run a command. What a person can put right is one line and exit status 2; any other error keeps its traceback."""
-    os.umask(0o077)  # what a command writes is its caller's alone
+    """Run a command. An error that the user can fix is one line, with exit status 2; others keep their traceback."""
+    os.umask(0o077)  # only the user may read what a command writes
     skip_proxies(os.environ)
     try:
         status = app(prog_name="fugu", standalone_mode=False)
@@ -65,7 +65,7 @@ def main() -> None:
         print("fugu: aborted", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        line = _told(error)
+        line = _message(error)
         if line is None:
             raise
         if line:
@@ -74,19 +74,19 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(error: Exception) -> str | None:
-    """What to say of an error in a line; `None`: it is a fault of ours; empty: all was said (a command's help)."""
+def _message(error: Exception) -> str | None:
+    """An error as one line; `None` for a bug of fugu; empty if everything was printed already (a command's help)."""
     if isinstance(error, LedgerAway) and isinstance(error.__cause__, Exception):
-        return _told(error.__cause__) or str(error)
+        return _message(error.__cause__) or str(error)
     if isinstance(error, FuguError):
         return str(error)
     if isinstance(error, _UsageError):
         return _usage(error)
     if isinstance(error, OSError):
-        return _of_the_home(error)
+        return _home_error(error)
     from sqlalchemy.exc import DatabaseError, OperationalError
 
-    # Of the database's own errors those that its place or its file are to blame for.
+    # Only the database errors that an unusable server or file causes.
     if isinstance(error, OperationalError) or type(error) is DatabaseError:
         from tasks.setup.settings import settings
 
@@ -105,8 +105,8 @@ def _usage(error: Any) -> str:
     return f"{message} (see `{command} --help`)"
 
 
-def _of_the_home(error: OSError) -> str | None:
-    """Of a file in the home, or a folder that it is in."""
+def _home_error(error: OSError) -> str | None:
+    """The line for an error about a file in the home or about a folder above it; `None` for other files."""
     from tasks.setup.settings import settings
 
     home = settings().home

@@ -1,8 +1,8 @@
-"""The door of every port that `fugu up` opens: asked for by a name of its own, from no page but its own.
+"""Host and Origin checks for every port that `fugu up` opens, against cross-site requests and DNS rebinding.
 
-A browser sends requests to this machine for any page that it shows, and a page may let its own name lead here. Both are
-told from the headers that no page can set: Host, Origin, and Sec-Fetch-… where a browser sends no Origin. A program
-that is no browser names neither page nor origin, and passes.
+Any web page can make a browser send requests to this machine, and can point its own domain name at it. Both show in
+headers that a page cannot set: Host, Origin, and Sec-Fetch-… where a browser sends no Origin. Programs other than
+browsers send neither Origin nor Sec-Fetch-…, so they pass.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _SCHEMES = {"http": 80, "https": 443}
 _SECURED = {"ws": "http", "wss": "https"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SHOWN = ("Retry-After", "X-Fugu-Cost", "X-Fugu-Margin", "X-Fugu-Roles", "X-Fugu-Turns", "X-Fugu-Worker")
-"""Headers of answers that a page of an allowed origin may read."""
+"""Response headers that a page of an allowed origin may read."""
 
 
 class Host(NamedTuple):
-    """What a Host header names: in small letters, an IPv6 address in its shortest form."""
+    """The value of a Host header: lower case, an IPv6 address in its shortest form."""
 
     name: str
     port: int | None = None
 
     @classmethod
     def read(cls, text: str) -> Host | None:
-        """`None` for what is no host."""
+        """Parse a host; `None` if the text is not one."""
         if (found := _HOST.fullmatch(text.lower())) is None:
             return None
         address, name, digits = found.groups()
@@ -58,7 +58,7 @@ class Origin(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Origin | None:
-        """`None` for `null`, and for what is no origin of the web."""
+        """Parse an origin; `None` for `null` and for anything but an http or https origin."""
         scheme, _, rest = text.partition("://")
         host = Host.read(rest)
         if host is None or scheme not in _SCHEMES:
@@ -72,7 +72,7 @@ class Origin(NamedTuple):
 
 
 class Allowed(NamedTuple):
-    """Who may come beside a port's own. A host without a port may be named with any."""
+    """Hosts and origins that a port accepts besides its own. A host without a port is accepted with every port."""
 
     hosts: frozenset[Host] = frozenset()
     origins: frozenset[Origin] = frozenset()
@@ -82,15 +82,15 @@ OWN = Allowed()
 
 
 def allowed(settings: Settings, *own: Host) -> Allowed:
-    """`own`, and what FUGU_HOSTS and FUGU_ORIGINS say. Raises BadInput, naming the variable, for what is neither."""
+    """`own`, FUGU_HOSTS and FUGU_ORIGINS. Raises BadInput, naming the variable, for an invalid host or origin."""
     hosts, origins = set(own), set()
     for text in _listed(settings.hosts):
         if (host := Host.read(text) or Host.read(f"[{text}]")) is None:
-            raise BadInput(f"FUGU_HOSTS: {text!r} is no host (NAME or NAME:PORT, with commas between)", "FUGU_HOSTS")
+            raise BadInput(f"FUGU_HOSTS: {text!r} is no host (NAME or NAME:PORT, separated by commas)", "FUGU_HOSTS")
         hosts.add(host)
     for text in _listed(settings.origins):
         if (origin := Origin.read(text)) is None:
-            form = "http://NAME:PORT or https://NAME, with commas between"
+            form = "http://NAME:PORT or https://NAME, separated by commas"
             raise BadInput(f"FUGU_ORIGINS: {text!r} is no origin ({form})", "FUGU_ORIGINS")
         origins.add(origin)
     return Allowed(frozenset(hosts), frozenset(origins))
@@ -101,17 +101,17 @@ def _listed(text: str) -> list[str]:
 
 
 class Doors:
-    """Plain ASGI around an application, for HTTP and websockets. A stranger is answered 403 before anything is read."""
+    """ASGI middleware for HTTP and websockets: answers 403 to a wrong Host or Origin before the body is read."""
 
     def __init__(self, app: ASGIApp, allowed: Allowed = OWN) -> None:
         self.app = app
         self._hosts, self._origins = allowed
-        # Keys come in a header that the page itself sets, never in a cookie: no origin needs credentials.
+        # Keys come in a header that the page sets, never in a cookie, so CORS needs no credentials.
         self._with_cors = CORSMiddleware(
             app,
             allow_origins=[str(origin) for origin in allowed.origins],
             allow_methods=METHODS,
-            allow_headers=["*"],  # those that a preflight asks for
+            allow_headers=["*"],  # all that a preflight requests
             allow_private_network=True,
             expose_headers=SHOWN,
         )
@@ -130,15 +130,17 @@ class Doors:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
 
     def _refusal(self, scope: Scope) -> Problem | None:
-        host = self._asked(scope)
+        host = self._host(scope)
         if host is None:
-            return Problem(403, "this port is not called by that Host; FUGU_HOSTS names more", code="wrong_host")
-        if not self._welcome(scope, host):
-            return Problem(403, "this port takes nothing from that page; FUGU_ORIGINS names more", code="wrong_origin")
+            return Problem(403, "the Host header does not name this port; FUGU_HOSTS allows more", code="wrong_host")
+        if not self._origin_allowed(scope, host):
+            return Problem(
+                403, "requests from that page's origin are not accepted; FUGU_ORIGINS allows more", code="wrong_origin"
+            )
         return None
 
-    def _asked(self, scope: Scope) -> Host | None:
-        """The host, with its port, that was asked for, where it is one of ours."""
+    def _host(self, scope: Scope) -> Host | None:
+        """The host and port in the Host header, or `None` if they do not name this port."""
         hosts = _values(scope, b"host")
         host = Host.read(hosts[0]) if len(hosts) == 1 and scope["path"].startswith("/") else None
         if host is None:
@@ -148,8 +150,8 @@ class Doors:
             return Host(host.name, port)
         return host if host in self._hosts or Host(host.name) in self._hosts else None
 
-    def _welcome(self, scope: Scope, host: Host) -> bool:
-        """Whether no browser sends this for a page that is neither ours nor allowed."""
+    def _origin_allowed(self, scope: Scope, host: Host) -> bool:
+        """Whether the request comes from no page, from this port's own pages or from an allowed origin."""
         origins = _values(scope, b"origin")
         if not origins:
             sites = set(_values(scope, b"sec-fetch-site"))
@@ -162,7 +164,7 @@ class Doors:
 
 
 def _is_visit(scope: Scope) -> bool:
-    """A link that somebody follows: the page opens in a tab of its own, and nobody else can read it."""
+    """Whether the user followed a link: the response opens as a document that the linking page cannot read."""
     fetch = {name: _values(scope, b"sec-fetch-" + name) for name in (b"mode", b"dest")}
     reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
     return reads and fetch == {b"mode": ["navigate"], b"dest": ["document"]}

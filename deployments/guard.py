@@ -1,11 +1,11 @@
-"""Runs one command, and ends it with all that it started when the supervisor ends, however that ends.
+"""Run one command, and end it and its descendants when the supervisor ends, even by `kill -9`.
 
     python -m deployments.guard SECONDS COMMAND...
 
-Standard input is a pipe that the supervisor holds open and never writes to: its end, which also a `kill -9`
-of the supervisor brings about, is the order to stop. Everything below gets SIGTERM, and what still runs
-after SECONDS gets SIGKILL. On Linux the guard adopts orphans, so a flow run that outlives its pool worker, or
-a child that left for a session of its own, is ended too. It exits with the command's status.
+Standard input is a pipe that the supervisor holds open and never writes to; its end of file means stop. All
+descendants then get SIGTERM, and those still running after SECONDS get SIGKILL. On Linux the guard adopts orphans
+(PR_SET_CHILD_SUBREAPER), so a flow run that outlives its pool worker, or a child in another process group or session,
+is ended too. The guard exits with the command's status.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def main() -> int:
-    """Run the command of `sys.argv` until it ends or is told to."""
+    """Run the command in `sys.argv` until it ends or standard input closes."""
     grace, command = float(sys.argv[1]), sys.argv[2:]
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _die_with_guard() -> None:
-    """In the child, before exec: a guard that is itself killed takes the command with it."""
+    """In the child, before exec: the command is killed if the guard is."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -60,7 +60,7 @@ def _signal_all(number: int) -> None:
 
 
 def _reap_until(pid: int) -> int:
-    """Collect every child that ends, adopted ones too, until `pid` does; its status as a shell gives it."""
+    """Reap ended children, adopted ones included, until `pid` ends; returns its status as a shell reports it."""
     while True:
         ended, status = os.wait()
         if ended == pid:

@@ -1,4 +1,4 @@
-"""One `fugu up` a home: the lock that says so, the note in which other commands find it, the secret of its Prefect."""
+"""Files of a running `fugu up`: the lock (one per home), the note with its URLs, the Prefect server's secret."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from typing import IO
 import psutil
 
 from models.errors import BadFile, NotFound, PermanentError
+from models.files import staged
 from tasks.setup.home import private_home
 
 LINGER_S = 20.0
-"""How long to wait for what a killed `fugu up` left to its guards, which hold the lock until all has ended."""
+"""Wait for the guards of a killed `fugu up`: they hold the lock until all of its processes have ended."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """URLs. `endpoint` is empty until it is ready."""
+    """The URLs of a running `fugu up`. `endpoint` is empty until the endpoint is ready."""
 
     prefect: str
     endpoint: str = ""
@@ -34,7 +35,7 @@ class Note:
 
 @contextlib.contextmanager
 def locked(home: Path) -> Iterator[IO[str]]:
-    """Hold the home. Raises PermanentError when another `fugu up` does."""
+    """Hold the home's lock. Raises PermanentError if another `fugu up` holds it."""
     private_home(home)
     with (home / "up.lock").open("a+") as lock:
         deadline = time.monotonic() + LINGER_S
@@ -42,7 +43,7 @@ def locked(home: Path) -> Iterator[IO[str]]:
             lock.seek(0)
             owner = lock.read().strip()
             if _lives(owner) or time.monotonic() > deadline:
-                raise PermanentError(f"`fugu up` runs already on {home} (process {owner or 'unknown'})")
+                raise PermanentError(f"`fugu up` is already running on {home} (process {owner or 'unknown'})")
             time.sleep(0.1)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -54,7 +55,7 @@ def locked(home: Path) -> Iterator[IO[str]]:
 
 
 def _lives(owner: str) -> bool:
-    """Whether this process runs; one that was killed and that nobody has collected yet does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return owner.isdigit() and psutil.Process(int(owner)).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -74,31 +75,30 @@ def _note(home: Path) -> Path:
 
 
 def leave_note(home: Path, note: Note) -> None:
-    """Say where things are."""
-    partial = home / "up.json.partial"
-    partial.write_text(json.dumps(asdict(note)))
-    partial.replace(_note(home))
+    """Write the URLs for other commands."""
+    with staged(_note(home)) as file:
+        json.dump(asdict(note), file)
 
 
 def find_note(home: Path) -> Note:
-    """What the running `fugu up` left. Raises NotFound where none runs."""
+    """The note of the running `fugu up`. Raises NotFound if none runs."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         note = Note(**json.loads(_note(home).read_text()))
         with (home / "up.lock").open("a+") as lock:
             if not _try(lock):
                 return note
-    raise NotFound(f"nothing runs on {home}: start it with `fugu up`")
+    raise NotFound(f"`fugu up` is not running on {home}: start it first")
 
 
 def secret_file(home: Path) -> Path:
-    """Where the secret of the home's Prefect server is kept."""
+    """The file with the secret of the home's Prefect server."""
     return home / "secret"
 
 
 def secret(home: Path) -> str:
-    """What the home's Prefect server asks for: random, made once, readable by the owner alone.
+    """The secret that the home's Prefect server requires: random, made once, readable by the owner only.
 
-    Raises BadFile where the file holds none.
+    Raises BadFile if the file holds no such secret.
     """
     file = secret_file(home)
     if not file.exists():
@@ -107,12 +107,12 @@ def secret(home: Path) -> str:
         file.chmod(0o600)
     text = file.read_text(encoding="ascii", errors="replace").strip()
     if not re.fullmatch(r"[A-Za-z0-9_-]{32,}", text):
-        raise BadFile(file, "this is no secret; remove the file, and `fugu up` makes a new one")
+        raise BadFile(file, "holds no valid secret; remove the file, and `fugu up` makes a new one")
     return text
 
 
 def _make_secret(file: Path) -> None:
-    """Whole and private before it has its name; of two processes the first one's stays."""
+    """Write the secret to a private file, then link it under its name; if two processes race, the first one wins."""
     private_home(file.parent)
     descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=".secret-")
     with os.fdopen(descriptor, "w") as opened:

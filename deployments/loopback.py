@@ -1,4 +1,4 @@
-"""Addresses of this machine alone: what listens is for its owner, and what is asked is asked without a proxy."""
+"""Loopback addresses: ports are bound only to this machine, and calls to them bypass HTTP proxies."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from models.errors import BadInput
 
 
 def address(host: str, port: int, what: str) -> tuple[socket.AddressFamily, Any]:
-    """The family and the address to bind. Raises BadInput, beginning with `what`, for a host that is not loopback."""
+    """Family and address to bind. Raises BadInput, its message prefixed by `what`, for a host that is not loopback."""
     try:
         family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise BadInput(f"{what}: {error.strerror}", "host") from None
     if not ipaddress.ip_address(found[0]).is_loopback:
-        raise BadInput(f"{what} is not loopback; the endpoint serves its own machine only", "host")
+        raise BadInput(f"{what} is not loopback; only this machine may connect", "host")
     return family, found
 
 
 def skip_proxies(environment: MutableMapping[str, str]) -> None:
-    """Let calls to this machine pass by the proxies that the environment names, for all that goes by `NO_PROXY`.
+    """Add the loopback addresses to `NO_PROXY`, so that calls to this machine bypass the environment's proxies.
 
-    What is named there already stays: curl and Python's libraries read the variable in small letters, others do not.
+    Existing entries stay. Both spellings are set: curl and Python's libraries read `no_proxy`, others `NO_PROXY`.
     """
     named = ",".join(environment.get(name, "") for name in ("NO_PROXY", "no_proxy"))
     hosts = [host for host in (part.strip() for part in named.split(",")) if host]

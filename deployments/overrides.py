@@ -1,9 +1,9 @@
-"""What no caller of Prefect's API may override: how a flow run is started, and that its parameters are checked.
+"""Reject Prefect API requests that override how a flow run is started or that switch off parameter checks.
 
-Nor may a question stand in the parameters where texts are not shown: there it would stay.
+Questions in the parameters are rejected too where texts may not be shown, since Prefect's database would keep them.
 
-Prefect holds job variables against the pool's template where a run is created from a deployment, but not where one is
-created without, nor where a deployment is changed; and a caller may ask for parameters not to be checked at all.
+Prefect validates job variables against the pool's template when a run is created from a deployment, but not when a run
+is created without one or a deployment is changed; and a caller may switch off the parameter checks.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tasks.setup.texts import ASK_OTHERWISE, are_literal, shown
 
 ACTIONS = ("actions", "actions_on_trigger", "actions_on_resolve")
-"""Of an automation: each may run a deployment."""
+"""Fields of an automation; each action in them may run a deployment."""
 
 
 class Overrides:
-    """Plain ASGI inside Prefect's API: answers 422 to a body that sets job variables or leaves parameters unchecked."""
+    """ASGI middleware in Prefect's API: answers 422 to a body with job variables or without parameter checks."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,15 +47,15 @@ class Overrides:
 
 def _refusal(body: bytes) -> str | None:
     try:
-        # As FastAPI reads it: of a key that comes twice the last one counts.
+        # As FastAPI parses it: of duplicate keys the last one counts.
         wanted = json.loads(body)
     except (ValueError, RecursionError):
         return None
     for item in _items(wanted):
         if item.get("job_variables"):
-            return "job variables are not taken: the work pool fixes command, environment and folder of its runs"
+            return "job variables are not accepted: the work pool fixes command, environment and folder of its runs"
         if item.get("enforce_parameter_schema", True) not in (True, None):
-            return "enforce_parameter_schema: parameters are always checked"
+            return "enforce_parameter_schema cannot be switched off: parameters are always checked"
         parameters = item.get("parameters")
         asked = parameters.get("questions") if isinstance(parameters, dict) else None
         if asked is not None and are_literal(asked) and not shown():
@@ -64,7 +64,7 @@ def _refusal(body: bytes) -> str | None:
 
 
 def _items(wanted: Any) -> Iterator[dict[str, Any]]:
-    """The objects of a request that say how something is run: itself, those that it lists, and their actions."""
+    """The objects of a request that may start a run: the body, the items of a list, and their actions."""
     for item in wanted if isinstance(wanted, list) else [wanted]:
         if isinstance(item, dict):
             yield item

@@ -1,9 +1,9 @@
-"""Prefect's command line with a process worker that starts every flow run as its pool's template says, and as it alone.
+"""Prefect's command line with a process worker that ignores job variables: only the pool's template counts.
 
     python -m deployments.pool_worker worker start --pool cpu --type process
 
-Prefect's own worker lays whatever job variables reached its database over the template, `env` even where the template
-leaves no place for it, and the server does not hold all of them against the template.
+Prefect's own worker merges all job variables in its database into the template, `env` even if the template has no such
+variable, and the server does not validate all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FixedJob(ProcessJobConfiguration):
-    """A job of which a caller sets nothing."""
+    """A job configuration without job variables."""
 
     @classmethod
     async def from_template_and_values(
@@ -28,10 +28,10 @@ class FixedJob(ProcessJobConfiguration):
 
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Prefect says that this one takes the place of its own
+    warnings.simplefilter("ignore")  # Prefect warns that the type `process` is replaced
 
     class FixedWorker(ProcessWorker):
-        """Of the type `process`, in place of Prefect's own."""
+        """Replaces Prefect's worker of type `process`."""
 
         job_configuration = FixedJob
 

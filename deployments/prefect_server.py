@@ -1,11 +1,11 @@
-"""Prefect's own server, with transactions on SQLite that wait for one another instead of failing.
+"""Prefect's own server, with SQLite transactions that wait for one another instead of failing.
 
-Prefect begins most of its transactions on SQLite deferred: one that reads first and then writes fails at once, whatever
-the timeout, where another has committed in between. The request is answered 503 and tried again 2 s later. Worse, the
-failed statement's cursor outlives it in a traceback; where that is freed on the event loop's thread while the same
-connection waits for the database's lock, in a thread of its own, the loop waits with it, and with the loop whoever
-holds the lock: the server stands still for the 60 s of the busy timeout (measured on 3.8.8: in 5 of 15 first
-starts). Begun at once as writers, transactions queue for the lock, and nothing of this happens.
+Prefect begins most SQLite transactions deferred. One that reads first and then writes fails immediately, whatever the
+timeout, if another has committed in between; the request is answered 503 and retried 2 s later. Worse, the traceback
+keeps the failed statement's cursor. If it is freed on the event loop's thread while another thread waits for the
+database lock on the same connection, the loop blocks, and with it the holder of the lock: the server hangs for the
+60 s of the busy timeout (measured on 3.8.8: in 5 of 15 first starts). Transactions that begin as writers (BEGIN
+IMMEDIATE) queue for the lock, so neither happens.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 BUSY_TIMEOUT_MS = 10_000
-"""Of a writer that waits for others: far more than all of them take, and the most that the server could stand still."""
+"""A writer's wait for others: far more than they take together, and the longest time that the server could hang."""
 
 
 class QueueingSqlite(AioSqliteConfiguration):
-    """SQLite on which every transaction is begun as a writer's."""
+    """SQLite configuration in which every transaction begins as a writer."""
 
     def setup_sqlite(self, conn: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         super().setup_sqlite(conn, record)
@@ -54,16 +54,16 @@ class QueueingSqlite(AioSqliteConfiguration):
 
 
 def create_app() -> ASGIApp:
-    """The application behind its door, for uvicorn.
+    """The application behind the Host and Origin checks, for uvicorn.
 
-    The door is around it, not in it: Prefect's services call the application itself, by a host of its own making.
+    The checks wrap the application: Prefect's services call the application itself, with a made-up host.
     """
     secret = get_current_settings().server.database.connection_url
     url = secret.get_secret_value() if secret is not None else ""
     if url.startswith("sqlite"):
         MODELS_DEPENDENCIES["database_config"] = QueueingSqlite(connection_url=url)
     app = server.create_app()
-    # The innermost middleware: whoever has no secret is refused before a body is read.
+    # The innermost middleware: a caller without the secret is refused before the body is read.
     api: FastAPI = app.api_app  # type: ignore[attr-defined]
     api.user_middleware.append(Middleware(Overrides))
     return Doors(app, allowed(settings()))

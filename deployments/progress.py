@@ -1,4 +1,4 @@
-"""A flow run, watched: bars on a terminal, plain lines anywhere else."""
+"""Progress of a flow run: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from deployments.server import Run, Server
 from models.errors import PermanentError, UpstreamUnavailable
 
 PATIENCE = 20
-"""Unanswered polls in a row."""
+"""Unanswered polls in a row before giving up."""
 LINE_EVERY = 25
-"""Per cent of progress between two plain lines."""
+"""Percent of progress between two plain lines."""
 
 
 class Display(AbstractContextManager["Display"]):
-    """What each subflow of a run is doing."""
+    """State and progress of a run and its subflows."""
 
     def __init__(self, console: Console, began: float) -> None:
         self._console, self._began = console, began
-        self._told: dict[str, str] = {}
+        self._last_lines: dict[str, str] = {}
         self._bars: dict[str, TaskID] = {}
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console) if console.is_terminal else None
@@ -41,7 +41,7 @@ class Display(AbstractContextManager["Display"]):
             self._progress.stop()
 
     def show(self, run: Run, percent: float | None) -> None:
-        """Bring one subflow's bar, or line, up to date."""
+        """Update the bar or line of one run."""
         if self._progress is None:
             self._line(run, percent)
         else:
@@ -50,8 +50,8 @@ class Display(AbstractContextManager["Display"]):
     def _line(self, run: Run, percent: float | None) -> None:
         step = "" if percent is None or run.final else f" {int(percent) // LINE_EVERY * LINE_EVERY} %"
         text = f"{run.name}: {run.state.lower()}{step}"
-        if self._told.get(run.id) != text:
-            self._told[run.id] = text
+        if self._last_lines.get(run.id) != text:
+            self._last_lines[run.id] = text
             say(self._console, self._began, text)
 
     def _bar(self, progress: Progress, run: Run, percent: float | None) -> None:
@@ -75,9 +75,9 @@ def say(console: Console, began: float, text: str) -> None:
 
 
 def watch(server: Server, run: Run, console: Console, began: float, alive: Callable[[], None] = lambda: None) -> None:
-    """Show a run and its subflows until it ends. `alive` raises when a process that it needs has gone.
+    """Show a run and its subflows until it ends. `alive` raises if a process that the run needs has ended.
 
-    Raises PermanentError with the run's own message where it did not complete.
+    Raises PermanentError with the run's own message if it did not complete.
     """
     patience = PATIENCE
     with Display(console, began) as display:
@@ -88,7 +88,7 @@ def watch(server: Server, run: Run, console: Console, began: float, alive: Calla
                 run = _show(server, run, display)
                 patience = PATIENCE
             except UpstreamUnavailable:
-                # Under load the server may be late with an answer; the run itself goes on.
+                # Under load the server may answer late; the run itself continues.
                 patience -= 1
                 if not patience:
                     raise
@@ -99,7 +99,7 @@ def watch(server: Server, run: Run, console: Console, began: float, alive: Calla
 def _show(server: Server, run: Run, display: Display) -> Run:
     run = server.run(run.id)
     children = server.children(run.id)
-    # Before it runs, a run has no name of its own yet.
+    # Until it starts, a run has a generated name.
     shown = [one for one in (run, *children) if one.state == "RUNNING" or one.final]
     percents = server.progress([one.id for one in shown])
     for one in shown:

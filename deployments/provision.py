@@ -1,8 +1,8 @@
-"""Brings a Prefect server to what `prefect.yaml` says: its work pools, then its deployments.
+"""Create or update the work pools and deployments of `prefect.yaml` on a Prefect server.
 
     python -m deployments.provision [FILE]
 
-Run again it changes nothing. `fugu up` leaves it out where `digest` and `names` say that nothing has changed.
+Running it again changes nothing. `fugu up` skips it if `digest` and `names` show no change.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tasks.setup.settings import Settings, settings
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 POOLS = {"cpu": 4, "gpu": 1}
-"""Flow runs at a time: labelling waits on workers, learning fills the machine."""
+"""Concurrent flow runs per pool: labelling mostly waits for workers, learning fills the machine."""
 
 
 def job_template(here: Settings) -> dict[str, Any]:
-    """Of both pools: how a flow run is started, fixed. There is no variable for a caller to set.
+    """The job template of both pools. It has no variables, so a caller cannot change how a flow run is started.
 
-    The very Python of this process, started directly, takes half the time of a prepared workspace. No folder is named,
-    so that each run gets an empty one.
+    Starting this process's Python directly takes half the time of a prepared workspace. No working directory is given,
+    so each run gets an empty one.
     """
     command = shlex.join([sys.executable, "-m", "prefect.engine"])
     job = {"command": command, "env": here.environment(), "working_dir": None, "stream_output": True}
@@ -42,29 +42,29 @@ def job_template(here: Settings) -> dict[str, Any]:
 
 
 def worker(pool: str) -> list[str]:
-    """The command of a pool's worker, named as its pool."""
+    """The command that starts a pool's worker, named like the pool."""
     return ["deployments.pool_worker", "worker", "start", "--pool", pool, "--type", "process", "--name", pool]
 
 
 def digest(environment: Mapping[str, str], file: Path) -> str:
-    """Changes whenever a deployment would: with the file, a flow's source, or a variable that the file reads."""
+    """Digest of all that a deployment depends on: the file, the flows' sources and the FUGU_ variables."""
     parts = [file.read_bytes(), *(path.read_bytes() for path in sorted(Path(flows.__path__[0]).glob("*.py")))]
     parts += [f"{name}={value}".encode() for name, value in sorted(environment.items()) if name[:5] == "FUGU_"]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def record(home: Path) -> Path:
-    """Where the digest of what the home's server was last given is kept, beside the server's database."""
+    """The file with the digest that was last applied to the home's server, beside the server's database."""
     return home / "prefect" / "deployed.sha256"
 
 
 def names(file: Path) -> set[tuple[str, str]]:
-    """Each deployment's entrypoint and name."""
+    """Entrypoint and name of each deployment."""
     return {(deployment["entrypoint"], deployment["name"]) for deployment in _deployments(file)}
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Wait for the server that PREFECT_API_URL names, then make the pools and apply the file."""
+    """Wait for the server at PREFECT_API_URL, then create the pools and apply the file."""
     file = Path(arguments[0]).resolve() if arguments else PREFECT_FILE
     skip_proxies(os.environ)
     os.environ.update(settings().environment(), FUGU_PYTHON=sys.executable)
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 async def _make_pools() -> None:
-    """Make the pools, or bring them to their template, and take from deployments what older ones let them set."""
+    """Create the pools or update their template, and remove job variables that older versions set on deployments."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists

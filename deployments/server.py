@@ -1,6 +1,6 @@
-"""The Prefect server of a home: its environment, and the few requests that `fugu up` makes to it.
+"""The Prefect server of a home: its environment, and a small client for the requests of `fugu up`.
 
-Plain HTTP, so that the supervisor starts without importing Prefect (about 2 s).
+Plain HTTP, so that `fugu up` starts without importing Prefect (about 2 s).
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUna
 from tasks.setup.settings import Settings
 
 ORPHANED = ("PENDING", "RUNNING", "PAUSED", "CANCELLING")
-"""States of a run whose process cannot be alive when the server starts."""
+"""Run states that need a live process; when the server starts, none can be alive."""
 
 TUNED = {
-    # One transaction per event starves everything else on SQLite (measured on Prefect 3.8.8: three tasks in an
-    # async flow 1.5 s by default, 0.24 s so); a flush interval below 1 is truncated to 0 and spins.
+    # One transaction per event starves everything else on SQLite (measured on Prefect 3.8.8: three tasks in an async
+    # flow take 1.5 s by default, 0.24 s with these); a flush interval below 1 is truncated to 0, a busy loop.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    # Likewise twenty events in a transaction, and one in each message of the persister's queue.
+    # The default is twenty events per transaction, and one per message of the persister's queue.
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # A worker's question costs the server about 35 ms, much of it in background tasks: with one a second from each of
-    # two pools it took 7.6 % of a core when idle, so 4.2 %.
+    # A worker's poll costs the server about 35 ms, much of it in background tasks: with one poll per second from each
+    # of two pools the idle server took 7.6 % of a core, with one every 2 s 4.2 %.
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "models,tasks",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # Threads of torch that spin while they wait take the core from whoever they wait for.
+    # Waiting torch threads must not spin: they would take the core from the thread that they wait for.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
 BUSY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
-"""Before the next try where the server answers 503, its SQLite being busy, or not in time."""
+"""Pauses before the next try after a 503 (busy SQLite) or a timeout."""
 
 ELSEWHERE = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
-"""Variables of a caller who also works with another Prefect server; this one has no use for them."""
+"""Variables for another Prefect server that the user may work with; they are not passed on."""
 
 
 def environment(here: Settings, url: str) -> dict[str, str]:
-    """What every process of a home runs in: the caller's environment, tuned, held to this home and its server.
+    """The environment of every process of a home: the caller's variables, `TUNED`, and this home's own server.
 
-    The caller's `PREFECT_…` variables win over `TUNED`, but not over where server and database are: at its start
-    the runs of this database are set to their end, so it must be nobody else's.
+    The caller's `PREFECT_…` variables override `TUNED`, but not the places of server and database: at startup the
+    unfinished runs in this database are ended, so it must not be another server's.
     """
     prefect_home, asked_for = here.home / "prefect", secret(here.home)
     kept_s = max(3601, round(here.keep_days * 86400))
@@ -71,16 +71,16 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         "PREFECT_API_AUTH_STRING": asked_for,
         "PREFECT_SERVER_API_AUTH_STRING": asked_for,
         "PREFECT_UI_API_URL": "/api",
-        # Who may come is `deployments/doors.py`'s to say; these would be answered beside it, `*` by default.
+        # `deployments/doors.py` does the CORS checks; Prefect's own would allow `*` by default.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": _sqlite(prefect_home / "prefect.db"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Prefect's own database is kept for as long as texts are; it takes no less than an hour.
+        # Prefect's database keeps rows as long as the ledger keeps texts; its minimum is an hour.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(kept_s),
         "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{kept_s}S",
-        # The results of tasks that name no policy of their own may be texts.
+        # Results of tasks without a persistence setting may be texts.
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "DO_NOT_TRACK": "1",
     }
@@ -88,12 +88,12 @@ def environment(here: Settings, url: str) -> dict[str, str]:
 
 
 def _sqlite(path: Path) -> str:
-    """A database's URL as a text, whatever its path holds: SQLite itself reads the `file:` and the escapes."""
+    """A database's URL for any path: SQLite itself decodes the `file:` URI and its escapes."""
     return f"sqlite+aiosqlite:///file:{quote(str(path))}?uri=true"
 
 
 def command(port: int) -> list[str]:
-    """The server, without the parent process that `prefect server start` keeps beside it."""
+    """The command that starts the server, without the parent process that `prefect server start` keeps."""
     application = "deployments.prefect_server:create_app"
     return ["uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
 
@@ -101,7 +101,7 @@ def command(port: int) -> list[str]:
 def free_port(host: str, port: int, flag: str) -> int:
     """The port itself, or a free one for 0.
 
-    Raises PermanentError, naming port and flag, when it is taken, BadInput for a host that is not loopback.
+    Raises PermanentError, naming port and flag, if the port is taken; BadInput for a host that is not loopback.
     """
     family, address = loopback.address(host, port, f"the host {host}")
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -117,7 +117,7 @@ def free_port(host: str, port: int, flag: str) -> int:
 
 @dataclass(frozen=True)
 class Run:
-    """A flow run as the server tells it."""
+    """A flow run as the server reports it."""
 
     id: str
     name: str
@@ -130,12 +130,12 @@ class Run:
 
 
 def credentials(secret: str) -> dict[str, str]:
-    """The header that Prefect's API asks for: no user with a password, but the whole of what Basic encodes."""
+    """The Authorization header of Prefect's API: Basic, with the encoded secret in place of user:password."""
     return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
 
 
 class Server:
-    """The requests. `url` is the server's root, where its UI is; `secret` is what its API asks for."""
+    """A client of the Prefect server. `url`: its root, where the UI is; `secret`: what its API requires."""
 
     def __init__(self, url: str, secret: str) -> None:
         self.url = url
@@ -148,20 +148,20 @@ class Server:
             return False
 
     def deployments(self) -> set[tuple[str, str]]:
-        """Entrypoint and name of each deployment that the server has."""
+        """Entrypoint and name of each deployment on the server."""
         return {(row["entrypoint"], row["name"]) for row in self._post("/deployments/filter", {})}
 
     def has_pools(self, names: Iterable[str], template: Mapping[str, Any]) -> bool:
-        """Whether the server has work pools by all these names, with this job template."""
+        """Whether the server has all these work pools, with this job template."""
         found = {row["name"] for row in self._post("/work_pools/filter", {}) if row["base_job_template"] == template}
         return set(names) <= found
 
     def start_run(self, deployment: str, parameters: dict[str, Any]) -> Run:
-        """Schedule `flow-name/variant` now. Raises NotFound for a deployment that was never applied."""
+        """Schedule the deployment `flow-name/variant` now. Raises NotFound if the server does not have it."""
         found = self._request("GET", f"/deployments/name/{deployment}")
         if found.status_code == 404:
             raise NotFound(f"the Prefect server at {self.url} has no deployment {deployment!r}")
-        # The key makes a try whose answer was lost the same run as the next one.
+        # With the key, a retry after a lost response creates no second run.
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": str(uuid4())}
         return _run(self._post(f"/deployments/{found.json()['id']}/create_flow_run", body))
 
@@ -174,15 +174,15 @@ class Server:
         return [_run(row) for row in found]
 
     def progress(self, run_ids: list[str]) -> dict[str, float]:
-        """The newest progress artifact, in per cent, of those runs that have one."""
+        """The newest progress artifact, in percent, of each run that has one."""
         wanted = {"type": {"any_": ["progress"]}, "flow_run_id": {"any_": run_ids}}
         rows = self._post("/artifacts/filter", {"artifacts": wanted, "sort": "CREATED_DESC"})
         return {row["flow_run_id"]: float(row["data"]) for row in reversed(rows)}
 
     def end_orphans(self) -> int:
-        """Set to Crashed what ran when an earlier server died, and drop what was to have started meanwhile.
+        """Set runs that an earlier server left unfinished to Crashed and cancel those due in between; their number.
 
-        To be called before a pool worker runs: nothing of this server can be alive then.
+        Call it before the pool workers start, when no run of this server can be alive.
         """
         due = {"before_": datetime.now(UTC).isoformat()}
         died = {"state": {"type": {"any_": list(ORPHANED)}}}
@@ -206,7 +206,7 @@ class Server:
         return self._request("POST", path, body).json()
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """Raises UpstreamUnavailable where nobody answers in time, UpstreamRefused where the request is refused."""
+        """Raises UpstreamUnavailable if the server does not answer in time, UpstreamRefused for an error status."""
         unanswered: httpx.TimeoutException | None = None
         for pause in BUSY_PAUSES_S:
             try:

@@ -1,4 +1,4 @@
-"""The processes of `fugu up`: each under a guard that ends it, and all below it, when this process ends."""
+"""The processes of `fugu up`, each under a guard that ends it and its descendants when this process ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO
 from models.errors import PermanentError
 
 GRACE_S = 5.0
-"""Between SIGTERM and SIGKILL."""
+"""Time between SIGTERM and SIGKILL."""
 
 
 class ServiceEnded(PermanentError):
@@ -24,7 +24,7 @@ class ServiceEnded(PermanentError):
 
 @dataclass(frozen=True)
 class Service:
-    """One guarded process; what it writes goes to `log`. One that `stays` has no business ending by itself."""
+    """One guarded process; its output goes to `log`. `stays`: whether ending by itself is an error."""
 
     name: str
     log: Path
@@ -32,7 +32,7 @@ class Service:
     guard: subprocess.Popen[bytes]
 
     def check(self) -> None:
-        """Raises ServiceEnded once the process has failed, or ended though it should stay, naming its log."""
+        """Raises ServiceEnded, naming the log, if the process failed, or ended although it should stay."""
         status = self.guard.poll()
         if status is not None and (self.stays or status != 0):
             raise ServiceEnded(f"{self.name} ended with status {status}: see {self.log}")
@@ -42,14 +42,14 @@ class Service:
         return self.guard.poll() is not None
 
     def release(self) -> None:
-        """Give the order to stop; returns at once."""
+        """Tell the guard to stop the process; returns immediately."""
         if self.guard.stdin is not None:
             with contextlib.suppress(OSError):
                 self.guard.stdin.close()
 
 
 class Services:
-    """A context: on the way out all that was started is stopped, the last started first, within a bound."""
+    """Context manager that stops everything it started when it exits, the Prefect server last, in bounded time."""
 
     def __init__(self, home: Path, lock: IO[str] | None = None) -> None:
         self.logs = home / "logs"
@@ -61,9 +61,9 @@ class Services:
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], *, stays: bool = True
     ) -> Service:
-        """Start a command (its first word is a module of this Python) in the home, with exactly this environment.
+        """Start a command (its first word is a Python module) in the home, with exactly this environment.
 
-        The guard, not the command, keeps the home's lock, so that the home counts as in use until all has ended.
+        The guard inherits the home's lock, the command does not: the home is in use until the guard has ended.
         """
         log = self.logs / f"{name}.log"
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
@@ -83,12 +83,12 @@ class Services:
         return service
 
     def check(self) -> None:
-        """Raises ServiceEnded when a process is gone that should not be."""
+        """Raises ServiceEnded if a process has failed, or ended although it should stay."""
         for service in self._running:
             service.check()
 
     def stop(self) -> None:
-        """End everything: what works on the Prefect server first, then the server, which was started first."""
+        """End all processes: first those that use the Prefect server, then the server, which was started first."""
         for group in (self._running[1:], self._running[:1]):
             for service in group:
                 service.release()

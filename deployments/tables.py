@@ -1,4 +1,4 @@
-"""A markdown file as a terminal should show it: its tables in columns."""
+"""Markdown for a terminal: tables with aligned columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import groupby
 
 
 def aligned(markdown: str) -> str:
-    """The text with every table's cells padded to their column's width."""
+    """The text with the cells of every table padded to the width of their column."""
     blocks = groupby(markdown.splitlines(), key=lambda line: line.startswith("|"))
     return "\n".join("\n".join(_table(list(lines)) if is_table else lines) for is_table, lines in blocks)
 

@@ -1,4 +1,4 @@
-"""`fugu up`: a Prefect server, its pools, the first learning where it is missing, the endpoint; until Ctrl-C."""
+"""`fugu up`: run a Prefect server, its pools and the endpoint until Ctrl-C; measure and learn first if needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from deployments import loopback, provision, server
 from deployments.doors import allowed
-from deployments.estimate import plan
+from deployments.estimate import estimate_cost
 from deployments.home import Note, leave_note, locked, secret, secret_file
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
@@ -25,19 +25,18 @@ from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
-from tasks.setup.router import HOUSE
-from tasks.setup.settings import Settings, load_pool, open_ledger
+from tasks.setup.settings import HOUSE, Settings, load_pool, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"
 QUESTION = "What is 17 * 24 + 5?"
 PREFECT_S, ENDPOINT_S = 180.0, 120.0
-"""How long the Prefect server with its pools, and after learning the endpoint, may take to get ready."""
+"""Seconds until the Prefect server and its pools, and after learning the endpoint, must be ready."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What this start was asked for; where things are and what is learned come from the settings."""
+    """Options of this start; paths, pool and preset come from the settings."""
 
     once: bool = False
     yes: bool = False
@@ -45,14 +44,14 @@ class Options:
 
 
 class Stopped(Exception):
-    """Ctrl-C, SIGTERM or SIGHUP came."""
+    """Ctrl-C, SIGTERM or SIGHUP was received."""
 
 
 def bring_up(options: Options, here: Settings, console: Console) -> int:
-    """Start what is not there, ask one question, stay until told to stop; then end all that was started.
+    """Start all processes, ask one question, run until stopped, then end all processes.
 
-    Returns the exit status: 0 once it was ready, 130 where it was stopped before.
-    Raises PermanentError for a taken port, a home in use, an unagreed cost, a process or flow run that failed.
+    Returns the exit status: 0 if it was ready, 130 if it was stopped before.
+    Raises PermanentError for a taken port, a home in use, a declined cost, a failed process or flow run.
     """
     start = Start(here, console, may_ask=options.yes or not load_pool().is_priced)
     with locked(here.home) as lock:
@@ -71,21 +70,21 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
 
 
 def _agree(options: Options, here: Settings) -> float | None:
-    """What may be spent on what is missing; `None` where nothing is."""
+    """The agreed limit in USD for measuring and learning; `None` if nothing is missing."""
     upgrade(here.database)
     pool, ledger = load_pool(), open_ledger()
-    lacking = plan(here, pool, ledger)
+    estimate = estimate_cost(here, pool, ledger)
     ledger.close()
-    if lacking.nothing_missing:
+    if estimate.nothing_missing:
         return None
     what = f"learning with preset {here.preset!r}"
-    limit = agreed_limit(pool.name, what, lacking.usd, yes=options.yes, max_usd=options.max_usd)
+    limit = agreed_limit(pool.name, what, estimate.usd, yes=options.yes, max_usd=options.max_usd)
     pool.check_keys()
     return limit
 
 
 class Start:
-    """The steps of one start, each told with the seconds since the first."""
+    """The steps of one start, each reported with the seconds since the first."""
 
     def __init__(self, here: Settings, console: Console, *, may_ask: bool = True) -> None:
         self.here, self.console, self.ready = here, console, False
@@ -93,23 +92,23 @@ class Start:
         self._began, self._stopped = time.monotonic(), False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """A signal's handler. An exception from here could be lost in whatever code it happens to meet."""
+        """Signal handler. It sets a flag: an exception raised here could be swallowed by the interrupted code."""
         self._stopped = True
 
     def check(self, services: Services) -> None:
-        """Raises Stopped after a signal, ServiceEnded where a process is gone."""
+        """Raises Stopped after a signal, ServiceEnded if a process has ended."""
         if self._stopped:
             raise Stopped
         services.check()
 
     def wait(self, services: Services, seconds: float) -> None:
-        """Sleep, unless `check` raises."""
+        """Check, then sleep."""
         self.check(services)
         time.sleep(seconds)
 
     def check_ports(self) -> None:
-        """Before anything is started. Raises PermanentError for a port that is taken, an address of others, and what is
-        no host or no origin.
+        """Check addresses and ports before anything starts. Raises PermanentError for a taken port, BadInput for an
+        address that is not loopback and for an invalid FUGU_HOSTS or FUGU_ORIGINS.
         """
         loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
         server.free_port(self.here.host, self.here.port, "--port")
@@ -119,7 +118,7 @@ class Start:
         self._server_command = server.command(port)
 
     def run(self, services: Services, max_usd: float | None) -> None:
-        """Bring everything up; learn first where `max_usd` says so."""
+        """Start everything; measure and learn first unless `max_usd` is `None`."""
         environment = server.environment(self.here, self._prefect)
         services.start("prefect-server", self._server_command, environment)
         if max_usd is not None and self.here.backbone == HOUSE:
@@ -127,20 +126,20 @@ class Start:
         announcement = self._start_endpoint(services, environment)
         self._start_pools(services, environment)
         if max_usd is None:
-            self.say("nothing is missing: nothing is scheduled")
+            self.say("nothing is missing: no learning is scheduled")
         else:
             self._learn(services, max_usd)
         endpoint = self._wait_for_endpoint(services, announcement)
         if self.may_ask:
             self.say(f"fugu was asked {QUESTION!r} and answered {ask(endpoint, QUESTION)!r}")
         else:
-            self.say("the pool has prices, so that no question is asked unbidden (--yes asks one)")
+            self.say("no test question is asked, because the pool has prices (--yes asks one)")
         self.ready = True
         leave_note(self.here.home, Note(prefect=self._prefect, endpoint=endpoint))
-        self._tell(endpoint)
+        self._print_summary(endpoint)
 
     def say(self, text: str) -> None:
-        """One line, with the time."""
+        """Print one line with the elapsed seconds."""
         say(self.console, self._began, text)
 
     def _start_endpoint(self, services: Services, environment: Mapping[str, str]) -> Path:
@@ -151,7 +150,7 @@ class Start:
         return announcement
 
     def _start_pools(self, services: Services, environment: Mapping[str, str]) -> None:
-        """Wait for the server, give it what it is to know, and start a worker for each pool."""
+        """Wait for the server, apply pools and deployments if they changed, and start a worker for each pool."""
         wanted = provision.digest(environment, provision.PREFECT_FILE)
         record, template = provision.record(self.here.home), provision.job_template(self.here)
         known = record.is_file() and record.read_text() == wanted
@@ -164,14 +163,14 @@ class Start:
         if known and not self._is_provisioned(prefect, template):
             provisioning = self._provision(services, environment)
         if ended := prefect.end_orphans():
-            self.say(f"{ended} flow runs of an earlier start were set to their end")
+            self.say(f"{ended} unfinished flow runs of an earlier start were ended")
         self._until(lambda: prefect.has_pools(provision.POOLS, template), services, "provision", PREFECT_S)
         for pool in provision.POOLS:
             services.start(f"worker-{pool}", provision.worker(pool), environment)
         if provisioning is not None:
             self._until(lambda: provisioning.ended, services, "provision", PREFECT_S)
             record.write_text(wanted)
-        self.say("the pools cpu and gpu have their workers, the deployments are applied")
+        self.say("the workers of the pools cpu and gpu are started, the deployments are applied")
 
     def _server(self) -> Server:
         return Server(self._prefect, secret(self.here.home))
@@ -202,7 +201,7 @@ class Start:
     def _wait_for_endpoint(self, services: Services, announcement: Path) -> str:
         self._until(announcement.is_file, services, "endpoint", ENDPOINT_S)
         url = str(json.loads(announcement.read_text())["url"])
-        self._until(lambda: not _lacking(url), services, "endpoint", ENDPOINT_S, lambda: _lacking(url))
+        self._until(lambda: not _not_ready(url), services, "endpoint", ENDPOINT_S, lambda: _not_ready(url))
         self.say(f"the endpoint is ready: {url}/v1")
         return url
 
@@ -214,7 +213,7 @@ class Start:
         seconds: float,
         why: Callable[[], str] = lambda: "",
     ) -> None:
-        """Wait. Raises PermanentError, saying why and naming the log, where it takes longer."""
+        """Wait until `reached`. Raises PermanentError, with `why` and the log's name, after `seconds`."""
         deadline = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > deadline:
@@ -224,7 +223,7 @@ class Start:
                 )
             self.wait(services, 0.1)
 
-    def _tell(self, endpoint: str) -> None:
+    def _print_summary(self, endpoint: str) -> None:
         comparison = self.here.home / "reports" / "comparison.md"
         if comparison.is_file():
             text = aligned(comparison.read_text(encoding="utf-8"))
@@ -240,7 +239,7 @@ class Start:
 
 
 def ask(endpoint: str, question: str) -> str:
-    """What `fugu` answers, through the official client. Raises PermanentError with the endpoint's own words."""
+    """The answer of `fugu`, through the openai client. Raises PermanentError with the endpoint's message."""
     import openai
 
     client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key="local", max_retries=0, timeout=120)
@@ -251,8 +250,8 @@ def ask(endpoint: str, question: str) -> str:
     return (reply.choices[0].message.content or "").strip()
 
 
-def _lacking(endpoint: str) -> str:
-    """What `/readyz` says while the endpoint is not ready; empty once it is."""
+def _not_ready(endpoint: str) -> str:
+    """The message of `/readyz` while the endpoint is not ready; empty once it is."""
     try:
         reply = httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False)
     except httpx.TransportError as error:

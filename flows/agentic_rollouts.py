@@ -1,8 +1,8 @@
-"""How far a coding agent gets on repositories with each worker, and with a router: the second terminal reward.
+"""Compare workers and a router as the model of a coding agent on repositories, the second kind of terminal reward.
 
-Every (policy, task, repeat) is a rollout: the agent works on a copy of the repository, in a workshop whose only
-network is this project's endpoint with the policy in its seat; then the task's command says 1 or 0. `evolve_router`
-takes the same rollouts into its fitness.
+Every (policy, task, repeat) is a rollout: the agent works on a copy of the repository in a sandbox whose only network
+access is this project's endpoint, where the policy answers; then the task's command scores it 1 or 0. `evolve_router`
+can include the same rollouts in its fitness.
 """
 
 from __future__ import annotations
@@ -33,18 +33,22 @@ Policies = Mapping[str, Callable[[int], Player]]
 @flow(name="agentic-rollouts", flow_run_name="{agent} on {repositories}, asking {pool}")
 async def agentic_rollouts(
     pool: str = "house",
-    repositories: str = Field("repositories", description="a folder of tasks, or its name in the data"),
+    repositories: str = Field("repositories", description="a folder of tasks, or the name of one in the data"),
     agent: str = Field("scripted", description="an entry of agents.yaml"),
-    model: Literal["fugu", "trinity"] = Field("fugu", description="what the agent asks: one worker, or the loop"),
-    checkpoint: str = Field("", description="a router to compare; `warm` or `evolved`: the pool's newest; empty: none"),
+    model: Literal["fugu", "trinity"] = Field(
+        "fugu", description="model that the agent calls: fugu (one worker) or trinity (the loop)"
+    ),
+    checkpoint: str = Field(
+        "", description="a router's checkpoint; `warm` or `evolved`: the pool's newest; empty: none"
+    ),
     repeats: int = Field(1, gt=0),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> dict[str, dict[str, float]]:
-    """Returns policy -> task -> mean reward over the repeats."""
+    """Roll out every policy on every task; returns policy -> task -> mean reward over the repeats."""
     async with open_session(pool, max_usd) as session:
         tasks, coding = find_tasks(repositories), find_agent(agent)
         epoch = epochs.open_epoch(session.ledger, session.pool.name, meaning(tasks, coding, model))
-        scope = f"measure:{epoch}"
+        scope = epochs.scope_of(epoch)
         rollouts = await asyncio.to_thread(
             open_rollouts, session, tasks, coding, scope=scope, model=model, repeats=repeats
         )
@@ -58,7 +62,7 @@ async def agentic_rollouts(
 
 
 async def _router(session: Session, rollouts: Rollouts, checkpoint: str) -> Policies:
-    """The router of the checkpoint that is wanted, deciding as in serving."""
+    """The router of the given checkpoint, deciding as in serving; empty without one."""
     if not checkpoint:
         return {}
     newest = checkpoint in ("warm", "evolved")
@@ -69,7 +73,7 @@ async def _router(session: Session, rollouts: Rollouts, checkpoint: str) -> Poli
 
 
 async def _ends(label: str, rollouts: Rollouts, policy: Callable[[int], Player]) -> list[RolloutEnd]:
-    """A policy's rollouts, in the slots' order; each task's are a Prefect task."""
+    """A policy's rollouts in the order of the slots, one Prefect task per repository task."""
     indices: dict[str, list[int]] = {}
     for index, slot in enumerate(rollouts.slots):
         indices.setdefault(slot.task.id, []).append(index)
@@ -85,7 +89,7 @@ def _means(rollouts: Rollouts, ends: Sequence[RolloutEnd]) -> dict[str, float]:
 
 
 def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
-    """The rewards as a table, a row for each policy, and what failed; what the agents said last only where it may be
+    """A table of rewards, one row per policy, and the failed rollouts, with the agents' last lines where texts may be
     shown."""
     tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))
     lines = ["| | R | calls | USD | " + " | ".join(tasks) + " |", "|" + "---|" * (len(tasks) + 4)]
@@ -99,7 +103,7 @@ def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
             if end.reward < 1:
                 words = f": {_line(end.detail)}; {_line(end.agent)}" if shown() else ""
                 said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}{words}")
-    return "\n".join(lines) + "\n\n## What failed\n\n" + "\n".join(said) + "\n"
+    return "\n".join(lines) + "\n\n## Failures\n\n" + "\n".join(said) + "\n"
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Answer a batch of questions through the loop, every turn a task: what the endpoint does, seen in Prefect's UI.
+"""Answer a batch of questions as the endpoint does, but with every turn as a task in Prefect's UI.
 
-Seed 000, section 4: the router reads the transcript and picks a worker (and, in TRINITY's variant, a role); the
-worker's reply joins the transcript; a VERIFIER's ACCEPT or the turn budget ends the loop.
+TRINITY, arXiv 2512.04695, section 3: the router reads the transcript and picks a worker and, for `trinity`, a role; the
+worker's reply is added to the transcript; a VERIFIER's ACCEPT or the turn budget ends the loop.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from models.workers.ask import Ask, Message, Reply
 from tasks.ask import ask
 from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.setup.asked import QUESTIONS, asked, identifying
 from tasks.setup.checkpoint import serving
+from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
 from tasks.setup.router import load_router
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown
@@ -40,21 +40,21 @@ async def answer(
     questions: str | list[str] = Field(description=QUESTIONS),
     model: Literal["fugu", "trinity"] = "trinity",
     pool: str = "house",
-    name: str = Field("", description="a new name asks again what was answered before"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    name: str = Field("", description="a new name repeats questions that were answered before"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> list[str]:
-    """The answers, in the order of the questions. A run that was killed pays only for what is missing.
+    """Returns the answers in the order of the questions. A run that was killed pays only for what is missing.
 
-    Raises BadInput for questions in words where texts may not be shown.
+    Raises BadInput for literal questions where texts may not be shown.
     """
-    batch = await asyncio.to_thread(asked, questions)
+    batch = await asyncio.to_thread(load_inputs, questions)
     async with open_session(pool, max_usd) as session:
         champion = serving(session.ledger, model, session.pool)
         if champion is None:
             raise NotFound(
                 f"nothing serves {model!r} on pool {session.pool.name!r} yet: run the deployment first-light first"
             )
-        content = [[identifying(messages) for messages in batch], champion.target, name]
+        content = [[id_content(messages) for messages in batch], champion.target, name]
         scope = f"answer:{json_digest(content)[:16]}"
         rows = [_row(scope, number, messages) for number, messages in enumerate(batch)]
         await asyncio.to_thread(_record, session, rows)
@@ -69,14 +69,14 @@ async def answer(
             texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(batch)))
         done = [{**row, "status": "answered", "body": {"text": text}} for row, text in zip(rows, texts, strict=True)]
         await asyncio.to_thread(_record, session, done)
-        await table("answers", [_told(row) for row in done], model)
+        await table("answers", [_shown_row(row) for row in done], model)
     return list(texts)
 
 
 def _row(scope: str, number: int, messages: Asked) -> Row:
-    """A question's row among the requests, where `fugu show` finds its words."""
-    told = {"id": f"{scope}/{number}", "model": "answer", "status": "running", "created": int(time.time())}
-    return {**told, "messages": list(messages), "body": None}
+    """The ledger row of a question, for `fugu show`."""
+    row = {"id": f"{scope}/{number}", "model": "answer", "status": "running", "created": int(time.time())}
+    return {**row, "messages": list(messages), "body": None}
 
 
 def _record(session: Session, rows: Sequence[Row]) -> None:
@@ -84,7 +84,7 @@ def _record(session: Session, rows: Sequence[Row]) -> None:
         record_request(session.ledger, row)
 
 
-def _told(row: Row) -> Row:
+def _shown_row(row: Row) -> Row:
     words = {"question": row["messages"][-1]["content"], "answer": row["body"]["text"]} if shown() else {}
     return {"request": row["id"], **words}
 

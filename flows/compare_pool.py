@@ -1,9 +1,9 @@
-"""Compare: routers against every honest rival, on held-out questions; promote only through the gate.
+"""Compare routers with all baselines on held-out questions; promote a router only if it passes the gate.
 
-Each worker alone, the best single one (chosen on train), random, the task table, kNN on the same features, the
-oracle, the warm-started and the evolved router, as `fugu` (one ask) and as `trinity` (the loop): mean with 95 %
-paired bootstrap interval, oracle gap closed, cost per 1,000, worker shares. Questions in seen phrasings, in
-unseen ones and two-hop ones stand in tables of their own.
+The rows: each worker alone, the best single worker (chosen on train), random, the task table, kNN on the same features,
+the oracle, the warm-started and the evolved router, as `fugu` (one ask) and as `trinity` (the loop). The columns: mean
+with 95 % paired bootstrap interval, oracle gap closed, cost per 1,000, worker shares. Questions in seen phrasings, in
+unseen phrasings and two-hop questions have separate tables.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from models.ledger.labels import labels
 from tasks.candidate import roll_out
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
-from tasks.setup.checkpoint import find_checkpoint, serving
+from tasks.setup.checkpoint import MODELS, find_checkpoint, serving
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.setup.questions import QuestionSet, digests, load_set
 from tasks.setup.router import first_texts, load_router
 from tasks.setup.session import Session, open_session
-
-MODELS = ("fugu", "trinity")
+from tasks.setup.settings import HOUSE
 
 
 @flow(name="compare-pool", flow_run_name="compare {pool}")
@@ -47,18 +46,18 @@ async def compare_pool(
     preset: PresetName = "first-light",
     warm: str = Field("", description="warm-started checkpoint; empty: the pool's newest"),
     evolved: str = Field("", description="evolved checkpoint; empty: the pool's newest"),
-    promote: bool = Field(False, description="let the gate decide who serves"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    promote: bool = Field(False, description="let a router that passes the gate become the champion"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> dict[str, str]:
-    """Returns the gate's line for each model: who serves it, and why."""
+    """Returns the gate's line for each model: its champion, and why."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger).require("train", "test")
         recorded = session.pool.is_recorded
         if promote and recorded:
-            raise RecordedWorker(f"pool {session.pool.name!r} is known from recorded scores: nothing can serve it")
+            raise RecordedWorker(f"pool {session.pool.name!r} has recorded scores only: no model can be served on it")
         checkpoints = {"warm start": find_checkpoint(session.ledger, warm, kind="warm", pool=session.pool)}
-        if evolved or not recorded:  # workers that cannot be asked have no loop to evolve in
+        if evolved or not recorded:  # recorded workers cannot be rolled out, so nothing was evolved
             found = find_checkpoint(session.ledger, evolved, kind="evolved", pool=session.pool)
             checkpoints = {"evolved": found} | checkpoints
         comparison = await _compare(session, questions_of, checkpoints, plan.repeats)
@@ -104,7 +103,7 @@ async def _compare(
 
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
-    """The name of the row that stands for the present champion; its router joins the contenders if need be."""
+    """The row name of the current champion; its router is added to the contenders if it is not one of them."""
     champion = serving(session.ledger, model, session.pool)
     if champion is None:
         return None
@@ -119,7 +118,7 @@ def _serving(session: Session, model: str, contenders: dict[str, registry.Checkp
 
 
 async def measured(session: Session, router: Router, questions: list[Question]) -> Part:
-    """Scores and costs from the labels; features: the backbone's unadapted states of what the router reads."""
+    """Scores and costs from the labels, and the backbone's unadapted states of the router's input as features."""
     ids = [q.id for q in questions]
     revisions = {w.name: w.revision for w in session.pool.workers}
     asked, pool = digests(questions), session.pool.name
@@ -134,7 +133,7 @@ async def measured(session: Session, router: Router, questions: list[Question]) 
 
 
 async def fugu_entry(name: str, router: Router, questions: list[Question], test: Part) -> Entry:
-    """The product variant: one ask, so that the labels are its scores."""
+    """`fugu`'s row. It asks one worker once, so its scores are labels."""
     logits = await asyncio.to_thread(router.logits, first_texts(questions, router))
     choices = logits[:, : len(router.workers)].argmax(axis=1)
     return entry(f"fugu ({name})", choices, test.scores, test.costs)
@@ -143,11 +142,11 @@ async def fugu_entry(name: str, router: Router, questions: list[Question], test:
 async def _trinity(
     session: Session, name: str, router: Router, questions_of: QuestionSet, questions: list[Question], repeats: int
 ) -> Entry:
-    """The loop, really rolled out (argmax), each question as often as it was measured."""
+    """`trinity`'s row: the loop rolled out (argmax), each question as often as it was measured."""
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     slots = [Slot(question, repeat) for question in questions for repeat in range(repeats)]
     objective = Objective(
-        router, session.pool, slots, session.dispatcher.ask_all, scope=f"measure:{epoch}", options=LoopOptions()
+        router, session.pool, slots, session.dispatcher.ask_all, scope=epochs.scope_of(epoch), options=LoopOptions()
     )
     scores = await roll_out(f"trinity ({name})", objective, router.vector)
     width = len(session.pool.workers)
@@ -161,7 +160,7 @@ async def _trinity(
 
 
 def _judge(session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool) -> str:
-    """Put the candidates through the gate, the evolved one first. Without a champion the best worker is the first."""
+    """Put the candidates through the gate, the evolved one first. Without a champion, the best worker becomes it."""
     present = comparison.serving[model]
     if present is None:
         present = comparison.best

@@ -1,6 +1,6 @@
-"""Conduct: a model writes a workflow for the question, its steps run as tasks, the last step answers.
+"""Answer a batch of questions by workflows: a conductor writes the plan, workers run the steps, the last step answers.
 
-Seed 000, section 5. Prefect shows what happens; the executor does it (DESIGN, decision 2).
+Conductor: arXiv 2512.04388. Prefect only shows the steps; the executor runs them (ARCHITECTURE, decision 2).
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from tasks.batch import answered, begin_request, end_request, request_id
 from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
-from tasks.setup.asked import QUESTIONS, asked, identifying
 from tasks.setup.conductor import open_parts
+from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
 from tasks.setup.session import all_ended, open_session
 from tasks.setup.texts import shown, what
 from tasks.step import SHOWN, joining, label_of, plan_round
 
-AT_ONCE = 16
-"""Questions of a batch that are conducted, and shown, at a time."""
+CONCURRENT_QUESTIONS = 16
+"""Questions of a batch that run concurrently."""
 
 
 @flow(name="conduct", flow_run_name="conduct {conductor}", persist_result=False)
 async def conduct(
     questions: str | list[str] = Field(description=QUESTIONS),
     pool: str = "house",
-    conductor: str = Field("house", description="who writes the plans: house, a folder, worker:NAME, fixed:PATH"),
-    name: str = Field("", description="a new name asks again what was answered before"),
-    recursive: bool = Field(False, description="whether the conductor sees its answers and may plan again"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
-    max_usd_each: float | None = Field(None, ge=0, description="the most that one question may spend"),
-    max_calls_each: int | None = Field(None, ge=1, description="the most calls that one question may make"),
-    max_seconds_each: float | None = Field(None, gt=0, description="the time that one question may take"),
+    conductor: str = Field("house", description="the plan writer: house, a folder, worker:NAME, fixed:PATH"),
+    name: str = Field("", description="a new name repeats questions that were answered before"),
+    recursive: bool = Field(False, description="whether the conductor sees the answer and may plan another round"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    max_usd_each: float | None = Field(None, ge=0, description="spending limit of one question in USD"),
+    max_calls_each: int | None = Field(None, ge=1, description="maximum calls of one question"),
+    max_seconds_each: float | None = Field(None, gt=0, description="maximum seconds of one question"),
 ) -> list[str]:
-    """The answers, in the order of the questions. A run that was killed pays only for what is missing.
+    """Returns the answers in the order of the questions. A run that was killed pays only for what is missing.
 
-    Over a limit, the run's or a question's own, the best finished answer counts; where there is none, LimitReached is
-    raised once every question has ended. Raises BadInput for questions in words where texts may not be shown.
+    At a limit of the run or of a question, the best finished answer is returned; if there is none, LimitReached is
+    raised after every question has ended. Raises BadInput for literal questions where texts may not be shown.
     """
-    batch = await asyncio.to_thread(asked, questions)
+    batch = await asyncio.to_thread(load_inputs, questions)
     limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
         parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
         request_runs = RequestRuns(parts)
         content = {"pool": session.pool.fingerprint, "conductor": conductor, "name": name, "recursive": recursive}
-        content |= limits.model_dump(exclude_none=True, exclude={"depth"})  # a question that may take more is another
+        content |= limits.model_dump(exclude_none=True, exclude={"depth"})  # other limits make another request
         allowed = tuple(worker.name for worker in session.pool.workers if not worker.is_recorded)
-        gate = asyncio.Semaphore(AT_ONCE)
+        gate = asyncio.Semaphore(CONCURRENT_QUESTIONS)
 
         async def answer(request: ConductRequest) -> ConductAnswer:
             async with gate:
@@ -69,7 +69,7 @@ async def conduct(
 
         requests = [
             ConductRequest(
-                id=request_id(identifying(messages), number, content),
+                id=request_id(id_content(messages), number, content),
                 messages=messages,
                 allowed=allowed,
                 limits=limits,
@@ -87,14 +87,14 @@ async def conduct(
 
 
 def _row(request: ConductRequest, conducted: ConductAnswer) -> dict[str, Any]:
-    """`fugu show` has the words of a request."""
+    """A row of the table of answers; `fugu show` prints the texts."""
     words = {"question": _words(request), "answer": conducted.text or ""} if shown() else {}
     ended = conducted.trace["ended"]
     return {"request": request.id, **words, "cut off by": ended or "", "USD": conducted.cost_usd}
 
 
 async def _answered(request_runs: RequestRuns, request: ConductRequest) -> ConductAnswer:
-    """One question to its answer, shown beside it."""
+    """Answer one question, and show its workflow in Prefect meanwhile."""
     ledger = request_runs.ledger
     await asyncio.to_thread(begin_request, ledger, request)
     request_run = request_runs.open(request)
@@ -115,8 +115,8 @@ async def _answered(request_runs: RequestRuns, request: ConductRequest) -> Condu
 async def show(request_run: RequestRun) -> None:
     """Show one request as a flow run: each round's plan, each step as a task.
 
-    To be run beside `request_run.answer()`, in the same event loop: it joins what that does and begins nothing. What
-    the request fails with is the run's state, not raised; what Prefect itself fails with is.
+    Run it concurrently with `request_run.answer()` in the same event loop: it waits for that work and starts none. An
+    error of the request becomes the flow run's state and is not raised; an error of Prefect is raised.
     """
     token = SHOWN.set(request_run)
     earlier = request_run.request.continues
@@ -130,7 +130,7 @@ async def show(request_run: RequestRun) -> None:
 
 @flow(name="workflow", flow_run_name="{title}")
 async def workflow(request: str, title: str) -> Any:
-    """One conducted request: plan, steps, and where it goes on, another round. Its state is that of the answer."""
+    """Show one conducted request: each round's plan and steps. The run's state is that of the answer."""
     request_run = SHOWN.get()
     planned: State[Any] = await plan_round(0, return_state=True)  # type: ignore[misc]
     number = 0
@@ -146,7 +146,7 @@ async def workflow(request: str, title: str) -> Any:
         raise
     await workflow_page(title, request_run.rounds, conducted)
     if conducted is None:
-        return Cancelled(message="nobody waited for the answer any more")
+        return Cancelled(message="the request was cancelled")
     if conducted.tool_calls:
         await tag_run("awaiting-tools")
     return conducted.finish_reason
@@ -154,12 +154,12 @@ async def workflow(request: str, title: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _kept_in(folder: Path) -> Any:
-    """The flow, with its results in this folder: else each run asks the server where, while the loop stands still."""
+    """The flow with a fixed result folder: otherwise each run queries the server for it and blocks the event loop."""
     return workflow.with_options(result_storage=folder)
 
 
 async def _shown(workflow_run: WorkflowRun, planned: State[Any]) -> None:
-    """Each step as a task that follows those that it sees, so that the run's page draws the graph."""
+    """Show each step as a task that depends on the steps it sees, so that the run's page draws the graph."""
     steps: list[asyncio.Task[State[Any] | None]] = []
     for index in range(len(workflow_run.workers)):
         steps.append(asyncio.create_task(_step(workflow_run, index, planned, list(steps))))
@@ -169,7 +169,7 @@ async def _shown(workflow_run: WorkflowRun, planned: State[Any]) -> None:
 async def _step(
     workflow_run: WorkflowRun, index: int, planned: State[Any], others: list[asyncio.Task[State[Any] | None]]
 ) -> State[Any] | None:
-    """The step's task, once there is something to show: a step that never could be asked has none."""
+    """Run the step's task once the steps that it sees are done; a step that cannot be asked has no task."""
     sees = workflow_run.records[index].sees
     states = [await others[seen] for seen in sees]
     seen = await asyncio.gather(*(workflow_run.step(other) for other in sees), return_exceptions=True)
@@ -185,12 +185,12 @@ async def _step(
 
 
 def _title(request: ConductRequest) -> str:
-    """A short readable name: how the question begins, or where texts may not be shown the request's id."""
+    """A short name: the start of the question, or the request's id where texts may not be shown."""
     words = (_words(request) if shown() else "") or request.id
     return words if len(words) <= 60 else words[:59] + "…"
 
 
 def _words(request: ConductRequest) -> str:
-    """What the user said last, in a line."""
+    """The last user message as one line."""
     content = next((m.get("content") for m in reversed(request.messages) if m.get("role") == "user"), None)
     return " ".join(text_of(content).split())

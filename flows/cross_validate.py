@@ -1,8 +1,8 @@
-"""Learn and compare in seeded folds: what a router is worth on a question set that is too small for one split.
+"""Cross-validate a warm-started router, for question sets that are too small for one split.
 
-Each fold is held out once; a router is warm-started on the others and chooses for it. The choices of all folds
-make one paired table. This is also how recorded scores are judged: their workers cannot be asked, so there is no
-loop to roll out and nothing to evolve.
+Each fold is held out once; a router is warm-started on the others and chooses the workers for it. The choices of all
+folds make one paired table. Recorded scores are evaluated this way too: their workers cannot be asked, so the loop
+cannot be rolled out and nothing can be evolved.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from models.fugu.router import Router
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, QuestionSet, load_set
+from tasks.setup.questions import QuestionSet, load_set
 from tasks.setup.session import current, open_session
+from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 ROUTER = "fugu (warm start)"
@@ -36,9 +37,9 @@ async def cross_validate(
     backbone: str = Field(HOUSE, description="house, a folder, or a hub's name"),
     folds: int = Field(5, ge=2),
     seed: int = 0,
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
-    """Returns the gate's line on the pooled folds."""
+    """Returns the gate's line for all folds together."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger)
@@ -54,7 +55,7 @@ async def cross_validate(
 
 
 async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
-    """Every rival's and the router's entry on the fold that is held out."""
+    """The entries of all baselines and of the router on the held-out fold."""
     session = current()
     router.install(await learn(session, router, questions_of, len(questions_of.questions)))
     train = await measured(session, router, questions_of.split("train"))

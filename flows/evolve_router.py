@@ -45,11 +45,11 @@ from tasks.pages.evolution import EvolutionPage
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
-from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.questions import load_set
 from tasks.setup.router import load_router
 from tasks.setup.scoring import AgenticWork, open_scoring
 from tasks.setup.session import Session, all_ended, open_session
-from tasks.setup.settings import settings
+from tasks.setup.settings import HOUSE, settings
 
 STEP_SIZE_TEXTS = 100
 """Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
@@ -67,7 +67,7 @@ async def evolve_router(
     pool: str = "house",
     questions: str = HOUSE,
     preset: PresetName = "first-light",
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
     agentic: str = Field("", description="a folder of repositories' tasks that count too (`repositories`: the data's)"),
     agent: str = Field("scripted", description="who works on them: an entry of agents.yaml"),
     resume: str = Field("", description="an unfinished run's name: goes on from its start and in its epoch"),

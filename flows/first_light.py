@@ -1,6 +1,6 @@
-"""The whole story once: measure the pool, learn in both stages, compare with honest rivals, promote what is better.
+"""Run all stages: measure the pool, warm-start and evolve a router, compare it with baselines, promote it if better.
 
-One vector with L + 3 rows is learned: `trinity` serves its loop, `fugu` its worker rows.
+One vector with L + 3 rows is learned: `trinity` uses all rows in its loop, `fugu` only the L worker rows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from flows.warm_start import warm_start
 from models.fugu.forward.layout import LayoutName
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, load_set
+from tasks.setup.questions import load_set
 from tasks.setup.session import all_ended, open_session
+from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 
@@ -27,14 +28,14 @@ async def first_light(
     questions: str = HOUSE,
     preset: PresetName = "first-light",
     backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
-    layout: LayoutName | Literal[""] = Field("", description="which matrices are scaled; empty: the preset's"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend, all its parts together"),
+    layout: LayoutName | Literal[""] = Field("", description="which matrices get SVF offsets; empty: the preset's"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run and its subflows together, in USD"),
 ) -> dict[str, str]:
-    """Returns the gate's line for each model. Started again, it repeats only what is missing."""
+    """Returns the gate's line for each model. A restarted run repeats only what is missing."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         load_set(questions, plan.questions, session.ledger).require("train", "validation", "test")
-        # The backbone is computation, labelling mostly waits for workers: side by side.
+        # Concurrently: the backbone needs the CPU, labelling mostly waits for workers.
         await all_ended(
             refresh_labels(pool, questions, preset, max_usd=max_usd), prepare_backbone(backbone, plan.backbone)
         )

@@ -1,4 +1,4 @@
-"""Prune: every day, drop what is too old, or too much, of the texts that served requests left behind."""
+"""Remove the texts of served requests that exceed the age or size limit; scheduled daily."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.pages.report import table
 from tasks.quiet import flow
-from tasks.setup.keeping import drop_old
+from tasks.setup.retention import drop_old
 from tasks.setup.settings import open_ledger, settings
 
 
@@ -17,14 +17,14 @@ from tasks.setup.settings import open_ledger, settings
 async def prune(
     days: float | None = Field(None, ge=0, description="instead of FUGU_KEEP_DAYS"),
     most: int | None = Field(None, ge=0, description="bytes, instead of FUGU_KEEP_BYTES"),
-    dry_run: bool = Field(False, description="only say what would go"),
+    dry_run: bool = Field(False, description="only report what would be removed"),
 ) -> dict[str, Any]:
-    """How many of each lost their texts. Figures stay, and so does all that labels are made of."""
+    """Returns how many rows of each table lost their texts. Figures and the texts of labels stay."""
     ledger = open_ledger()
     try:
         found = await asyncio.to_thread(drop_old, settings(), ledger, days, most, dry_run=dry_run)
     finally:
         ledger.close()
     row = {**found, "until": found["until"].isoformat()}
-    await table("pruned", [row], "Served requests whose texts were dropped")
+    await table("pruned", [row], "Rows whose texts were removed")
     return row

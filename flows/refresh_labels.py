@@ -1,8 +1,8 @@
-"""Measure: every (question, worker, repeat) that has no label yet, or whose label is older than `max_age`.
+"""Measure every (question, worker, repeat) without a label, or with a label older than `max_age_days`.
 
-Seed 000, section 3.1: every worker is run R times on every question and graded; the mean over the repeats is
-the label. One subflow per worker, one task per batch; the ledger settles each attempt, so that a run that was
-killed is simply started again and repeats only what is missing.
+Every worker answers every question R times and is graded; the mean over the repeats is the label. There is one subflow
+per worker and one task per batch. The ledger records each attempt, so a run that was killed is started again and
+repeats only what is missing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
 from tasks.pages.report import Progress, coverage_artifact
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import HOUSE, can_be_asked, load_set, wanted_cells
+from tasks.setup.questions import can_be_asked, load_set, wanted_cells
 from tasks.setup.session import all_ended, open_session
+from tasks.setup.settings import HOUSE
 
 CONCURRENT_BATCHES = 2
-"""Of one worker. Its own concurrency limit holds in the dispatcher; this only bounds what waits in memory."""
+"""Concurrent batches of one worker, to bound memory. The dispatcher enforces the worker's own concurrency limit."""
 
 
 @flow(name="refresh-labels", flow_run_name="refresh labels of {pool}")
@@ -34,14 +35,14 @@ async def refresh_labels(
     pool: str = "house",
     questions: str = HOUSE,
     preset: PresetName = "first-light",
-    max_age_days: float | None = Field(None, gt=0, description="measure again what is older; empty: never"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_age_days: float | None = Field(None, gt=0, description="repeat labels older than this; empty: never"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> int:
-    """Bring the labels of a pool on a question set up to date; returns the number of attempts made."""
+    """Measure the missing labels of a pool on a question set; returns the number of attempts."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger)
-        # Before anybody is paid: keys, models' names, and a sandbox where code is to be graded.
+        # Before anything is paid: check keys, model names and, if code is graded, the sandbox.
         await asyncio.to_thread(can_be_asked, session.pool, questions_of)
         put_workers(
             session.ledger,
@@ -76,7 +77,7 @@ def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:
 
 @flow(name="label-worker", flow_run_name="label {worker}: {attempts} attempts")
 async def label_worker(worker: str, attempts: int) -> None:
-    """One worker's missing attempts, in batches."""
+    """Measure one worker's missing attempts, in batches."""
     refresh = MEASURING.get()
     cells = refresh.missing[worker]
     turn = asyncio.Semaphore(CONCURRENT_BATCHES)

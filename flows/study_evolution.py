@@ -25,7 +25,8 @@ from tasks.caching import PAID, key_of
 from tasks.pages.report import Progress, markdown
 from tasks.quiet import flow, task
 from tasks.setup.preset import EvolutionPlan, Study, load_study
-from tasks.setup.router import HOUSE, load_backbone
+from tasks.setup.router import load_backbone
+from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 WARM, FIRST = "warm start", "two stages"

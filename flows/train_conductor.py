@@ -43,8 +43,9 @@ from tasks.pages.training import training_artifacts
 from tasks.quiet import flow
 from tasks.setup.conductor import cards
 from tasks.setup.course import ConductorPreset, CoursePlan, load_course
-from tasks.setup.questions import HOUSE, QuestionSet, load_set
+from tasks.setup.questions import QuestionSet, load_set
 from tasks.setup.session import Session, open_session
+from tasks.setup.settings import HOUSE
 
 REVISION = 2
 """Part of a training's name: change the procedure, change the number."""
@@ -65,7 +66,7 @@ async def train_conductor(
     ),
     start: str = Field("", description="house, a folder, or a hub's name; empty: the preset's"),
     seed: int = 0,
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
     """Returns the folder of the trained conductor, which FUGU_CONDUCTOR may name. Raises NotReady at the gate."""
     plan = load_course(preset)
@@ -130,7 +131,7 @@ async def _lesson(
     stage = Stage(
         questions={question.id: question for question in questions_of.questions},
         revisions={worker.name: worker.revision for worker in session.pool.workers},
-        scope=f"measure:{epoch}",
+        scope=epochs.scope_of(epoch),
         ask=session.dispatcher.ask,
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )

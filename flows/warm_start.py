@@ -22,7 +22,7 @@ from models.fugu.forward.layout import LayoutName, layout_for
 from models.fugu.learn import schedule
 from models.fugu.learn.objective import Objective, Slot
 from models.fugu.loop import LoopOptions
-from models.fugu.roles import Role
+from models.fugu.roles import SCHEDULE_SLOTS, Role
 from models.fugu.router import Router
 from models.fugu.vector import Vector
 from models.grading.question import Question
@@ -33,13 +33,11 @@ from tasks.candidate import measure_schedules
 from tasks.pages.report import table
 from tasks.quiet import flow
 from tasks.setup.preset import BackbonePlan, PresetName, load_preset
-from tasks.setup.questions import HOUSE, QuestionSet, digests, load_set
+from tasks.setup.questions import QuestionSet, digests, load_set
 from tasks.setup.router import first_texts, load_backbone
 from tasks.setup.session import Session, open_session
+from tasks.setup.settings import HOUSE
 from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
-
-SCHEDULE_SLOTS = 200
-"""Train questions on which the constant schedules are measured, and the role rows fitted."""
 
 
 @flow(name="warm-start", flow_run_name="warm start on {pool}")
@@ -49,7 +47,7 @@ async def warm_start(
     preset: PresetName = "first-light",
     backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
     layout: LayoutName | Literal[""] = Field("", description="which matrices are scaled; empty: the preset's"),
-    max_usd: float = Field(0.0, ge=0, description="the most that this run may spend"),
+    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
     """Returns the id of the warm-started checkpoint."""
     plan = load_preset(preset)
@@ -145,7 +143,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         session.pool,
         [Slot(question, 0) for question in questions_of.split("train")[: min(count, SCHEDULE_SLOTS)]],
         session.dispatcher.ask_all,
-        scope=f"measure:{epoch}",
+        scope=epochs.scope_of(epoch),
         options=LoopOptions(),
     )
     measured = await measure_schedules(objective, router.vector)

@@ -1,4 +1,4 @@
-"""Ask a worker once: the one task behind every turn that a flow shows."""
+"""The task that asks a worker once; every turn that a flow shows is one of these."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tasks.setup.session import current
 
 @task(task_run_name="{label}", cache_key_fn=key_of("identity"), **PAID)
 async def ask_worker(identity: str, label: str, payload: dict[str, Any]) -> str:
-    """Send the ask (or read its settled reply) and return the call's id: texts live in the ledger only."""
+    """Send the ask, or read its settled reply. Returns the call's id: texts are stored in the ledger only."""
     reply = await current().dispatcher.ask(Ask.model_validate(payload))
     return reply.call_id
 
 
 async def ask(wanted: Ask, label: str) -> Reply:
-    """`ask_worker`, then the settled reply as the ledger holds it, also where Prefect took the task from its cache."""
+    """Run `ask_worker`, then read the settled reply from the ledger, also if Prefect took the task from its cache."""
     await ask_worker(wanted.identity, label, wanted.payload())
     return await current().dispatcher.ask(wanted)

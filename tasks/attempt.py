@@ -1,4 +1,4 @@
-"""Measure a batch of attempts: at most `BATCH` (question, worker, repeat) cells of one worker."""
+"""The task that measures a batch of attempts: at most `BATCH` (question, worker, repeat) cells of one worker."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tasks.quiet import task
 from tasks.setup.session import current
 
 BATCH = 50
-"""A task costs 5 to 12 ms, a house attempt about as much: more in one task would only coarsen the progress."""
+"""A task costs 5 to 12 ms, as much as one house attempt; a larger batch would only make the progress coarser."""
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """One refresh: its questions by id, what is missing of each worker, and how far it is."""
+    """One refresh of labels: its questions by id, each worker's missing cells, and the progress."""
 
     questions: Mapping[str, Question]
     missing: Mapping[str, Sequence[Cell]]
@@ -35,7 +35,7 @@ MEASURING: ContextVar[Measuring] = ContextVar("measuring")
 
 @task(task_run_name="{worker}: {count} attempts from {first}", cache_policy=NO_CACHE, **RETRIED)
 async def measure_batch(worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
-    """Ask, grade and record. The ledger is the cache: a batch that runs again repeats only what it has not settled."""
+    """Ask, grade and record. The ledger is the cache: a batch that runs again repeats only unsettled attempts."""
     session, refresh = current(), MEASURING.get()
     cells = [Cell(**attempt) for attempt in attempts]
     return await measure(cells, refresh.questions, ledger=session.ledger, dispatcher=session.dispatcher)

@@ -1,4 +1,4 @@
-"""A batch's requests in the ledger: their ids come from what they ask, so that a run that was killed goes on."""
+"""Ledger rows for the requests of a batch. Ids are hashes of the content, so a killed run continues its requests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MODEL = "conduct"
 
 
 def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
-    """Of the question (JSON) with that number; `content`: what else makes it another request."""
+    """Id of the question (JSON) with that number; `content`: everything else that distinguishes requests."""
     return f"conduct-{json_digest([question, number, content])[:24]}"
 
 
 def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
-    """Keep the request before anything is paid for it. Raises Pruned: a new `name` asks again."""
+    """Record the request before anything is paid for it. Raises Pruned if its texts were removed; use a new `name`."""
     row = {
         "id": request.id,
         "model": MODEL,
@@ -36,13 +36,13 @@ def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
 
 
 def end_request(ledger: Ledger, id: str, changes: Row) -> Row:
-    """Keep what came of it; an answer that is there stays."""
+    """Record the outcome; an answer already recorded stays."""
     with ledger.transaction() as connection:
         return finish(id, changes)(connection, ledger.now(connection))
 
 
 def answered(conducted: ConductAnswer, maybe_paid: list[dict[str, Any]]) -> Row:
-    """What is kept of an answer to a batch's request, with the calls that died in flight on the way to it."""
+    """The changes to a request's row for its answer. `maybe_paid`: its calls that died in flight."""
     waits = conducted.finish_reason == "tool_calls"
     return {
         "status": "awaiting-tools" if waits else "answered",
@@ -56,7 +56,7 @@ def answered(conducted: ConductAnswer, maybe_paid: list[dict[str, Any]]) -> Row:
 
 
 def body_of(conducted: ConductAnswer) -> dict[str, Any]:
-    """The final body, made of the ledger's values alone."""
+    """The final body, built from recorded values only."""
     return {
         "text": conducted.text,
         "finish_reason": conducted.finish_reason,

@@ -1,6 +1,6 @@
-"""Where caching and retrying are decided: what each task's key holds, and which failures are tried again.
+"""Cache keys and retry options of the tasks.
 
-A key holds what changes the result and nothing else: never a run id, a clock or a client (DESIGN, decision 4).
+A key contains what changes the result and nothing else: no run id, time or client (ARCHITECTURE, decision 4).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from models.digest import json_digest
 from models.errors import TransientError
 
 REVISION = "3"
-"""Part of every key: change what a task computes, change the number."""
+"""Part of every key: change the number whenever a task computes something else."""
 
 
 def key_of(*names: str) -> Callable[[TaskRunContext, dict[str, Any]], str]:
-    """A cache key from the named parameters, each a JSON value or an array."""
+    """A cache key function of the named parameters, each a JSON value or an array."""
 
     def key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
         meaning = [context.task.name, REVISION, *(_meaning(parameters[name]) for name in names)]
@@ -38,7 +38,7 @@ def _meaning(value: Any) -> Any:
 
 
 async def transient_only(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed task is worth another try: only where the error says that a later one may succeed."""
+    """Whether a failed task may be retried: only after a TransientError."""
     try:
         await state.aresult()
     except TransientError:
@@ -54,10 +54,10 @@ RETRIED: dict[str, Any] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": transient_only,
 }
-"""The options of every task that asks workers: tried again on transient failures alone."""
+"""Options of every task that asks workers: retry on transient failures only."""
 
 STEP_DELAYS = [2.0, 4.0, 8.0]
-"""Seconds between the tries of a step's task; the last one again and again. The step itself does not wait for them."""
+"""Seconds between the tries of a step's task; the last one repeats. The step itself does not wait for them."""
 
 PAID = RETRIED | {"persist_result": True, "result_serializer": "json"}
-"""Those whose result is kept under a key of its meaning."""
+"""Options of tasks that ask workers and whose result is persisted under the cache key."""

@@ -1,4 +1,4 @@
-"""Score one candidate of a generation by end-to-end rollouts."""
+"""Tasks that score router vectors by end-to-end rollouts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tasks.setup.texts import what
 
 @dataclass(frozen=True)
 class Scoring:
-    """What all candidates of a run share. `meaning` is the digest of all of it, for the cache key.
+    """Settings that all candidates of a run share. `meaning`: their digest, for the cache key.
 
-    `temperature`: at which the policy samples in rollouts; 0 is the argmax. `rungs`: of successive halving.
+    `temperature`: of the policy's sampling in rollouts; 0 is the argmax. `rungs`: of successive halving.
     """
 
     objective: Rewarding
@@ -36,7 +36,7 @@ class Scoring:
     turn: asyncio.Semaphore
 
     def fitness(self, total: Tally) -> float:
-        """J of what a candidate's rollouts came to."""
+        """J for a candidate's rollouts."""
         return fitness(total, self.objective.options.turns, self.weights)
 
 
@@ -51,10 +51,10 @@ SCORING: ContextVar[Scoring] = ContextVar("scoring")
 async def score_candidate(
     vector: NDArray[np.floating], meaning: str, first: int, last: int, generation: int, index: int
 ) -> Tally:
-    """What the vector's rollouts on these slots come to. The calls are the ledger's: what was paid once is read.
+    """Roll the vector out on these slots and sum up. Calls that were paid before are read from the ledger.
 
-    A vector that cannot be rolled out has no rollouts: the population follows from the log, so that an error would
-    come again whenever the run is resumed.
+    A vector that cannot be rolled out gets zero rollouts, not an error: the population is computed from the log, so the
+    error would recur whenever the run is resumed.
     """
     scoring = SCORING.get()
     async with scoring.turn:
@@ -64,8 +64,10 @@ async def score_candidate(
 
 @task(task_run_name="roll out {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
 async def roll_out(label: str, objective: Rewarding, vector: NDArray[np.floating]) -> list[RolloutScore]:
-    """Every slot once as in serving (argmax): what a parent, or a contender, is judged by. None of a vector that cannot
-    be rolled out."""
+    """Roll out every slot once as in serving (argmax), to judge a parent or contender.
+
+    Empty for a vector that cannot be rolled out.
+    """
     return await _scores(objective, vector, 0.0)
 
 
@@ -83,11 +85,11 @@ async def _scores(
 
 @task(task_run_name="meet {label}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
 async def meet(label: str, scoring: Scoring, vector: NDArray[np.floating]) -> list[str]:
-    """What the router reads in a vector's rollouts: the states from which the search's coordinates are made."""
+    """The texts that the router reads in a vector's rollouts; their states define the search's coordinates."""
     return await scoring.objective.met(vector, temperature=scoring.temperature)
 
 
 @task(task_run_name="measure constant schedules", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
 async def measure_schedules(objective: Objective, vector: NDArray[np.floating]) -> list[schedule.Measured]:
-    """The constant schedules of roles on the slots, the best first."""
+    """Roll out the constant schedules of roles on the slots; the best first."""
     return await schedule.best(objective, vector)

@@ -1,6 +1,6 @@
-"""Rollouts on repositories: which tasks, which agent, and the endpoint that it asks.
+"""Rollouts of coding agents on repositories: the tasks, the agent, and the endpoint that it calls.
 
-The endpoint stands above flows and tasks, so it is handed in from there (`deployments/agentic.py`) by `provide`.
+The endpoint belongs to a layer above tasks, so that layer provides it (`provide`, called in `deployments/agentic.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from models.workers.pool import Pool
 from tasks.caching import RETRIED
 from tasks.quiet import task
 from tasks.setup.session import Session
-from tasks.setup.settings import settings
+from tasks.setup.settings import config_file, settings
 
 ServerOf = Callable[[Ledger, Pool], Serve]
 
@@ -30,12 +30,12 @@ _PROVIDED: list[ServerOf] = []
 
 
 def provide(server_of: ServerOf) -> None:
-    """Say what serves candidates to agents in this process; the last one counts."""
+    """Set the endpoint that serves candidates to agents in this process; a later call replaces it."""
     _PROVIDED[:] = [server_of]
 
 
 def find_tasks(name_or_folder: str) -> list[RepositoryTask]:
-    """The tasks of a folder, or of that name's in the data. Raises BadFile for a folder that cannot be used."""
+    """The tasks in a folder, or in the data folder of that name. Raises BadFile for a folder that cannot be used."""
     return load_tasks(_folder(name_or_folder))
 
 
@@ -44,9 +44,8 @@ def _folder(name_or_folder: str) -> Path:
 
 
 def find_agent(name: str) -> Agent:
-    """The agent of that name: of the home's own `agents.yaml` where that file is, else of the data's."""
-    own = settings().home / "agents.yaml"
-    return load_agent(own if own.is_file() else settings().data / "agents.yaml", name)
+    """The agent of that name in `agents.yaml`, of the home if it exists there, else of the data."""
+    return load_agent(config_file("agents.yaml"), name)
 
 
 def open_rollouts(
@@ -60,10 +59,10 @@ def open_rollouts(
 ) -> Rollouts:
     """The rollouts of these tasks, whose calls go through the session's dispatcher.
 
-    Raises IsolationUnavailable, or NotReady where nothing was handed in that serves.
+    Raises IsolationUnavailable, or NotReady if no endpoint was provided.
     """
     if not _PROVIDED:
-        raise NotReady("nothing here serves an agent: start the flow from its deployment, or call tasks.coding.provide")
+        raise NotReady("agents have no endpoint here: start the flow from its deployment, or call tasks.coding.provide")
     workshop.isolation()
     serve = _PROVIDED[0](session.ledger, session.pool)
     hides = tuple({task.folder.parent for task in tasks} | {settings().home})
@@ -72,7 +71,7 @@ def open_rollouts(
 
 
 def meaning(tasks: Sequence[RepositoryTask], agent: Agent, model: str) -> str:
-    """Digest of what decides how rollouts end, beside the policy and the pool: for keys and epochs."""
+    """Digest of everything but policy and pool that decides the outcome of rollouts, for cache keys and epochs."""
     parts = [[task.id, task.question.digest, task.instruction, task.check] for task in tasks]
     return json_digest([parts, agent.digest, model, command.VERSION])
 
@@ -81,5 +80,5 @@ def meaning(tasks: Sequence[RepositoryTask], agent: Agent, model: str) -> str:
 async def roll_out_task(
     label: str, name: str, rollouts: Rollouts, players: Callable[[int], Player], indices: list[int]
 ) -> list[RolloutEnd]:
-    """A policy's rollouts of one task. The calls are the ledger's: what was paid once is read."""
+    """Roll out a policy on one task. Calls that were paid before are read from the ledger."""
     return await rollouts.ends(players, indices)

@@ -15,12 +15,13 @@ from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from models.workers.pool import Pool
 from tasks.setup.session import Session
+from tasks.setup.settings import HOUSE
 from tasks.setup.texts import what
 
 if TYPE_CHECKING:
     from models.conductor.learn.sft import Example
 
-HOUSE, WORKER = "house", "worker:"
+WORKER = "worker:"
 
 
 def check_plans_by(plans_by: str, pool: Pool) -> None:

@@ -1,4 +1,4 @@
-"""Learning to conduct: workflows carried out for a training that runs in a thread, and its stages."""
+"""Training of a conductor: its stages, and the workflow runs for a training loop in another thread."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from models.conductor.learn.practice import Exercise, Outcome, Sample, Trial, re
 from models.conductor.learn.trials import Stage, carry_out
 from models.digest import json_digest
 from models.errors import FuguError, TransientError
+from models.files import staged
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from tasks.ask import ask
 from tasks.caching import RETRIED
 from tasks.pages.report import Progress
 from tasks.quiet import task
-from tasks.setup.conductor import HOUSE, house_folder
+from tasks.setup.conductor import house_folder
 from tasks.setup.course import ColdStartPlan
-from tasks.setup.settings import settings
+from tasks.setup.settings import HOUSE, settings
 from tasks.setup.texts import what
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Student:
-    """A conductor in training: its model in memory, how it is asked, and where what comes of it is kept."""
+    """A conductor in training: the model in memory, its prompt, and the folder for its checkpoints."""
 
     model: Any
     tokenizer: Any
@@ -47,14 +48,14 @@ class Student:
     folder: Path
 
     def policy(self, temperature: float = 0.0) -> CheckpointWriter:
-        """It as a writer of plans."""
+        """A plan writer with the current weights."""
         from models.conductor.plan.writers import CheckpointWriter
 
         limits: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": temperature}
         return CheckpointWriter(self.model, self.tokenizer, name="in training", prompt=self.prompt, **limits)
 
     def save(self, name: str) -> Path:
-        """Write it to a folder of its own; the rename comes last, so a folder that is there is complete."""
+        """Write a checkpoint to the folder `name`; the rename comes last, so an existing folder is complete."""
         from models.conductor.plan.writers import describe
 
         folder, partial = self.folder / name, self.folder / f".{name}.partial"
@@ -69,7 +70,7 @@ class Student:
 
 @dataclass
 class Batch:
-    """Workflows that are carried out together, and what has come of each so far."""
+    """Workflows that are run together, and the outcome of each so far."""
 
     trials: Sequence[Trial]
     stage: Stage
@@ -84,7 +85,7 @@ BATCH: ContextVar[Batch] = ContextVar("batch")
 
 @task(task_run_name="carry out {count} workflows", cache_policy=NO_CACHE, **RETRIED)
 async def carry_out_batch(count: int) -> None:
-    """One try of those that have no outcome yet, all in one task: for workers as fast as a task (`step_tasks`)."""
+    """Try the workflows without an outcome once, in one task: for workers that take no longer than a task."""
     batch = BATCH.get()
     open_ = [i for i, outcome in enumerate(batch.outcomes) if outcome is None]
     results = await asyncio.gather(*(carry_out(batch.trials[i], batch.stage) for i in open_), return_exceptions=True)
@@ -99,9 +100,9 @@ async def carry_out_batch(count: int) -> None:
 
 
 async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool = False) -> list[Outcome | None]:
-    """What came of each; `None` where a worker's outage outlasted the task's tries: that is no sample.
+    """The outcome of each workflow; `None`, no sample, if a worker's outage outlasted the task's retries.
 
-    `step_tasks`: every step is a task of its own, tried again and cached by its meaning, in place of one for all.
+    `step_tasks`: run every step as its own task, retried and cached, instead of one task for all workflows.
     """
     if not trials:
         return []
@@ -113,8 +114,9 @@ async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool
         await carry_out_batch(len(trials))
     except TransientError as error:
         lost = sum(outcome is None for outcome in batch.outcomes)
-        told = f"{lost} of {len(trials)} workflows met an outage and are no samples: {what(error)}"
-        get_run_logger().warning(told)
+        get_run_logger().warning(
+            "%d of %d workflows failed because of an outage and are no samples: %s", lost, len(trials), what(error)
+        )
     finally:
         BATCH.reset(token)
     return batch.outcomes
@@ -129,13 +131,16 @@ async def _by_steps(trials: Sequence[Trial], stage: Stage) -> list[Outcome | Non
             raise result
     if outages:
         get_run_logger().warning(
-            "%d of %d workflows met an outage and are no samples: %s", len(outages), len(trials), what(outages[0])
+            "%d of %d workflows failed because of an outage and are no samples: %s",
+            len(outages),
+            len(trials),
+            what(outages[0]),
         )
     return [result if isinstance(result, Outcome) else None for result in results]
 
 
 def _once_each() -> Callable[[Ask], Awaitable[Reply]]:
-    """Asks as tasks. Equal steps of a batch's workflows are one call, and so one task."""
+    """A sender that runs each ask as a task. Equal steps in a batch's workflows are one call and one task."""
     asked: dict[str, asyncio.Task[Reply]] = {}
 
     async def send(wanted: Ask) -> Reply:
@@ -148,7 +153,7 @@ def _once_each() -> Callable[[Ask], Awaitable[Reply]]:
 
 
 class Bridge:
-    """`Execute` for a thread: the workflows are carried out in the flow's own event loop."""
+    """`Execute` for another thread: it runs the workflows in the flow's event loop."""
 
     def __init__(self, stage: Stage, *, step_tasks: bool = False) -> None:
         self._stage, self._loop = stage, asyncio.get_running_loop()
@@ -158,22 +163,22 @@ class Bridge:
 
     @property
     def questions(self) -> Mapping[str, Question]:
-        """By id."""
+        """The questions by id."""
         return self._stage.questions
 
     def __call__(self, trials: Sequence[Trial]) -> list[Outcome | None]:
         return self.wait(carried_out(trials, self._stage, step_tasks=self._step_tasks))
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Its result. Raises FuguError once the flow has ended: nobody waits for the training any more."""
+        """Run a coroutine in the flow's event loop. Raises FuguError once the flow has ended."""
         if self._closed:
             work.close()
-            raise FuguError("the flow that wanted this training has ended")
+            raise FuguError("the flow that started this training has ended")
         self._under_way = asyncio.run_coroutine_threadsafe(work, self._loop)
         return self._under_way.result()
 
     def close(self) -> None:
-        """End the training at its next call."""
+        """Make the training thread fail at its next call."""
         self._closed = True
         if self._under_way is not None:
             self._under_way.cancel()
@@ -182,14 +187,14 @@ class Bridge:
 async def rehearsed(
     student: Student, exercises: Sequence[Exercise], bridge: Bridge, *, times: int = 1, temperature: float = 0.0
 ) -> list[Sample]:
-    """Plans of the student as it stands, carried out."""
+    """Let the student write plans and run them."""
     write = student.policy(temperature).write_many
     return await asyncio.to_thread(rehearse, write, exercises, bridge, times=times)
 
 
 @task(task_run_name="prepare conductor {start}", cache_policy=NO_CACHE)
 async def prepare_conductor(start: str) -> str:
-    """The folder of the conductor to start from: the house's, made on first use, a folder, or a hub's snapshot."""
+    """The folder of the conductor to start from: house (made on first use), a folder or a hub snapshot."""
     return str(await asyncio.to_thread(_folder_of, start))
 
 
@@ -202,7 +207,7 @@ def _folder_of(start: str) -> Path:
 
 
 def digest_of(folder: Path) -> str:
-    """sha256 (hex) of a checkpoint's weights and tokenizer, by which a training knows what it started from."""
+    """sha256 (hex) of a checkpoint's weights and tokenizer, to identify the start of a training."""
     content = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer*.json")]):
         with path.open("rb") as file:
@@ -211,41 +216,42 @@ def digest_of(folder: Path) -> str:
 
 
 NOTE = "training.json"
-"""A file in a training's folder: what it was begun with."""
+"""The file in a training's folder that records its settings."""
 
 
 def training_home(pool: str, preset: str, meaning: Mapping[str, Any]) -> tuple[Path, str]:
-    """The folder of a training, named after what it means, so that a run that is started again finds its own.
+    """The folder of a training, named by a hash of its settings, so that a restarted run finds its own.
 
-    `meaning`: in JSON's values. The second is one line where a new one is begun although another of the pool and preset
-    was not finished, "" elsewhere.
+    `meaning`: the settings, as JSON values. The second value is a warning if a new training starts although another of
+    this pool and preset is unfinished, else "".
     """
     home = settings().home / "conductors" / f"{pool}-{json_digest(meaning)[:12]}"
     note = {"pool": pool, "preset": preset, "meaning": json.loads(json.dumps(meaning))}
     line = "" if home.is_dir() else _unfinished(home, note)
     home.mkdir(parents=True, exist_ok=True)
-    (home / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    with staged(home / NOTE) as file:
+        file.write(json.dumps(note, indent=1) + "\n")
     return home, line
 
 
 def _unfinished(home: Path, note: Mapping[str, Any]) -> str:
-    """Of several the one that differs in least."""
+    """The warning about the unfinished training that differs in the fewest settings."""
     found = []
     for other in sorted(home.parent.glob(f"*/{NOTE}")):
         try:
             begun = json.loads(other.read_text(encoding="utf-8"))
-        except ValueError:  # a kill tore it
+        except ValueError:  # truncated by a kill
             continue
         if all(begun[key] == note[key] for key in ("pool", "preset")) and not (other.parent / "final").is_dir():
             found.append(([key for key in note["meaning"] if begun["meaning"].get(key) != note["meaning"][key]], other))
     if not found:
         return ""
     differs, other = min(found, key=lambda pair: len(pair[0]))
-    return f"a training begins anew in {home}: {other.parent} was not finished, and had other {', '.join(differs)}"
+    return f"a new training starts in {home}: {other.parent} is unfinished and differs in {', '.join(differs)}"
 
 
 def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Student:
-    """Slow: call it in a thread."""
+    """Load a checkpoint as a student. Slow: call it in a thread."""
     from models.conductor.plan.checkpoint import load
 
     model, tokenizer = load(folder)
@@ -256,7 +262,7 @@ def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Stud
 async def tune_student(
     count: int, student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: int, lora: int
 ) -> float:
-    """Stage 0: supervised, on plans that scored 1. Returns the last loss. `lora`: the rank of adapters, 0 for none."""
+    """Stage 0: fine-tune on plans that scored 1. Returns the last loss. `lora`: the rank of adapters, 0 for none."""
     return await asyncio.to_thread(_tune, student, examples, plan, seed, lora)
 
 
@@ -275,7 +281,7 @@ def _tune(student: Student, examples: Sequence[Any], plan: ColdStartPlan, seed: 
 async def train_student(
     student: Student, exercises: Sequence[Exercise], bridge: Bridge, course: Course, name: str
 ) -> list[dict[str, float]]:
-    """Stage 1, or the recursion finetune, in a thread that comes back to this loop for every batch of workflows."""
+    """Stage 1 or the recursion fine-tuning, in a thread that calls this event loop for every batch of workflows."""
     from models.conductor.learn.grpo import train
 
     progress = await Progress.start(name, course.iterations)

@@ -1,4 +1,4 @@
-"""Prefect's `flow` and `task` without the texts of users and workers (`tasks/setup/texts.py` says when)."""
+"""Prefect's `flow` and `task` that keep texts of users and workers out of Prefect (see `tasks/setup/texts.py`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUESTIONS = "questions"
 
 
 class QuietFlow(Flow[P, Any]):
-    """A flow whose run does not record questions that stand in its parameters: it is about to refuse them."""
+    """A flow that does not record literal questions in its parameters where it will refuse them."""
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         recorded = super().serialize_parameters(parameters)
@@ -30,11 +30,11 @@ class QuietFlow(Flow[P, Any]):
 
 
 def flow(**options: Any) -> Callable[[Body[P, T]], Flow[P, Coroutine[Any, Any, T]]]:
-    """`prefect.flow`: the state of a run that fails names the error and quotes nobody."""
+    """`prefect.flow`, but a failed run's state names the error without quoting texts."""
 
     def made(body: Body[P, T]) -> Flow[P, Coroutine[Any, Any, T]]:
         run = _unquoted(body)
-        # Prefect reads the parameters' types, which are names in the body's own module.
+        # Prefect reads the parameters' types, which must be evaluated in the body's module.
         run.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
         return QuietFlow(run, **options)
 
@@ -42,7 +42,7 @@ def flow(**options: Any) -> Callable[[Body[P, T]], Flow[P, Coroutine[Any, Any, T
 
 
 def task(**options: Any) -> Callable[[Body[P, T]], Task[P, Coroutine[Any, Any, T]]]:
-    """`prefect.task`, likewise."""
+    """`prefect.task`, but a failed run's state names the error without quoting texts."""
     return lambda body: prefect.task(**options)(_unquoted(body))
 
 

@@ -1,4 +1,4 @@
-"""A workflow in Prefect's eyes: its plan and each of its steps as a task that joins what the executor does."""
+"""Tasks that show a workflow in Prefect: the plan and each step, each waiting for the executor's own work."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tasks.quiet import task
 from tasks.setup.texts import shown
 
 SHOWN: ContextVar[RequestRun] = ContextVar("shown")
-"""The conducting that the enclosing flow run shows."""
+"""The request run that the enclosing flow run shows."""
 
 
 @task(task_run_name="plan of round {round}", cache_policy=NO_CACHE)
 async def plan_round(round: int) -> str | None:
-    """Wait until the round is planned; its workflow's id, or nothing where the answer came without it."""
+    """Wait until the round is planned. Returns its workflow's id, or `None` if the answer needed no such round."""
     workflow_run = await SHOWN.get().round(round)
     return None if workflow_run is None else workflow_run.id
 
 
 @task(task_run_name="{label}", cache_key_fn=key_of("meaning"), **PAID | {"retry_delay_seconds": STEP_DELAYS})
 async def run_step(meaning: str, label: str, round: int, index: int) -> str | State[Any]:
-    """One try of the step, joined; what it came to, and the id of its last call: texts live in the ledger only."""
+    """Wait for one try of the step. Returns its state and its last call's id: texts are stored in the ledger only."""
     workflow_run = SHOWN.get().rounds[round]
     record = await workflow_run.attempt(index)
     if record.state == "passed over":
@@ -38,12 +38,12 @@ async def run_step(meaning: str, label: str, round: int, index: int) -> str | St
 
 
 def joining(workflow_run: WorkflowRun) -> Task[..., Any]:
-    """`run_step`, with as many retries as the step can have transient failures before it ends."""
+    """`run_step`, with as many retries as the step may have transient failures."""
     return run_step.with_options(retries=workflow_run.most_failures)
 
 
 def label_of(workflow_run: WorkflowRun, index: int) -> str:
-    """How a step is called: "step 2: coder – Count the letters", or where texts may not be shown "step 2: coder"."""
+    """A step's label: "step 2: coder – Count the letters", or "step 2: coder" where texts may not be shown."""
     record = workflow_run.records[index]
     name = f"step {record.number}: {record.worker}"
     if not shown():

@@ -1,4 +1,4 @@
-"""The gradient stages as tasks. Computation runs in a thread, so that the flow's heartbeat goes on."""
+"""Tasks for the warm start. Computation runs in a thread, so that the flow's heartbeat continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.setup.router import backbone_path
 
 @task(task_run_name="prepare backbone {name}", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def prepare_backbone(name: str, plan: BackbonePlan) -> str:
-    """The backbone's path; the house's is pretrained now where it is not there yet."""
+    """The backbone's path; the house backbone is pretrained now if it is missing."""
     progress, loop = await Progress.start("backbone", 100), asyncio.get_running_loop()
 
     def report(fraction: float) -> None:
@@ -39,7 +39,7 @@ async def read_states(router: Router, texts: Sequence[str]) -> NDArray[np.float3
 
 @task(task_run_name="fit head", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def fit_worker_rows(features: NDArray[np.float32], labels: NDArray[np.float64], tasks: Sequence[str]) -> Head:
-    """Worker rows [L, d]; temperature, shrinkage and penalty by cross-validation."""
+    """Fit the worker rows [L, d]; temperature, shrinkage and penalty are chosen by cross-validation."""
     return await asyncio.to_thread(fit_head, features, labels, tasks)
 
 
@@ -50,7 +50,7 @@ async def train_offsets(
     train: tuple[Sequence[str], NDArray[np.float64], Sequence[str]],
     valid: tuple[Sequence[str], NDArray[np.float64], Sequence[str]],
 ) -> Adapted:
-    """Head and SVF offsets together by forward KL; each part is (texts, labels [Q, L], tasks)."""
+    """Train head and SVF offsets together by forward KL; each part is (texts, labels [Q, L], tasks)."""
 
     def examples(texts: Sequence[str], labels: NDArray[np.float64], tasks: Sequence[str]) -> Examples:
         return Examples(texts, head.chosen.targets(labels, np.array(tasks)), labels)

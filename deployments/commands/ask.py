@@ -12,8 +12,8 @@ from deployments.commands.options import Home
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
-    model: Annotated[Literal["fugu", "trinity", "fugu-ultra"], typer.Option(help="Who answers.")] = "fugu",
-    trace: Annotated[bool, typer.Option("--trace", help="Say also who answered, and by which plan.")] = False,
+    model: Annotated[Literal["fugu", "trinity", "fugu-ultra"], typer.Option(help="The model to ask.")] = "fugu",
+    trace: Annotated[bool, typer.Option("--trace", help="Also print worker and plan to standard error.")] = False,
     home: Home = None,
 ) -> None:
     """Ask the endpoint of the running `fugu up`."""

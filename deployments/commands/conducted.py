@@ -1,4 +1,4 @@
-"""What `resume`, `replay` and `show` share: a conducted request's row, and what its calls may have cost."""
+"""Shared code of `resume`, `replay` and `show`: a request's row in the ledger, its body and its unsettled calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_row(id: str) -> tuple[Ledger, dict[str, Any]]:
-    """The ledger and the request's row. Raises NotFound, Pruned."""
+    """Open the ledger and read the request's row. Raises NotFound, Pruned."""
     from deployments.migrations import upgrade
     from models.ledger.requests import get_request
     from tasks.setup.settings import open_ledger, settings
@@ -24,7 +24,7 @@ def open_row(id: str) -> tuple[Ledger, dict[str, Any]]:
 
 
 def request_of(row: Mapping[str, Any]) -> ConductRequest:
-    """What was asked. Raises BadInput for a request without a workflow."""
+    """The conducted request in a row. Raises BadInput if it has no workflow."""
     from models.conductor.run.request import ConductRequest
     from models.errors import BadInput
 
@@ -34,13 +34,13 @@ def request_of(row: Mapping[str, Any]) -> ConductRequest:
 
 
 def open_request(id: str) -> tuple[Ledger, dict[str, Any], ConductRequest]:
-    """The ledger, the request's row, and what was asked. Raises NotFound, Pruned, BadInput as `request_of` does."""
+    """The ledger, the request's row and the request in it. Raises NotFound, Pruned, BadInput."""
     ledger, row = open_row(id)
     return ledger, row, request_of(row)
 
 
 def body_of(row: Mapping[str, Any], conducted: ConductAnswer) -> dict[str, Any]:
-    """The final body as the endpoint, or the batch, gives it."""
+    """The final body in the form of the endpoint or of the batch."""
     from deployments.endpoint.wire.response import ULTRA, conducted_body
     from tasks import batch
 
@@ -50,7 +50,7 @@ def body_of(row: Mapping[str, Any], conducted: ConductAnswer) -> dict[str, Any]:
 
 
 def answer_text(body: Mapping[str, Any]) -> str:
-    """The answer in a final body, or what it waits for."""
+    """The answer in a final body, or the tool calls that it waits for."""
     message = body["choices"][0]["message"] if "choices" in body else {**body, "content": body["text"]}
     calls = message.get("tool_calls") or ()
     if calls:
@@ -59,8 +59,8 @@ def answer_text(body: Mapping[str, Any]) -> str:
     return str(message["content"] or "")
 
 
-def tell_maybe_paid(ledger: Ledger, root: str) -> None:
-    """One line for each call of the request that died in flight, on standard error."""
+def print_maybe_paid(ledger: Ledger, root: str) -> None:
+    """Print a line on standard error for each call of the request that died in flight and may have been paid."""
     from models.ledger.accounts import maybe_paid
     from models.ledger.workflows import scopes_of
 

@@ -13,7 +13,7 @@ REFRESH = "refresh-labels/nightly"
 
 
 def measure(
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would cost.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only print the estimated cost.")] = False,
     pool: PoolName = None,
     questions: Questions = None,
     preset: PresetName = None,
@@ -21,10 +21,10 @@ def measure(
     yes: Yes = False,
     home: Home = None,
 ) -> None:
-    """Measure what has no label yet, as a flow run of the running `fugu up`."""
+    """Measure the labels that are missing, as a flow run of the running `fugu up`."""
     from rich.console import Console
 
-    from deployments.estimate import plan
+    from deployments.estimate import estimate_cost
     from deployments.home import find_note, secret
     from deployments.migrations import upgrade
     from deployments.money import agreed_limit
@@ -35,18 +35,18 @@ def measure(
     here = settings()
     upgrade(here.database)
     workers = load_pool()
-    lacking = plan(here, workers, open_ledger())
-    typer.echo(f"{lacking.missing} attempts are missing; they cost at most ${lacking.labels_usd:,.2f}")
-    if estimate or not lacking.missing:
+    missing = estimate_cost(here, workers, open_ledger())
+    typer.echo(f"{missing.missing} attempts are missing; they cost at most ${missing.labels_usd:,.2f}")
+    if estimate or not missing.missing:
         return
     workers.check_keys()
     note = find_note(here.home)
-    limit = agreed_limit(workers.name, "measuring", lacking.labels_usd, yes=yes, max_usd=max_usd)
+    limit = agreed_limit(workers.name, "measuring", missing.labels_usd, yes=yes, max_usd=max_usd)
     parameters = {
         "pool": here.pool,
         "questions": here.questions,
         "preset": here.preset,
-        "max_age_days": None,  # the nightly run's would measure again what the estimate left out
+        "max_age_days": None,  # the nightly run's limit would repeat old labels, which the estimate does not include
         "max_usd": limit,
     }
     server = Server(note.prefect, secret(here.home))

@@ -8,7 +8,7 @@ from deployments.commands.options import Home
 
 
 def migrate(home: Home = None) -> None:
-    """Bring the ledger's schema up to date, and read all of it. Every other command does the first by itself."""
+    """Upgrade the ledger's schema and check the whole file. Other commands upgrade it themselves."""
     from deployments.migrations import upgrade
     from tasks.setup.settings import settings
 

@@ -1,4 +1,4 @@
-"""Options that several commands share. Those that are settings win over their `FUGU_…` variable."""
+"""Options that several commands share. An option overrides its `FUGU_…` variable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 
 def sets(variable: str) -> Callable[[Any], Any]:
-    """An option's callback that hands its value to `tasks.setup.settings`, in this process and those that it starts."""
+    """An option's callback that sets the variable, for `tasks.setup.settings` here and in child processes."""
 
     def callback(value: Any) -> Any:
         if value is not None:
@@ -23,22 +23,22 @@ def sets(variable: str) -> Callable[[Any], Any]:
 
 Home = Annotated[
     Path | None,
-    typer.Option(callback=sets("FUGU_HOME"), help="Folder of all that is written.", show_default=".fugu"),
+    typer.Option(callback=sets("FUGU_HOME"), help="Folder for all data that fugu writes.", show_default=".fugu"),
 ]
 PoolName = Annotated[
     str | None,
-    typer.Option("--pool", callback=sets("FUGU_POOL"), help="A pool's name, or its file.", show_default="house"),
+    typer.Option("--pool", callback=sets("FUGU_POOL"), help="Name or file of a pool.", show_default="house"),
 ]
 Questions = Annotated[
     str | None,
-    typer.Option(callback=sets("FUGU_QUESTIONS"), help="`house`, or a JSONL file.", show_default="house"),
+    typer.Option(callback=sets("FUGU_QUESTIONS"), help="`house` or a JSONL file.", show_default="house"),
 ]
 PresetName = Annotated[
     str | None,
     typer.Option(
         "--preset",
         callback=sets("FUGU_PRESET"),
-        help="How much is measured and learned: first-light, evidence, released.",
+        help="Amount of measuring and learning: first-light, evidence, released.",
         show_default="first-light",
     ),
 ]
@@ -46,5 +46,5 @@ Backbone = Annotated[
     str | None,
     typer.Option(callback=sets("FUGU_BACKBONE"), help="`house`, a folder, or a hub's name.", show_default="house"),
 ]
-MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most that may be spent, in USD.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Agree to the worst case without being asked.")]
+MaxUsd = Annotated[float | None, typer.Option(min=0, help="Spending limit in USD.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Accept the highest possible cost without a question.")]

@@ -25,15 +25,15 @@ def _pools() -> None:
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name, or its file.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="POOL", help="Name or file of a pool.")] = None,
     home: Home = None,
 ) -> None:
-    """Ask each worker once: is its key there, its price known, does it answer? Exit status 1 where one does not."""
+    """Check the key, price and reply of each worker by asking it once. Exit status 1 if a worker fails."""
     from deployments.migrations import upgrade
     from models.workers.dispatch import Dispatcher
     from tasks.setup.settings import load_pool, open_ledger, open_pool, settings
 
-    load_pool(name)  # a file that cannot be read is told before the ledger is
+    load_pool(name)  # report an unreadable file before the ledger is opened
     upgrade(settings().database)
     ledger, pool = open_ledger(), open_pool(name)
 
@@ -49,7 +49,7 @@ def check(
 
 
 async def _check(worker: Worker, dispatcher: Dispatcher) -> bool:
-    """One line about one worker; whether it can be used."""
+    """Print one line about a worker; returns whether it can be used."""
     from models.errors import FuguError
     from models.workers.ask import Ask, Sampling
 

@@ -12,10 +12,10 @@ from deployments.commands.options import Home
 
 
 def prefect(
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="What `prefect` is told.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="Arguments of `prefect`.")] = None,
     home: Home = None,
 ) -> None:
-    """Prefect's command line on the running `fugu up`: `fugu prefect -- deployment ls`."""
+    """Run Prefect's command line against the running `fugu up`: `fugu prefect -- deployment ls`."""
     from deployments.home import find_note
     from deployments.server import environment
     from tasks.setup.settings import settings

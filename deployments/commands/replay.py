@@ -10,7 +10,7 @@ from deployments.commands.resume import Id
 
 
 def replay(id: Id, pool: PoolName = None, home: Home = None) -> None:
-    """Carry a request out once more from the ledger alone, and print its final body, byte for byte as it was."""
+    """Repeat a request from the ledger alone, without asking workers, and print its final body, equal byte for byte."""
     from deployments.commands.conducted import body_of, open_request
     from deployments.commands.silence import Silent
     from deployments.endpoint.wire.response import encode
@@ -33,6 +33,6 @@ def replay(id: Id, pool: PoolName = None, home: Home = None) -> None:
 
     body = asyncio.run(again())
     if row.get("body") is not None and encode(row["body"]) != body:
-        raise PermanentError(f"the replay of {id} gives another body than the one that was answered")
+        raise PermanentError(f"the replay of {id} gives another body than the recorded answer")
     sys.stdout.buffer.write(body + b"\n")
     sys.stdout.buffer.flush()

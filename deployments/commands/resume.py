@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from models.conductor.run.request import ConductAnswer, ConductRequest
     from models.ledger.store import Ledger
 
-Id = Annotated[str, typer.Argument(help="The request's id, as the header X-Request-Id or the body's `id` says it.")]
+Id = Annotated[str, typer.Argument(help="The request's id, from the header X-Request-Id or the body's `id`.")]
 
 
 def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
-    """Go on with a request whose process died: what is settled is not paid again. With or without an endpoint."""
-    from deployments.commands.conducted import answer_text, body_of, open_request, tell_maybe_paid
+    """Continue a request whose process died; settled calls are not paid again. No endpoint is needed."""
+    from deployments.commands.conducted import answer_text, body_of, open_request, print_maybe_paid
     from models.errors import FuguError
     from models.ledger.accounts import in_doubt
     from models.ledger.workflows import past
@@ -33,7 +33,7 @@ def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
             end_request(ledger, id, {"status": "failed", "error": type(error).__name__})
             raise
         finally:
-            tell_maybe_paid(ledger, request.root)
+            print_maybe_paid(ledger, request.root)
         changes: dict[str, Any] = {
             **answered(conducted, in_doubt(ledger, request.root)),
             "http": 200,
@@ -45,9 +45,9 @@ def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
 
 
 async def _answer(ledger: Ledger, request: ConductRequest, planned: bool) -> ConductAnswer:
-    """In this process, with its own dispatcher: calls that another one holds are waited for.
+    """Run the request in this process with its own dispatcher, which waits for calls that other processes hold.
 
-    `planned`: all of it is, so that no conductor is needed.
+    `planned`: whether every round is planned, so that no conductor is needed.
     """
     from models.conductor.run.request_run import RequestRuns
     from models.workers.dispatch import Dispatcher

@@ -11,10 +11,10 @@ from deployments.commands.status import served_by
 
 
 def rollback(
-    model: Annotated[Literal["fugu", "trinity"], typer.Argument(help="Whose champion.")],
+    model: Annotated[Literal["fugu", "trinity"], typer.Argument(help="The model to roll back.")],
     home: Home = None,
 ) -> None:
-    """Let the champion before the present one serve again; once more, the one before that."""
+    """Restore a model's previous champion; run it again for the one before."""
     from deployments.migrations import upgrade
     from models.ledger import registry
     from tasks.setup.settings import open_ledger, settings

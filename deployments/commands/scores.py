@@ -12,10 +12,10 @@ from deployments.commands.options import Home
 
 def import_scores(
     file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: score in [0, 1]}.")],
-    name: Annotated[str | None, typer.Option(help="The pool's name.", show_default="the file's")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pool.", show_default="the file's")] = None,
     home: Home = None,
 ) -> None:
-    """Take recorded scores as labels of recorded workers, which can be learned from but not asked."""
+    """Import scores as labels of recorded workers: a router can learn from them, but they cannot be asked."""
     from deployments.migrations import upgrade
     from tasks.setup.scores import import_scores as import_file
     from tasks.setup.settings import open_ledger, settings

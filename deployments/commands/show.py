@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def show(id: Id, home: Home = None) -> None:
-    """A request's plans, contexts, replies, costs and times, as the ledger has them; calls that may have been paid."""
-    from deployments.commands.conducted import answer_text, open_row, request_of, tell_maybe_paid
+    """Print a request's plans, prompts, replies, costs and times from the ledger, and calls that may have been paid."""
+    from deployments.commands.conducted import answer_text, open_row, print_maybe_paid, request_of
     from models.ledger.workflows import past
 
     ledger, row = open_row(id)
     if "messages" in row:
-        for line in _asked(row):
+        for line in _question(row):
             typer.echo(line)
         return
     request = request_of(row)
@@ -37,11 +37,11 @@ def show(id: Id, home: Home = None) -> None:
     typer.echo(f"\ncost      ${found.usd:.6f} for {found.tries} tries")
     if row.get("body") is not None:
         typer.echo(f"answer    {answer_text(row['body'])}")
-    tell_maybe_paid(ledger, request.root)
+    print_maybe_paid(ledger, request.root)
 
 
-def _asked(row: Mapping[str, Any]) -> Iterator[str]:
-    """A question of the flow `answer`."""
+def _question(row: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a question of the flow `answer`."""
     yield f"request   {row['id']} ({row['status']}), {_clock(datetime.fromtimestamp(row['created'], UTC))} UTC"
     for message in row["messages"]:
         yield from _indented(f"{message['role']}: {_content(message)}")
@@ -53,8 +53,8 @@ def _workflow(name: str, found: Past) -> Iterator[str]:
     from models.conductor.run.planner import Plan
 
     plan = found.workflows.get(name)
-    told = "no plan was kept" if plan is None else f"planned by {plan.policy}, {_clock(found.planned[name])}"
-    yield f"\nworkflow  {name}, {told}"
+    source = "no plan was kept" if plan is None else f"planned by {plan.policy}, {_clock(found.planned[name])}"
+    yield f"\nworkflow  {name}, {source}"
     for id, call in sorted(found.calls.items(), key=lambda item: item[1].began):
         if call.payload["scope"] == name and call.payload["replicate"] < 0:  # steps count from 0
             yield "  written by the conductor:"
@@ -66,14 +66,14 @@ def _workflow(name: str, found: Past) -> Iterator[str]:
         yield "  no valid plan: one step on the router's best worker"
     yield from (f"  {finding.code}: {finding.message}" for finding in plan.findings)
     if not plan.steps:
-        yield "  the answer of the round before is accepted"
+        yield "  the previous round's answer is accepted"
     workflow, numbers = Plan(plan).workflow, [number + 1 for number in Plan(plan).numbers]
     for index, step in enumerate(plan.steps):
         row = found.steps.get((name, index))
         sees = ", ".join(str(numbers[seen]) for seen in workflow.sees(index)) or "nothing"
         yield f"\n  step {numbers[index]}: {step.worker}, sees {sees}"
         yield f"    subtask: {step.subtask}"
-        yield f"    {row.state if row is not None else 'not begun'}{_tried(row)}"
+        yield f"    {row.state if row is not None else 'not started'}{_tried(row)}"
         yield from _calls(name, index, found)
 
 
@@ -82,7 +82,7 @@ def _tried(row: StepRow | None) -> str:
 
 
 def _calls(name: str, index: int, found: Past) -> Iterator[str]:
-    """The settled calls of a step, its tool turns in order."""
+    """The settled calls of a step; its tool turns in order."""
     row = found.steps.get((name, index))
     known = [turn["call"] for turn in row.turns] if row is not None else []
     mine = [
@@ -109,7 +109,7 @@ def _call(id: str, call: Settled) -> Iterator[str]:
 
 
 def _clock(time: datetime) -> str:
-    """In UTC, to the millisecond."""
+    """A UTC time to the millisecond."""
     return f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03d}"
 
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def status(pool: PoolName = None, home: Home = None) -> None:
-    """What runs, who serves, what has been measured, what it has cost."""
+    """Show running processes, champions, labels and spending."""
     from deployments.migrations import upgrade
     from models.ledger import registry
     from models.workers.pool import Pool
+    from tasks.setup.checkpoint import MODELS
     from tasks.setup.settings import open_ledger, pool_path, settings
 
     here = settings()
@@ -27,7 +28,7 @@ def status(pool: PoolName = None, home: Home = None) -> None:
     typer.echo(f"home      {here.home}")
     for line in _running():
         typer.echo(line)
-    for model in ("fugu", "trinity"):
+    for model in MODELS:
         typer.echo(f"{model:<10}{_serving(registry.champion(ledger, model))}")
     for line in _labels(ledger, Pool.load(pool_path())):
         typer.echo(line)
@@ -53,7 +54,7 @@ def _serving(champion: Champion | None) -> str:
 
 
 def served_by(champion: Champion) -> str:
-    """The worker or the router, since when, and why."""
+    """The serving worker or router, since when, and why."""
     target = champion.target
     who = target.get("worker") or f"router {target['checkpoint'][:12]}"
     return f"{who} since {champion.since:%Y-%m-%d %H:%M} UTC: {champion.reason}"

@@ -12,14 +12,14 @@ MAX_PORT = 65535
 
 
 def up(
-    once: Annotated[bool, typer.Option("--once", help="End after the first question.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the first question.")] = False,
     port: Annotated[
         int | None,
         typer.Option(
             min=0,
             max=MAX_PORT,
             callback=sets("FUGU_PORT"),
-            help="The endpoint's port; 0: a free one.",
+            help="Port of the endpoint; 0: a free one.",
             show_default="8000",
         ),
     ] = None,
@@ -29,7 +29,7 @@ def up(
             min=0,
             max=MAX_PORT,
             callback=sets("FUGU_PREFECT_PORT"),
-            help="Prefect's port; 0: a free one.",
+            help="Port of Prefect; 0: a free one.",
             show_default="4200",
         ),
     ] = None,
@@ -42,12 +42,12 @@ def up(
     for_trying: Annotated[
         bool,
         typer.Option(
-            "--for-trying", help="In a home that is new, let Prefect show what the house pool is asked and answers."
+            "--for-trying", help="If the home is new, let Prefect show questions and answers of the house pool."
         ),
     ] = False,
     home: Home = None,
 ) -> None:
-    """Measure the pool, learn a router, serve it; what is there already is not done again. Ctrl-C ends all of it."""
+    """Measure the pool, train a router and serve it, skipping finished work. Ctrl-C stops everything."""
     from rich.console import Console
 
     from deployments.up import Options, bring_up

@@ -1,4 +1,4 @@
-"""The ledger's schema, step by step. `upgrade` is what every command calls before it opens the ledger."""
+"""Schema migrations of the ledger. Every command calls `upgrade` before it opens the ledger."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 READ_THROUGH = 1 << 28
-"""Bytes of a SQLite file that every command reads through for faults (0.5 s); a larger one is looked at in part."""
+"""Largest SQLite file, in bytes, whose pages every command checks (0.5 s); a larger one is not checked."""
 
 BEGUN_S = 3.0
-"""How long a file may be empty that another process has just made."""
+"""How long a file that another process has just created may be empty."""
 
 
 def upgrade(url: str | URL, revision: str = "head", *, read_through: int = READ_THROUGH) -> None:
-    """Bring the database at `url` to the newest schema, in one transaction.
+    """Upgrade the database at `url` to `revision`, in one transaction.
 
-    Processes that start together wait for each other: the first one does the work. Raises PermanentError for a file
-    that is damaged, and for a newer schema than this; SQLAlchemy's DatabaseError for a database that cannot be used.
+    Processes that start together wait for each other; the first one does the work. Raises PermanentError for a damaged
+    file and for a schema newer than this version; SQLAlchemy's DatabaseError for a database that cannot be used.
     """
     from alembic import command
     from alembic.config import Config
@@ -40,12 +40,12 @@ def upgrade(url: str | URL, revision: str = "head", *, read_through: int = READ_
     parsed = read_url(url)
     file = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
     if file is not None:
-        _check_file(file)  # before a handle makes one
+        _check_file(file)  # before a connection creates it
     new = file is not None and not file.exists()
     ledger = Ledger(url)
     try:
         if ledger.is_sqlite:
-            with ledger.reading() as connection:  # writers need not wait for it
+            with ledger.reading() as connection:  # no write lock, so that writers need not wait
                 _check_pages(connection, read_through)
         with ledger.transaction() as connection:
             ledger.serialise(connection, "migrations")
@@ -58,15 +58,15 @@ def upgrade(url: str | URL, revision: str = "head", *, read_through: int = READ_
     finally:
         ledger.close()
         if new and file is not None and file.is_file() and file.stat().st_size == 0:
-            file.unlink()  # no room even for its first page
+            file.unlink()  # the disk had no room for its first page
 
 
 def _check_file(path: Path) -> None:
-    """SQLite takes an empty file for a new database: a ledger that was cut off would begin anew."""
+    """Refuse an empty file: SQLite would take a truncated ledger for a new database."""
     deadline = time.monotonic() + BEGUN_S
     while path.is_file() and path.stat().st_size == 0:
         if time.monotonic() > deadline:
-            raise PermanentError(f"the ledger {path} is empty: it was cut off; put a copy there, or remove it")
+            raise PermanentError(f"the ledger {path} is empty, so it was truncated: restore a copy, or remove it")
         time.sleep(0.05)
 
 

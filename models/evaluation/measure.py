@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from models.errors import UpstreamRefused
 from models.grading.grade import grade, takes_long, version
 from models.grading.question import Question
+from models.ledger.epochs import scope_of
 from models.ledger.labels import Attempt, Cell, put_attempts
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply, Sampling, seed_for
@@ -40,7 +41,7 @@ async def measure(
     transient failure after all retries, an exceeded budget, or a failed grader is raised after the other cells are
     recorded, so that running the batch again repeats only the missing ones.
     """
-    asks = [ask_for(questions[c.question_id], c.worker, c.revision, c.repeat, f"measure:{c.epoch}") for c in cells]
+    asks = [ask_for(questions[c.question_id], c.worker, c.revision, c.repeat, scope_of(c.epoch)) for c in cells]
     replies = await dispatcher.ask_all(asks)
     attempts: list[Attempt] = []
     failures: list[Exception] = []

@@ -15,6 +15,9 @@ from models.workers.ask import Message
 
 PROMPTS_VERSION = "2"
 
+SCHEDULE_SLOTS = 200
+"""Train questions on which the warm start measures constant schedules of roles and fits the role rows, at most."""
+
 
 class Role(IntEnum):
     """Role ids, in the order of the released head's last three rows."""

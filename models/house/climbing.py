@@ -23,13 +23,12 @@ from models.fugu.learn.objective import Objective, Slot, Spent
 from models.fugu.learn.search import Search, Stage, States
 from models.fugu.learn.subspace import Space
 from models.fugu.learn.warm_start import fit_head
+from models.fugu.roles import SCHEDULE_SLOTS
 from models.fugu.rollout import first_transcript
 from models.fugu.router import Router
 from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.house.direct import SCOPE, DirectPool, labels
-
-SCHEDULE_SLOTS = 200
 
 
 @dataclass(frozen=True)

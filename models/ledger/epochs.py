@@ -11,11 +11,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from models.ledger.store import Ledger
-from models.ledger.tables import attempts, epochs, questions
+from models.ledger.tables import attempts, calls, epochs, questions
 from models.ledger.tables import workers as worker_rows
+
+_SCOPE = "measure:"
+
+
+def scope_of(epoch: int) -> str:
+    """The scope of an epoch's calls."""
+    return f"{_SCOPE}{epoch}"
+
+
+def is_measuring() -> ColumnElement[bool]:
+    """SQL condition on `calls`: the call has the scope of some epoch."""
+    return calls.c.scope.like(f"{_SCOPE}%")
 
 
 def open_epoch(ledger: Ledger, pool: str, question_set: str) -> int:

@@ -21,6 +21,7 @@ from sqlalchemy import union_all as union
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql import ColumnElement, Select
 
+from models.ledger.epochs import is_measuring
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, requests, steps, tool_calls, tries, workflows
 
@@ -110,7 +111,7 @@ def _kept_calls(now: datetime) -> ColumnElement[bool]:
     held = calls.c.status.in_(("claimed", "sent")) & (calls.c.lease_until > now)
     # A late settlement may have stored a reply in a pruned call.
     whole = or_(calls.c.pruned_at.is_(None), calls.c.reply.is_not(None))
-    return and_(calls.c.scope.not_like("measure:%"), whole, ~held)
+    return and_(~is_measuring(), whole, ~held)
 
 
 def _texts(ledger: Ledger, now: datetime) -> dict[str, Select[tuple[datetime, int]]]:

@@ -1,4 +1,4 @@
-"""The page of an evolution while it runs: how good, how far, who is asked, what it cost and what it saved."""
+"""The Prefect page of a running evolution: rewards, progress, workers asked, cost and savings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tasks.pages.report import Progress, markdown, write_report
 KEY = "evolution"
 PARENT = "parent on validation"
 NOTE = f"""\
-`best` and `mean` are of the candidates that had all of their rollouts; under successive halving the others had a part.
-`{PARENT}` is the reward by which a parent is kept, so that it flatters the one that was kept: what that is worth on
-questions that nothing was chosen by, `compare-pool` measures.
+`best` and `mean` are over the candidates with all of their rollouts; under successive halving the others have fewer.
+`{PARENT}` is the reward by which a parent is kept, so it is too high for the parent that was kept; `compare-pool`
+measures it on questions that were not used for the choice.
 """
 
 
@@ -29,9 +29,9 @@ Paid = Callable[[], tuple[int, float]]
 
 @dataclass
 class EvolutionPage:
-    """One page of markdown with a plot, made anew for every generation under one key, so that the old ones stay.
+    """A markdown page with a plot, written again for every generation under one key, so that older versions stay.
 
-    `workers`: the pool's names; `paid`: what this run has paid; `rows`: those of the generations.
+    `workers`: names in the pool; `paid`: reads what this run has paid; `rows`: one per generation.
     """
 
     run: str
@@ -55,24 +55,24 @@ class EvolutionPage:
         generations: int,
         start_reward: float,
     ) -> EvolutionPage:
-        """The page of a run, with the generations that were told before still to be added."""
+        """The page of a run; generations recorded earlier are added afterwards."""
         progress = await Progress.start("evolution", generations)
         return cls(run, workers, objectives, paid, generations, start_reward, progress)
 
     async def add(self, row: Mapping[str, Any], show: bool = True) -> None:
-        """A generation's row; `show`: it has just been told."""
+        """Add a generation's row. `show`: publish the page; false for a generation recorded by an earlier run."""
         self.rows.append(row)
         await self.progress.add(1)
         if not show:
             return
         self.shown += 1
         picture = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
-        await asyncio.to_thread(write_report, "evolution.svg", picture)
+        await asyncio.to_thread(write_report, "evolution.svg", picture.decode())
         paid = await asyncio.to_thread(self.paid)
         await markdown(KEY, self.text(picture, time.monotonic() - self.started, *paid), f"Evolution {self.run}")
 
     def text(self, picture: bytes, seconds: float, calls: int, usd: float) -> str:
-        """The page. `seconds`: of this flow run's own generations; `calls`, `usd`: what it has paid."""
+        """The page's markdown. `seconds`: the time for the generations of this flow run; `calls`, `usd`: paid by it."""
         encoded = base64.b64encode(picture).decode()
         done = len(self.rows)
         left = _time(seconds / max(self.shown, 1) * max(self.generations - done, 0))
@@ -81,7 +81,7 @@ class EvolutionPage:
                 f"# Evolution {self.run}",
                 f"Generation {done} of {self.generations}, {self.rows[-1]['stage']}; about {left} left.",
                 f"![fitness, step size, shares](data:image/svg+xml;base64,{encoded})",
-                "## What it cost\n\n" + self._costs(calls, usd),
+                "## Cost\n\n" + self._costs(calls, usd),
                 "## Generations\n\n" + NOTE,
                 table(self.rows, self.start_reward, self.workers),
             ]
@@ -93,13 +93,13 @@ class EvolutionPage:
         share = f" ({saved / turns:.1%})" if turns else ""
         return (
             f"Since this flow run started: {turns:,} turns of rollouts, {calls:,} calls paid, "
-            f"{usd:.4f} USD; {saved:,} calls saved{share}, because a candidate had chosen so before or the "
-            "ledger had the reply."
+            f"{usd:.4f} USD; {saved:,} calls saved{share}, because another candidate had chosen the same "
+            "or the ledger had the reply."
         )
 
 
 def table(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequence[str]) -> str:
-    """The generations as a table of markdown, the newest first and the start last."""
+    """The generations as a markdown table, the newest first and the start last."""
     names = ("generation", "best", "mean", PARENT, "kept", "σ", "turns", "workers", "roles")
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for row in reversed(rows):

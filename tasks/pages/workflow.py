@@ -1,6 +1,6 @@
-"""The page of a flow run that shows one conducted request: its plan as a graph, its steps as a table, its answer.
+"""The Prefect page of a conducted request: the plan as a graph, the steps as a table, the answer.
 
-Where texts may not be shown, without subtasks, words of the plan's findings, and the answer's.
+Where texts may not be shown, subtasks, findings and the answer are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEY, WITHHELD = "workflow-graph", "…"
 async def workflow_page(
     title: str, rounds: Sequence[WorkflowRun], conducted: ConductAnswer | None, why: str = ""
 ) -> None:
-    """One artifact for all of it. `why`: what kept the answer from coming."""
+    """Create the page as one artifact. `why`: the reason if there is no answer."""
     parts = []
     for workflow_run in rounds:
         records = [replace(record, subtask=_text(record.subtask)) for record in workflow_run.records]
@@ -41,7 +41,7 @@ async def workflow_page(
 
 
 async def tag_run(tag: str) -> None:
-    """Add a tag to the flow run that this runs in."""
+    """Add a tag to the current flow run."""
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         run = context.flow_run
@@ -61,7 +61,7 @@ def _table(records: Sequence[StepRecord]) -> str:
 
 
 def _remarks(workflow_run: WorkflowRun) -> list[str]:
-    """What was found, repaired or replaced before the first step."""
+    """Lines about the plan: its writer, refused attempts, the fallback, findings."""
     stored = workflow_run.plan.stored
     lines = [f"- planned by {stored.policy}"]
     lines += [f"- refused: {_cell(_text(complaint))}" for complaint in stored.complaints]
@@ -72,7 +72,7 @@ def _remarks(workflow_run: WorkflowRun) -> list[str]:
 
 def _answer(conducted: ConductAnswer | None, why: str) -> str:
     if conducted is None:
-        return why or "None: nobody waited for it."
+        return why or "None: the request was cancelled."
     if conducted.tool_calls:
         names = ", ".join(_text(call["function"]["name"]) for call in conducted.tool_calls)
         return f"Waits for the client's tools: {names}."

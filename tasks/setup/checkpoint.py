@@ -1,4 +1,4 @@
-"""Which checkpoint a flow means, and who serves a pool."""
+"""Find checkpoints by id or kind, and the champion that serves a pool."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from models.ledger.registry import Champion, Checkpoint
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
 
+MODELS = ("fugu", "trinity")
+"""The served models that have a champion: `fugu` asks one worker, `trinity` runs the loop."""
+
 
 def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
-    """The champion of `model`, or `None` where there is none yet or it was promoted on another pool.
+    """The champion of `model`, or `None` if there is none yet or it was promoted on another pool.
 
-    A router's rows are workers in the pool's order, so one that was learned on other workers serves nobody here.
+    A router's rows are workers in the pool's order, so a router trained on other workers cannot serve the pool.
     """
     champion = registry.champion(ledger, model)
     if champion is None:
@@ -31,7 +34,7 @@ def fits(checkpoint: Checkpoint, pool: Pool) -> bool:
 def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Checkpoint:
     """The checkpoint with the id `wanted`, or the newest of `kind` ("warm", "evolved") for the pool.
 
-    Raises NotFound, saying which flow makes one; BadInput for one that was learned on other workers.
+    Raises NotFound, naming the flow that makes one; BadInput if it was trained on other workers.
     """
     if wanted:
         found: Checkpoint | None = registry.load_checkpoint(ledger, wanted)
@@ -43,6 +46,6 @@ def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Ch
     if not fits(found, pool):
         workers = ", ".join(found.meta["workers"])
         raise BadInput(
-            f"checkpoint {found.id[:12]} was learned on other workers ({workers}) than pool {pool.name!r} has"
+            f"checkpoint {found.id[:12]} was trained on other workers ({workers}) than those of pool {pool.name!r}"
         )
     return found

@@ -1,4 +1,4 @@
-"""Who writes the plans, and what a conducting is made of, from the settings."""
+"""Build the plan writer and the other parts of a request run from the settings."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
 from tasks.setup.checkpoint import serving
 from tasks.setup.router import load_router
-from tasks.setup.settings import PROJECT, settings
+from tasks.setup.settings import HOUSE, PROJECT, settings
 
 if TYPE_CHECKING:
     from models.fugu.router import Router
 
-HOUSE = "house"
 NOBODY: PlanWriter = FixedWriter("", name="nobody")
-"""For requests whose plans are recorded: no checkpoint has to be loaded, or made, for them."""
+"""Plan writer for requests whose plans are recorded, so that no checkpoint is loaded or made."""
 
 TRIES = RetryPolicy(tries=4)
-"""Of a step on one worker: as many as its task shows (`tasks.caching.RETRIED`)."""
+"""Tries of a step on one worker: as many as its Prefect task has (`tasks.caching.RETRIED`)."""
 
 
 def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> PlanWriter:
-    """The policy that FUGU_CONDUCTOR names: `house`, `worker:NAME`, `fixed:PATH` (a plan's text) or a folder.
+    """The plan writer that FUGU_CONDUCTOR names: `house`, `worker:NAME`, `fixed:PATH` (a plan's text) or a folder.
 
-    Slow where a checkpoint is loaded or made: call it in a thread. Raises BadInput, BadFile, NotFound.
+    Slow if a checkpoint is loaded or made: call it in a thread. Raises BadInput, BadFile, NotFound.
     """
     kind, colon, rest = setting.partition(":")
     if setting == HOUSE:
@@ -49,7 +48,7 @@ def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> PlanWriter:
     if colon and kind == "worker":
         worker = pool.worker(rest)
         if worker.is_recorded:
-            raise BadInput(f"the conductor {rest!r} is known from recorded scores only", "FUGU_CONDUCTOR")
+            raise BadInput(f"worker {rest!r} has recorded scores only and cannot write plans", "FUGU_CONDUCTOR")
         return PromptedWriter(planner.asker(rest), name=setting)
     if colon and kind == "fixed":
         try:
@@ -69,7 +68,7 @@ def _house() -> PlanWriter:
 
 
 def house_folder() -> Path:
-    """The house's own conductor: as it is shipped with the data; where it is not, made once for the home (minutes)."""
+    """The house conductor's folder: shipped with the data, or else made once in the home (minutes)."""
     from models.house import conductor
 
     for data in (settings().data, PROJECT / "data"):
@@ -80,13 +79,13 @@ def house_folder() -> Path:
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
-                # A rename is the last thing that happens, so a folder that is there is complete.
+                # The rename comes last, so an existing folder is complete.
                 conductor.make(Path(partial) / "conductor").rename(folder)
     return folder
 
 
 def cards(ledger: Ledger, pool: Pool) -> dict[str, str]:
-    """What the labels know of each worker, by name, as the conductor reads it ("" where nothing was measured)."""
+    """Each worker's card for the conductor's prompt, from the labels; "" for a worker that was not measured."""
     from models.conductor.plan.prompt import cards as written
     from models.ledger.labels import labels
 
@@ -98,15 +97,15 @@ def cards(ledger: Ledger, pool: Pool) -> dict[str, str]:
 
 
 def plan_limits() -> PlanLimits:
-    """What a plan may have, from the settings."""
+    """Limits on a plan, from the settings."""
     here = settings()
     return PlanLimits(here.max_steps, here.max_subtask_chars)
 
 
 def champion_rank(ledger: Ledger, pool: Pool) -> Rank:
-    """The workers in the order of the `fugu` champion, best first; without a champion in the pool's.
+    """A function that orders workers by the `fugu` champion, best first; without a champion, in the pool's order.
 
-    The champion is loaded when first asked for: most workflows need no second choice.
+    The champion is loaded on first use: most workflows need no replacement worker.
     """
 
     async def rank(messages: Sequence[Message], allowed: Sequence[str]) -> Sequence[str]:
@@ -130,12 +129,12 @@ def _ranked(ledger: Ledger, pool: Pool, messages: Sequence[Message], allowed: Se
 
 @lru_cache(maxsize=1)
 def _router(ledger: Ledger, checkpoint: str) -> Router:
-    """The last one is kept: a batch asks for the same again and again."""
+    """Load a router; the last one is cached, since a batch needs the same one repeatedly."""
     return load_router(registry.load_checkpoint(ledger, checkpoint))
 
 
 async def open_parts(ledger: Ledger, pool: Pool, dispatcher: Dispatcher, conductor: str | None) -> ConductParts:
-    """What conductings outside an endpoint share; without a `conductor` none plans. Raises as `open_policy` does."""
+    """The shared parts of request runs outside an endpoint; `None`: no plan writer. Raises like `open_policy`."""
     policy, known = NOBODY, dict[str, str]()
     if conductor is not None:
         policy = await asyncio.to_thread(open_policy, conductor, dispatcher, pool)

@@ -1,26 +1,21 @@
-"""The presets of `data/conductors.yaml`: how a conductor is trained."""
+"""Presets for training a conductor (`conductors.yaml`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from models.files import read_yaml
-from tasks.setup.preset import QuestionCounts
-from tasks.setup.settings import settings
+from tasks.setup.preset import QuestionCounts, Value, load_entry
+from tasks.setup.settings import config_file
 
 if TYPE_CHECKING:
     from models.conductor.learn.grpo import Course
     from models.conductor.learn.offers import Offers
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OffersPlan(_Value):
-    """`models.conductor.learn.offers.Offers`."""
+class OffersPlan(Value):
+    """Settings of `models.conductor.learn.offers.Offers`."""
 
     least: int = Field(1, gt=0)
     most: int = Field(0, ge=0)
@@ -33,10 +28,10 @@ class OffersPlan(_Value):
         return Offers(**self.model_dump())
 
 
-class ColdStartPlan(_Value):
-    """Stage 0: so many examples by `plans_by`, 0 for none; then `models.conductor.learn.sft.Tuning`'s settings.
+class ColdStartPlan(Value):
+    """Stage 0: number of examples (0 for none) and their writer; then settings of `models.conductor.learn.sft.Tuning`.
 
-    Adapters are trained where the memory asks for them, of the course's rank.
+    If the memory is too small for all weights, adapters of the course's rank are trained.
     """
 
     plans_by: str = ""
@@ -47,8 +42,8 @@ class ColdStartPlan(_Value):
     learning_rate: float = Field(1e-5, gt=0)
 
 
-class CoursePlan(_Value):
-    """`models.conductor.learn.grpo.Course`; `lora` is the rank of adapters where a GPU's memory asks for them."""
+class CoursePlan(Value):
+    """Settings of `models.conductor.learn.grpo.Course`. `lora`: rank of adapters if the GPU's memory is too small."""
 
     iterations: int = Field(ge=0)
     questions: int = Field(4, gt=0)
@@ -63,14 +58,14 @@ class CoursePlan(_Value):
     save_every: int = Field(10, gt=0)
 
     def course(self, seed: int, *, lora: int) -> Course:
-        """`lora`: what `models.conductor.learn.grpo.fitting_rank` makes of this preset's rank."""
+        """The course. `lora`: the result of `models.conductor.learn.grpo.fitting_rank` for this preset's rank."""
         from models.conductor.learn.grpo import Course
 
         return Course(**self.model_dump() | {"seed": seed, "lora": lora})
 
 
-class ConductorPreset(_Value):
-    """One entry of `data/conductors.yaml`. `step_tasks`: whether every step of a workflow is a task of its own."""
+class ConductorPreset(Value):
+    """One entry of `conductors.yaml`. `step_tasks`: whether every step of a workflow is its own Prefect task."""
 
     start: str
     prompt: Literal["full", "compact", "carded"] = "full"
@@ -88,10 +83,8 @@ class ConductorPreset(_Value):
 
 
 def load_course(name: str) -> ConductorPreset:
-    """The preset of that name: of the home's own `conductors.yaml` where that file is, else of the data's.
+    """The preset of that name in `conductors.yaml`, of the home if it exists there, else of the data.
 
-    Raises BadFile where the file does not hold it, or holds it wrongly.
+    Raises BadFile as `load_entry` does.
     """
-    own = settings().home / "conductors.yaml"
-    path = own if own.is_file() else settings().data / "conductors.yaml"
-    return read_yaml(path).entry(ConductorPreset, name, "preset")
+    return load_entry(config_file("conductors.yaml"), name, ConductorPreset)

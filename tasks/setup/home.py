@@ -1,4 +1,4 @@
-"""The home's folder, for its owner alone: made so, and narrowed where it was made with wider modes before."""
+"""Create the home with owner-only permissions, and remove wider permissions from an existing one."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from pathlib import Path
 from models.errors import BadInput
 
 MARKS = ("ledger.db", "up.lock", "logs", "prefect", "reports", "backbones")
-"""One of these shows that a folder is a home, and no folder of somebody else's that was named by mistake."""
+"""A folder with one of these is a home, not another folder that was named by mistake."""
 
 FOLDERS = ("", "logs", "reports", "prefect", "unsettled")
-"""Whose files are narrowed; what lies deeper is behind the home's own mode."""
+"""Folders whose files lose wider permissions; deeper files are protected by the home's own mode."""
 
 SHOWS_TEXTS = "for-trying"
-"""The file that marks a home which was made to try the house pool: its Prefect shows questions and answers."""
+"""The file that marks a home for trying the house pool: Prefect shows its questions and answers."""
 
 log = logging.getLogger(__name__)
 
 
 def private_home(home: Path) -> Path:
-    """The home, made where it is missing, with mode 0700 and files of mode 0600.
+    """Create the home if it is missing, with mode 0700 and files of mode 0600; returns it.
 
-    From here on whatever this process and its children write is its owner's alone. A folder of somebody else's, a
-    volume for example, stays as it is: the log says so, and the files in it are private all the same. Raises BadInput
-    for a folder that others share.
+    Sets the umask, so that later files of this process and its children are private too. A folder with another owner,
+    for example a volume, keeps its mode: a warning is logged, and the files in it are still private. Raises BadInput
+    for a folder shared with other users (sticky bit).
     """
     os.umask(0o077)
     home.mkdir(parents=True, exist_ok=True)
     found = home.stat()
     if found.st_mode & stat.S_ISVTX or home.parent == home:
-        raise BadInput(f"the home {home} is a folder that others share: name one of its own", "FUGU_HOME")
+        raise BadInput(f"the home {home} is shared with other users: choose a folder of your own", "FUGU_HOME")
     if _is_home(home):
         if not _narrow(home, found):
-            log.warning("the home %s is open to others, and only its owner can change that", home)
+            log.warning("other users can read the home %s, and only its owner can change that", home)
         for folder in FOLDERS:
             _narrow_files(home / folder)
     return home
 
 
 def mark_for_trying(home: Path) -> None:
-    """Let a home that is new show texts in Prefect while it has the house pool; one that is there stays as it is."""
+    """Let Prefect show texts in a new home while it uses the house pool; an existing home is not changed."""
     if not home.exists() or not any(home.iterdir()):
         (private_home(home) / SHOWS_TEXTS).touch()
 
@@ -53,7 +53,7 @@ def _is_home(home: Path) -> bool:
 
 
 def _narrow_files(folder: Path) -> None:
-    """The files of one folder; a link is not followed."""
+    """Make the files of one folder private; links are not followed."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -64,7 +64,7 @@ def _narrow_files(folder: Path) -> None:
 
 
 def _narrow(path: Path, found: os.stat_result) -> bool:
-    """Take group's and others' rights; whether they have none now."""
+    """Remove the permissions of group and others; returns whether they have none now."""
     if not found.st_mode & 0o077:
         return True
     try:

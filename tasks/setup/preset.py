@@ -1,7 +1,8 @@
-"""The presets of `data/presets.yaml`: how much is measured, how long is learned."""
+"""Presets for measuring and learning (`data/presets.yaml`, `data/studies.yaml`)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,16 +12,15 @@ from tasks.setup.settings import settings
 
 PresetName = Literal["first-light", "evidence", "released"]
 
+P = TypeVar("P", bound=BaseModel)
 
-P = TypeVar("P", bound="Preset")
 
-
-class _Value(BaseModel):
+class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class QuestionCounts(_Value):
-    """House questions of each split; `unseen` are held out on unseen phrasings. The share is the house's own."""
+class QuestionCounts(Value):
+    """Number of house questions in each split; `unseen` are held out, in unseen phrasings."""
 
     train: int = Field(gt=0)
     validation: int = Field(gt=0)
@@ -30,13 +30,13 @@ class QuestionCounts(_Value):
     two_hop_share: float = Field(0.12, ge=0, le=1)
 
 
-class EvolutionPlan(_Value):
-    """`questions` and `repeats`: the slots of a candidate. `temperature`: at which its policy samples; 0: the argmax.
+class EvolutionPlan(Value):
+    """Settings of stage 2. `questions` and `repeats`: slots of a candidate. `temperature`: of sampling; 0: the argmax.
 
     The first `subspace_generations` of all `generations` move the head along `rank` directions, the others every
-    parameter. The blocks' scales are found by flip rate, of workers and (for the role rows) of roles; a `sigma` over 0
-    is σ0 of every parameter in its stead.
-    `rungs`: of successive halving, each with twice as many slots as the one before; 1: every candidate has all.
+    parameter. The blocks' step sizes are fitted to the flip rates of workers and (for the role rows) of roles; with
+    `sigma` over 0 that is σ0 of every parameter instead.
+    `rungs`: of successive halving, each with twice as many slots as the one before; 1: every candidate has all slots.
     """
 
     population: int = Field(ge=0)
@@ -59,18 +59,18 @@ class EvolutionPlan(_Value):
     @model_validator(mode="after")
     def _stages(self) -> EvolutionPlan:
         if self.subspace_generations and not self.rank:
-            raise ValueError("generations in a subspace need its rank")
+            raise ValueError("subspace_generations needs a rank above 0")
         if self.subspace_generations > self.generations:
-            raise ValueError("the subspace takes no more than all generations")
+            raise ValueError("subspace_generations must not exceed generations")
         if self.questions * self.repeats < 2 ** (self.rungs - 1):
-            raise ValueError("the first rung would hold no slot")
+            raise ValueError("with so many rungs the first would have no slot")
         return self
 
 
-class BackbonePlan(_Value):
-    """Lines of text that the house backbone is pretrained on, and its size (`default` or `tiny`).
+class BackbonePlan(Value):
+    """The house backbone's size and the lines of text for its pretraining.
 
-    `memo_bytes`, `memo_half`, `prefix_bytes`: of this preset's runs, in place of the settings of the same names.
+    `memo_bytes`, `memo_half`, `prefix_bytes` override the settings of the same names in this preset's runs.
     """
 
     size: Literal["default", "tiny"] = "default"
@@ -80,7 +80,7 @@ class BackbonePlan(_Value):
     prefix_bytes: int | None = Field(None, ge=0)
 
 
-class Preset(_Value):
+class Preset(Value):
     """One entry of `data/presets.yaml`."""
 
     questions: QuestionCounts
@@ -91,20 +91,21 @@ class Preset(_Value):
 
 
 class Study(Preset):
-    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with so many seeds."""
+    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with `seeds` seeds."""
 
     seeds: int = Field(gt=0)
 
 
 def load_preset(name: str) -> Preset:
-    """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
-    return _load("presets.yaml", name, Preset)
+    """The preset of that name. Raises BadFile as `load_entry` does."""
+    return load_entry(settings().data / "presets.yaml", name, Preset)
 
 
 def load_study(name: str) -> Study:
-    """The study of that name. Raises BadFile as `load_preset` does."""
-    return _load("studies.yaml", name, Study)
+    """The study of that name. Raises BadFile as `load_entry` does."""
+    return load_entry(settings().data / "studies.yaml", name, Study)
 
 
-def _load(file: str, name: str, kind: type[P]) -> P:
-    return read_yaml(settings().data / file).entry(kind, name, "preset")
+def load_entry(file: Path, name: str, kind: type[P]) -> P:
+    """One named preset of a YAML file. Raises BadFile if the file cannot be read, lacks it, or a value is invalid."""
+    return read_yaml(file).entry(kind, name, "preset")

@@ -1,4 +1,4 @@
-"""From names to things that decide: the backbone, and the router of a stored checkpoint."""
+"""Load backbones by name and routers from checkpoints."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sqlalchemy import select
 
 from models.errors import BadInput
 from models.grading.question import Question
-from models.ledger.epochs import open_epoch
+from models.ledger.epochs import open_epoch, scope_of
 from models.ledger.registry import Checkpoint
 from models.ledger.tables import calls
 from models.workers.ask import Ask, Sampling, seed_for
 from tasks.setup.preset import BackbonePlan, load_preset
-from tasks.setup.settings import load_pool, settings
+from tasks.setup.settings import HOUSE, load_pool, settings
 
 if TYPE_CHECKING:
     from models.fugu.forward.backbone import Backbone
@@ -26,18 +26,16 @@ if TYPE_CHECKING:
     from models.fugu.router import Router
     from models.ledger.store import Ledger
 
-HOUSE = "house"
-
 HELD_OUT = 400
-"""Texts on which int8 is held against float32: of them two may be decided otherwise."""
+"""Texts on which int8 decisions are compared with float32; at most two may differ."""
 
 log = logging.getLogger(__name__)
 
 
 def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None] | None = None) -> str:
-    """What a checkpoint keeps of its backbone: a path below the home, a folder, or a hub's name.
+    """The backbone's path as checkpoints record it: relative to the home, a folder, or a hub's name.
 
-    "house" is made now where it is not there yet (a minute on two cores); `report` gets the finished fraction.
+    "house" is made now if it is missing (a minute on two cores); `report` gets the finished fraction.
     """
     if name != HOUSE:
         return name
@@ -51,10 +49,10 @@ def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]
 
 
 def load_backbone(path: str, plan: BackbonePlan | None = None) -> Backbone:
-    """The backbone of `backbone_path`: below the home where such a folder is, else as it stands.
+    """Load the backbone of `backbone_path`: from below the home if that folder exists, else from the path itself.
 
-    The last one is kept, so that all routers of a run share it, and with it the states that it remembers: as many
-    bytes of them as `plan` says, or else the settings.
+    The last backbone is cached, so that all routers of a run share it and its remembered states. Their size is limited
+    by `plan`, or else by the settings.
     """
     here, own = settings(), plan.model_dump(exclude_none=True) if plan is not None else {}
     memory = {name: own.get(name, getattr(here, name)) for name in ("memo_bytes", "memo_half", "prefix_bytes")}
@@ -77,18 +75,18 @@ def _loaded(
         prefix_bytes=prefix_bytes,
         read_tokens=read_tokens,
         graphs=graphs,
-        # As many bits as half precision, and no state is too large for it.
+        # bfloat16: 16 bits, and unlike float16 it cannot overflow on large states.
         memo_dtype=torch.bfloat16 if memo_half else None,
     )
     where = "on the CPU, since there is no GPU here" if backbone.device.type == "cpu" else f"on {backbone.device}"
-    log.info("backbone %s computes %s", path, where)
+    log.info("backbone %s runs %s", path, where)
     return backbone
 
 
 def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Router:
-    """The router of a checkpoint, folded: it is asked about its one vector, whatever candidates it is asked about too.
+    """The router of a checkpoint, folded: optimised for its own vector, though candidates can be evaluated too.
 
-    Raises BadInput where its backbone is no longer the one it was trained on.
+    Raises BadInput if its backbone is no longer the one it was trained on.
     """
     from models.fugu.router import Router
 
@@ -107,8 +105,8 @@ def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Rou
 
 
 def serving_router(checkpoint: Checkpoint, ledger: Ledger) -> Router:
-    """The router of a checkpoint as an endpoint serves it: in int8 where the settings ask for it and it decides alike
-    in rollouts of validation questions (some minutes with Qwen3-0.6B)."""
+    """The router of a checkpoint for an endpoint: in int8 if the settings ask for it and its decisions in rollouts of
+    validation questions agree with float32 (the check takes some minutes with Qwen3-0.6B)."""
     router = load_router(checkpoint)
     return _in_int8(router, checkpoint, ledger) if settings().precision == "int8" else router
 
@@ -122,17 +120,17 @@ def _in_int8(router: Router, checkpoint: Checkpoint, ledger: Ledger) -> Router:
         texts = met(router, questions.split("validation"), _recorded(checkpoint, ledger))
         return reduced(router, list(islice(texts, HELD_OUT)))
     except BadInput as error:
-        log.warning("decisions are not made in int8: %s", error)
+        log.warning("the router runs in float32, not in int8: %s", error)
         return router
 
 
 def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Turn], str | None]:
-    """What workers replied in the rollouts by which the checkpoint was learned and judged (`Objective`), as far as the
-    ledger has it. Nothing is asked."""
+    """A function that reads workers' replies in the rollouts of the checkpoint's training and comparison (`Objective`)
+    from the ledger; `None` where it has none. No worker is asked."""
     pool, meta = load_pool(), checkpoint.meta
     if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names:
         return lambda question, turn: None
-    scope = f"measure:{open_epoch(ledger, pool.name, meta['questions'])}"
+    scope = scope_of(open_epoch(ledger, pool.name, meta["questions"]))
 
     def reply(question: Question, turn: Turn) -> str | None:
         worker = pool.worker(turn.worker)
@@ -152,7 +150,7 @@ def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Tur
 
 
 def first_texts(questions: Sequence[Question], router: Router) -> list[str]:
-    """What the router reads of each question before the first turn."""
+    """The text that the router reads for each question before the first turn."""
     from models.fugu import transcript
     from models.fugu.loop import LoopOptions
     from models.fugu.rollout import first_transcript

@@ -1,4 +1,4 @@
-"""Recorded scores of other people's measurements: labels of workers that cannot be asked."""
+"""Import scores measured elsewhere as labels of recorded workers, which cannot be asked."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ScoredQuestion(Identified):
 
 @dataclass(frozen=True)
 class Imported:
-    """What `warm-start` and `compare-pool` take: the pool's name and the question file."""
+    """The result of an import: pool and question file are parameters of `warm-start` and `compare-pool`."""
 
     pool: str
     workers: tuple[str, ...]
@@ -49,17 +49,17 @@ class Imported:
 
 
 def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
-    """Make a pool of recorded workers, a question file and labels in the ledger. Importing again changes nothing.
+    """Create a pool of recorded workers, a question file and labels in the ledger. Importing again changes nothing.
 
-    Raises BadFile, naming the line, BadInput for an unfit name, OSError and LedgerAway for what cannot be written: then
-    nothing is.
+    Raises BadFile, naming the line; BadInput for an invalid name; OSError and LedgerAway if something cannot be
+    written, in which case nothing is.
     """
     _check_name(name)
     rows = read_scores(path)
     workers = tuple(rows[0].scores)
     revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     questions, place = [_question(row) for row in rows], settings().home / "questions" / f"{name}.jsonl"
-    # The pool comes last: where it is, all of it is.
+    # The pool file is written last, so if it exists, the import is complete.
     with staged(settings().home / "pools" / f"{name}.yaml") as file, ledger.together():
         yaml.safe_dump(_pool(name, workers, revision), file, sort_keys=False)
         known = keep_set(place, questions, ledger)
@@ -71,15 +71,15 @@ def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise BadInput(f"{name!r} is no name for a pool: at most 100 letters, digits, dots and dashes", "name")
+        raise BadInput(f"{name!r} is not a valid pool name: at most 100 letters, digits, dots and dashes", "name")
     own = settings().home / "pools" / f"{name}.yaml"
     taken = own.exists() and not all(worker.is_recorded for worker in Pool.load(own).workers)
     if taken or (settings().data / "pools" / own.name).exists():
-        raise BadInput(f"there is a pool {name!r} already: choose another with --name", "name")
+        raise BadInput(f"pool {name!r} exists already: choose another name with --name", "name")
 
 
 def read_scores(path: Path) -> list[ScoredQuestion]:
-    """The lines of a score file; all score the same workers. Raises BadFile, naming the line."""
+    """Read a score file; every line must score the same workers. Raises BadFile, naming the line."""
     rows: list[ScoredQuestion] = []
     for number, row in read_lines(path, ScoredQuestion):
         for worker in row.scores:

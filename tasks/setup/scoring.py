@@ -1,4 +1,4 @@
-"""The slots of one part of a question set, as the candidates of an evolution are scored on them."""
+"""Set up the scoring of an evolution's candidates on one split of a question set."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tasks.setup.questions import QuestionSet
 from tasks.setup.session import Session
 
 CONCURRENT_CANDIDATES = 64
-"""How many may wait for shared forwards (models/fugu/learn/tree.py); the pass that computes them bounds its memory."""
+"""Candidates that may wait for shared forwards (models/fugu/learn/tree.py), which limit their own memory."""
 
 
 @dataclass(frozen=True)
 class AgenticWork:
-    """Repositories' tasks, and the agent that works on them."""
+    """Repository tasks and the agent that works on them."""
 
     tasks: list[RepositoryTask]
     agent: Agent
 
     def of(self, split: str) -> list[RepositoryTask]:
-        """The tasks of one part."""
+        """The tasks of one split."""
         return [task for task in self.tasks if task.question.split == split]
 
 
@@ -49,7 +49,7 @@ def open_scoring(
     memo_bytes: int,
     split: str,
 ) -> Scoring:
-    """The slots of one part: train is sampled by the policy, validation is decided as in serving."""
+    """The scoring on one split: on train the policy samples, on validation it decides as in serving."""
     train = split == "train"
     count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
     chosen = questions_of.split(split)[:count]
@@ -70,7 +70,7 @@ def open_scoring(
         session.pool,
         [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
         session.dispatcher.ask_all,
-        scope=f"measure:{epoch}",
+        scope=epochs.scope_of(epoch),
         options=options,
         policy_seed=plan.seed,
         memo_bytes=memo_bytes,

@@ -1,6 +1,6 @@
-"""What the tasks of one flow run share: the ledger, the pool and the dispatcher, under one limit of money.
+"""Resources that the tasks of a flow run share: ledger, pool and dispatcher, under one spending limit.
 
-Handed through a context variable, so that a task's own inputs are only what changes its result.
+They are passed in a context variable, so that a task's parameters contain only what changes its result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Session:
-    """Open for the time of one flow run, its subflows included."""
+    """Resources that are open during one flow run and its subflows."""
 
     ledger: Ledger
     pool: Pool
@@ -36,16 +36,16 @@ _SESSION: ContextVar[Session] = ContextVar("session")
 
 
 def current() -> Session:
-    """The session of the flow run that this code runs in."""
+    """The session of the current flow run."""
     return _SESSION.get()
 
 
 @asynccontextmanager
 async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
-    """The enclosing flow's session, or a new one that may spend at most `max_usd`.
+    """The parent flow's session, or a new one that may spend at most `max_usd`.
 
-    A subflow joins its parent's session and so its limit. The default limit of every flow is 0: a pool with
-    prices spends nothing until somebody says how much it may.
+    A subflow uses its parent's session and limit. The default limit of every flow is 0: nothing is spent on a pool with
+    prices until a limit is given.
     """
     outer = _SESSION.get(None)
     if outer is not None:
@@ -55,7 +55,7 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
     budget = f"flow:{uuid.uuid4()}"
     open_budget(ledger, budget, max_usd)
     opened = open_pool(pool)
-    # One retry layer: in a flow it is the task, whose tries Prefect shows.
+    # Only the tasks retry, so that Prefect shows every try.
     dispatcher = Dispatcher(ledger, opened, budget=budget, retry=RetryPolicy(tries=1), lease_s=settings().lease_s)
     session = Session(ledger, opened, dispatcher)
     token = _SESSION.set(session)
@@ -68,9 +68,9 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
 
 
 async def all_ended(*parts: Awaitable[T]) -> list[T]:
-    """The results of all parts; the first error is raised once every part has ended.
+    """The results of all parts; the first error is raised after every part has ended.
 
-    A failure, or a limit of money that is reached, must not cancel the calls that others have already paid for.
+    A failure or a reached spending limit must not cancel calls of other parts that are already paid.
     """
     results = await asyncio.gather(*parts, return_exceptions=True)
     for result in results:

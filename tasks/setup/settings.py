@@ -1,4 +1,4 @@
-"""Where things are: the one place that reads `FUGU_…` variables and opens the ledger and the pool."""
+"""The settings (`FUGU_…` variables), and opening the ledger and the pool from them."""
 
 from __future__ import annotations
 
@@ -18,64 +18,71 @@ if TYPE_CHECKING:
     from models.ledger.store import Ledger
     from models.workers.pool import Pool
 
+HOUSE = "house"
+"""The name of the embedded pool, its questions, its backbone and its conductor in settings and parameters."""
+
 PROJECT = Path(models.__file__).resolve().parent.parent
 """The folder of `pyproject.toml` (the package is installed in place; an image copies the tree)."""
 
 
 class Settings(BaseSettings):
-    """Read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
+    """Settings, read from the environment at each call of `settings`, so that a flow run sees its job's variables."""
 
     model_config = SettingsConfigDict(env_prefix="FUGU_", env_ignore_empty=True, frozen=True, allow_inf_nan=False)
 
-    home: Path = Field(PROJECT / ".fugu", description="all that is written: ledger, backbones, reports, Prefect")
-    data: Path = Field(PROJECT / "data", description="pools, questions and the catalog, read only")
+    home: Path = Field(
+        PROJECT / ".fugu", description="folder for all written data: ledger, backbones, reports, Prefect"
+    )
+    data: Path = Field(PROJECT / "data", description="folder of pools, questions and the catalog, read only")
     ledger_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`")
     pool: str = Field("house", description="a name in `data/pools` or `home/pools`, or the path of a pool file")
-    questions: str = Field("house", description="the house's questions, or the path of a JSONL file")
+    questions: str = Field("house", description="`house` or the path of a JSONL file")
     preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
-    backbone: str = Field("house", description="the house's, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
+    backbone: str = Field("house", description="`house`, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
     conductor: str = Field(
-        "house", description="who writes plans: `house`, a checkpoint's folder, `worker:NAME`, or `fixed:` and a file"
+        "house", description="the plan writer: `house`, a checkpoint's folder, `worker:NAME` or `fixed:FILE`"
     )
-    max_steps: int = Field(5, ge=1, le=64, description="steps of a plan, at most")
-    max_subtask_chars: int = Field(4000, ge=1, description="characters of a step's subtask, at most")
+    max_steps: int = Field(5, ge=1, le=64, description="maximum number of steps in a plan")
+    max_subtask_chars: int = Field(4000, ge=1, description="maximum characters of a step's subtask")
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
-    max_body_bytes: int = Field(1 << 25, ge=1, description="bytes of a request, at most")
-    max_messages: int = Field(4096, ge=1, description="messages of a request, at most")
-    max_fields: int = Field(16_384, ge=1, description="values in one field of a request or one message, at most")
+    max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
+    max_messages: int = Field(4096, ge=1, description="maximum messages in a request")
+    max_fields: int = Field(16_384, ge=1, description="maximum values in one field of a request or message")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
-    hosts: str = Field("", description="other names by which the ports may be called, with commas: NAME or NAME:PORT")
-    origins: str = Field("", description="other origins whose pages may use the ports, with commas: https://NAME")
+    hosts: str = Field("", description="other hosts accepted by the ports, separated by commas: NAME or NAME:PORT")
+    origins: str = Field(
+        "", description="other origins whose pages may use the ports, separated by commas: https://NAME"
+    )
 
-    memo_bytes: int = Field(1 << 28, ge=0, description="the most that a backbone's remembered states take")
-    memo_half: bool = Field(False, description="whether the states below a layer are remembered in half precision")
-    prefix_bytes: int = Field(1 << 31, ge=0, description="the most that keys and values of conversations take")
+    memo_bytes: int = Field(1 << 28, ge=0, description="maximum bytes of a backbone's remembered states")
+    memo_half: bool = Field(False, description="whether remembered states below a layer are kept in half precision")
+    prefix_bytes: int = Field(1 << 31, ge=0, description="maximum bytes of KV cache kept between turns")
     read_tokens: int = Field(
-        4096, ge=16, description="tokens of a conversation that a router reads at most: its beginning and its end"
+        4096, ge=16, description="maximum tokens of a conversation that a router reads: its beginning and its end"
     )
     precision: Literal["native", "int8"] = Field(
         "native",
-        description="`int8`: the endpoint's routers decide in int8 on a CPU, where that agrees with float32 on 99.5 % "
-        "of held-out questions; the log has the figure",
+        description="`int8`: the endpoint's routers run in int8 on a CPU if that agrees with float32 on 99.5 % of "
+        "held-out texts; the log has the figure",
     )
     cuda_graphs: bool = Field(False, description="whether routers use CUDA graphs on a GPU; not measured there yet")
     keep_days: float = Field(30.0, gt=0, le=36500, description="days for which texts of served requests are kept")
-    keep_bytes: int = Field(1 << 30, ge=0, description="the most that those texts take; the oldest go first")
+    keep_bytes: int = Field(1 << 30, ge=0, description="maximum bytes of those texts; the oldest are removed first")
     show_texts: bool | None = Field(
-        None, description="whether Prefect shows questions and answers; unset: in a home for trying the house pool"
+        None, description="whether Prefect shows questions and answers; unset: only in a home made with --for-trying"
     )
     lease_s: float = Field(
         30.0,
         gt=0,
         le=86_400,
-        description="seconds for which a call stays a dead process's; a live one renews its lease",
+        description="seconds until a dead process's call may be taken over; a live process renews its lease",
     )
 
     @field_validator("home", "data")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        """Flow runs start in an empty folder, so no path may hang on the current one."""
+        """Flow runs start in an empty folder, so no path may be relative to the current one."""
         return path.expanduser().resolve()
 
     @field_validator("pool", "questions")
@@ -106,13 +113,13 @@ class Settings(BaseSettings):
 
     @property
     def shows_texts(self) -> bool:
-        """Whether Prefect's names, pages, parameters and logs may hold what users and workers said."""
+        """Whether Prefect's names, pages, parameters and logs may contain texts of users and workers."""
         if self.show_texts is not None:
             return self.show_texts
         return self.pool == "house" and (self.home / SHOWS_TEXTS).is_file()
 
     def environment(self) -> dict[str, str]:
-        """The variables that give another process these very settings."""
+        """The variables that give another process the same settings."""
         return {
             "FUGU_HOME": str(self.home),
             "FUGU_DATA": str(self.data),
@@ -141,7 +148,7 @@ class Settings(BaseSettings):
 
 
 def settings() -> Settings:
-    """The settings of this process, now. Raises BadInput, naming the variable, for a value that does not fit."""
+    """The current settings. Raises BadInput, naming the variable, for an invalid value."""
     try:
         return Settings()
     except ValidationError as error:
@@ -151,7 +158,7 @@ def settings() -> Settings:
 
 
 def open_ledger() -> Ledger:
-    """The ledger of the home; its schema is brought up to date by every command of `fugu`, not here."""
+    """Open the home's ledger. Its schema is upgraded by the `fugu` commands, not here."""
     from models.ledger.store import Ledger
 
     here = settings()
@@ -159,8 +166,15 @@ def open_ledger() -> Ledger:
     return Ledger(here.database, unsettled=here.home / "unsettled")
 
 
+def config_file(name: str) -> Path:
+    """`name` in the home where that file exists, else in the data."""
+    here = settings()
+    own = here.home / name
+    return own if own.is_file() else here.data / name
+
+
 def pool_path(name_or_path: str | Path | None = None) -> Path:
-    """The file of a pool. Raises BadInput, naming the pools there are, for a name that is none of them."""
+    """The file of a pool. Raises BadInput, listing the known pools, for an unknown name."""
     here = settings()
     wanted = str(name_or_path or here.pool)
     if _is_path(wanted):
@@ -178,7 +192,7 @@ def _is_path(source: str) -> bool:
 
 
 def open_pool(name_or_path: str | Path | None = None) -> Pool:
-    """The pool; the provider of the house workers is registered where the pool names one."""
+    """Load a pool, and register the provider of house workers if the pool has one."""
     pool = load_pool(name_or_path)
     if any(worker.is_house for worker in pool.workers):
         from models.house.handler import register
@@ -188,7 +202,7 @@ def open_pool(name_or_path: str | Path | None = None) -> Pool:
 
 
 def load_pool(name_or_path: str | Path | None = None) -> Pool:
-    """The pool as its file says it, without litellm. Raises BadFile, BadInput (also for an unknown house worker)."""
+    """Load a pool without litellm. Raises BadFile, BadInput (also for an unknown house worker)."""
     from models.workers.pool import Pool
 
     pool = Pool.load(pool_path(name_or_path))

@@ -19,7 +19,7 @@ from flows.study_evolution import FIRST, WARM, run_seed
 from models.evaluation.metrics import over_seeds
 from tasks.pages.report import Progress
 from tasks.setup.preset import load_study
-from tasks.setup.router import HOUSE
+from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 CONTROL = "control"

@@ -44,10 +44,10 @@ from models.ledger.store import Ledger
 from models.workers.ask import Sampling, seed_for
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
-from tasks.setup.conductor import HOUSE, open_parts
+from tasks.setup.conductor import open_parts
 from tasks.setup.questions import digests
 from tasks.setup.router import first_texts, load_backbone, load_router
-from tasks.setup.settings import open_ledger, open_pool, settings
+from tasks.setup.settings import HOUSE, open_ledger, open_pool, settings
 
 QUESTIONS, TRAIN = 400, 400
 AT_ONCE = 16

@@ -64,7 +64,7 @@ def test_a_second_up_on_the_same_home_is_told_of_the_first(run, home: Path) -> N
     with locked(home):
         status, _, err = run("up", "--once", "--port", "0", "--prefect-port", "0")
     assert status == 2
-    assert f"`fugu up` runs already on {home} (process {os.getpid()})" in one_line(err)
+    assert f"`fugu up` is already running on {home} (process {os.getpid()})" in one_line(err)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_second_up_on_the_same_home_is_told_of_the_first(run, home: Path) -> N
         (["pool", "check", "nowhere"], "no pool 'nowhere'"),
         (["pool", "check", "ghost.yaml"], "the house has no worker 'nobody'"),
         (["up", "--once", "--pool", "ghost.yaml"], "the house has no worker 'nobody'"),
-        (["ask", "What is 1 + 1?"], "nothing runs on"),
+        (["ask", "What is 1 + 1?"], "`fugu up` is not running on"),
         (["import-scores", "absent.jsonl"], "absent.jsonl: cannot be read"),
         (["import-scores", "torn.jsonl"], "torn.jsonl:1: not JSON"),
     ],

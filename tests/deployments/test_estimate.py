@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deployments import estimate as plan
+from deployments import estimate
 from deployments.commands.measure import measure
 from models.grading.question import Question
 from models.workers.pool import Limits, Pool, Price, Worker
@@ -18,7 +18,7 @@ LIMITS = Limits(max_output_tokens=1000)
 
 def learning_usd(preset, price: Price, questions: QuestionSet) -> float:
     dear = Worker(name="dear", model="openai/dear", price=price, limits=LIMITS)
-    return plan._learning_usd(preset, questions, Pool(name="p", workers=(dear,)))
+    return estimate._learning_usd(preset, questions, Pool(name="p", workers=(dear,)))
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def test_learning_counts_schedules_candidates_parents_and_every_router_compared(
 
 def test_no_real_routers_vector_makes_a_larger_population_than_is_counted():
     cma = pytest.importorskip("cma")
-    assert cma.CMAEvolutionStrategy(100_000 * [0], 1, {"CMA_diagonal": True, "verbose": -9}).popsize <= plan.POPULATION
+    assert (
+        cma.CMAEvolutionStrategy(100_000 * [0], 1, {"CMA_diagonal": True, "verbose": -9}).popsize <= estimate.POPULATION
+    )
 
 
 def test_earlier_replies_in_a_prompt_are_counted_in_bytes(questions):

@@ -59,5 +59,5 @@ def test_a_secret_that_others_could_read_is_closed_and_what_is_none_is_refused(h
     assert secret(home) == known and secret_file(home).stat().st_mode & 0o777 == 0o600
     for text in ("", "short", "admin:password", known + " " + known):
         secret_file(home).write_text(text)
-        with pytest.raises(BadFile, match="secret: this is no secret"):
+        with pytest.raises(BadFile, match="secret: holds no valid secret"):
             secret(home)

@@ -161,8 +161,8 @@ def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place
         database.execute("update work_pool set base_job_template = json_set(base_job_template, '$.variables', '{}')")
     out, _ = (process := place.start("--once")).communicate(timeout=120)
     assert process.returncode == 0, out
-    assert "1 flow runs of an earlier start were set to their end" in out
-    assert "nothing is missing: nothing is scheduled" in out
+    assert "1 unfinished flow runs of an earlier start were ended" in out
+    assert "nothing is missing: no learning is scheduled" in out
     assert "is scheduled: http" not in out
     assert not place.left()
     states = database.execute("select state_type from flow_run where id = ?", (killed.orphan,)).fetchall()

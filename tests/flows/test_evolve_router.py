@@ -22,8 +22,8 @@ from models.ledger import epochs, registry, runs
 from tasks.candidate import SCORING, Scoring
 from tasks.pages.evolution import KEY
 from tasks.setup.preset import load_preset
-from tasks.setup.questions import HOUSE, load_set
-from tasks.setup.settings import open_ledger, settings
+from tasks.setup.questions import load_set
+from tasks.setup.settings import HOUSE, open_ledger, settings
 
 
 class Rolled:

@@ -215,9 +215,9 @@ def test_a_refresh_of_the_labels_makes_another_training_only_where_plans_hang_on
 
     before, after = "sums 0.91, facts 0.52", "sums 0.93, facts 0.52"
     assert home_with("compact", before) == home_with("compact", after)
-    assert "begins anew" not in caplog.text
+    assert "a new training starts" not in caplog.text
     assert home_with("carded", before) != home_with("carded", after)  # they also say who a skill stands for
-    assert "was not finished, and had other cards\n" in caplog.text
+    assert "is unfinished and differs in cards\n" in caplog.text
     assert home_with("full", before) != home_with("full", after)
 
 

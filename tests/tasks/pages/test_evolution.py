@@ -172,7 +172,7 @@ async def test_told_rows_are_taken_up_without_a_page_and_each_new_one_makes_it_a
         "Generation 3 of 5, every parameter",
     ]
     assert "| 1 | 0.6200" in shown[-1] and opened.progress.done == 3 and opened.shown == 2
-    assert written["evolution.svg"].startswith(b"<?xml")
+    assert written["evolution.svg"].startswith("<?xml")
 
 
 class Rolled:

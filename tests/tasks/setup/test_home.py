@@ -75,7 +75,7 @@ def test_a_folder_that_is_no_home_keeps_its_mode(tmp_path):
 
 def test_a_folder_that_others_share_is_refused(tmp_path):
     tmp_path.chmod(0o1777)
-    with pytest.raises(BadInput, match="others share"):
+    with pytest.raises(BadInput, match="shared with other users"):
         private_home(tmp_path)
 
 

@@ -123,7 +123,7 @@ def test_released_is_the_papers():
 def test_a_question_that_came_with_its_scores_is_not_asked_of_a_live_worker(tmp_path, ledger):
     pool = Pool.model_validate({"name": "p", "workers": [{"name": "w", "model": "house/calc"}]})
     whole = load_set(write(tmp_path / "q.jsonl", [row(1), row(2, grader="recorded")]), COUNTS, ledger)
-    with pytest.raises(BadInput, match="'q2' is known from recorded scores"):
+    with pytest.raises(BadInput, match="'q2' has recorded scores"):
         wanted_cells(ledger, pool, whole, 1)
 
 

@@ -18,7 +18,7 @@ from models.grading.question import Question
 from models.house.backbone import TINY
 from models.house.qwen import fresh, train_tokenizer
 from models.ledger.calls import CallSpec, Settlement, claim, settle
-from models.ledger.epochs import open_epoch
+from models.ledger.epochs import open_epoch, scope_of
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply, Sampling, seed_for
 from tasks.setup import router as route
@@ -117,7 +117,7 @@ def test_int8_is_held_against_float32_on_replies_that_were_paid_for(checkpoint, 
     pool = route.load_pool()
     checkpoint.meta |= {"workers": list(pool.names), "pool": pool.name, "questions": "some"}
     worker, messages = pool.workers[0], ({"role": "user", "content": "Which one?"},)
-    scope = f"measure:{open_epoch(ledger, pool.name, 'some')}"
+    scope = scope_of(open_epoch(ledger, pool.name, "some"))
     ask = Ask(scope=scope, worker=worker.name, revision=worker.revision, messages=messages)
     ask = ask.model_copy(update={"sampling": Sampling(seed=seed_for("q", 0))})
     claim(ledger, [CallSpec(ask.identity, scope, worker.name, worker.revision, ask.payload())], "me")

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.overrides import _refusal
 from models.errors import BadInput, NotReady, TransientError, UpstreamRefused, UpstreamUnavailable, WorkflowFailed
-from tasks.setup.asked import asked
+from tasks.setup.inputs import load_inputs
 from tasks.setup.texts import unquoted
 
 MARKER = "marker-4711"
@@ -43,7 +43,7 @@ def test_questions_in_words_are_refused_before_prefect_has_them(questions, monke
     assert _refusal(b'{"parameters": {"questions": "/q.jsonl"}}') is None
     assert _refusal(b'{"parameters": {"questions": "house"}}') is None
     with pytest.raises(BadInput, match="FUGU_SHOW_TEXTS"):
-        asked(questions)
+        load_inputs(questions)
     monkeypatch.setenv("FUGU_SHOW_TEXTS", "true")
     assert _refusal(body) is None
 
@@ -51,4 +51,4 @@ def test_questions_in_words_are_refused_before_prefect_has_them(questions, monke
 def test_a_file_needs_questions_alone(tmp_path):
     file = tmp_path / "q.jsonl"
     file.write_text('{"question": "a"}\n{"messages": [{"role": "user", "content": "b"}]}\n')
-    assert [messages[0]["content"] for messages in asked(str(file))] == ["a", "b"]
+    assert [messages[0]["content"] for messages in load_inputs(str(file))] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""What a batch asks: a question set, a file, or, where texts may be shown, the questions themselves."""
+"""The questions of a batch: a set, a file, or, where texts may be shown, literal questions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tasks.setup.preset import load_preset
 from tasks.setup.settings import settings
 from tasks.setup.texts import HOUSE, refuse_literal
 
-QUESTIONS = "house, the full path of a JSONL file, or, under FUGU_SHOW_TEXTS=true, the questions themselves"
+QUESTIONS = "house, the full path of a JSONL file, or, with FUGU_SHOW_TEXTS=true, the questions themselves"
 
 
-def asked(questions: str | list[str]) -> list[tuple[Message, ...]]:
-    """The messages of each question: the house's test questions, those of a JSONL file, or the given ones.
+def load_inputs(questions: str | list[str]) -> list[tuple[Message, ...]]:
+    """The messages of each question: the house's test questions, those of a JSONL file, or the literal ones.
 
-    A line of the file has `question` or `messages`; what a grader needs may stand beside it.
+    A line of the file has `question` or `messages`; a grader's fields are allowed.
 
-    Raises BadInput for given ones where texts may not be shown, BadFile naming file and line.
+    Raises BadInput for literal questions where texts may not be shown; BadFile, naming file and line.
     """
     refuse_literal(questions)
     if isinstance(questions, list):
@@ -34,15 +34,15 @@ def asked(questions: str | list[str]) -> list[tuple[Message, ...]]:
     return [question.messages for _, question in read_lines(Path(questions), Question, _filled())]
 
 
-def identifying(messages: tuple[Message, ...]) -> str | list[Message]:
-    """A lone user's question as its text: what a batch's ids are made of."""
+def id_content(messages: tuple[Message, ...]) -> str | list[Message]:
+    """The content that a question's id is computed from: the text of a single user message, else all messages."""
     [first, *rest] = messages
     alone = not rest and first["role"] == "user" and isinstance(first["content"], str)
     return first["content"] if alone else list(messages)
 
 
 def _filled() -> Any:
-    """What a question that nobody grades may leave out."""
+    """A function that adds the fields that a question without grading may omit."""
     numbers = count(1)
 
     def filled(row: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is kept of a home's served requests, and dropping what is too old or too much."""
+"""Remove the texts of served requests that exceed the age or size limit of a home."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tasks.setup.settings import Settings
 def drop_old(
     here: Settings, ledger: Ledger, days: float | None = None, most: int | None = None, *, dry_run: bool = False
 ) -> dict[str, Any]:
-    """What lost its texts in the ledger (see `Dropped`), and `results`, files of Prefect that were removed.
+    """Remove texts; returns counts of ledger rows (see `Dropped`) and `results`, the Prefect files removed.
 
-    `days` and `most` (bytes) stand for the settings' where they are given.
+    `days` and `most` (bytes) override the settings.
     """
     age = timedelta(days=here.keep_days if days is None else days)
     dropped = prune(ledger, age, here.keep_bytes if most is None else most, dry_run=dry_run)
@@ -30,6 +30,6 @@ def drop_old(
 
 
 def _old_results(folder: Path, before: float) -> list[Path]:
-    """Persisted results of tasks: ids and figures. One that is gone is worked out again from the ledger."""
+    """Persisted task results older than `before`: ids and figures, which can be recomputed from the ledger."""
     files = (path for path in folder.glob("**/*") if path.is_file()) if folder.is_dir() else ()
     return [path for path in files if path.stat().st_mtime < before]
