@@ -119,7 +119,7 @@ def test_the_page_says_how_good_how_far_what_it_cost_and_how_long_it_takes():
     assert "data:image/svg+xml;base64,PHN2Zy8+" in text
     assert "1,000 turns of rollouts, 250 calls paid, 1.5000 USD; 750 calls saved (75.0%)" in text
     assert table(opened.rows, 0.5, WORKERS) in text and NOTE in text
-    assert "had all of their rollouts" in NOTE and f"`{PARENT}`" in NOTE
+    assert "with all of their rollouts" in NOTE and f"`{PARENT}`" in NOTE
 
 
 def test_after_a_resume_the_time_left_is_judged_by_what_this_run_has_told():
