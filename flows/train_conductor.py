@@ -113,7 +113,7 @@ async def _lesson(
     known = await asyncio.to_thread(cards, session.ledger, session.pool)
     if plan.offers.shuffled and not any(known.values()):
         raise BadInput(
-            "shuffled workers are identified by their cards, but no label is measured: run refresh-labels", "pool"
+            "shuffled workers are identified by their cards, but there are no labels: run refresh-labels", "pool"
         )
     started = await asyncio.to_thread(digest_of, folder)
     meaning = {

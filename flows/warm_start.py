@@ -79,7 +79,7 @@ def blank_router(
     roles: bool = True,
     plan: BackbonePlan | None = None,
 ) -> Router:
-    """A router of zeros. `or_head`: use layout `head` if the backbone does not support the given one, instead of an error.
+    """A router of zeros. `or_head`: use layout `head`, instead of an error, if the backbone does not support `layout`.
     `plan`: memory limits of the backbone.
 
     A pool of recorded workers cannot be rolled out, so its router has no role rows.

@@ -29,7 +29,7 @@ REVISION = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """Size and training of a backbone: one pass over `lines` of corpus, in batches of `batch`, cut to `length` tokens."""
+    """Size and training: one pass over `lines` of corpus, in batches of `batch`, each cut to `length` tokens."""
 
     layers: int = 4
     width: int = 256

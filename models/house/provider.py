@@ -63,7 +63,7 @@ def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
 
 def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:
     for ending in (stop,) if isinstance(stop, str) else stop or ():
-        if ending:  # an empty one stands everywhere, and so ends nothing
+        if ending:  # an empty string is ignored
             text = text.split(ending, 1)[0]
     return text
 
