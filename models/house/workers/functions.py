@@ -1,7 +1,7 @@
 """Interpreter for small Python functions: `snippets.py` extended by functions.
 
-It adds `def`, `return`, calls of functions in the text, unpacking, `break`, `continue`, conditional expressions, chained
-comparisons and dicts. Anything else at module level is a ValueError.
+It adds `def`, `return`, calls of functions in the text, unpacking, `break`, `continue`, conditional expressions,
+chained comparisons and dicts. Anything else at module level is a ValueError.
 """
 
 from __future__ import annotations
