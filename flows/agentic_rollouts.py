@@ -35,12 +35,8 @@ async def agentic_rollouts(
     pool: str = "house",
     repositories: str = Field("repositories", description="a folder of tasks, or the name of one in the data"),
     agent: str = Field("scripted", description="an entry of agents.yaml"),
-    model: Literal["fugu", "trinity"] = Field(
-        "fugu", description="model that the agent calls: fugu (one worker) or trinity (the loop)"
-    ),
-    checkpoint: str = Field(
-        "", description="a router's checkpoint; `warm` or `evolved`: the pool's newest; empty: none"
-    ),
+    model: Literal["fugu", "trinity"] = Field("fugu", description="what the agent calls: one worker, or the loop"),
+    checkpoint: str = Field("", description="a router; `warm` or `evolved`: the pool's newest; empty: none"),
     repeats: int = Field(1, gt=0),
     max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> dict[str, dict[str, float]]:

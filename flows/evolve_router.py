@@ -1,17 +1,18 @@
 """Stage 2: evolve the router's whole vector by sep-CMA-ES on end-to-end success.
 
-Seed 000, section 3.2: each generation samples λ candidates around the parent, x_i = m + σ d ∘ z_i; a candidate's
-fitness is the mean terminal reward of its rollouts through real workers, with the loop's own sampling; the best
-half, weighted by rank, makes the next parent. Every candidate is a task, a generation a subflow. The run's state
-is its options and the log of told fitnesses: a run that was killed continues from the last told generation with
-the very same population, and every call that was settled is read from the ledger. It is told by its identity: the
-start, the epoch and all that is rolled out. Where one of these is another by now (a newer warm start, an epoch that
-`refresh-labels` opened), a new run begins, and the log names the unfinished one; `resume` goes on with that.
+TRINITY, arXiv 2512.04695: each generation samples λ candidates around the parent, x_i = m + σ d ∘ z_i; a candidate's
+fitness is the mean terminal reward of its rollouts through real workers, with the loop's own sampling; the best half,
+weighted by rank, gives the next parent. Every candidate is a task, every generation a subflow.
 
-Beyond the paper: the first generations move the head alone, in a few directions, the others every parameter; the
-steps' scales are found such that a share of the decisions flip; few rollouts first and more for the promising, if
-the preset says so; and the parent is kept only where a validation part says so (the search itself goes on from its
-own mean). With `agentic`, rollouts of a coding agent on repositories are slots like the questions.
+The run's state is its options and the log of fitnesses: a run that was killed continues after the last recorded
+generation with the same population, and settled calls are read from the ledger. A run is identified by its start, its
+epoch and everything that is rolled out. If one of these has changed (a newer warm start, an epoch that `refresh-labels`
+opened), a new run begins, and the log names the unfinished one, which `resume` continues.
+
+Not in the paper: the first generations move only the head, in a few directions, the others every parameter; the step
+sizes are fitted so that a given share of decisions flips; with several rungs, all candidates get few rollouts and only
+the better ones more; and a parent is kept only if its validation reward is higher (the search continues from its own
+mean). With `agentic`, rollouts of a coding agent on repositories are slots like the questions.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.settings import HOUSE, settings
 
 STEP_SIZE_TEXTS = 100
-"""Enough to tell a flip rate of 5 % from 2 % or 10 %; the scales of every parameter need no more."""
+"""Texts for fitting the step sizes of every parameter: enough to distinguish a flip rate of 5 % from 2 % or 10 %."""
 
 BEGUN = "begun"
-"""The kind of the checkpoint that says from what a run was begun."""
+"""Kind of the checkpoint that records the start of a run."""
 
 POPULATION: ContextVar[np.ndarray] = ContextVar("population")
-"""The candidates of the generation under way, [λ, N]: too large for a flow's parameters."""
+"""The current generation's candidates, [λ, N]: too large for a flow's parameters."""
 
 
 @flow(name="evolve-router", flow_run_name="evolve router on {pool}")
@@ -68,19 +69,18 @@ async def evolve_router(
     questions: str = HOUSE,
     preset: PresetName = "first-light",
     max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
-    agentic: str = Field("", description="a folder of repositories' tasks that count too (`repositories`: the data's)"),
-    agent: str = Field("scripted", description="who works on them: an entry of agents.yaml"),
-    resume: str = Field("", description="an unfinished run's name: goes on from its start and in its epoch"),
+    agentic: str = Field("", description="folder of repository tasks to include (`repositories`: the data's)"),
+    agent: str = Field("scripted", description="the agent that works on them: an entry of agents.yaml"),
+    resume: str = Field("", description="name of an unfinished run to continue, from its start and in its epoch"),
 ) -> str:
-    """Returns the id of the evolved checkpoint; it holds the start's own vector where no parent was better.
+    """Returns the id of the evolved checkpoint; it holds the start's vector if no parent was better.
 
-    Raises NotFound for a run to resume that was never begun here, BadInput for one of other questions, preset, pool or
-    agentic tasks.
+    Raises NotFound if the run to resume is unknown, BadInput if it had other questions, preset, pool or agentic tasks.
     """
     plan, memory = load_preset(preset).evolution, load_preset(preset).backbone
     async with open_session(pool, max_usd) as session:
         if session.pool.is_recorded:
-            raise RecordedWorker(f"pool {session.pool.name!r} is known from recorded scores: it cannot be rolled out")
+            raise RecordedWorker(f"pool {session.pool.name!r} has recorded scores only: it cannot be rolled out")
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         begun = _begun(session, resume)
         origin = find_checkpoint(session.ledger, begun["start"] if begun else start, kind="warm", pool=session.pool)
@@ -88,14 +88,14 @@ async def evolve_router(
         epoch = begun["epoch"] if begun else newest
         router = await asyncio.to_thread(load_router, origin, memory)
         work = AgenticWork(find_tasks(agentic), find_agent(agent)) if agentic else None
-        # What both parts remember for candidates that move the head alone: together as much as the backbone does.
+        # Remembered states of both parts, for candidates that move only the head; together as large as the backbone's.
         memo_bytes = (settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2
         part = partial(open_scoring, session, router, questions_of, epoch, plan, work, memo_bytes)
         training, validation = part("train"), part("validation")
         identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
         run = Run(f"{session.pool.name}-{json_digest(identity)[:12]}", session, router, plan, training, validation)
         if begun and run.name != resume:
-            raise BadInput(f"run {resume} was begun with other questions, preset, pool or tasks than these", "resume")
+            raise BadInput(f"run {resume} was started with other questions, preset, pool or tasks", "resume")
         _begin(run, origin, epoch)
         vector = await _evolve(run, origin.vector)
         meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset}
@@ -105,7 +105,7 @@ async def evolve_router(
 
 @dataclass(frozen=True)
 class Run:
-    """What one evolution works on. `name`: of its rows in the ledger."""
+    """One evolution. `name`: the run's name in the ledger."""
 
     name: str
     session: Session
@@ -116,39 +116,39 @@ class Run:
 
 
 def _begun(session: Session, run: str) -> dict[str, Any] | None:
-    """What `_begin` kept of a run that is to be resumed."""
+    """The record by `_begin` of a run to resume; `None` without one."""
     if not run:
         return None
     kept = registry.newest_checkpoint(session.ledger, kind=BEGUN, run=run)
     if kept is None:
-        raise NotFound(f"no run {run!r} was begun here")
+        raise NotFound(f"this ledger has no run {run!r}")
     return kept.meta
 
 
 def _begin(run: Run, origin: Checkpoint, epoch: int) -> None:
-    """Keep what it takes to resume the run; say which unfinished one is left behind by it."""
+    """Record what is needed to resume the run, and warn if the pool's last run is unfinished."""
     ledger, which = run.session.ledger, {"kind": BEGUN, "pool": run.session.pool.name}
     last = registry.newest_checkpoint(ledger, **which)
     if last is not None and last.meta["run"] != run.name:
-        told, all_told = len(runs.generations(ledger, last.meta["run"])), last.meta["generations"]
-        if told < all_told:
+        done, total = len(runs.generations(ledger, last.meta["run"])), last.meta["generations"]
+        if done < total:
             get_run_logger().warning(
-                "run %s is unfinished (%d of %d generations told) and is not continued: its start, its epoch or what "
-                "it rolls out is not this run's; to go on with it: resume=%s",
-                last.meta["run"], told, all_told, last.meta["run"],
+                "run %s is unfinished (%d of %d generations) and is not continued: its start, epoch or rollouts differ "
+                "from this run's; to continue it: resume=%s",
+                last.meta["run"], done, total, last.meta["run"],
             )  # fmt: skip
     own = {"run": run.name, "start": origin.id, "epoch": epoch, "generations": run.plan.generations}
     registry.save_checkpoint(ledger, name=f"start of {run.name}", vector=origin.vector, meta=which | own)
 
 
 async def _evolve(run: Run, start: Vector) -> Vector:
-    """Ask, score, tell, until the last generation; returns the best validated parent."""
+    """Run the remaining generations; returns the best validated parent."""
     if not run.plan.generations:
         return start
     log = runs.generations(run.session.ledger, run.name)
     search = await _search(run, start, [row["fitnesses"] for row in log])
     get_run_logger().info(
-        "run %s: %s, N %d, λ %d, %d of %d generations told",
+        "run %s: %s, N %d, λ %d, %d of %d generations recorded",
         run.name, search.stage, search.dimension, search.population_size, len(log), search.generations,
     )  # fmt: skip
     best, best_reward = start, await _reward("the start on validation", run.validation, start)
@@ -171,9 +171,9 @@ async def _evolve(run: Run, start: Vector) -> Vector:
 
 
 async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
-    """The two stages, led to where the log ends."""
+    """The two-stage search, advanced to the end of the log."""
     plan = run.plan
-    # In an order of their own: that in which replies came is another in every run.
+    # Sorted, because the order of replies differs between runs.
     texts = sorted(await meet("the start on train", run.training, start))
     few = texts[:: max(1, len(texts) // STEP_SIZE_TEXTS)]
     later = plan.generations - plan.subspace_generations
@@ -186,9 +186,9 @@ async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
 
 
 def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
-    """A stage's coordinates. They are kept: computed again they, and so the points, could differ by a rounding."""
+    """A stage's coordinates. They are stored: recomputed ones, and so the candidates, could differ by rounding."""
     plan, ledger, states = run.plan, run.session.ledger, States(run.router, texts)
-    # Computed afresh, so that they hang on the texts alone and not on what was in one batch with them before.
+    # Recompute the states, so that they depend on the texts alone and not on earlier batches.
     run.router.backbone.forget()
     space = states.space(centre, rank)
     if plan.sigma and not rank:
@@ -204,7 +204,7 @@ def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
 
 
 async def _generation(run: Run, search: Search, best_reward: float) -> dict[str, Any]:
-    """One generation scored, told and validated; returns its row."""
+    """Score, record and validate one generation; returns its row."""
     number, stage, sigma = search.generation + 1, search.stage, search.sigma
     POPULATION.set(search.ask())
     scored = await generation(run.name, number)
@@ -232,16 +232,16 @@ async def _generation(run: Run, search: Search, best_reward: float) -> dict[str,
 
 
 async def _reward(label: str, validation: Scoring, vector: Vector) -> float:
-    """The mean reward; 0 of a parent that cannot be rolled out, so that none of them is kept."""
+    """The mean reward; 0 for a parent that cannot be rolled out, so that it is not kept."""
     scores = await roll_out(label, validation.objective, vector)
     return tally(scores, len(validation.objective.pool.workers)).mean_reward
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A generation's fitnesses, in the order of its candidates, and the sums over all of its rollouts.
+    """A generation's fitnesses in the order of its candidates, and the sums over all of its rollouts.
 
-    `whole`: the fitnesses of those that had all of their rollouts, which alone can be compared with one another's.
+    `whole`: the fitnesses of candidates with all of their rollouts; only these can be compared.
     """
 
     fitnesses: list[float]
@@ -251,7 +251,7 @@ class Scored:
 
 @flow(name="generation", flow_run_name="generation {number} of {run}")
 async def generation(run: str, number: int) -> Scored:
-    """Score the population, each candidate a task; with several rungs only the better half goes on to the next."""
+    """Score the population, each candidate in a task; with several rungs only the better half reaches the next."""
     scoring, population = SCORING.get(), POPULATION.get()
 
     async def score(going: Sequence[int], part: slice) -> list[Tally]:
@@ -260,6 +260,6 @@ async def generation(run: str, number: int) -> Scored:
 
     slots = len(scoring.objective.slots)
     fitnesses, totals = await race(len(population), slots, scoring.rungs, score, scoring.fitness)
-    whole = [told for told, total in zip(fitnesses, totals, strict=True) if total.rollouts == slots]
-    # Without any, no candidate could be rolled out at all.
+    whole = [fitness for fitness, total in zip(fitnesses, totals, strict=True) if total.rollouts == slots]
+    # If there are none, no candidate could be rolled out.
     return Scored(fitnesses, whole or fitnesses, reduce(add, totals))

@@ -1,12 +1,12 @@
-"""Learn to conduct: a cold start on written workflows, a gate, GRPO on workflows that are really carried out.
+"""Train a conductor: cold start on example workflows, a gate, then GRPO on workflows that real workers run.
 
-Seed 000, section 5.1: the reward is 0 for a plan that cannot be run, 0.5 for a wrong answer, 1 for a right one; the
-advantage is normalised within the plans of one question. The model is trained in a thread; every batch of its plans
-comes back to this flow, whose dispatcher asks the workers, so that nothing settled is paid twice. Started again after
-a kill, the training goes on from its last checkpoint.
+Conductor, arXiv 2512.04388: the reward is 0 for a plan that cannot be run, 0.5 for a wrong answer, 1 for a right one;
+the advantage is normalised over the plans of one question. The model is trained in a thread; every batch of its plans
+is run in this flow, whose dispatcher asks the workers, so that settled calls are not paid twice. After a kill, the
+training continues from its last checkpoint.
 
-Not in the paper: the gate, without which a training may run for hours without a gradient, and the failure modes
-that are watched.
+Not in the paper: the gate, without which a training may run for hours without a gradient, and the report of failure
+modes.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
 
 REVISION = 2
-"""Part of a training's name: change the procedure, change the number."""
+"""Part of a training's name: change the number whenever the procedure changes."""
 
 GROUPS = 32
-"""Validation exercises of which groups are sampled, for the gate and for the failure modes."""
+"""Validation exercises for which groups of plans are sampled, for the gate and the failure modes."""
 
 GROUP = 8
-"""Plans of a group there: enough to see whether rewards differ (REFERENCE E5)."""
+"""Plans in such a group: enough to see whether rewards differ within it."""
 
 
 @flow(name="train-conductor", flow_run_name="train conductor on {pool}")
@@ -68,7 +68,7 @@ async def train_conductor(
     seed: int = 0,
     max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
-    """Returns the folder of the trained conductor, which FUGU_CONDUCTOR may name. Raises NotReady at the gate."""
+    """Returns the folder of the trained conductor, for FUGU_CONDUCTOR. Raises NotReady if the gate is not passed."""
     plan = load_course(preset)
     async with open_session(pool, max_usd) as session:
         if plan.cold_start.examples:
@@ -84,7 +84,7 @@ async def train_conductor(
 
 @dataclass(frozen=True)
 class Lesson:
-    """What all stages of one training share. `home`: where it is kept."""
+    """Shared by all stages of one training. `home`: the training's folder."""
 
     session: Session
     questions: QuestionSet
@@ -95,7 +95,7 @@ class Lesson:
     bridge: Bridge
 
     def exercises(self, split: str, count: int, seed: int) -> list[Exercise]:
-        """So many of a split, with the preset's offers."""
+        """`count` exercises of a split, with the preset's offers of workers."""
         return exercises(
             self.questions.split(split),
             self.session.pool.names,
@@ -112,7 +112,9 @@ async def _lesson(
 ) -> Lesson:
     known = await asyncio.to_thread(cards, session.ledger, session.pool)
     if plan.offers.shuffled and not any(known.values()):
-        raise BadInput("shuffled workers are known by their cards, and nothing is measured yet: refresh-labels", "pool")
+        raise BadInput(
+            "shuffled workers are identified by their cards, but there are no labels: run refresh-labels", "pool"
+        )
     started = await asyncio.to_thread(digest_of, folder)
     meaning = {
         "revision": REVISION,
@@ -120,7 +122,7 @@ async def _lesson(
         "workers": session.pool.fingerprint,
         "questions": questions_of.name,
         "settings": plan.model_dump(),
-        # Without cards in the prompt a refresh of the labels makes no other training.
+        # If the prompt has no cards, new labels do not change the training.
         "cards": known if plan.prompt != "compact" else {},
         "seed": seed,
     }
@@ -141,7 +143,7 @@ async def _lesson(
 async def _learn(lesson: Lesson, folder: Path) -> str:
     plan = lesson.plan
     student = await asyncio.to_thread(load_student, folder, plan.prompt, plan.course.max_tokens, lesson.home)
-    _tell_where(student)
+    _log_device(student)
     _check_memory(student, plan)
     test = lesson.exercises("test", len(lesson.questions.split("test")), seed=0)
     frozen = await rehearsed(student, test, lesson.bridge)
@@ -160,7 +162,7 @@ async def _learn(lesson: Lesson, folder: Path) -> str:
     return str(trained)
 
 
-def _tell_where(student: Student) -> None:
+def _log_device(student: Student) -> None:
     import torch
 
     device, there = student.model.device, torch.cuda.device_count()
@@ -171,7 +173,7 @@ def _tell_where(student: Student) -> None:
 
 
 def _check_memory(student: Student, plan: ConductorPreset) -> None:
-    """Before anything is paid. Raises BadInput where a stage does not fit."""
+    """Check that every stage fits the memory, before anything is paid. Raises BadInput if one does not."""
     from models.conductor.learn.grpo import fitting_rank
 
     ranks = [stage.lora for stage in (plan.course, plan.recursion) if stage is not None and stage.iterations]
@@ -180,7 +182,7 @@ def _check_memory(student: Student, plan: ConductorPreset) -> None:
 
 
 async def _cold_start(lesson: Lesson, student: Student) -> None:
-    """Stage 0. A run that was killed after it takes what it made."""
+    """Stage 0. If an earlier run completed it, load its checkpoint."""
     from models.conductor.learn.grpo import fitting_rank
 
     plan, kept = lesson.plan.cold_start, lesson.home / "cold"
@@ -214,7 +216,7 @@ async def _gate(samples: Sequence[Sample]) -> None:
 
 
 async def _practise(lesson: Lesson, student: Student, plan: CoursePlan, name: str) -> list[dict[str, float]]:
-    """GRPO. In the recursion finetune every other exercise is a forced second round."""
+    """Train by GRPO. In the recursion fine-tuning every other exercise is a forced second round."""
     from models.conductor.learn.grpo import fitting_rank
 
     course = plan.course(lesson.seed, lora=fitting_rank(student.model, plan.lora))

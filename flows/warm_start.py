@@ -1,9 +1,9 @@
 """Stage 1: learn head and offsets from the labels, by forward KL to soft targets.
 
-Seed 000, section 3.1: the mean rewards of the workers on a question become p = softmax(reward / τ), and head and
-SVF offsets minimise KL(p ‖ π). The head starts from a ridge regression, its regularisation and τ are chosen by
-cross-validation on train, and the offsets are kept only where a validation part gains. The role rows, for which
-there are no labels, start from the best constant schedule (by default: SOLVER, then VERIFIER), measured on train.
+The mean rewards of the workers on a question give p = softmax(reward / τ), and head and SVF offsets minimise KL(p ‖ π).
+The head starts from a ridge regression; its regularisation and τ are chosen by cross-validation on train, and the
+offsets are kept only if they improve the validation score. There are no labels for roles: the role rows start from the
+best constant schedule (by default SOLVER, then VERIFIER), measured on train.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def warm_start(
     questions: str = HOUSE,
     preset: PresetName = "first-light",
     backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
-    layout: LayoutName | Literal[""] = Field("", description="which matrices are scaled; empty: the preset's"),
+    layout: LayoutName | Literal[""] = Field("", description="which matrices get SVF offsets; empty: the preset's"),
     max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> str:
     """Returns the id of the warm-started checkpoint."""
@@ -79,10 +79,10 @@ def blank_router(
     roles: bool = True,
     plan: BackbonePlan | None = None,
 ) -> Router:
-    """A router of zeros. `or_head`: a backbone that cannot take the layout gets `head`, else that is an error. `plan`:
-    what its backbone remembers.
+    """A router of zeros. `or_head`: use layout `head`, instead of an error, if the backbone does not support `layout`.
+    `plan`: memory limits of the backbone.
 
-    A pool that is known from recorded scores alone cannot be rolled out: its router has no role rows.
+    A pool of recorded workers cannot be rolled out, so its router has no role rows.
     """
     backbone = load_backbone(path, plan)
     if or_head and backbone.decoder is None:
@@ -104,7 +104,7 @@ async def learn(session: Session, router: Router, questions_of: QuestionSet, rol
 
 
 Part = tuple[list[str], NDArray[np.float64], list[str]]
-"""The texts that the router reads before the first turn, the labels [Q, L], the tasks."""
+"""The router's texts before the first turn, the labels [Q, L], the tasks."""
 
 
 async def _worker_rows(

@@ -1,4 +1,4 @@
-"""The embedded almanac: what `atlas` and its neighbours look up, and what fact questions ask about.
+"""The embedded almanac: the facts that `atlas` and other workers look up and that fact questions ask about.
 
 Tables are ordered from well known to rarely asked, so that an entry's rank says how obscure it is.
 """

@@ -1,8 +1,8 @@
-"""The house backbone: a small Qwen3 with a byte-level BPE of its own, pretrained briefly on unlabelled house text.
+"""The house backbone: a small Qwen3 with its own byte-level BPE, pretrained briefly on unlabelled house text.
 
-It is made on first use and kept under its recipe's digest: a minute of next-token prediction on `text.corpus`, after
-which its states separate what is asked (data/EXPERIMENTS.md, section 3). The pretraining sees neither scores nor
-worker names.
+It is made on first use and stored under its recipe's digest: a minute of next-token prediction on `text.corpus`, after
+which its states separate the kinds of questions (data/EXPERIMENTS.md, section 3). The pretraining text contains neither
+scores nor worker names.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from models.house import text
 from models.house.qwen import fresh, one_thread, train_tokenizer
 
 REVISION = 1
-"""Part of every recipe's digest: change the procedure, change the number."""
+"""Part of every recipe's digest: change the number whenever the procedure changes."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`lines` of corpus are seen once, in batches of `batch`, each cut to `length` tokens; tied embeddings."""
+    """Size and training: one pass over `lines` of corpus, in batches of `batch`, each cut to `length` tokens."""
 
     layers: int = 4
     width: int = 256
@@ -55,10 +55,10 @@ TINY = Recipe(layers=4, width=64, heads=2, key_value_heads=1, inner=128, vocabul
 
 
 def make(home: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] | None = None) -> Path:
-    """The folder of the backbone under `home/backbones`, made now if it is not there.
+    """The folder of the backbone under `home/backbones`, made now if it is missing.
 
-    Several processes may call at once: one makes it, the others wait. `report` gets the finished fraction, of
-    one's own work or of the other's.
+    Several processes may call concurrently: one makes it, the others wait. `report` gets the finished fraction, also
+    while waiting.
     """
     report = report or (lambda fraction: None)
     folder = home / "backbones" / f"house-{recipe.digest}"
@@ -73,7 +73,7 @@ def make(home: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] |
 
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
                 _make(Path(partial) / "backbone", recipe, reached)
-                # A rename is the last thing that happens, so a folder that is there is complete.
+                # The rename comes last, so an existing folder is complete.
                 (Path(partial) / "backbone").rename(folder)
             done.unlink()
     return folder
@@ -81,7 +81,7 @@ def make(home: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] |
 
 @contextmanager
 def _locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the folder's lock; `waiting` is called every second until then."""
+    """Hold the folder's lock; call `waiting` every second until it is acquired."""
     lock = FileLock(f"{folder}.lock", timeout=1.0)
     while True:
         try:
@@ -105,7 +105,7 @@ def _fraction(path: Path) -> float:
 def _make(folder: Path, recipe: Recipe, report: Callable[[float], None]) -> None:
     lines = text.corpus(recipe.seed, recipe.lines)
     tokenizer = train_tokenizer(lines, recipe.vocabulary)
-    # The caller's own random state stays as it was: a flow's other draws must not depend on the cache.
+    # Keep the caller's random state: a flow's other draws must not depend on whether the backbone was cached.
     with torch.random.fork_rng(), one_thread():
         torch.manual_seed(recipe.seed)
         model = fresh(recipe)
@@ -116,5 +116,5 @@ def _make(folder: Path, recipe: Recipe, report: Callable[[float], None]) -> None
 
 
 def _rows(tokenizer: PreTrainedTokenizerFast, lines: list[str], length: int) -> list[Row]:
-    """Every token carries a loss."""
+    """Training rows with a loss on every token."""
     return [(ids[:length], 0) for ids in tokenizer(lines)["input_ids"]]

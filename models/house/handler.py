@@ -1,4 +1,4 @@
-"""The house workers as a litellm provider (`register`): its four ways to call one, around `provider.complete`.
+"""litellm handler for the house workers: its four call methods around `provider.complete`, and `register`.
 
 Importing this imports litellm, which takes seconds.
 """
@@ -12,7 +12,7 @@ from models.errors import NotFound
 from models.house.provider import PROVIDER, Completion, complete
 from models.workers.translation import load_litellm
 
-litellm = load_litellm()  # before its modules are imported, which would ask the network
+litellm = load_litellm()  # before its modules are imported, which would access the network
 
 from litellm.llms.custom_llm import CustomLLM, CustomLLMError  # noqa: E402
 from litellm.types.utils import Choices, GenericStreamingChunk, Message, ModelResponse, Usage  # noqa: E402
@@ -89,7 +89,7 @@ class HouseHandler(CustomLLM):
 
 
 def register() -> None:
-    """Make litellm know the provider. Idempotent."""
+    """Register the provider with litellm. Idempotent."""
     if any(entry["provider"] == PROVIDER for entry in litellm.custom_provider_map):
         return
     litellm.custom_provider_map.append({"provider": PROVIDER, "custom_handler": HouseHandler()})

@@ -1,4 +1,4 @@
-"""The house workers as a litellm provider: models "house/calc", "house/units", and so on."""
+"""Completions by the house workers: models "house/calc", "house/units", and so on."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from models.workers.ask import text_of
 
 PROVIDER = "house"
 COUNTER = "FUGU_HOUSE_COUNTER"
-"""Names a file: every call appends one line to it, on disk before the reply leaves."""
+"""Environment variable that names a file: every call appends a line, on disk before the reply is returned."""
 
 _PIECE = re.compile(r"\s*\S+\s?")
 
 
 def check(model: str) -> None:
-    """Raises BadInput for a model of this provider that is none of its workers."""
+    """Raises BadInput if the model is not a house worker."""
     if (worker := model.removeprefix(f"{PROVIDER}/")) not in PROFILES:
         raise BadInput(f"the house has no worker {worker!r}; it has {', '.join(PROFILES)}", "model")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A reply as its pieces (joined they are the text), and what it took. A token is a word."""
+    """A reply as pieces, which joined are the text, and its token counts. A token is a word."""
 
     pieces: tuple[str, ...]
     finish_reason: Literal["stop", "length"]
@@ -42,7 +42,7 @@ class Completion:
 
 
 def complete(model: str, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> Completion:
-    """The worker's reply under `seed`, `stop` and `max_tokens`; every other field of `sampling` is without effect.
+    """The worker's reply under `seed`, `stop` and `max_tokens`; other fields of `sampling` have no effect.
 
     Raises NotFound for an unknown worker.
     """
@@ -56,13 +56,13 @@ def complete(model: str, messages: Sequence[Mapping[str, Any]], sampling: Mappin
 
 
 def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
-    """How the counter file names a call: sha256 (hex) of its messages and seed."""
+    """A call's name in the counter file: sha256 (hex) of its messages and seed."""
     return json_digest([list(messages), seed])
 
 
 def _before_stop(text: str, stop: str | Sequence[str] | None) -> str:
     for ending in (stop,) if isinstance(stop, str) else stop or ():
-        if ending:  # an empty one stands everywhere, and so ends nothing
+        if ending:  # an empty string is ignored
             text = text.split(ending, 1)[0]
     return text
 

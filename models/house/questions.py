@@ -1,6 +1,6 @@
 """Seeded questions of seven families, graded by computation.
 
-The splits `train`, `validation` and `test` are asked in the seen phrasings, `unseen` in held-out ones.
+The splits `train`, `validation` and `test` use the seen phrasings, `unseen` the held-out ones.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _TRIES = 200
 
 
 def generate(seed: int, split_counts: Mapping[str, int], two_hop_share: float = TWO_HOP_SHARE) -> list[Question]:
-    """So many questions of each split, all distinct in text and id; equal arguments give equal questions.
+    """The given number of questions of each split, distinct in text and id; equal arguments give equal questions.
 
     `two_hop_share` of every split are two-hop questions (tag "two-hop"), the rest is spread evenly over the
-    other families. Raises BadInput for an unknown split, and where distinct questions run out.
+    other families. Raises BadInput for an unknown split, and if there are no more distinct questions.
     """
     if unknown := set(split_counts) - set(SPLITS):
         raise BadInput(f"unknown split {', '.join(sorted(unknown))}; there are {', '.join(SPLITS)}", "split_counts")
@@ -56,7 +56,7 @@ def generate(seed: int, split_counts: Mapping[str, int], two_hop_share: float = 
     for split in SPLITS:
         rng = Random(f"house questions/{seed}/{split}")
         families = _families(split_counts.get(split, 0), two_hop_share)
-        rng.shuffle(families)  # so that every part of a split holds all families
+        rng.shuffle(families)  # so that every part of a split contains all families
         questions += [_distinct(rng, family, split, taken) for family in families]
     return questions
 
@@ -77,13 +77,13 @@ def _distinct(rng: Random, family: str, split: str, taken: set[str]) -> Question
 
 
 def dressed(rng: Random, body: str) -> str:
-    """The question with a greeting or a remark around it, now and then; a program stands alone."""
+    """The question, sometimes with a greeting or a remark around it; a program gets none."""
     lead, tail = rng.choice(_LEADS), rng.choice(_TAILS)
     return body if "\n" in body else lead + body + tail
 
 
 def draw(rng: Random, family: str, split: str) -> Question:
-    """One question; `split` says which phrasings it may take."""
+    """One question; `split` decides which phrasings are possible."""
     kinds = KINDS[family]
     kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
     content = kind.draw(rng)

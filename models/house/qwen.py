@@ -1,4 +1,4 @@
-"""The house's own small language models: an untrained Qwen3 with tied embeddings, and a byte-level BPE for it."""
+"""Small house language models: an untrained Qwen3 with tied embeddings, and a byte-level BPE tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END = "<|endoftext|>"
 
 
 class Shape(Protocol):
-    """What a recipe says of the model's size."""
+    """The model's size in a recipe."""
 
     @property
     def layers(self) -> int: ...
@@ -31,7 +31,7 @@ class Shape(Protocol):
 
 
 def fresh(shape: Shape) -> Qwen3ForCausalLM:
-    """A model with weights drawn from torch's random state."""
+    """An untrained model; weights are drawn from torch's random state."""
     config = Qwen3Config(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
@@ -49,7 +49,7 @@ def fresh(shape: Shape) -> Qwen3ForCausalLM:
 
 
 def train_tokenizer(lines: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Bytes merged by how often they stand together in `lines`; token 0 ends a text and pads."""
+    """Train byte-level BPE on `lines`; token 0 is both end of text and padding."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         # Single digits, as in Qwen: numbers of different length then look different.
@@ -68,7 +68,7 @@ def train_tokenizer(lines: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """At this size a second thread gains nothing (measured), and labelling runs beside it."""
+    """Limit torch to one thread: at this size a second gains nothing (measured), and labelling runs concurrently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

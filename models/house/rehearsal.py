@@ -1,4 +1,4 @@
-"""Workflows carried out by the house's workers in this process: unpaid, unrecorded, for training and examination."""
+"""Run workflows with house workers in this process, unpaid and unrecorded, for training and examination."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.house.workers.profiles import PROFILES
 from models.workers.ask import seed_for
 
 WORKERS = tuple(PROFILES)
-"""By ordinal, as in the house's pool."""
+"""House workers in the order of the pool."""
 
 
 def replies(
@@ -23,7 +23,7 @@ def replies(
     workers: Sequence[str] = WORKERS,
     previous: str | None = None,
 ) -> list[str]:
-    """Every step's reply, in order; each step sees what its access list allows. `seed` is that of every ask.
+    """Every step's reply, in order; each step sees what its access list allows. `seed` applies to every ask.
 
     `previous`: in a second round, the first one's answer, for steps that see "all".
     """
@@ -35,7 +35,7 @@ def replies(
 
 
 def chance(question: Question, replicate: int = 0, *, second: bool = False) -> int:
-    """The seed of a round: as in use, a second one does not meet the first one's luck again."""
+    """The seed of a round; as in serving, a second round has another seed than the first."""
     seed = seed_for(question.id, replicate)
     return step_seed(seed, "/1") if second else seed
 
@@ -47,5 +47,5 @@ def score(
     workers: Sequence[str] = WORKERS,
     previous: str | None = None,
 ) -> float:
-    """What the last step's reply is worth (0 to 1)."""
+    """Score of the last step's reply (0 to 1)."""
     return grade(question, replies(plan, question, seed, workers, previous)[-1]).score if plan.steps else 0.0

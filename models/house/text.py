@@ -1,9 +1,8 @@
-"""Unlabelled text in the language of the house, for the backbone's brief pretraining.
+"""Unlabelled text in the style of house questions, for the backbone's short pretraining.
 
-A line is a short document that stays with one topic, as texts do: two questions of a kind in different seen
-phrasings, or a question beside a sentence about its subject, in the router's raw form ("user: ...") or plain; some
-are run together, as people write. No line holds an unseen phrasing, the result of a question, a score or a
-worker's name.
+A line is a short document on one topic: two questions of a kind in different seen phrasings, or a question and a
+sentence about its subject, in the router's raw form ("user: ...") or plain; some are joined into one message. No line
+contains an unseen phrasing, the result of a question, a score or a worker's name.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from models.house.glosses import GLOSSES
 from models.house.questions import KINDS, dressed
 
 REVISION = 4
-"""Part of the backbone's digest: change what `corpus` gives, change the number."""
+"""Part of the backbone's digest: change the number whenever the output of `corpus` changes."""
 
 _POOL_SIZES = range(2, 9)
 
@@ -40,13 +39,13 @@ def _line(rng: Random, kinds: tuple[Kind, ...]) -> str:
         if rng.random() < 0.5:
             parts.insert(0, f"system: {DISPATCHER.format(workers=rng.choice(_POOL_SIZES))}")
     if rng.random() < 0.2:
-        # As the router reads a conversation that a worker has thought about; the tags are then few tokens, too.
+        # As the router reads a conversation with thoughts; this also makes the tags few tokens.
         parts += [thought_block(k, _gloss(rng, kind)) for k in range(rng.choice((1, 1, 2, 3)))]
     return "\n".join(parts)
 
 
 def _run_together(rng: Random, parts: list[str]) -> str:
-    """One message, often without the full stops: the last word must then hint at what follows, its topic."""
+    """One message, often without full stops: the last word must then predict the topic of what follows."""
     return " ".join(part.rstrip("?.") if rng.random() < 0.6 else part for part in parts)
 
 

@@ -1,4 +1,4 @@
-"""The words that text questions are made of, and `lingua`'s dictionary."""
+"""The words in text questions, which are also `lingua`'s dictionary."""
 
 from __future__ import annotations
 

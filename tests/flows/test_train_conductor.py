@@ -240,7 +240,7 @@ def test_it_is_told_where_the_conductor_is_trained(monkeypatch):
     monkeypatch.setattr(train_conductor_module, "get_run_logger", lambda: logger)
     for device, count in (("cpu", 0), ("cuda:0", 1), ("cuda:0", 2)):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
-        train_conductor_module._tell_where(SimpleNamespace(model=SimpleNamespace(device=torch.device(device))))
+        train_conductor_module._log_device(SimpleNamespace(model=SimpleNamespace(device=torch.device(device))))
     assert told[0] == "the conductor is trained on the CPU, since there is no GPU here"
     assert told[1] == "the conductor is trained on cuda:0"
     assert "there are 2 GPUs here, and CUDA_VISIBLE_DEVICES" in told[2]

@@ -175,7 +175,7 @@ class Backbone:
             return self.hidden(texts, scaling)
         if len(distinct := list(dict.fromkeys(texts))) < len(texts):
             return self.resumed(distinct, scaling, owner)[[distinct.index(text) for text in texts]]
-        maps, ids = {} if scaling is None else scaling.maps(), self._tokens(texts)
+        maps, ids = {} if scaling is None else scaling.maps(), self.reader.tokens(texts)
         if graphs is not None and not self.resumes:
             lengths = [len(row) for row in ids]
             return in_batches(lengths, self._batch_tokens, lambda some: graphs.run([ids[i] for i in some], maps, owner))
@@ -247,7 +247,7 @@ class Backbone:
     def _scaled(self, rows: Sequence[tuple[str, int]], scaling: Scaling) -> Tensor:
         decoder, first, embeds = self._by_hand(), scaling.first_layer, scaling.embeds
         texts = list(dict.fromkeys(text for text, _ in rows))
-        inputs = dict(zip(texts, self._tokens(texts) if first == 0 else self._below(first, texts), strict=True))
+        inputs = dict(zip(texts, self.reader.tokens(texts) if first == 0 else self._below(first, texts), strict=True))
 
         def run(chosen: list[int]) -> Tensor:
             here = {text: index for index, text in enumerate(dict.fromkeys(rows[i][0] for i in chosen))}
@@ -266,12 +266,9 @@ class Backbone:
             raise BadInput(f"layers are known by name only for {KNOWN}; this backbone supports only 'head'", "layout")
         return self.decoder
 
-    def _tokens(self, texts: Sequence[str]) -> list[Tensor]:
-        return self.reader.tokens(texts)
-
     @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> list[Tensor]:
-        ids = self._tokens(texts)
+        ids = self.reader.tokens(texts)
         lengths = [len(row) for row in ids]
         states = in_batches(
             lengths, self._batch_tokens, lambda some: self._plain(*padded([ids[i] for i in some], self.device))
@@ -293,7 +290,7 @@ class Backbone:
 
     @torch.no_grad()
     def _lower(self, texts: Sequence[str], end: int) -> list[Tensor]:
-        decoder, ids = self._by_hand(), self._tokens(texts)
+        decoder, ids = self._by_hand(), self.reader.tokens(texts)
         lower: list[Tensor] = [torch.empty(0)] * len(ids)
         for chosen in batches([len(row) for row in ids], self._batch_tokens):
             batch, _ = padded([ids[i] for i in chosen], self.device)

@@ -18,7 +18,7 @@ def _signed(value: int) -> str:
 
 
 def polynomial(a: int, b: int, c: int) -> str:
-    """a x^2 + b x + c as one writes it, without terms that vanish."""
+    """a x^2 + b x + c as usually written, without zero terms."""
     parts = [_term(a, "x^2")]
     if b:
         parts.append(f"{'+' if b > 0 else '-'} {_term(abs(b), 'x')}")

@@ -1,4 +1,4 @@
-"""Facts of the almanac: geography, chemistry, books, history, animals."""
+"""Questions about facts in the almanac: geography, chemistry, books, history, animals."""
 
 from __future__ import annotations
 

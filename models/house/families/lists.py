@@ -1,4 +1,4 @@
-"""Lists of numbers or words, and small programs to run in one's head."""
+"""Lists of numbers or words, and small programs whose output is asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _shown(values: list[int]) -> str:
 
 
 def _list(work: Callable[[list[int]], list[int]]) -> Callable[[Random], Draw]:
-    """Content whose result is a list; with brackets or without."""
+    """Content whose result is a list, written with or without brackets."""
 
     def draw(rng: Random) -> Draw:
         values = _numbers(rng)

@@ -1,7 +1,7 @@
-"""A kind of question: how its content is drawn, and the phrasings that it is asked in.
+"""A kind of question: a generator of its content, and its phrasings.
 
-A phrasing is a whole sentence or several, with slots for the content. `seen` phrasings occur in every split;
-`unseen` ones only in the split of that name.
+A phrasing is one or more whole sentences with slots for the content. `seen` phrasings occur in every split, `unseen`
+ones only in the split of that name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Draw:
-    """The slots' texts, and the reference that grading compares with."""
+    """The texts of the slots, and the reference for grading."""
 
     slots: Mapping[str, str]
     reference: str | int | float | list[str]
@@ -44,5 +44,5 @@ def word(reference: str, **slots: object) -> Draw:
 
 
 def integer(rng: Random, digits: int) -> int:
-    """An integer of exactly so many digits, at least 2."""
+    """A random integer of exactly `digits` digits, at least 2."""
     return rng.randint(max(2, 10 ** (digits - 1)), 10**digits - 1)

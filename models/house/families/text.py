@@ -1,4 +1,4 @@
-"""Words and letters: from capital letters to the letters of long words and the order of long lists."""
+"""Questions about words and letters, from capital letters to letters of long words and the order of long lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions whose first result is the second one's input; no worker takes both steps in one reply."""
+"""Two-hop questions: the first result is the input of the second step. No worker does both steps in one reply."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _day(rng: Random) -> date:
 
 
 def spell(day: date) -> str:
-    """A date as the questions write it most of the time: 14 July 1989."""
+    """A date in the most common form of the questions: 14 July 1989."""
     return f"{day.day} {day:%B %Y}"
 
 

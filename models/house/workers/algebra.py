@@ -23,7 +23,7 @@ Polynomial = dict[int, Fraction]
 
 
 def _parse(text: str) -> Polynomial:
-    """The polynomial in whichever single letter the text uses."""
+    """The polynomial in the single letter that the text uses."""
     result: Polynomial = defaultdict(Fraction)
     for part in re.sub(r"\s", "", text).replace("-", "+-").split("+"):
         if part and (found := _PART.match(part)):
@@ -126,7 +126,7 @@ def _next(values: list[Fraction]) -> str:
 
 
 def read(text: str) -> Problem | None:
-    """The algebra problem that the text poses, or `None`."""
+    """The algebra problem in the text, or `None`."""
     for reader in (_system, _value, _equation, _riddle, _sequence):
         if (problem := reader(text)) is not None:
             return problem

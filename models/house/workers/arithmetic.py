@@ -13,7 +13,7 @@ from models.house.workers.problem import Problem, digits, numbers, show
 
 _FORMULA = re.compile(r"[(\-]*\d[\d.]*(?:\s*\)*\s*(?:\*\*|[-+*/^×÷x])\s*[(\-]*\d[\d.]*)+\)*")
 _KIND_OF = {ast.Add: "sum", ast.Sub: "difference", ast.Mult: "product", ast.Div: "quotient", ast.Pow: "power"}
-_MAX_BITS = 10_000  # of a power's result: a short text must not ask for a long computation
+_MAX_BITS = 10_000  # of a power's result: a short text must not cause a long computation
 
 Operation = Callable[[Fraction, Fraction], Fraction]
 
@@ -107,7 +107,7 @@ _WORDED: tuple[tuple[str, re.Pattern[str], Callable[[Fraction, Fraction, str], F
 
 
 def read(text: str) -> Problem | None:
-    """The arithmetic problem that the text poses, or `None`."""
+    """The arithmetic problem in the text, or `None`."""
     if (formula := _formula(text)) is not None:
         return formula
     lowered, values = text.lower(), numbers(text)

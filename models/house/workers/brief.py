@@ -1,8 +1,8 @@
-"""What a worker is asked to do, read from OpenAI messages as an LLM would read them.
+"""Parse OpenAI messages into a worker's role, question and earlier replies.
 
-Besides plain conversations it knows the roles' prompts, with what others wrote as messages after the conversation, and
-a workflow's step: "Step 2, your subtask: ..." after the steps that it may see. A step's question is the subtask where
-that poses a problem of its own, else the conversation's.
+Besides plain conversations it parses the roles' prompts, which show other workers' replies as messages after the
+conversation, and workflow steps: "Step 2, your subtask: ..." after the steps that this step sees. A step's question is
+its subtask if that is a complete problem, else the conversation's question.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MEMORY = ("Tool results known from earlier in this conversation:", "Earlier sub
 
 @dataclass(frozen=True)
 class Brief:
-    """`thoughts` are earlier replies; `asked` says of each which subtask it replies to ("" where it was none)."""
+    """`thoughts`: earlier replies; `asked`: the subtask that each replies to ("" if none)."""
 
     role: Role
     question: str
@@ -37,7 +37,7 @@ class Brief:
 
 
 def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:
-    """The role from the system messages, the question from the last user message or the subtask, others' words."""
+    """The role from the system messages, the question from the last user message or the subtask, earlier replies."""
     system = "\n".join(text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer"))
     named = _ROLE.search(system)
     role: Role = named.group(1) if named else "SOLVER"  # type: ignore[assignment]
@@ -56,7 +56,7 @@ _Said = list[tuple[str, str]]
 
 
 def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, _Said, _Said]:
-    """What is asked, every visible step's subtask and reply, and what others wrote under the roles' labels."""
+    """The question, every visible step's subtask and reply, and replies shown under the roles' labels."""
     question, own, earlier, label = "", "", None, None
     steps, told = _Said(), _Said()
     for message in messages:
@@ -78,6 +78,6 @@ def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, _Said, _S
 
 
 def final_answer(reply: str) -> str | None:
-    """What stands after the last "Answer:", or `None`."""
+    """The text after the last "Answer:", or `None`."""
     found = _ANSWER.findall(reply)
     return found[-1].strip() if found else None

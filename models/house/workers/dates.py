@@ -33,7 +33,7 @@ def _spell(day: date) -> str:
 
 
 def read(text: str) -> Problem | None:
-    """The question about dates or times that the text asks, or `None`."""
+    """The problem about dates or times in the text, or `None`."""
     if (clock := _CLOCK.search(text)) and (minutes := _MINUTES.search(text)):
         return Problem("clock", len(minutes[1]), lambda: _later_time(clock, int(minutes[1])), "word")
     found = list(_DATE.finditer(text))

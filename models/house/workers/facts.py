@@ -1,4 +1,4 @@
-"""Facts, looked up in the almanac by the names that the text mentions."""
+"""Facts, looked up in the almanac by the names in the text."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _SHELVES: tuple[Callable[[str], Problem | None], ...] = (_geography, _chemistry,
 
 
 def names_something(text: str) -> bool:
-    """Whether the text mentions anything that the almanac knows by name."""
+    """Whether the text contains a name from the almanac."""
     return any(names.search(text) for names in (_COUNTRY, _CAPITAL, _ELEMENT, _WORK, _EVENT, _YOUNG))
 
 

@@ -1,7 +1,7 @@
-"""A repository's files in a text, each behind a line `### path`: a Python file to mend, or a table with gaps.
+"""Repository files in a text, each after a line `### path`: a Python file to repair, or a table with gaps.
 
-A file that is written anew is the problem's result; what a worker gets wrong is then a change that does not help, or
-another entry of the almanac.
+The problem's result is the rewritten file; a wrong result is a change that does not help, or another entry of the
+almanac.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GAP = "?"
 
 
 def read(text: str) -> Problem | None:
-    """The first file that the text shows and that wants work; `None` where none does."""
+    """The first file in the text that needs a change, or `None`."""
     if "### " not in text:
         return None
     for path, _, content in _FILE.findall(text):
@@ -30,12 +30,12 @@ def read(text: str) -> Problem | None:
 
 
 def block(path: str, content: str) -> str:
-    """A file as a reply states it."""
+    """A file in the form of a reply."""
     return f"### {path}\n```\n{content.rstrip()}\n```"
 
 
 def stated(reply: str) -> str | None:
-    """The last file that a reply states, with its path, or `None`."""
+    """The last file in a reply, with its path, or `None`."""
     found = _FILE.findall(reply)
     return block(found[-1][0], found[-1][2]) if found else None
 
@@ -53,7 +53,7 @@ def _code(path: str, content: str) -> Problem | None:
 
 
 def _table(path: str, content: str) -> Problem | None:
-    """Capitals by country: the gaps are question marks."""
+    """A table of capitals by country, with question marks as gaps."""
     rows = [line.split(",") for line in content.rstrip().split("\n")]
     heads = [cell.strip().lower() for cell in rows[0]]
     if heads != ["country", "capital"] or not any(row[1:] == [_GAP] for row in rows):
@@ -71,7 +71,7 @@ def _table(path: str, content: str) -> Problem | None:
 
 
 def _filled(path: str, rows: Sequence[Sequence[str]], known: dict[str, tuple[int, str]]) -> str:
-    """Raises ValueError for a country that the almanac lacks."""
+    """The table with its gaps filled. Raises ValueError for a country that is not in the almanac."""
     if missing := [row[0] for row in rows if row[1:] == [_GAP] and row[0] not in known]:
         raise ValueError(f"{missing[0]} is in no almanac")
     lines = [",".join([row[0], known[row[0]][1]] if row[1:] == [_GAP] else row) for row in rows]

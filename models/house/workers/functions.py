@@ -1,7 +1,7 @@
-"""Small Python functions, called by walking their syntax trees: what `snippets.py` knows, and functions besides.
+"""Interpreter for small Python functions: `snippets.py` extended by functions.
 
-Known in addition are `def`, `return`, calls of the text's own functions, unpacking, `break`, `continue`, conditional
-expressions, chained comparisons and tables (`dict`). A text that does anything else when it is loaded is a ValueError.
+It adds `def`, `return`, calls of functions in the text, unpacking, `break`, `continue`, conditional expressions,
+chained comparisons and dicts. Anything else at module level is a ValueError.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Continue(Exception):
 
 
 class Module(Interpreter):
-    """A module's constants and functions. `value` of an expression may call them; each has the fuel of a program."""
+    """A module's constants and functions, which expressions may call; each evaluation has the fuel of one program."""
 
     def __init__(self, tree: ast.Module) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Module(Interpreter):
         self._globals = dict(self.names)
 
     def result(self, expression: ast.expr) -> Any:
-        """The value of an expression. Raises ValueError for one that cannot be worked out here."""
+        """The value of an expression. Raises ValueError if it cannot be evaluated here."""
         self.refuel()
         try:
             return self.value(expression)

@@ -51,7 +51,7 @@ def _of_words(text: str) -> Problem | None:
 
 
 def read(text: str) -> Problem | None:
-    """The question about a list that the text asks, or `None`."""
+    """The problem about a list in the text, or `None`."""
     found = _NUMBERS.search(text)
     if found is None:
         return _of_words(text)

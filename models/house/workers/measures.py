@@ -39,7 +39,7 @@ def _american(text: str) -> str:
 
 
 def read(text: str) -> Problem | None:
-    """The conversion that the text asks for, or `None`."""
+    """The conversion problem in the text, or `None`."""
     if found := _DEGREES.search(text):
         value, celsius = Fraction(found.group(1)), found.group(2).lower().startswith("c")
         return Problem("temperature", digits([value]), lambda: _temperature(value, celsius))

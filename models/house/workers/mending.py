@@ -1,8 +1,8 @@
-"""Mending a Python file by generating and testing: one small change at a time, until its own examples come true.
+"""Repair a Python file by generate and test: try single small changes until its doctests pass.
 
-The examples are the doctests of the file's functions, the changes what people mistype: a comparison, an operator, a
-constant by one, min for max, two arguments in the wrong order. Everything is worked out by walking syntax trees
-(`functions.py`). No change is known beforehand; a file whose fault needs two changes in one function stays as it is.
+The changes undo common slips: a comparison, an operator, a constant off by one, min for max, two swapped arguments.
+Everything is evaluated by walking syntax trees (`functions.py`). A fault that needs two changes in one function is not
+repaired.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from models.house.workers.functions import Module
 _COMPARISONS = (ast.LtE, ast.GtE, ast.Lt, ast.Gt, ast.Eq, ast.NotEq)
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.Div)
 _TWINS = {"min": "max", "max": "min", "any": "all", "all": "any"}
-_ENOUGH = 600  # changes tried of one function
-_BOUND = (ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp)  # in another one, they need brackets
+_ENOUGH = 600  # changes tried per function
+_BOUND = (ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp)  # need brackets inside another expression
 
 
 class Example(NamedTuple):
-    """An expression and what it should be."""
+    """A doctest: an expression and its expected value."""
 
     call: ast.expr
     want: object
 
 
 def faulty(text: str) -> str | None:
-    """The first function of the file whose examples do not come true; `None` where there is none, or it has no say."""
+    """The first function whose doctests fail; `None` if there is none or the file cannot be evaluated."""
     tree = _parsed(text)
     if tree is None:
         return None
@@ -39,13 +39,15 @@ def faulty(text: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def mended(text: str, name: str) -> tuple[str, ...]:
-    """The file with its function `name` changed such that its examples come true (first, if there is such a change),
-    then some changes that do not help. Raises ValueError where no change helps."""
+    """The file with its function `name` repaired, then some changes that do not help.
+
+    Raises ValueError if no change makes the doctests pass.
+    """
     tree = _parsed(text)
     if tree is None or name not in (examples := _examples(tree)):
         raise ValueError(f"there is no function {name} with examples")
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    # What came true before has to come true afterwards.
+    # Doctests that passed before must still pass.
     others = [example for key, group in examples.items() if key != name and _holds(tree, group) for example in group]
     useless: list[str] = []
     for number, changed in enumerate(_changes(text, function)):
@@ -68,7 +70,7 @@ def _parsed(text: str) -> ast.Module | None:
 
 
 def _examples(tree: ast.Module) -> dict[str, list[Example]]:
-    """The examples of each function that has some, in the file's order."""
+    """The doctests of each function that has some, in the order of the file."""
     found: dict[str, list[Example]] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)):
@@ -91,12 +93,12 @@ def _holds(tree: ast.Module, examples: list[Example]) -> bool:
 
 
 def _same(value: object, want: object) -> bool:
-    """As a doctest sees it: by what would be printed."""
+    """Whether two values are equal for a doctest: by what would be printed."""
     return repr(value) == repr(want)
 
 
 def _changes(text: str, function: ast.FunctionDef) -> Iterator[str]:
-    """The text with one expression of the function changed, the likeliest slips first."""
+    """Versions of the text with one expression of the function changed, the likeliest slips first."""
     pairs = ((node, parent) for parent in ast.walk(function) for node in ast.iter_child_nodes(parent))
     spots = [(node, parent) for node, parent in pairs if isinstance(node, ast.expr)]
     for kind in (_comparisons, _operators, _constants, _order, _by_one):

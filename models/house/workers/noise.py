@@ -1,4 +1,4 @@
-"""A worker's chance: drawn from the ask's seed and the worker's name, and from nothing else."""
+"""A worker's randomness, drawn only from the ask's seed and the worker's name."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _SHRUGS = (
 
 
 class Noise:
-    """Without a seed a worker does what it would do most of the time."""
+    """Random decisions of a worker; without a seed, the most likely ones."""
 
     def __init__(self, worker: str, seed: int | None) -> None:
         self._random = Random(f"{worker}/{seed}")
         self._luck = 0.5 if seed is None else self._random.random()
 
     def succeeds(self, competence: float) -> bool:
-        """Whether this ask goes well for a worker that gets `competence` (0 to 1) of such problems right."""
+        """Whether a worker that solves a share `competence` (0 to 1) of such problems solves this one."""
         return self._luck < competence
 
     def slip(self, right: str, form: Form) -> str:
-        """The result of a computation that went wrong somewhere: close to `right`, never equal to it."""
+        """A wrong result: close to `right`, never equal to it."""
         if form == "number":
             return _number_slip(right, self._random)
         parts = right.split(", ") if form == "list" else list(right)
@@ -37,11 +37,11 @@ class Noise:
         return slipped if slipped != right else ", ".join(parts[:-1]) if form == "list" and parts[1:] else right + "s"
 
     def one_of(self, results: Sequence[str]) -> str | None:
-        """Any of the results, `None` where there is none."""
+        """One of the results, or `None` if there are none."""
         return self._random.choice(results) if results else None
 
     def guess(self, question: str, form: Form) -> str | None:
-        """What a worker that lacks the skill says: something of the asked form from the text, or `None`."""
+        """The guess of a worker without the skill: something of the required form from the text, or `None`."""
         if self._random.random() < 0.4:
             return None
         if form == "number":
@@ -51,7 +51,7 @@ class Noise:
         return self._random.choice(named) if named else None
 
     def shrug(self) -> str:
-        """An admission in plausible words."""
+        """A reply that admits not knowing."""
         return self._random.choice(_SHRUGS)
 
 

@@ -1,4 +1,4 @@
-"""What a worker makes of a text: one problem, or two of which the second needs the first one's result."""
+"""A problem parsed from a text, or two problems where the second needs the first one's result."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _QUOTED = re.compile(r"\"([^\"]+)\"|(?<!\w)'([^']+)'(?!\w)|“([^”]+)”")
 
 @dataclass(frozen=True)
 class Problem:
-    """`kind` names the skill it takes; `size` (digits, letters, items, rank) says how hard it is for its kind.
+    """`kind`: the required skill; `size` (digits, letters, items, rank): the difficulty within the kind.
 
-    `solve` computes the right result, as text; `form` says what a guess would have to look like. `slips`: results that
-    are wrong, where swapping letters or digits would make no likely ones.
+    `solve` computes the right result as text; `form` is the form of a guess. `slips`: wrong results, for kinds where
+    swapping letters or digits would not give plausible ones.
     """
 
     kind: str
@@ -32,9 +32,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class TwoHop:
-    """`phrase` ("the capital of France") stands in the question where `first`'s result belongs.
+    """`phrase` ("the capital of France"): the part of the question that `first`'s result replaces.
 
-    `then` reads the question with a value put in its place; `second_kind` is the skill that this takes.
+    `then` parses the question with that value filled in; `second_kind` is the skill that it requires.
     """
 
     phrase: str
@@ -59,7 +59,7 @@ def digits(values: list[Fraction]) -> int:
 
 
 def show(value: Fraction | int) -> str:
-    """A number as one writes it: an integer, or at most four decimals."""
+    """A number as text: an integer, or at most four decimals."""
     value = Fraction(value)
     if value.denominator == 1:
         return str(value.numerator)

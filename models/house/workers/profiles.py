@@ -1,8 +1,8 @@
-"""The six workers: what each can work out, and how reliably.
+"""The six workers: the skills of each, and how reliable they are.
 
-A competence is the chance of a right result for a problem of a kind: `best` up to size `reach` (digits of the
-largest number, letters of the word, items of the list, lines of the file, rank in the almanac), falling by `fade` for
-every step beyond it, down to `floor`. A kind that a worker does not list is outside of its skill: it guesses.
+A competence is the probability of a right result for a problem of a kind: `best` up to size `reach` (digits of the
+largest number, letters of the word, items of the list, lines of the file, rank in the almanac), lower by `fade` for
+every step beyond it, down to `floor`. For a kind that is not listed, the worker guesses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ PROFILES: Mapping[str, Mapping[str, Competence]] = {
         **_each("linear value", Competence(0.2)),
         **_each("average", Competence(0.5)),
     },
-    # Knows its words; loses count in long ones and in long lists.
+    # Good with words; miscounts in long ones and in long lists.
     "lingua": {
         **_each("plural unscramble opposite", Competence(0.97)),
         **_each("reverse count_letter length vowels nth_letter", Competence(0.97, reach=9, floor=0.6)),
@@ -62,7 +62,7 @@ PROFILES: Mapping[str, Mapping[str, Competence]] = {
         **_each("author", Competence(0.96)),
         **_each("young country", Competence(0.6)),
     },
-    # Runs things as small programs on 32-bit numbers: patient with length, helpless with meaning.
+    # Runs small programs on 32-bit numbers: good with long input, no knowledge of meaning.
     "coder": {
         **_each("remainder power", Competence(0.97)),
         **_each("expression sum difference product quotient", Competence(0.85, reach=4, floor=0.3)),
@@ -86,7 +86,7 @@ PROFILES: Mapping[str, Mapping[str, Competence]] = {
         **_each("young", Competence(0.5)),
         **_each("percent", Competence(0.2)),
     },
-    # Something of everything, less and less of it the harder it gets.
+    # All kinds of problems, but only easy ones reliably.
     "sage": {
         **_each("sum difference product quotient expression", Competence(0.95, reach=1, floor=0.15, fade=0.15)),
         **_each("remainder power", Competence(0.6, reach=2, floor=0.2, fade=0.15)),
@@ -117,6 +117,6 @@ PROFILES: Mapping[str, Mapping[str, Competence]] = {
 
 
 def competence(worker: str, problem: Problem) -> float | None:
-    """The worker's chance with the problem, or `None` where it has no such skill."""
+    """The worker's probability of solving the problem, or `None` if it lacks the skill."""
     skill = PROFILES[worker].get(problem.kind)
     return skill.of(problem.size) if skill else None

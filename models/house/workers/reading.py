@@ -1,4 +1,4 @@
-"""From a question's text to the problem it poses. Pure, shared by all workers, remembered."""
+"""Parse a question's text into a problem. Pure functions, shared by all workers, with cached results."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _CONCRETE = re.compile(r"\d|\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)|“[^”]+”|\w, \w
 
 
 def read_single(text: str) -> Problem | None:
-    """The problem of a question that takes one skill."""
+    """The problem of a question that needs one skill, or `None`."""
     return next((problem for reader in _READERS if (problem := reader(text)) is not None), None)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def read(text: str) -> Problem | TwoHop | None:
-    """What the text asks for, or `None` where nothing in it is recognised."""
+    """The problem in the text, or `None` if nothing is recognised."""
     return two_hop.read(text, read_single) or read_single(text)
 
 
 def read_alone(text: str) -> Problem | TwoHop | None:
-    """What a subtask asks for by itself; `None` where it leans on the question or on another step's result.
+    """The problem in a subtask alone; `None` if it depends on the question or on another step's result.
 
-    "Find the capital of the country first." names no country: only the question does.
+    Example: "Find the capital of the country first." names no country, only the question does.
     """
     if _REFERENCE.search(text):
         return None

@@ -17,9 +17,9 @@ from models.house.workers.reading import read, read_alone
 
 
 def answer(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None = None) -> str:
-    """What `worker` replies to `messages`: a function of the messages, the seed and the worker's name.
+    """The reply of `worker` to `messages`: a function of the messages, the seed and the worker's name.
 
-    Raises NotFound for a name that is no house worker's.
+    Raises NotFound for an unknown worker.
     """
     if worker not in PROFILES:
         raise NotFound(f"no house worker {worker!r}; there are {', '.join(PROFILES)}")
@@ -35,7 +35,7 @@ def answer(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None 
 
 
 def _work_out(worker: str, problem: Problem, noise: Noise) -> str | None:
-    """The worker's own result, right or slipped; `None` where it lacks the skill or the computation fails."""
+    """The worker's result, right or wrong; `None` if it lacks the skill or the computation fails."""
     chance = competence(worker, problem)
     if chance is None:
         return None
@@ -59,7 +59,7 @@ def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> 
 
 
 def _stating(problem: Problem | None, result: str) -> str:
-    """A result as a reply ends with it: a file stands for itself."""
+    """A result as the end of a reply; a file is given as it is."""
     return result if problem is not None and problem.form == "file" else f"Answer: {result}"
 
 
@@ -70,7 +70,7 @@ def _stated(problem: Problem | TwoHop | None, reply: str) -> str | None:
 
 
 def _solve_two(worker: str, problem: TwoHop, brief: Brief, noise: Noise) -> str:
-    """One step a reply: the first result if no thought holds it yet, else the rest of the question."""
+    """One step per reply: the first result if no thought contains it yet, else the rest of the question."""
     value = _found(problem, brief)
     if value is not None:
         return _solve(worker, problem.then(value), brief, noise)
@@ -82,7 +82,7 @@ def _solve_two(worker: str, problem: TwoHop, brief: Brief, noise: Noise) -> str:
 
 
 def _found(problem: TwoHop, brief: Brief) -> str | None:
-    """The first result in the latest thought that states it, or that answers a subtask which asks for just this."""
+    """The first result, from the latest thought that states it or that answers a subtask asking for it."""
     stated = re.compile(re.escape(problem.phrase) + r" is (.+?)\.(?=\s|$)", re.IGNORECASE)
     for subtask, thought in zip(reversed(brief.asked), reversed(brief.thoughts), strict=True):
         if found := stated.search(thought):

@@ -1,7 +1,7 @@
-"""Small Python programs, run by walking their syntax tree: nothing is executed by Python itself.
+"""Interpreter for small Python programs: it walks the syntax tree, and Python itself executes nothing.
 
-Known are numbers, text, lists, arithmetic, comparisons, `if`, `for`, `while`, list comprehensions, slices
-and a few functions. Anything else, or a program that takes too long, is a ValueError.
+It supports numbers, text, lists, arithmetic, comparisons, `if`, `for`, `while`, list comprehensions, slices and a few
+functions. Anything else, or a program that takes too long, is a ValueError.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _METHODS = {"upper", "lower", "append", "count", "index"}
 
 
 class Interpreter:
-    """Runs one program; `lines` is what it printed."""
+    """Runs one program; `lines` is its output."""
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
@@ -93,7 +93,7 @@ class Interpreter:
             self._step(statement)
 
     def refuel(self) -> None:
-        """As much to go on as a program has at its start."""
+        """Reset the limit on the work of a program."""
         self._fuel = _FUEL
 
     def _burn(self) -> None:
@@ -171,7 +171,7 @@ class Interpreter:
 
 
 def output_of(program: str) -> str:
-    """What the program prints. Raises ValueError for one that is not understood."""
+    """The output of the program. Raises ValueError if it uses anything unsupported."""
     interpreter = Interpreter()
     try:
         interpreter.run(ast.parse(program).body)
@@ -181,7 +181,7 @@ def output_of(program: str) -> str:
 
 
 def read(text: str) -> Problem | None:
-    """The program that the text shows, if it asks for its output; `None` otherwise."""
+    """The program in the text if the text asks for its output, else `None`."""
     if "print(" not in text or (found := _PROGRAM.search(text)) is None:
         return None
     program = found.group()

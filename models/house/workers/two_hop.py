@@ -1,4 +1,4 @@
-"""Questions that hold another question: "How many letters does the capital of France have?" """
+"""Questions that contain another question: "How many letters does the capital of France have?" """
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _STAND_INS = {"number": ("7", "1969"), "word": ("banana", "France"), "list": ("3, 1, 2",)}
-"""Tried in place of the first result, to see what the rest of the question asks for."""
+"""Values tried in place of the first result, to parse the rest of the question."""
 
 Reader = Callable[[str], Problem | None]
 
 
 def read(text: str, read_single: Reader) -> TwoHop | None:
-    """The two problems of the text, or `None` where nothing is left to ask once a phrase has its value."""
+    """The two problems of the text, or `None` if no phrase, once replaced by its value, leaves a second problem."""
     if (found := _PHRASE.search(text)) is None or (first := read_single(found.group())) is None:
         return None
     then = partial(_rest, text, found.span(), first.form == "word", read_single)

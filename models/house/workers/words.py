@@ -65,7 +65,7 @@ def _target(text: str) -> str | None:
 
 
 def _letters(text: str, target: str) -> Problem | None:
-    """Questions about one letter of a word: how often it occurs, or which one stands at a place."""
+    """Problems about one letter of a word: how often it occurs, or which letter is at a position."""
     single = [entry for entry in quoted(text) if len(entry) == 1] or re.findall(r"\b([a-z])'s\b", text)
     if single:
         return Problem("count_letter", len(target), lambda: str(target.lower().count(single[0].lower())))
@@ -89,7 +89,7 @@ def _lists(text: str) -> Problem | None:
 
 
 def read(text: str) -> Problem | None:
-    """The question about words that the text asks, or `None`."""
+    """The problem about words in the text, or `None`."""
     unquoted = re.sub(r"\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)", "", text)
     if "a, e, i, o" not in text and (problem := _lists(unquoted)) is not None:
         return problem
