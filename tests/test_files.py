@@ -103,8 +103,8 @@ def test_every_file_of_the_project_is_read(read):
     [
         ('{"a": 1, "a": 1}', "'a' appears twice"),
         ('[{"x": {"b": 1, "c": 2, "b": 3}}]', "'b' appears twice"),
-        ("NaN", "no number"),
-        ("[-Infinity]", "no number"),
+        ("NaN", "not a number"),
+        ("[-Infinity]", "not a number"),
         ("1e400", "too large"),
         (r'["x\u0000"]', "NUL"),
         (r'{"\u0000": 1}', "NUL"),
