@@ -41,7 +41,7 @@ class FuguError(Exception):
 
 
 LONGEST_WAIT_S = 86_400.0
-"""A day. Longer waits are cut to it: no retry waits that long, and adding it to the present date cannot overflow."""
+"""A day. Longer waits are cut to it: it exceeds any patience, and adding it to the present date cannot overflow."""
 
 
 def bounded_wait(seconds: float | None) -> float | None:

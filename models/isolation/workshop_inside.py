@@ -31,7 +31,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # a bare interpreter does not look beside the script
+if __name__ == "__main__":  # a bare interpreter does not search the script's folder
     _found = importlib.util.spec_from_file_location("confine", Path(__file__).with_name("confine.py"))
     assert _found is not None and _found.loader is not None
     confine = importlib.util.module_from_spec(_found)

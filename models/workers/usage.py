@@ -104,9 +104,9 @@ def _parts(ask: Ask) -> Iterator[Mapping[str, Any]]:
 
 def _most_prompt(ask: Ask) -> int:
     """The most tokens of the prompt: a character is at most four bytes, and so four tokens; includes the tools."""
-    beside = [ask.sampling.fields(), [message.get("tool_calls") for message in ask.messages]]
+    other_fields = [ask.sampling.fields(), [message.get("tool_calls") for message in ask.messages]]
     others = sum(part.get("type") != "text" for part in _parts(ask))
-    return 4 * _characters(ask) + json_bytes(beside) + PROMPT_SLACK + PART_TOKENS * others
+    return 4 * _characters(ask) + json_bytes(other_fields) + PROMPT_SLACK + PART_TOKENS * others
 
 
 def _limit(worker: Worker, ask: Ask) -> int:
