@@ -85,7 +85,7 @@ def test_the_last_token_is_not_computed(backbones, texts, name):
     text = texts[0]
     ids = backbones(name).tokenizer([text, text + "u"])["input_ids"]
     assert len(ids[1]) == len(ids[0]) + 1
-    fed = backbones(name)._tokens([text])
+    fed = backbones(name).reader.tokens([text])
     assert fed[0].tolist() == ids[0][:-1]
 
 
@@ -103,7 +103,7 @@ def test_a_text_beyond_the_context_keeps_its_end(load):
     backbone = load("tied")
     text = "user: " + "0123456789 " * 300 + "what?"
     ids = backbone.tokenizer(text)["input_ids"]
-    assert len(ids) > 600 and backbone._tokens([text])[0].tolist() == ids[-513:-1]
+    assert len(ids) > 600 and backbone.reader.tokens([text])[0].tolist() == ids[-513:-1]
     assert np.isfinite(backbone.features([text])).all()
     encoder = load("bert")
     assert encoder._tokens([text])[0].tolist() == [*ids[:63], ids[-1]]

@@ -57,7 +57,7 @@ def test_every_turn_has_the_logits_of_a_whole_forward(make_router, texts, name, 
 def test_only_new_tokens_are_computed(make_router, texts, computed):
     router = make_router()
     shapes = computed(router)
-    lengths = [len(ids) for ids in router.backbone._tokens([texts[1], texts[1] + MORE])]
+    lengths = [len(ids) for ids in router.backbone.reader.tokens([texts[1], texts[1] + MORE])]
     router.resumed_logits([texts[1]])
     router.resumed_logits([texts[1] + MORE])
     router.resumed_logits([texts[1] + MORE])
@@ -94,7 +94,7 @@ def test_a_batch_holds_less_than_all_that_is_kept(make_router, computed, monkeyp
     assert 0 < max(gathered) <= backbone._prefixes.limit / 4 and max(count for count, _ in shapes) > 1
     assert sum(count for count, _ in shapes) == 32 and max(tokens for _, tokens in shapes) < 10
     np.testing.assert_allclose(found, router.logits(turns), atol=1e-4)
-    known = backbone._prefixes.longest(router._installed.offsets, backbone._tokens([begun])[0].numpy())
+    known = backbone._prefixes.longest(router._installed.offsets, backbone.reader.tokens([begun])[0].numpy())
     size = sum(keys.nbytes + values.nbytes for keys, values in known.seen)
     assert size == len(known.ids) * backbone.decoder.seen_bytes
 

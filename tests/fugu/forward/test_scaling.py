@@ -76,7 +76,7 @@ def test_late_candidates_share_all_that_precedes_their_gains(load, texts, popula
     vectors, text = population(backbone, "late", 5), texts[0]
     router = Router(backbone, vectors[0], WORKERS, layout="late")
     router.logits([text])
-    tokens = len(backbone._tokens([text])[0])
+    tokens = len(backbone.reader.tokens([text])[0])
     seen = rows_through(lambda: router.states_of_population([text], vectors))
     # [16, 24] are both the keys' and the values' right factor, [16, 16] their left ones; in the last layer keys are
     # made for all tokens, values for the four mixtures of the two heads that the one query has.
@@ -93,7 +93,7 @@ def test_released_candidates_look_a_token_up_once(load, texts, population, monke
     monkeypatch.setattr(svf.F, "embedding", lambda ids, weight: looked.append(ids.numel()) or embedding(ids, weight))
     text = "user: " + "stone " * 20
     router.states_of_population([text], vectors)
-    assert looked == [len(set(backbone._tokens([text])[0].tolist()))]
+    assert looked == [len(set(backbone.reader.tokens([text])[0].tolist()))]
 
 
 def test_candidates_that_differ_in_their_heads_share_states(load, texts, population, monkeypatch):
