@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from typing import Any
 
+from models.conductor.run import rows
 from models.conductor.run.request import ConductAnswer, ConductRequest
 from models.ledger.requests import Row, begin, finish, refuse_pruned
 from models.ledger.store import Ledger
@@ -22,17 +22,8 @@ def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
 
 def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
     """Keep the request before anything is paid for it. Raises Pruned: a new `name` asks again."""
-    row = {
-        "id": request.id,
-        "model": MODEL,
-        "status": "running",
-        "created": int(time.time()),
-        "key": None,
-        "request": request.model_dump(mode="json"),
-        "body": None,
-    }
     with ledger.transaction() as connection:
-        known = begin(ledger, row)(connection, ledger.now(connection))
+        known = begin(ledger, rows.begun(request, MODEL))(connection, ledger.now(connection))
     refuse_pruned(known)
     return known
 
@@ -41,20 +32,6 @@ def end_request(ledger: Ledger, id: str, changes: Row) -> Row:
     """Keep what came of it; an answer that is there stays."""
     with ledger.transaction() as connection:
         return finish(id, changes)(connection, ledger.now(connection))
-
-
-def answered(conducted: ConductAnswer, maybe_paid: list[dict[str, Any]]) -> Row:
-    """What is kept of an answer to a batch's request, with the calls that died in flight on the way to it."""
-    waits = conducted.finish_reason == "tool_calls"
-    return {
-        "status": "awaiting-tools" if waits else "answered",
-        "error": None,
-        "body": body_of(conducted),
-        "trace": {**conducted.trace, "maybe_paid": maybe_paid},
-        "worker": conducted.worker,
-        "calls": conducted.calls,
-        "cost_usd": conducted.cost_usd,
-    }
 
 
 def body_of(conducted: ConductAnswer) -> dict[str, Any]:

@@ -21,13 +21,15 @@ from deployments.doors import Doors
 from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.abilities import is_askable
 from deployments.endpoint.answer.champions import Champions
+from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
-from deployments.endpoint.answer.ultra import Ultra
-from deployments.endpoint.answer.works import Works
-from deployments.endpoint.chat import Chat
+from deployments.endpoint.answer.jobs import Jobs
+from deployments.endpoint.answer.routed import Routed
+from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
 from deployments.endpoint.wire.body import SHOWN
+from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
 from models.conductor.run.request_run import RequestRuns
@@ -55,7 +57,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     """
     endpoint = Endpoint(parts, options, annex)
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
-    app.add_api_route("/v1/chat/completions", endpoint.chat.respond, methods=["POST"])
+    app.add_api_route("/v1/chat/completions", endpoint.stack.serve(ChatCompletions()), methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -81,8 +83,10 @@ class Endpoint:
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
-        self._works = Works(self._journal, self._executor, self._observer.watch)
-        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works), self._journal, annex)
+        self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
+        routed = Routed(parts, self._champions, options.turns, self._journal)
+        conducted = Conducted(parts, options.limits, self._jobs)
+        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +98,7 @@ class Endpoint:
             await asyncio.wait([task])
         if self._annex is not None:
             await self._annex.close()
-        await self._works.close()
+        await self._jobs.close()
         await self._conductor.close()
         await self._observer.close()
         await self._journal.close()

@@ -21,8 +21,10 @@ from starlette.routing import Route
 
 from deployments.doors import Doors
 from deployments.endpoint.answer.champions import Seat
-from deployments.endpoint.chat import Chat
+from deployments.endpoint.answer.routed import Routed
+from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.response import encode, model_body
 from models.coding.rollouts import Asking, Serve
 from models.fugu.rollout import Decider
@@ -62,13 +64,13 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
         # The chat route asks through it and does nothing else with it.
         parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
         seats = OneSeat(model, policy)
-        chat = Chat(parts, OPTIONS, seats, None)
+        chat = Stack({model: Routed(parts, seats, OPTIONS.turns, journal=None)}, OPTIONS).serve(ChatCompletions())
 
         async def models(request: Request) -> Response:
             data = [model_body(name, 0) for name in seats.names]
             return Response(encode({"object": "list", "data": data}), media_type="application/json")
 
-        routes = [Route("/v1/chat/completions", chat.respond, methods=["POST"]), Route("/v1/models", models)]
+        routes = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
         app = Doors(Starlette(routes=routes))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1  # who asked is gone

@@ -11,7 +11,7 @@ from typing import Any
 
 from cachetools import LRUCache, cached
 
-from deployments.endpoint.wire.request import TOOL_FIELDS, ChatRequest
+from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.errors import BadInput, NoWorkerAllowed
 from models.workers.pool import Pool, Worker
 from models.workers.translation import load_litellm
@@ -33,7 +33,7 @@ def is_askable(worker: Worker) -> bool:
     return not worker.is_recorded and (worker.key_env is None or bool(os.environ.get(worker.key_env, "").strip()))
 
 
-def candidates(pool: Pool, chat: ChatRequest, wanted: Sequence[str] | None) -> tuple[str, ...]:
+def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The workers that may answer, in the pool's order.
 
     Raises BadInput for a name that the pool lacks and for the field that leaves no worker.
@@ -44,23 +44,23 @@ def candidates(pool: Pool, chat: ChatRequest, wanted: Sequence[str] | None) -> t
     left = [worker for worker in pool.workers if is_askable(worker) and (wanted is None or worker.name in wanted)]
     if not left:
         raise NoWorkerAllowed("none of the allowed workers can be asked", ALLOWED)
-    for field in _demands(chat):
+    for field in _demands(question):
         left = [worker for worker in left if _honours(worker, field)]
         if not left:
             raise BadInput(f"no worker here can honour {field}", field)
-    unfit = _unfit(left, chat)
+    unfit = _unfit(left, question)
     if unfit and len(unfit) == len(left):
         field = unfit[left[0].name]
         raise BadInput(f"no worker here can honour {field} as it is given", field)
     return tuple(worker.name for worker in left if worker.name not in unfit)
 
 
-def _demands(chat: ChatRequest) -> list[str]:
+def _demands(question: Question) -> list[str]:
     """The fields of a request that a worker might be unable to honour."""
-    demands = [name for name in chat.sampling().fields() if name not in _WISHES]
-    if chat.response_format is not None and chat.response_format["type"] == "text":
+    demands = [name for name in question.sampling.fields() if name not in _WISHES]
+    if question.sampling.response_format is not None and question.sampling.response_format["type"] == "text":
         demands.remove("response_format")
-    return [*demands, "messages"] if chat.has_images else demands
+    return [*demands, "messages"] if question.has_images else demands
 
 
 def _honours(worker: Worker, field: str) -> bool:
@@ -71,11 +71,11 @@ def _honours(worker: Worker, field: str) -> bool:
     return field == "messages" or known is None or field in known
 
 
-def _unfit(workers: Sequence[Worker], chat: ChatRequest) -> dict[str, str]:
+def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, str]:
     """Of the workers whose provider takes a field but not its value: the worker's name and the field's."""
     # That tools can be had is said of the field; translating them may ask a provider over the network (ollama).
     skipped = _WISHES.union(TOOL_FIELDS)
-    fields = {name: value for name, value in chat.sampling().fields().items() if name not in skipped}
+    fields = {name: value for name, value in question.sampling.fields().items() if name not in skipped}
     if not fields:
         return {}
     key = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

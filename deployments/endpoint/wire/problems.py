@@ -39,6 +39,9 @@ from models.errors import (
 
 INVALID = "invalid_request_error"
 
+CLIENT_GONE = 499
+"""Status of a request whose client has gone, in the log and the ledger."""
+
 LONGEST = 1000
 """Characters of a message: it may quote what a caller sent."""
 
@@ -58,10 +61,12 @@ class Problem(Exception):
         return {"error": {"message": self.message[:LONGEST], "type": self.type, "param": self.param, "code": self.code}}
 
 
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """An error answer; what the problem says of headers goes before `headers`."""
+def problem_response(
+    problem: Problem, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+) -> Response:
+    """An error answer; the problem's own headers override `headers`. `body`: in another shape than OpenAI's."""
     merged = {**(headers or {}), **problem.headers}
-    return Response(encode(problem.body()), problem.status, merged, "application/json")
+    return Response(encode(body or problem.body()), problem.status, merged, "application/json")
 
 
 def not_ready(message: str) -> Problem:

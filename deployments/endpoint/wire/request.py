@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deployments.endpoint import bounds
+from deployments.endpoint.answer.question import TOOL_FIELDS
 from deployments.endpoint.wire.body import Step, place, read_object
+from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import (
     TAG,
     UNKNOWN,
@@ -28,7 +30,6 @@ from deployments.endpoint.wire.messages import (
     passed_on,
     whole,
 )
-from models.conductor.run.request import MAX_DEPTH, Limits
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
@@ -44,7 +45,6 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 MAX_TOOLS = 128
 
 Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True), AfterValidator(passed_on)]
@@ -58,35 +58,6 @@ class StreamOptions(BaseModel):
 
     include_usage: bool = False
     include_obfuscation: bool = False
-
-
-class Extension(BaseModel):
-    """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
-
-    `shuffle` is the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`
-    names whose memory is shared.
-    """
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    allowed_workers: list[str] | None = Field(None, min_length=1)
-    max_usd: float | None = Field(None, ge=0)
-    max_calls: int | None = Field(None, ge=1)
-    max_seconds: float | None = Field(None, gt=0)
-    depth: int | None = Field(None, ge=0, le=MAX_DEPTH)
-    recursive: bool | None = None
-    shuffle: int | None = Field(None, ge=0, lt=2**63)
-    conversation: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[ -~]+$")
-
-    _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(whole)
-
-    def limits(self, default: Limits) -> Limits:
-        """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
-        own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
-        limits = default.model_copy(update=own)
-        if self.recursive and not limits.depth:
-            raise BadInput("fugu.recursive needs a fugu.depth of at least 1", "fugu.depth")
-        return limits
 
 
 def _publish(schema: dict[str, Any]) -> None:
@@ -166,39 +137,6 @@ class ChatRequest(BaseModel):
         limit = self.max_completion_tokens or self.max_tokens
         return Sampling.model_validate({**own, "logprobs": None, "max_tokens": limit})
 
-    @property
-    def has_images(self) -> bool:
-        contents = (message.get("content") for message in self.messages)
-        return any(part["type"] == "image_url" for content in contents if isinstance(content, list) for part in content)
-
-    def refuse_conducting(self) -> None:
-        """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
-        for name in self.fugu.model_fields_set - {"allowed_workers"}:
-            if getattr(self.fugu, name) is not None:
-                raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
-
-    def tool_results(self) -> dict[str, str]:
-        """The results that the conversation ends with: call id -> text. Raises BadInput for one that is no text."""
-        found: dict[str, str] = {}
-        for index in range(len(self.messages) - 1, -1, -1):
-            message, where = self.messages[index], f"messages[{index}]"
-            if message["role"] != "tool":
-                break
-            if message["tool_call_id"] in found:
-                raise BadInput(f"{where}: a second result of one call", f"{where}.tool_call_id")
-            found[message["tool_call_id"]] = _text(message["content"], f"{where}.content")
-        return dict(reversed(found.items()))
-
-    def refuse_tools(self) -> None:
-        """Raises BadInput where this is a turn of a tool conversation."""
-        for name in TOOL_FIELDS:
-            if getattr(self, name) is not None:
-                raise BadInput(f"{name} is not for the model {self.model!r}; use 'fugu'", name)
-        for index, message in enumerate(self.messages):
-            if message["role"] == "tool" or message.get("tool_calls"):
-                where = f"messages[{index}]"
-                raise BadInput(f"{where}: tool turns are not for the model {self.model!r}; use 'fugu'", where)
-
 
 def _first(error: ValidationError, data: Any) -> BadInput:
     """The first complaint, by the name of its place in `data`."""
@@ -230,10 +168,3 @@ def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
     elif len(taken) == 2 and not isinstance(data, dict) and isinstance(taken[1], int):
         taken.pop()  # a list of plain values is one field
     return place(taken)
-
-
-def _text(content: Any, where: str) -> str:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if any(part["type"] != "text" for part in parts):
-        raise BadInput(f"{where}: a tool's result has to be text", where)
-    return "".join(part["text"] for part in parts)

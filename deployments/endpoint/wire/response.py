@@ -11,9 +11,6 @@ from models.workers.ask import Usage
 
 FUGU, TRINITY, ULTRA = "fugu", "trinity", "fugu-ultra"
 
-PIECE = 256
-"""Characters in a chunk of a reply that was whole before it was sent."""
-
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": working\n\n"
 """An SSE comment: it keeps proxies and clients from giving up, and every client ignores it."""
@@ -44,6 +41,24 @@ def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, An
         "prompt_tokens_details": prompt,
         "completion_tokens_details": completion,
     }
+
+
+def usage_of(body: Mapping[str, Any]) -> tuple[Usage, Usage]:
+    """The usage and the orchestration in a conducted request's body: the inverse of `usage_body`."""
+    counted = body["usage"]
+    prompt, completion = counted["prompt_tokens_details"], counted["completion_tokens_details"]
+    usage = Usage(
+        prompt_tokens=counted["prompt_tokens"],
+        completion_tokens=counted["completion_tokens"],
+        cached_tokens=prompt["cached_tokens"],
+        reasoning_tokens=completion["reasoning_tokens"],
+    )
+    orchestration = Usage(
+        prompt_tokens=prompt["orchestration_input_tokens"],
+        completion_tokens=completion["orchestration_output_tokens"],
+        cached_tokens=prompt["orchestration_input_cached_tokens"],
+    )
+    return usage, orchestration
 
 
 class Envelope:
@@ -83,16 +98,6 @@ def conducted_body(id: str, created: int, conducted: ConductAnswer) -> dict[str,
     envelope = Envelope(id, created, ULTRA)
     usage, orchestration = conducted.usage, conducted.orchestration
     return envelope.completion(conducted.text, conducted.tool_calls, conducted.finish_reason, usage, orchestration)
-
-
-def pieces(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A completion's body as the chunks that say the same, without its usage."""
-    envelope, choice = Envelope(body["id"], body["created"], body["model"]), body["choices"][0]
-    text, calls = choice["message"]["content"] or "", choice["message"].get("tool_calls", ())
-    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": text[start : start + PIECE]} for start in range(0, len(text), PIECE)]
-    deltas += [{"tool_calls": [{"index": index, **call}]} for index, call in enumerate(calls)]
-    return [*map(envelope.chunk, deltas), envelope.chunk({}, choice["finish_reason"])]
 
 
 def model_body(name: str, created: int) -> dict[str, Any]:

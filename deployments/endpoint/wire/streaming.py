@@ -9,31 +9,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from deployments.endpoint.answer.exchange import Answer, Emit
+from deployments.endpoint.answer.result import Delta, Emit, Result
 from deployments.endpoint.wire.problems import Problem
 
 T = TypeVar("T")
-Item = dict[str, Any] | Answer | Exception
-"""A delta, or what ended the answer."""
+Item = Delta | Result | Exception
+"""A delta, or the end of the answer."""
 
 QUEUED = 64
 """Deltas that wait for a slow client before the upstream has to wait too."""
 
 
 class Feed:
-    """A running answer. `get` gives its deltas, then the `Answer` or the exception that ended it."""
+    """A running answer. `get` gives its deltas, then the `Result` or the exception that ended it."""
 
-    def __init__(self, make: Callable[[Emit], Awaitable[Answer]]) -> None:
+    def __init__(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUED)
         self._task = asyncio.create_task(self._run(make))
 
-    async def _run(self, make: Callable[[Emit], Awaitable[Answer]]) -> None:
+    async def _run(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         end: Item
         try:
             end = await make(self._queue.put)
