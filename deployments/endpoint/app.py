@@ -1,7 +1,7 @@
-"""The OpenAI-compatible endpoint: `create_app(parts)` makes one, and nothing is global.
+"""The OpenAI-compatible endpoint: `create_app(parts)` makes one; there is no global state.
 
-`fugu` asks one worker and streams its tokens; `trinity` runs the loop and answers when a reply is accepted;
-`fugu-ultra` conducts a workflow and answers when its last step is settled.
+`fugu` asks one worker and streams its tokens; `trinity` runs the router's loop and answers when a reply is accepted;
+`fugu-ultra` runs a workflow and answers when its last step is settled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -42,22 +43,24 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WRITE_S = 2.0
-"""How long a small read and a small write may take in an endpoint that is ready."""
+WIRE_FORMATS = (ChatCompletions(),)
 
+WRITE_S = 2.0
+"""Limit of a small read and a small write in `/readyz`."""
 
 PREPARE_S = 60.0
-"""How long a conducted request waits for what is loaded with the first of them."""
+"""How long a conducted request waits for the conductor, where the first request loads it."""
 
 
 def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = None) -> ASGIApp:
-    """The application, behind its door. Its start-up returns at once: champions and imports are loaded meanwhile.
+    """The application, behind its host and origin checks. Champions and slow imports are loaded after the start-up.
 
-    `annex`: where large requests are answered; without one they are here.
+    `annex`: where large requests are answered; without one they are answered here.
     """
     endpoint = Endpoint(parts, options, annex)
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
-    app.add_api_route("/v1/chat/completions", endpoint.stack.serve(ChatCompletions()), methods=["POST"])
+    for wire in WIRE_FORMATS:
+        app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -69,7 +72,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
 
 
 class Endpoint:
-    """What the routes of one application share, from its start to its end."""
+    """The state that the HTTP handlers of one application share."""
 
     def __init__(self, parts: Parts, options: Options, annex: Annex | None) -> None:
         self._parts, self._options, self._annex = parts, options, annex
@@ -84,8 +87,8 @@ class Endpoint:
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
-        routed = Routed(parts, self._champions, options.turns, self._journal)
-        conducted = Conducted(parts, options.limits, self._jobs)
+        routed = partial(Routed, parts, self._champions, options.turns, self._journal)
+        conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
     @asynccontextmanager
@@ -111,7 +114,7 @@ class Endpoint:
         return None
 
     async def _follow(self) -> None:
-        """Nobody is seated before the slow imports are there: a request would wait for them."""
+        """Load champions after the slow imports: until then a request would wait for them."""
         try:
             await asyncio.to_thread(self._parts.warm)
         except Exception as error:
@@ -130,7 +133,7 @@ class Endpoint:
         return self._conductor.request_runs()
 
     async def _prepare(self) -> None:
-        """What `fugu-ultra` needs, once the others can answer: it must not delay them."""
+        """Load what `fugu-ultra` needs once the other models can answer, so as not to delay them."""
         while not self._champions.complete:
             await asyncio.sleep(self._options.poll_s)
         await self._conductor.load()
@@ -151,7 +154,7 @@ class Endpoint:
         return _json(self._model(name))
 
     def _model(self, name: str) -> dict[str, object]:
-        # Who ranks the workers of a conducted request is the champion of `fugu`.
+        # The champion of `fugu` ranks the workers of a conducted request.
         seat = self._champions.seat(FUGU if name == ULTRA else name)
         return model_body(name, int(seat.champion.since.timestamp()) if seat else 0)
 
@@ -164,7 +167,7 @@ class Endpoint:
     async def readyz(self, request: Request) -> Response:
         """200 when a question would be answered without delay, else 503; the body says what is missing.
 
-        The conductor is told of, but not waited for: the other models answer without it.
+        The conductor is reported but not required: the other models answer without it.
         """
         checks = {
             "ledger": await self._writes(),
@@ -175,7 +178,7 @@ class Endpoint:
         return _json({"ready": ready, **checks, "conductor": self._conductor.ready}, 200 if ready else 503)
 
     async def _writes(self) -> bool:
-        """Whether the registry can be read, and a row be written: what cannot be claimed is not asked."""
+        """Whether the registry can be read and a row be written: without that no call can be claimed."""
         with suppress(Exception):
             async with asyncio.timeout(WRITE_S):
                 await asyncio.to_thread(registry.champion, self._parts.ledger, FUGU)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from deployments.endpoint.answer.abilities import candidates
@@ -12,7 +11,7 @@ from deployments.endpoint.answer.jobs import Jobs, Order
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
 from deployments.endpoint.parts import Parts
-from deployments.endpoint.wire.response import usage_of
+from deployments.endpoint.wire.response import result_of
 from deployments.endpoint.wire.words import traced
 from models.conductor.run.request import ConductRequest, Limits
 from models.conductor.run.toolcalls import asked_by, continue_with, conversation_of, is_ours
@@ -23,25 +22,15 @@ LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "
 """What the log line of a request has of its row."""
 
 
-@dataclass(frozen=True)
 class Conducted:
-    """`limits`: of a request that sets none itself."""
-
-    parts: Parts
-    limits: Limits
-    jobs: Jobs
-
-    def begin(self, question: Question) -> ConductedAnswer:
-        return ConductedAnswer(self, question)
-
-
-class ConductedAnswer:
     """`row`: the finished request, once it is there; the jobs keep it in the ledger."""
 
-    def __init__(self, route: Conducted, question: Question) -> None:
+    def __init__(self, parts: Parts, limits: Limits, jobs: Jobs, question: Question) -> None:
+        """`limits`: of a request that sets none itself."""
         self.id = question.key.id if question.key else question.id
         self.row: Row | None = None
-        self._route, self._question, self._begun = route, question, int(time.time())
+        self._parts, self._limits, self._jobs = parts, limits, jobs
+        self._question, self._begun = question, int(time.time())
 
     @property
     def created(self) -> int:
@@ -50,14 +39,12 @@ class ConductedAnswer:
 
     async def answer(self, emit: Emit | None) -> Result:
         question = self._question
-        job = await self._route.jobs.open(Order(self.id, question, question.digest(), self._maker()))
+        job = await self._jobs.open(Order(self.id, question, question.digest(), self._maker()))
         try:
             self.row = await job.wait()
         finally:
             await job.leave()
-        message, usages = self.row["body"]["choices"][0]["message"], usage_of(self.row["body"])
-        finish_reason = self.row["body"]["choices"][0]["finish_reason"]
-        result = Result(message["content"], tuple(message.get("tool_calls", ())), finish_reason, *usages)
+        result = result_of(self.row["body"])
         if emit is not None:
             await emit_whole(result, emit)
         return result
@@ -74,9 +61,9 @@ class ConductedAnswer:
 
     def _maker(self) -> Callable[[], ConductRequest]:
         """Makes the request to conduct, in a thread. Raises BadInput for errors that are found without the ledger."""
-        question, ledger, wish = self._question, self._route.parts.ledger, self._question.fugu
+        question, ledger, wish = self._question, self._parts.ledger, self._question.fugu
         results, workers = question.tool_results(), question.wanted()
-        limits = wish.limits(self._route.limits)
+        limits = wish.limits(self._limits)
         if results:
             # The workflow that asked for them goes on; its first request's limits go on counting.
             def go_on() -> ConductRequest:
@@ -89,7 +76,7 @@ class ConductedAnswer:
         own = {
             "id": self.id,
             "messages": tuple(question.messages),
-            "allowed": candidates(self._route.parts.pool, question, workers),
+            "allowed": candidates(self._parts.pool, question, workers),
             "sampling": question.sampling,
             "limits": limits,
             "shuffle": wish.shuffle,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from starlette.requests import Request
-
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Delta, Result
 from deployments.endpoint.bounds import Bounds
@@ -27,12 +25,10 @@ class Rendering(Protocol):
 
 
 class WireFormat(Protocol):
-    """Reads requests and writes answers and errors."""
+    """Reads requests and writes answers and errors. Keys of two paths are two keys."""
 
-    def new_id(self) -> str: ...
-
-    def key(self, request: Request) -> Key | None:
-        """The request's Idempotency-Key. Raises BadInput for one that cannot be one."""
+    path: str
+    id_prefix: str
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         """Raises BadInput, with the field's name. May run in a thread."""

@@ -77,11 +77,8 @@ class Answering(Protocol):
         """Called once, with the request's log line and user, when the request is over. Returns immediately."""
 
 
-class Route(Protocol):
-    """A way to obtain answers."""
-
-    def begin(self, question: Question) -> Answering:
-        """Raises BadInput, Problem for a question that this route does not take."""
+Route = Callable[[Question], Answering]
+"""A way to obtain answers. Raises BadInput, Problem for a question that it does not take."""
 
 
 async def emit_whole(result: Result, emit: Emit) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
-from deployments.endpoint.answer.champions import Seat, Seats
+from deployments.endpoint.answer.champions import Seats
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Calls, Emit, Report, Result, Text, emit_whole
 from deployments.endpoint.parts import Parts
@@ -30,26 +30,6 @@ SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 
 
 @dataclass(frozen=True)
-class Routed:
-    """`journal`: gets a row of every request; `None`: no rows are kept. `turns`: at most, of `trinity`."""
-
-    parts: Parts
-    seats: Seats
-    turns: int
-    journal: Journal | None
-
-    def begin(self, question: Question) -> RoutedAnswer:
-        question.refuse_conducting()
-        if question.model == TRINITY:
-            question.refuse_tools()
-        allowed = candidates(self.parts.pool, question, question.wanted())
-        seat = self.seats.seat(question.model)
-        if seat is None:
-            raise not_ready(f"the model {question.model!r} is not loaded yet")
-        return RoutedAnswer(self, question, seat, allowed)
-
-
-@dataclass(frozen=True)
 class Step:
     """One ask of a request. `role` and `margin` are `None` where no router decided them."""
 
@@ -59,13 +39,21 @@ class Step:
     reply: Reply | None = None
 
 
-class RoutedAnswer:
+class Routed:
     """`steps` grows while the request is answered, so that an answer cut short is accounted for too."""
 
-    def __init__(self, route: Routed, question: Question, seat: Seat, allowed: tuple[str, ...]) -> None:
+    def __init__(self, parts: Parts, seats: Seats, turns: int, journal: Journal | None, question: Question) -> None:
+        """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`."""
+        question.refuse_conducting()
+        if question.model == TRINITY:
+            question.refuse_tools()
+        self._allowed = candidates(parts.pool, question, question.wanted())
+        seat = seats.seat(question.model)
+        if seat is None:
+            raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
-        self._route, self._question, self._seat, self._allowed = route, question, seat, allowed
+        self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
 
     async def answer(self, emit: Emit | None) -> Result:
         """Deltas are emitted as they come (`fugu`) or once a reply is accepted (`trinity`)."""
@@ -102,8 +90,8 @@ class RoutedAnswer:
         )
 
     def keep(self, row: Row) -> None:
-        if self._route.journal is not None:
-            self._route.journal.put(record(self._route.parts.ledger, row), math.inf)
+        if self._journal is not None:
+            self._journal.put(record(self._parts.ledger, row), math.inf)
 
     @property
     def _usage(self) -> Usage:
@@ -127,7 +115,7 @@ class RoutedAnswer:
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
         roles = router.roles and self._question.model == TRINITY
-        options = LoopOptions(turns=self._route.turns, roles=roles, dispatcher=router.roles)
+        options = LoopOptions(turns=self._turns, roles=roles, dispatcher=router.roles)
 
         async def ask(turn: Turn) -> Reply:
             step = Step(turn.worker, turn.role, turn.decision.margin)
@@ -142,7 +130,7 @@ class RoutedAnswer:
         return Result(reply.text, reply.tool_calls, reply.finish_reason, self._usage)
 
     async def _ask(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
-        parts, sampling = self._route.parts, self._question.sampling
+        parts, sampling = self._parts, self._question.sampling
         ask = Ask(
             scope=self.id,
             worker=step.worker,
@@ -164,7 +152,7 @@ class RoutedAnswer:
     async def _stream(self, ask: Ask, live: Emit) -> Reply:
         reply: Reply | None = None
         # Closed immediately, not by the garbage collector, when this task is cancelled between two chunks.
-        async with aclosing(self._route.parts.dispatcher.stream(ask)) as chunks:
+        async with aclosing(self._parts.dispatcher.stream(ask)) as chunks:
             async for chunk in chunks:
                 if chunk.text:
                     await live(Text(chunk.text))

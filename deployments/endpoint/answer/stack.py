@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
+from deployments.endpoint.wire.identity import key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import HEARTBEAT
 from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
@@ -43,7 +45,7 @@ class Stack:
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
         try:
             _refuse_pages(request)
-            key = wire.key(request)  # checked also for models that ignore it
+            key = key_of(request.headers, f"POST {wire.path}", wire.id_prefix)  # checked also for models that ignore it
             body = await self._read(request)
             if isinstance(body, Body):
                 assert self._annex is not None
@@ -51,7 +53,7 @@ class Stack:
             question = receipt.question = await self._parse(receipt, key, request, body)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
-            answering = receipt.answering = self._routes[question.model].begin(question)
+            answering = receipt.answering = self._routes[question.model](question)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)
@@ -134,7 +136,7 @@ class Receipt:
         self.answering: Answering | None = None
         self.status: int | None = None
         self.error: Exception | None = None
-        self._id, self._created, self._started = wire.new_id(), int(time.time()), time.monotonic()
+        self._id, self._created, self._started = f"{wire.id_prefix}{uuid4().hex}", int(time.time()), time.monotonic()
 
     @property
     def id(self) -> str:

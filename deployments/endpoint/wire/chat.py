@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
-
-from starlette.requests import Request
 
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Delta, Result, Text
 from deployments.endpoint.bounds import Bounds
-from deployments.endpoint.wire.identity import digest_of, key_of
+from deployments.endpoint.wire.identity import digest_of
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
 from deployments.endpoint.wire.response import DONE, Envelope, encode, event, usage_body
 
-PATH = "/v1/chat/completions"
-PREFIX = "chatcmpl-"
-
 
 class ChatCompletions:
-    """The format at `PATH`."""
-
-    def new_id(self) -> str:
-        return f"{PREFIX}{uuid4().hex}"
-
-    def key(self, request: Request) -> Key | None:
-        return key_of(request, f"POST {PATH}", PREFIX)
+    path = "/v1/chat/completions"
+    id_prefix = "chatcmpl-"
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         chat, workers = ChatRequest.parse(body, within), headers.get("X-Fugu-Workers")
@@ -63,8 +52,7 @@ class Completion:
         self._envelope, self._include_usage = envelope, include_usage
 
     def whole(self, result: Result, trace: Mapping[str, Any] | None) -> bytes:
-        said = result.text, result.tool_calls, result.finish_reason
-        return encode(_traced(self._envelope.completion(*said, result.usage, result.orchestration), trace))
+        return encode(_traced(self._envelope.completion(result), trace))
 
     def opening(self) -> bytes:
         return event(self._envelope.chunk({"role": "assistant", "content": ""}))

@@ -12,8 +12,8 @@ from models.errors import BadInput
 class Extension(BaseModel):
     """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
 
-    `shuffle` is the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`
-    names whose memory is shared.
+    `shuffle`: the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`:
+    the name of the conversation whose memory is shared.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -30,7 +30,7 @@ class Extension(BaseModel):
     _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(whole)
 
     def limits(self, default: Limits) -> Limits:
-        """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
+        """The limits of this request; those that it does not set are `default`'s. Raises BadInput."""
         own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
         limits = default.model_copy(update=own)
         if self.recursive and not limits.depth:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-
-from starlette.requests import Request
+from collections.abc import Mapping
 
 from deployments.endpoint.answer.question import Key
 from models.errors import BadInput
@@ -17,12 +16,12 @@ _DELIVERY = ("stream", "stream_options")
 """How an answer is delivered, not what it says: one key may be sent for it whole and streamed."""
 
 
-def key_of(request: Request, scope: str, prefix: str) -> Key | None:
+def key_of(headers: Mapping[str, str], scope: str, prefix: str) -> Key | None:
     """The caller's key. `scope`: equal keys of two scopes are two keys. `prefix`: of the request's id.
 
     Raises BadInput for a key that is empty or too long.
     """
-    key = request.headers.get(HEADER)
+    key = headers.get(HEADER)
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):

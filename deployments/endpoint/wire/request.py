@@ -1,11 +1,8 @@
-"""A chat-completions request: what is accepted, what is passed on, and what is refused by name.
+"""A chat-completions request and its validation; /openapi.json publishes the same type.
 
-A field is passed on to the worker, or changes nothing by its nature (`user`, `metadata`, ...), or the request is
-refused with the field's name. Two are wishes, and adapted to the worker in silence: a limit of tokens above the
-worker's own becomes the worker's (clients send 64,000 as a matter of course), and `seed` is left out for a provider
-that has none.
-
-`ChatRequest` is what is published at /openapi.json, and what validates.
+Each field is forwarded to the worker, ignored because it cannot affect the answer (`user`, `metadata`, ...), or
+rejected with a 400 that names it. Two are adapted to the worker silently: a token limit above the worker's own becomes
+the worker's (many clients always send 64,000), and `seed` is left out for a provider that has none.
 """
 
 from __future__ import annotations
@@ -61,7 +58,7 @@ class StreamOptions(BaseModel):
 
 
 def _publish(schema: dict[str, Any]) -> None:
-    """What `parse` does before it validates: a field that is null is one that is not given."""
+    """Publish that a null field is the same as a missing one, as `parse` treats it."""
     null = {"type": "null"}
     for name, field in schema["properties"].items():
         if name not in schema["required"] and null not in field.get("anyOf", ()):
@@ -69,7 +66,7 @@ def _publish(schema: dict[str, Any]) -> None:
 
 
 class ChatRequest(BaseModel):
-    """First what reaches the worker, then what is settled here, then what changes nothing."""
+    """First the fields for the worker, then those for the endpoint, then those that are ignored."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=_publish)
     __pydantic_extra__: dict[str, None]
@@ -109,10 +106,10 @@ class ChatRequest(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ChatRequest:
-        """Raises BadInput, with the field's name, for whatever OpenAI's API or this endpoint does not take."""
+        """Raises BadInput, with the field's name, for anything that OpenAI's API or this endpoint does not accept."""
         data = read_object(body)
         within.check(data)
-        # Clients spell an option that is not used as null.
+        # Clients write null for an option that is not used.
         data = {name: value for name, value in data.items() if value is not None}
         try:
             chat = cls.model_validate(data, strict=True)
@@ -132,14 +129,14 @@ class ChatRequest(BaseModel):
                 raise BadInput(f"{name} needs tools", name)
 
     def sampling(self) -> Sampling:
-        """Every field that shapes the reply, as the ledger and the worker get it."""
+        """All fields that shape the reply, as the ledger and the worker get them."""
         own = {name: getattr(self, name) for name in Sampling.model_fields if name in self.model_fields_set}
         limit = self.max_completion_tokens or self.max_tokens
         return Sampling.model_validate({**own, "logprobs": None, "max_tokens": limit})
 
 
 def _first(error: ValidationError, data: Any) -> BadInput:
-    """The first complaint, by the name of its place in `data`."""
+    """The first error, with the name of its field in `data`."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = _field(first["loc"], first["type"], data)
     match first["type"]:
@@ -151,7 +148,7 @@ def _first(error: ValidationError, data: Any) -> BadInput:
 
 
 def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
-    """Where `steps` lead in `data`, as far as they do: pydantic also names the forms that it tried on the way."""
+    """The name of the field that `steps` lead to in `data`, without the names of the forms that pydantic tried."""
     taken: list[Step] = []
     for step in steps:
         if isinstance(step, str) and step.startswith(TAG) and not (isinstance(data, dict) and step in data):
