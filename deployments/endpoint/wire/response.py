@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.endpoint.answer.result import Result
+from deployments.endpoint.answer.result import Delta, Result, Text
 from models.conductor.run.request import ConductAnswer
 from models.workers.ask import Usage
 
@@ -44,34 +44,57 @@ def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, An
     }
 
 
-class Envelope:
-    """The bodies of one answer: all have its `id`, `created` (Unix seconds) and the model's name."""
+class Completion:
+    """One answer as a chat completion, whole or in chunks. `created`: Unix seconds. `include_usage`: at a stream's end.
 
-    def __init__(self, id: str, created: int, model: str) -> None:
-        self.id, self.created, self.model = id, created, model
+    The object `fugu` is in the body, or in the last chunk.
+    """
 
-    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        head = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-        return {**head, "choices": choices}
+    def __init__(self, id: str, created: int, model: str, include_usage: bool = False) -> None:
+        self._head, self._include_usage = (id, created, model), include_usage
 
-    def completion(self, answer: Result | ConductAnswer) -> dict[str, Any]:
+    def body(self, answer: Result | ConductAnswer) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
         if answer.tool_calls:
             message["tool_calls"] = list(answer.tool_calls)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-        return {**self._body("chat.completion", [choice]), "usage": usage_body(answer.usage, answer.orchestration)}
+        usage = usage_body(answer.usage, answer.orchestration)
+        return {**self._body("chat.completion", [choice]), "usage": usage}
 
-    def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    def whole(self, result: Result, trace: Mapping[str, Any] | None) -> bytes:
+        return encode(self.body(result) | _disclosed(trace))
+
+    def opening(self) -> bytes:
+        return event(self._chunk({"role": "assistant", "content": ""}))
+
+    def delta(self, delta: Delta) -> bytes:
+        said = {"content": delta.text} if isinstance(delta, Text) else {"tool_calls": list(delta.calls)}
+        return event(self._chunk(said))
+
+    def closing(self, result: Result, trace: Mapping[str, Any] | None) -> list[bytes]:
+        chunks = [self._chunk({}, result.finish_reason)]
+        if self._include_usage:
+            usage = usage_body(result.usage, result.orchestration)
+            chunks.append({**self._body("chat.completion.chunk", []), "usage": usage})
+        chunks[-1] |= _disclosed(trace)
+        return [*map(event, chunks), DONE]
+
+    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        id, created, model = self._head
+        return {"id": id, "object": kind, "created": created, "model": model, "choices": choices}
+
+    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._body("chat.completion.chunk", [choice])
 
-    def usage_chunk(self, usage: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self._body("chat.completion.chunk", []), "usage": usage}
+
+def _disclosed(trace: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if trace is None else {"fugu": trace}
 
 
 def conducted_body(id: str, created: int, conducted: ConductAnswer) -> dict[str, Any]:
     """A conducted request's body in the ledger: made of the ledger's values alone, so that a replay gives its bytes."""
-    return Envelope(id, created, ULTRA).completion(conducted)
+    return Completion(id, created, ULTRA).body(conducted)
 
 
 def result_of(body: Mapping[str, Any]) -> Result:
