@@ -25,12 +25,12 @@ LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "
 class Conducted:
     """`row`: the finished request, once it is there; the jobs keep it in the ledger."""
 
-    def __init__(self, parts: Parts, limits: Limits, jobs: Jobs, question: Question) -> None:
+    def __init__(self, parts: Parts, limits: Limits, jobs: Jobs, question: Question, digest: Callable[[], str]) -> None:
         """`limits`: of a request that sets none itself."""
         self.id = question.key.id if question.key else question.id
         self.row: Row | None = None
         self._parts, self._limits, self._jobs = parts, limits, jobs
-        self._question, self._begun = question, int(time.time())
+        self._question, self._digest, self._begun = question, digest(), int(time.time())
 
     @property
     def created(self) -> int:
@@ -39,7 +39,7 @@ class Conducted:
 
     async def answer(self, emit: Emit | None) -> Result:
         question = self._question
-        job = await self._jobs.open(Order(self.id, question, question.digest(), self._maker()))
+        job = await self._jobs.open(Order(self.id, question, self._digest, self._maker()))
         try:
             self.row = await job.wait()
         finally:

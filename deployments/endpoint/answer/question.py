@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,7 @@ class Key:
 class Question:
     """`id`: a new one. `messages`: in OpenAI's chat shape, as workers get them. `workers`: the header X-Fugu-Workers.
 
-    `digest` gives equal texts for two requests that ask the same. `include_usage`: whether a stream reports usage.
-    `trace`: the caller wants to see who answered. `user`: the caller's own name for its user.
+    `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user.
     """
 
     id: str
@@ -36,10 +35,8 @@ class Question:
     fugu: Extension
     workers: str | None
     key: Key | None
-    digest: Callable[[], str]
     stream: bool
     include_usage: bool
-    trace: bool
     user: str | None
 
     def wanted(self) -> list[str] | None:

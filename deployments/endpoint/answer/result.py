@@ -77,8 +77,8 @@ class Answering(Protocol):
         """Called once, with the request's log line and user, when the request is over. Returns immediately."""
 
 
-Route = Callable[[Question], Answering]
-"""A way to obtain answers. Raises BadInput, Problem for a question that it does not take."""
+Route = Callable[[Question, Callable[[], str]], Answering]
+"""A way to obtain answers: (question, digest of what it asks). Raises BadInput, Problem for a question not taken."""
 
 
 async def emit_whole(result: Result, emit: Emit) -> None:

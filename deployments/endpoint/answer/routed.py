@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,8 +42,19 @@ class Step:
 class Routed:
     """`steps` grows while the request is answered, so that an answer cut short is accounted for too."""
 
-    def __init__(self, parts: Parts, seats: Seats, turns: int, journal: Journal | None, question: Question) -> None:
-        """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`."""
+    def __init__(
+        self,
+        parts: Parts,
+        seats: Seats,
+        turns: int,
+        journal: Journal | None,
+        question: Question,
+        digest: Callable[[], str],
+    ) -> None:
+        """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`.
+
+        `digest` is neither called nor kept: it holds the body.
+        """
         question.refuse_conducting()
         if question.model == TRINITY:
             question.refuse_tools()

@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
-from deployments.endpoint.wire.identity import key_of
+from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import HEARTBEAT
 from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
@@ -53,7 +54,8 @@ class Stack:
             question = receipt.question = await self._parse(receipt, key, request, body)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
-            answering = receipt.answering = self._routes[question.model](question)
+            digest = partial(digest_of, body, question.workers)
+            answering = receipt.answering = self._routes[question.model](question, digest)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)

@@ -7,7 +7,6 @@ from typing import Any
 
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
-from deployments.endpoint.wire.identity import digest_of
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
 from deployments.endpoint.wire.response import Completion, event
@@ -18,19 +17,17 @@ class ChatCompletions:
     id_prefix = "chatcmpl-"
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
-        chat, workers = ChatRequest.parse(body, within), headers.get("X-Fugu-Workers")
+        chat = ChatRequest.parse(body, within)
         return Question(
             id=id,
             model=chat.model,
             messages=chat.messages,
             sampling=chat.sampling(),
             fugu=chat.fugu,
-            workers=workers,
+            workers=headers.get("X-Fugu-Workers"),
             key=key,
-            digest=lambda: digest_of(body, workers),
             stream=chat.stream,
             include_usage=chat.stream_options.include_usage,
-            trace=headers.get("X-Fugu-Trace") == "1",
             user=chat.user,
         )
 
