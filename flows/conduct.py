@@ -16,13 +16,14 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
 from pydantic import Field
 
+from models.conductor.run import rows
 from models.conductor.run.request import ConductAnswer, ConductRequest, Limits, StepRecord
 from models.conductor.run.request_run import RequestRun, RequestRuns
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
 from models.workers.ask import text_of
-from tasks.batch import answered, begin_request, end_request, request_id
+from tasks.batch import begin_request, body_of, end_request, request_id
 from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
@@ -102,13 +103,13 @@ async def _answered(request_runs: RequestRuns, request: ConductRequest) -> Condu
     try:
         conducted = await request_run.answer()
     except FuguError as error:
-        failed = {"status": "failed", "error": type(error).__name__}
-        await asyncio.to_thread(end_request, ledger, request.id, failed)
+        await asyncio.to_thread(end_request, ledger, request.id, rows.failed(error))
         raise
     finally:
         await showing
     lost = await asyncio.to_thread(in_doubt, ledger, request.root)
-    await asyncio.to_thread(end_request, ledger, request.id, answered(conducted, lost))
+    answered = rows.answered(request.id, conducted, body_of(conducted), lost)
+    await asyncio.to_thread(end_request, ledger, request.id, answered)
     return conducted
 
 

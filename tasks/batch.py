@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from models.conductor.run import rows
 from models.conductor.run.request import ConductAnswer, ConductRequest
 from models.digest import json_digest
 from models.ledger.requests import Row, begin, finish, refuse_pruned
@@ -20,17 +20,8 @@ def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
 
 def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
     """Record the request before anything is paid for it. Raises Pruned if its texts were removed; use a new `name`."""
-    row = {
-        "id": request.id,
-        "model": MODEL,
-        "status": "running",
-        "created": int(time.time()),
-        "key": None,
-        "request": request.model_dump(mode="json"),
-        "body": None,
-    }
     with ledger.transaction() as connection:
-        known = begin(ledger, row)(connection, ledger.now(connection))
+        known = begin(ledger, rows.begun(request, MODEL))(connection, ledger.now(connection))
     refuse_pruned(known)
     return known
 
@@ -39,20 +30,6 @@ def end_request(ledger: Ledger, id: str, changes: Row) -> Row:
     """Record the outcome; an answer already recorded stays."""
     with ledger.transaction() as connection:
         return finish(id, changes)(connection, ledger.now(connection))
-
-
-def answered(conducted: ConductAnswer, maybe_paid: list[dict[str, Any]]) -> Row:
-    """The changes to a request's row for its answer. `maybe_paid`: its calls that died in flight."""
-    waits = conducted.finish_reason == "tool_calls"
-    return {
-        "status": "awaiting-tools" if waits else "answered",
-        "error": None,
-        "body": body_of(conducted),
-        "trace": {**conducted.trace, "maybe_paid": maybe_paid},
-        "worker": conducted.worker,
-        "calls": conducted.calls,
-        "cost_usd": conducted.cost_usd,
-    }
 
 
 def body_of(conducted: ConductAnswer) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,10 +19,11 @@ Id = Annotated[str, typer.Argument(help="The request's id, from the header X-Req
 def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
     """Continue a request whose process died; settled calls are not paid again. No endpoint is needed."""
     from deployments.commands.conducted import answer_text, body_of, open_request, print_maybe_paid
+    from models.conductor.run import rows
     from models.errors import FuguError
     from models.ledger.accounts import in_doubt
     from models.ledger.workflows import past
-    from tasks.batch import answered, end_request
+    from tasks.batch import end_request
 
     ledger, row, request = open_request(id)
     if row.get("body") is None:
@@ -30,17 +31,12 @@ def resume(id: Id, pool: PoolName = None, home: Home = None) -> None:
             planned = f"{request.root}/0" in past(ledger, request.root).workflows and not request.recursive
             conducted = asyncio.run(_answer(ledger, request, planned))
         except FuguError as error:
-            end_request(ledger, id, {"status": "failed", "error": type(error).__name__})
+            end_request(ledger, id, rows.failed(error))
             raise
         finally:
             print_maybe_paid(ledger, request.root)
-        changes: dict[str, Any] = {
-            **answered(conducted, in_doubt(ledger, request.root)),
-            "http": 200,
-            "body": body_of(row, conducted),
-        }
-        changes["trace"] = {"request_id": id, **changes["trace"]}
-        row = end_request(ledger, id, changes)
+        lost = in_doubt(ledger, request.root)
+        row = end_request(ledger, id, {**rows.answered(id, conducted, body_of(row, conducted), lost), "http": 200})
     typer.echo(answer_text(row["body"]))
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from models.fugu.microbatch import MicroBatcher
 
 GRACE_S = 4.0
-"""How long answers that are under way may take to end after SIGTERM; a supervisor kills after 5 s."""
+"""Limit for answers under way to end after SIGTERM; the supervisor kills after 5 s."""
 
 
 def main() -> int:
@@ -53,12 +53,12 @@ def main() -> int:
     except FuguError as error:
         print(error, file=sys.stderr)
         return 2
-    # uvicorn raises the signal again when it has shut down; a stop that was asked for is no failure.
+    # uvicorn raises the signal again when it has shut down; an ordered stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listening])
     if arguments.annex is not None:
-        shutil.rmtree(arguments.annex, ignore_errors=True)  # who made it may have been killed
+        shutil.rmtree(arguments.annex, ignore_errors=True)  # the process that made it may have been killed
     return 0 if server.started else 1
 
 
@@ -75,12 +75,12 @@ def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]
 
 
 def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
-    """This process is one's annex: see `annex.py`."""
+    """The server of an annex (`annex.py`)."""
     folder = arguments.annex
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / SOCKET))
     parts = open_parts(partial(DistantRouter, folder))
-    # Who asks has been let in by the other process, whose words `annex.py` passes on under this name.
+    # Hosts and origins have been checked by the other process.
     options = replace(_options(arguments), eager=False)
     server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
 
@@ -93,7 +93,7 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
 
 
 def _allow_files() -> None:
-    """As many open files as the system lets this process have: a connection is one, and its call upstream another."""
+    """Raise the limit of open files to the maximum: a connection is one, and its call upstream another."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -123,7 +123,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:
-    """Raises BadInput for a limit that is none."""
+    """Raises BadInput for an invalid limit."""
     given = {name: getattr(arguments, name) for name in ("max_usd", "max_calls", "max_seconds")}
     try:
         return Limits.model_validate({**DEFAULT.limits.model_dump(), **given})
@@ -136,13 +136,13 @@ if __name__ == "__main__":
     status = 1
     try:
         status = main()
-    except SystemExit as stop:  # of the command line: its help, or what is wrong with it
+    except SystemExit as stop:  # of the command line: its help, or an error in it
         status = stop.code if isinstance(stop.code, int) else 0
     except Exception:
         logging.getLogger("deployments.endpoint").exception("the endpoint has failed")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # All of ours is closed; taking torch and litellm apart would take the interpreter seconds more, and threads of
-        # libraries could keep it for ever.
+        # Everything of ours is closed; unloading torch and litellm would take the interpreter seconds more, and threads
+        # of libraries could keep it from ending.
         os._exit(status)

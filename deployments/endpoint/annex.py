@@ -1,10 +1,9 @@
-"""Large requests are answered by a process of their own: what they cost is not the small ones' time or memory.
+"""A second process for large requests, so that they take no time or memory from small ones.
 
-Reading, translating and keeping a body of 30 MB, or of 100,000 fields, holds an interpreter for tenths of a second
-again and again, in which it does nothing else. So this process looks at the beginning of a body alone, and passes a
-large one on as it comes. The annex is this endpoint once more, on a socket in a folder of the owner's: it decides with
-the routers of this process (`decisions.py`), keeps what it does in the same ledger, and ends, with all its memory, when
-nothing large has come for a while.
+Reading, translating and storing a body of 30 MB, or of 100,000 fields, blocks an interpreter for tenths of a second
+again and again. So this process reads only the beginning of a body, and forwards a large one as it arrives. The annex
+is the same endpoint on a socket in a private folder: it uses the routers of this process (`decisions.py`) and the same
+ledger, and ends, which frees its memory, when no large request has come for a while.
 """
 
 from __future__ import annotations
@@ -38,32 +37,32 @@ LIGHT = 1 << 18
 """The weight up to which a body is answered here: some 0.05 s of this process's time."""
 
 SOCKET = "endpoint"
-"""Where it listens, in its folder."""
+"""Name of its socket, in its folder."""
 
 START_S = 120.0
-"""How long it may take to be ready; its imports take seconds."""
+"""Limit of its start; its imports take seconds."""
 
 STOP_S = 3.0
-"""How long what is under way in it may take to end: less than the supervisor of this process waits."""
+"""Limit of its stop: less than the supervisor of this process waits."""
 
 _MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 20)}
 """So that glibc gives large blocks back as soon as they are free."""
 
 _OF_A_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "expect"})
 _OF_A_PAGE = frozenset({"host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"})
-_NOT_PASSED_ON = _OF_A_CONNECTION | _OF_A_PAGE  # those of a page are judged at this process's door
+_NOT_PASSED_ON = _OF_A_CONNECTION | _OF_A_PAGE  # those of a page are checked by this process (`doors.py`)
 _NOT_HANDED_BACK = _OF_A_CONNECTION | {"date", "server"}
 
 
 def weight(body: bytes) -> int:
-    """What a body costs, in bytes of text: to litellm a message is as much as 1,024, another value as 64 (measured)."""
+    """The cost of a body in bytes of text: to litellm a message costs as much as 1,024, another value 64 (measured)."""
     return len(body) + 1024 * body.count(b"{") + 64 * body.count(b",")
 
 
 @dataclass(frozen=True)
 class Room:
-    """`total`: bytes of bodies that may be under way in the annex, of which one has at most `body`. What does not fit
-    waits, `patience_s` at most. `idle_s`: how long nothing large has to be under way until the annex ends."""
+    """`total`: bytes of all bodies under way in the annex; `body`: of one. A request that does not fit waits up to
+    `patience_s`. `idle_s`: time without a large request after which the annex ends."""
 
     total: int
     body: int
@@ -72,9 +71,9 @@ class Room:
 
 
 class Annex:
-    """Belongs to one event loop. `command`: what starts it, when it is needed; its folder is added as the last word.
+    """Belongs to one event loop. `command` starts it when it is needed; its folder is added as the last argument.
 
-    `load_router`: a checkpoint's id -> who decides by it, here.
+    `load_router`: a checkpoint's id -> its router, in this process.
     """
 
     def __init__(self, command: Sequence[str], load_router: Callable[[str], MicroBatcher], room: Room) -> None:
@@ -88,7 +87,7 @@ class Annex:
         self._ending: asyncio.Task[None] | None = None
 
     async def respond(self, request: Request, body: Body) -> Response:
-        """Its answer to a request whose body is read no further by anybody else. Raises Problem, ClientDisconnect."""
+        """Forward a request, of whose body this is the only reader. Raises Problem, ClientDisconnect."""
         size = min(int(request.headers.get("Content-Length") or self._room.body), self._room.body)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._place(size))
@@ -99,7 +98,7 @@ class Annex:
                 answer = await unless_gone(request, running.http.send(asked, stream=True), body.read)
             except httpx.TransportError as error:
                 log.error("the annex has failed: %r", error)
-                with suppress(TimeoutError):  # a moment, so that the next request does not meet a dead one
+                with suppress(TimeoutError):  # so that the next request does not get a dead one
                     await asyncio.wait_for(running.process.wait(), 1.0)
                 raise Problem(502, "what answers large requests has ended", "server_error", "internal_error") from None
             stack.push_async_callback(answer.aclose)
@@ -107,7 +106,7 @@ class Annex:
             return Closing(answer.aiter_raw(), stack.pop_all().aclose, kept, answer.status_code)
 
     async def close(self) -> None:
-        """End it, and what is under way in it."""
+        """Stop it, and the requests under way in it."""
         if self._idle is not None:
             self._idle.cancel()
         for start in self._starts:
@@ -117,7 +116,7 @@ class Annex:
 
     @asynccontextmanager
     async def _place(self, size: int) -> AsyncIterator[None]:
-        """Raises Problem 503 where there is no room in time."""
+        """Reserve room for a body. Raises Problem 503 where there is none in time."""
         try:
             async with asyncio.timeout(self._room.patience_s), self._freed:
                 await self._freed.wait_for(lambda: not self._under_way or self._under_way + size <= self._room.total)
@@ -144,7 +143,7 @@ class Annex:
         self._ending = asyncio.create_task(end())
 
     async def _ready(self) -> _Running:
-        # A client that goes away meanwhile leaves the start to those who come after it.
+        # The start goes on when its client goes away: later requests use it.
         start = asyncio.create_task(self._started())
         self._starts.add(start)
         start.add_done_callback(self._heard)
@@ -153,7 +152,7 @@ class Annex:
     def _heard(self, start: asyncio.Task[_Running]) -> None:
         self._starts.discard(start)
         if not start.cancelled():
-            start.exception()  # those who wait have it; nobody else is to be told
+            start.exception()  # those who wait have raised it
 
     async def _started(self) -> _Running:
         async with self._starting:
@@ -175,7 +174,7 @@ class Annex:
 
 @dataclass(frozen=True)
 class _Running:
-    """A started annex, its folder, and who answers its questions and sends it ours."""
+    """A started annex: its folder, process, the server of its decisions, and the client that sends it requests."""
 
     folder: Path
     process: asyncio.subprocess.Process
@@ -183,7 +182,7 @@ class _Running:
     http: httpx.AsyncClient
 
     async def wait(self) -> None:
-        """Until it can answer. Raises Problem 503."""
+        """Wait until it can answer. Raises Problem 503."""
         until = time.monotonic() + START_S
         while time.monotonic() < until and self.process.returncode is None:
             with suppress(httpx.TransportError):
@@ -193,7 +192,7 @@ class _Running:
         raise not_ready("what answers large requests is not ready")
 
     async def end(self) -> None:
-        """The end of its input is its order to stop, which also the end of this process brings about."""
+        """Stop it by closing its input, which the end of this process does too."""
         await self.http.aclose()
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -208,7 +207,7 @@ class _Running:
 
 
 async def _start(command: Sequence[str], load_router: Callable[[str], MicroBatcher]) -> _Running:
-    folder = Path(tempfile.mkdtemp(prefix="fugu-"))  # nobody else may look into it
+    folder = Path(tempfile.mkdtemp(prefix="fugu-"))  # readable by the owner only
     decisions = await serve_decisions(folder, load_router)
     process = await asyncio.create_subprocess_exec(
         *command,

@@ -1,7 +1,7 @@
-"""The OpenAI-compatible endpoint: `create_app(parts)` makes one, and nothing is global.
+"""The OpenAI-compatible endpoint: `create_app(parts)` makes one; there is no global state.
 
-`fugu` asks one worker and streams its tokens; `trinity` runs the loop and answers when a reply is accepted;
-`fugu-ultra` conducts a workflow and answers when its last step is settled.
+`fugu` asks one worker and streams its tokens; `trinity` runs the router's loop and answers when a reply is accepted;
+`fugu-ultra` runs a workflow and answers when its last step is settled.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -21,13 +22,15 @@ from deployments.doors import Doors
 from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.abilities import is_askable
 from deployments.endpoint.answer.champions import Champions
+from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
-from deployments.endpoint.answer.ultra import Ultra
-from deployments.endpoint.answer.works import Works
-from deployments.endpoint.chat import Chat
+from deployments.endpoint.answer.jobs import Jobs
+from deployments.endpoint.answer.routed import Routed
+from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
 from deployments.endpoint.wire.body import SHOWN
+from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
 from models.conductor.run.request_run import RequestRuns
@@ -40,22 +43,24 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WRITE_S = 2.0
-"""How long a small read and a small write may take in an endpoint that is ready."""
+WIRE_FORMATS = (ChatCompletions(),)
 
+WRITE_S = 2.0
+"""Limit of a small read and a small write in `/readyz`."""
 
 PREPARE_S = 60.0
-"""How long a conducted request waits for what is loaded with the first of them."""
+"""How long a conducted request waits for the conductor, where the first request loads it."""
 
 
 def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = None) -> ASGIApp:
-    """The application, behind its door. Its start-up returns at once: champions and imports are loaded meanwhile.
+    """The application, behind its host and origin checks. Champions and slow imports are loaded after the start-up.
 
-    `annex`: where large requests are answered; without one they are here.
+    `annex`: where large requests are answered; without one they are answered here.
     """
     endpoint = Endpoint(parts, options, annex)
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
-    app.add_api_route("/v1/chat/completions", endpoint.chat.respond, methods=["POST"])
+    for wire in WIRE_FORMATS:
+        app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -67,7 +72,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
 
 
 class Endpoint:
-    """What the routes of one application share, from its start to its end."""
+    """The state that the HTTP handlers of one application share."""
 
     def __init__(self, parts: Parts, options: Options, annex: Annex | None) -> None:
         self._parts, self._options, self._annex = parts, options, annex
@@ -81,8 +86,10 @@ class Endpoint:
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
-        self._works = Works(self._journal, self._executor, self._observer.watch)
-        self.chat = Chat(parts, options, self._champions, Ultra(parts, options, self._works), self._journal, annex)
+        self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
+        routed = partial(Routed, parts, self._champions, options.turns, self._journal)
+        conducted = partial(Conducted, parts, options.limits, self._jobs)
+        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +101,7 @@ class Endpoint:
             await asyncio.wait([task])
         if self._annex is not None:
             await self._annex.close()
-        await self._works.close()
+        await self._jobs.close()
         await self._conductor.close()
         await self._observer.close()
         await self._journal.close()
@@ -107,7 +114,7 @@ class Endpoint:
         return None
 
     async def _follow(self) -> None:
-        """Nobody is seated before the slow imports are there: a request would wait for them."""
+        """Load champions after the slow imports: until then a request would wait for them."""
         try:
             await asyncio.to_thread(self._parts.warm)
         except Exception as error:
@@ -126,7 +133,7 @@ class Endpoint:
         return self._conductor.request_runs()
 
     async def _prepare(self) -> None:
-        """What `fugu-ultra` needs, once the others can answer: it must not delay them."""
+        """Load what `fugu-ultra` needs once the other models can answer, so as not to delay them."""
         while not self._champions.complete:
             await asyncio.sleep(self._options.poll_s)
         await self._conductor.load()
@@ -147,7 +154,7 @@ class Endpoint:
         return _json(self._model(name))
 
     def _model(self, name: str) -> dict[str, object]:
-        # Who ranks the workers of a conducted request is the champion of `fugu`.
+        # The champion of `fugu` ranks the workers of a conducted request.
         seat = self._champions.seat(FUGU if name == ULTRA else name)
         return model_body(name, int(seat.champion.since.timestamp()) if seat else 0)
 
@@ -160,7 +167,7 @@ class Endpoint:
     async def readyz(self, request: Request) -> Response:
         """200 when a question would be answered without delay, else 503; the body says what is missing.
 
-        The conductor is told of, but not waited for: the other models answer without it.
+        The conductor is reported but not required: the other models answer without it.
         """
         checks = {
             "ledger": await self._writes(),
@@ -171,7 +178,7 @@ class Endpoint:
         return _json({"ready": ready, **checks, "conductor": self._conductor.ready}, 200 if ready else 503)
 
     async def _writes(self) -> bool:
-        """Whether the registry can be read, and a row be written: what cannot be claimed is not asked."""
+        """Whether the registry can be read and a row be written: without that no call can be claimed."""
         with suppress(Exception):
             async with asyncio.timeout(WRITE_S):
                 await asyncio.to_thread(registry.champion, self._parts.ledger, FUGU)

@@ -1,4 +1,4 @@
-"""How large the parts of a request may be, so that none of its fields can cost everybody's time."""
+"""Bounds on the parts of a request, so that no field of it can block the process for long."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from models.errors import BadInput
 
 DEPTH = 64
-"""Lists and objects within one another; the schemas of tools that people write have some ten."""
+"""Nested lists and objects; schemas of tools have some ten levels."""
 
 NAME_CHARS = 256
-"""Of the name of a field of the request."""
+"""Longest name of a field of the request."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """`messages`: of a request. `fields`: in any one of its fields, and in any one message: the values in it, whatever
-    they are and at every depth (entries of `logit_bias`, of tools' schemas, content parts, ...)."""
+    """`messages`: of a request. `fields`: values at every depth in any one field and any one message (entries of
+    `logit_bias`, of tools' schemas, content parts, ...)."""
 
     messages: int = 4096
     fields: int = 16_384
 
     def check(self, data: Mapping[str, Any]) -> None:
-        """Raises BadInput, with the field's name, for a request that is out of them; its types are not looked at."""
+        """Raises BadInput, with the field's name, for a request that exceeds them; types are not checked."""
         for name, value in data.items():
             if len(name) > NAME_CHARS:
                 raise BadInput(f"the name of a field has more than {NAME_CHARS} characters: {name[:40]!r}...")

@@ -1,7 +1,6 @@
-"""Connections end: those that send no request in time, however slowly, and those that do not read their answer.
+"""Limits of connections: the time to send the head of a request, the time to read an answer, and their number.
 
-How long a body may take is the routes' to say (`streaming.py`); how many connections there are is bounded here, and the
-probes are answered also where there are too many.
+The time of a body is limited in `streaming.py`. The probes are answered also where there are too many connections.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from deployments.endpoint.wire.problems import not_ready, problem_response
 PROBES = frozenset({"/livez", "/readyz"})
 
 _RESERVE = 64
-"""Connections beyond the bound, for probes."""
+"""Connections beyond the bound, which may only probe."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """`head_s`: from a connection's beginning, or from the end of its last answer, until the head of a request is
-    there. `read_s`: how long a client may leave unread what was sent to it. `connections`: at most; the one that has
-    been without a request for longest makes room for a new one.
+    """`head_s`: from a connection's beginning, or the end of its last answer, until the head of a request has arrived.
+    `read_s`: how long a client may leave sent bytes unread. `connections`: at most; the one that has been idle for
+    longest is closed for a new one.
     """
 
     head_s: float = 20.0
@@ -34,7 +33,7 @@ class Patience:
 
 
 def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Config:
-    """An app as it is served. `grace_s`: how long answers that are under way may take to end when it is stopped."""
+    """How an app is served. `grace_s`: how long answers under way may take to end when it is stopped."""
     return uvicorn.Config(
         app,
         http=type("Connection", (_Connection,), {"patience": patience}),
@@ -42,7 +41,7 @@ def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Confi
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type]  # only ever compared
+        timeout_graceful_shutdown=grace_s,  # type: ignore[arg-type]  # only compared
     )
 
 
@@ -68,7 +67,7 @@ class _Connection(H11Protocol):
             self._head.cancel()
 
     def on_response_complete(self) -> None:
-        # Before the rest: that may begin the next request.
+        # First: the call below may begin the next request.
         self._wait_for_head()
         super().on_response_complete()
         if not self.idle:
@@ -85,7 +84,7 @@ class _Connection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether there is no request under way."""
         return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
@@ -104,7 +103,7 @@ class _Connection(H11Protocol):
 
 
 class _Crowded:
-    """Answers probes alone."""
+    """Answers only probes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

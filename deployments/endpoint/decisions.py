@@ -1,6 +1,6 @@
-"""The decisions of one process's routers, asked for by another one of the same owner: on a socket in its folder.
+"""Decisions of one process's routers for another process of the same owner, over a socket in a private folder.
 
-One connection is one question: a line of JSON, then the text that it is about; the answer is a line of JSON.
+One connection is one request: a line of JSON, then the text to decide on; the reply is a line of JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SOCKET = "decisions"
 
 
 async def serve_decisions(folder: Path, load: Callable[[str], MicroBatcher]) -> asyncio.Server:
-    """Answer who asks in this folder, by the routers that `load`, called in a thread, gives for checkpoints' ids."""
+    """Serve decisions in this folder. `load`, called in a thread, gives the router of a checkpoint's id."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -35,7 +35,7 @@ async def serve_decisions(folder: Path, load: Callable[[str], MicroBatcher]) -> 
             writer.write(json.dumps(await _answer(load, asked["checkpoint"], text)).encode() + b"\n")
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # who asked has gone
+            pass  # the other process has gone
         finally:
             writer.close()
 
@@ -43,7 +43,7 @@ async def serve_decisions(folder: Path, load: Callable[[str], MicroBatcher]) -> 
 
 
 async def _answer(load: Callable[[str], MicroBatcher], checkpoint: str, text: str) -> dict[str, Any]:
-    """Without a text: what there is to know of the router."""
+    """The logits of a text; without a text, the facts of the router."""
     try:
         router = await asyncio.to_thread(load, checkpoint)
         if not text:
@@ -73,10 +73,10 @@ async def _ask(folder: Path, checkpoint: str, text: str = "") -> dict[str, Any]:
 
 
 class DistantRouter:
-    """A router of the process that serves decisions in `folder`. Loads nothing here, torch neither."""
+    """A router of the process that serves decisions in `folder`. Loads no weights and no torch here."""
 
     def __init__(self, folder: Path, checkpoint: str) -> None:
-        """Not within an event loop: it asks in one of its own."""
+        """Must not be called within an event loop: it runs one."""
         self._folder, self._checkpoint = folder, checkpoint
         known = asyncio.run(_ask(folder, checkpoint))
         self.workers: tuple[str, ...] = tuple(known["workers"])
@@ -84,7 +84,7 @@ class DistantRouter:
         self._most_chars: int = known["most_chars"]
 
     async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
-        """`Router.decide`, there. Raises as it does."""
+        """`Router.decide` in the other process; raises as it does."""
         started = time.perf_counter()
         mask = mask_of(allowed, self.workers, 1)
         text = await asyncio.to_thread(lambda: transcript.ends(transcript.text(messages), self._most_chars))

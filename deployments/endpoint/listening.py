@@ -1,4 +1,4 @@
-"""The socket that the endpoint listens on, loopback only, and the word of where it is."""
+"""The socket that the endpoint listens on, loopback only, and the announcement of its URL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from models.errors import BadInput
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Port 0 takes a free one.
 
-    Raises BadInput for a host that is not loopback and for a port that cannot be had, naming it and the flag.
+    Raises BadInput, with the value and the flag, for a host that is not loopback and a port that cannot be bound.
     """
     family, address = loopback.address(host, port, f"--host {host}")
-    # The protocol has to be named: asyncio turns Nagle's waiting (0.04 s an answer) off where it is TCP's.
+    # The protocol has to be named: asyncio disables Nagle's algorithm (0.04 s an answer) only where it is TCP.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -39,7 +39,7 @@ def url_of(listening: socket.socket) -> str:
 
 
 class Announcing(uvicorn.Server):
-    """Says its URL when it takes requests: one line of JSON on stdout and, if asked, a file written at once."""
+    """Announces its URL when it accepts requests: a line of JSON on stdout and, if named, in a file."""
 
     def __init__(self, config: uvicorn.Config, listening: socket.socket, file: Path | None) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
 """One line of JSON per log record. No prompt and no reply is ever logged.
 
-Of an exception its class and frames are: a message may quote. What a library says may quote too, so that unless
-FUGU_SHOW_TEXTS is set only which one spoke, and where, is logged.
+Of an exception only its class and frames are logged: its message may quote a text. A library's message may, too: unless
+FUGU_SHOW_TEXTS is set, only the library and the place of its record are logged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OURS = ("deployments", "models", "tasks", "uvicorn")
 
 
 class JsonLines(logging.Formatter):
-    """`time`, `level`, `event`, then the record's own `fields`, where it has some."""
+    """`time`, `level`, `event`, then the record's `fields`, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -41,7 +41,7 @@ def _event(record: logging.LogRecord) -> str:
 
 
 def _frames(error: BaseException | None) -> list[str]:
-    """Where it was raised, the innermost frame last, then its class; likewise of what it came from."""
+    """The frames of an error, innermost last, then its class; before them those of its cause."""
     lines: list[str] = []
     while error is not None:
         found = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
@@ -51,10 +51,10 @@ def _frames(error: BaseException | None) -> list[str]:
 
 
 def log_to_stderr() -> None:
-    """Our own records from INFO, those of libraries (litellm among them, which is talkative) from WARNING."""
+    """Log our records from INFO, those of libraries (litellm logs much) from WARNING."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.captureWarnings(True)  # pydantic's quote what they warn of
+    logging.captureWarnings(True)  # pydantic's warnings quote values
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)

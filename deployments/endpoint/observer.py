@@ -1,4 +1,4 @@
-"""Conducted requests as flow runs, beside the answers: no answer waits for Prefect (DESIGN, decision 2)."""
+"""Flow runs that show conducted requests, made beside the answers: no answer waits for Prefect."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ log = logging.getLogger(__name__)
 Show = Callable[["RequestRun"], Awaitable[None]]
 
 QUIET = {
-    # Where texts are shown a flow run is named after its question, and no prompt is ever logged here.
+    # Where texts are shown a flow run is named after its question, and no prompt may be logged here.
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    # A request of its own, made while the loop stands still.
+    # A request that would block the event loop.
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
     "PREFECT_CLIENT_MAX_RETRIES": "30",
 }
-"""Settings of Prefect that are this process's own."""
+"""Settings of Prefect in this process."""
 
 BUSY_S = "0.2"
-"""After which a request is sent again that a busy Prefect server on SQLite answers with 503; Prefect's own pauses are
-2, 4, 8 ... s.
+"""Pause before a request is sent again that a busy Prefect server on SQLite answered with 503; Prefect's own pauses
+are 2, 4, 8 ... s.
 """
 
 WAITING, LIVE = 500, 100
-"""Requests that wait to be shown, and those that are; what comes beyond is answered without a flow run."""
+"""Requests that wait to be shown, and that are being shown; further ones are answered without a flow run."""
 
 HELD_S = 2.0
-"""A run that lasts longer waits for slow workers: it costs nothing, and another one may begin."""
+"""A run that lasts longer waits for slow workers, which costs nothing: another one may begin."""
 
 PAUSE_S = 2.0
-"""Between two looks at a server that does not answer."""
+"""Pause between two checks of a server that does not answer."""
 
 CLOSE_S = 3.0
-"""How long flow runs may take to end when the endpoint stops: less than its supervisor waits."""
+"""Limit for flow runs to end when the endpoint stops: less than its supervisor waits."""
 
 
 class Observer:
-    """Shows conductings, `at_once` of them in their first seconds. Belongs to one event loop.
+    """Shows request runs, at most `at_once` of them in their first seconds. Belongs to one event loop.
 
     Where no Prefect server is named, or it does not answer, requests are answered all the same, and the log says so
-    once. `api_url`: of the server, `None` for none. `mark_of`: which process a request is of, by its id.
+    once. `api_url`: of the server, `None` for none. `mark_of`: a request's id -> the mark of its process.
     """
 
     def __init__(self, at_once: int, api_url: str | None, mark_of: Callable[[str], str | None]) -> None:
@@ -67,7 +67,7 @@ class Observer:
         self._on, self._told = api_url is not None, ""
 
     def watch(self, request_run: RequestRun) -> None:
-        """Show this one, now or when it is its turn. Returns at once."""
+        """Show this one, now or later. Returns immediately."""
         if not self._on:
             return
         try:
@@ -76,7 +76,7 @@ class Observer:
             self._say("more requests than Prefect can show")
 
     async def start(self) -> None:
-        """Import Prefect, which takes seconds, in a thread; then show what waits."""
+        """Import Prefect, which takes seconds, in a thread; then show the waiting runs."""
         if not self._on:
             self._say("no Prefect server is named, or --no-observe says so")
             return
@@ -110,8 +110,8 @@ class Observer:
             self._say(what(error))
 
     async def _observe(self, show: Show, http: httpx.AsyncClient) -> None:
-        # One client for all runs: a client of its own would cost each more than all the rest of it (0.14 s of CPU
-        # time a run, 0.07 s so, most of them certificates that a server on loopback has no use for).
+        # One client for all runs: with a client each, a run takes 0.14 s of CPU time instead of 0.07 s, most of it for
+        # certificates that a server on loopback does not use.
         from prefect.context import AsyncClientContext, SyncClientContext
 
         with SyncClientContext():
@@ -147,7 +147,7 @@ class Observer:
             log.info("%d flow runs of an endpoint that has ended were set to Crashed", ended)
 
     async def _reached(self, http: httpx.AsyncClient) -> None:
-        """Wait until the Prefect server answers: a flow run would wait for it long, and complain much."""
+        """Wait until the Prefect server answers: a flow run would wait long for it and log many errors."""
         while True:
             try:
                 up = (await http.get(f"{self._api_url}/health")).status_code < 500
@@ -160,7 +160,7 @@ class Observer:
             await asyncio.sleep(PAUSE_S)
 
     def _say(self, reason: str) -> None:
-        """Once, until it changes."""
+        """Log a reason once, until it changes."""
         if reason != self._told:
             log.warning("fugu-ultra requests are not shown: %s", reason)
         self._told = reason
@@ -172,7 +172,7 @@ async def _ask_again_soon(response: httpx.Response) -> None:
 
 
 def named_server() -> str | None:
-    """The API of the Prefect server that this process was told of."""
+    """The URL of the Prefect API in this process's environment."""
     return os.environ.get("PREFECT_API_URL") or None
 
 
@@ -182,8 +182,8 @@ def _load() -> Show:
 
     from flows.conduct import show
 
-    # Prefect takes SIGTERM for as long as a flow runs, and raises in the midst of whatever the event loop does: right
-    # for a process that is one flow run, the end of one that serves.
+    # While a flow runs Prefect handles SIGTERM by raising inside whatever the event loop does, which would end an
+    # endpoint.
     flow_engine.capture_sigterm = nullcontext  # type: ignore[assignment]
 
     return show

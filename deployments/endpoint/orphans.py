@@ -1,4 +1,4 @@
-"""Flow runs that a dead endpoint left behind: Prefect would call them running for ever."""
+"""Flow runs that a dead endpoint left behind: Prefect would show them as running for ever."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ FLOW = "workflow"
 
 
 def own_mark() -> str:
-    """What names this process among all, also after a restart under the same number."""
+    """A name of this process, unique also after a restart with the same process id."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
 
 def is_dead(mark: str) -> bool:
-    """Whether the process of this mark has ended. Of another machine's nobody can tell from here: then not."""
+    """Whether the process of this mark has ended; False for a process of another machine, which cannot be checked."""
     host, pid, started = mark.rsplit(" ", 2)
     return host == socket.gethostname() and _started(int(pid)) != started
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since the machine did: no clock that is set changes it. Empty for none."""
+    """When a process started, in ticks since boot, which do not change with the clock. Empty for none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -31,9 +31,9 @@ def _started(pid: int) -> str:
 
 
 async def end_orphans(mark_of: Callable[[str], str | None], began: datetime) -> int:
-    """Set to Crashed what has not ended of processes that have; how many.
+    """Set the open flow runs of processes that have ended to Crashed; returns how many.
 
-    `mark_of`: a request's process, by its id. `began`: when this process did.
+    `mark_of`: a request's id -> the mark of its process. `began`: when this process started.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter

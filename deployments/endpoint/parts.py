@@ -1,4 +1,4 @@
-"""What an endpoint is made of, handed to `create_app`; `open_parts` takes it from the settings."""
+"""The parts and options of an endpoint; `open_parts` makes the parts from the settings."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def no_conductor() -> tuple[PlanWriter, Mapping[str, str]]:
-    """Of an endpoint that conducts nothing."""
+    """`Parts.open_conductor` of an endpoint without `fugu-ultra`."""
     raise NotFound("this endpoint has no conductor")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """`load_router`: a checkpoint's id -> who decides by it; in a thread. `warm`: slow imports, run before ready.
+    """`load_router`: a checkpoint's id -> its router; called in a thread. `warm`: slow imports, run before ready.
 
-    `open_conductor`: who writes the plans of `fugu-ultra`, and what is known of each worker; in a thread, too.
-    `plan`: what a plan may have.
+    `open_conductor` gives the plan writer of `fugu-ultra` and each worker's card; called in a thread, too. `plan`: the
+    limits of a plan.
     """
 
     ledger: Ledger
@@ -50,12 +50,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Options:
-    """Seconds, bytes and turns. `limits`: of a conducted request that says nothing itself; `tools_s`: how long it
-    waits for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a
-    server; `shown`: how many of their flow runs may begin at once. With one, 40 of them are final 6 to 9 s after the
-    last answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and
-    then it stands still for a minute. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted
-    requests need is loaded at the start, and not with the first of them.
+    """Seconds, bytes and turns. `limits`: of a conducted request that sets none itself; `tools_s`: how long it waits
+    for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a server;
+    `shown`: how many of their flow runs may begin concurrently. With one, 40 of them are final 6 to 9 s after the last
+    answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
+    it blocks for a minute. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
+    need is loaded at the start, instead of with the first of them.
     """
 
     poll_s: float = 1.0
@@ -76,20 +76,20 @@ class Options:
 DEFAULT = Options()
 
 SERVING = RetryPolicy(tries=3, base_s=0.2, cap_s=2.0, patience_s=2.0)
-"""Somebody waits: a worker that asks for longer than `patience_s` is reported, and the caller decides."""
+"""A client waits: a worker that asks to wait longer than `patience_s` is reported to it."""
 
 CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
-"""Of a step: a worker that asks for longer is passed over, another one gets the step."""
+"""Of a step: a worker that asks to wait longer is passed over, and another one gets the step."""
 
 
 ROUTERS = 3
-"""That are kept: those of two models, and one that a request began with before another was promoted."""
+"""Routers that are kept: of two models, and one that a request began with before another was promoted."""
 
 
 def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
     """The ledger, the pool, the routers and the conductor of this process's settings.
 
-    `load_router`: who decides by a checkpoint, where that is not for this process to load.
+    `load_router`: gives the router of a checkpoint, where this process must not load it.
     """
     from tasks.setup.conductor import cards, open_policy, plan_limits
     from tasks.setup.router import serving_router

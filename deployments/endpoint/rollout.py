@@ -1,7 +1,7 @@
-"""The endpoint that a coding agent asks in a rollout: the chat route of the real one, with the candidate in its seat.
+"""The endpoint that a coding agent uses in a rollout: the stack of the real one, with the candidate as its router.
 
-It answers on the socket that it is given (the workshop's own loopback), for one model name, and keeps no row of its
-requests: the calls are the ledger's all the same.
+It answers on the socket that it is given (the workshop's own loopback), for one model name. It keeps no rows of its
+requests, but their calls are in the ledger.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from socket import socket
 from typing import cast
 
@@ -21,8 +22,10 @@ from starlette.routing import Route
 
 from deployments.doors import Doors
 from deployments.endpoint.answer.champions import Seat
-from deployments.endpoint.chat import Chat
+from deployments.endpoint.answer.routed import Routed
+from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.response import encode, model_body
 from models.coding.rollouts import Asking, Serve
 from models.fugu.rollout import Decider
@@ -35,7 +38,7 @@ OPTIONS = Options(observe=False)
 
 
 class OneSeat:
-    """A candidate in the seat of one model name."""
+    """A candidate as the champion of one model name."""
 
     def __init__(self, name: str, policy: Decider) -> None:
         champion = Champion(name, {"kind": "candidate"}, "a rollout", datetime.now(UTC), 0)
@@ -55,23 +58,23 @@ class Server(uvicorn.Server):
 
 
 def server_of(ledger: Ledger, pool: Pool) -> Serve:
-    """What `models/coding/rollouts.py` wants of an endpoint, for workers of this pool."""
+    """The endpoint for `models/coding/rollouts.py`, with the workers of this pool."""
 
     @asynccontextmanager
     async def serve(listening: socket, policy: Decider, asking: Asking, model: str) -> AsyncIterator[None]:
-        # The chat route asks through it and does nothing else with it.
+        # The route calls only `ask` and `stream` of it.
         parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
         seats = OneSeat(model, policy)
-        chat = Chat(parts, OPTIONS, seats, None)
+        chat = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None)}, OPTIONS).serve(ChatCompletions())
 
         async def models(request: Request) -> Response:
             data = [model_body(name, 0) for name in seats.names]
             return Response(encode({"object": "list", "data": data}), media_type="application/json")
 
-        routes = [Route("/v1/chat/completions", chat.respond, methods=["POST"]), Route("/v1/models", models)]
+        routes = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
         app = Doors(Starlette(routes=routes))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
-        config.timeout_graceful_shutdown = 1  # who asked is gone
+        config.timeout_graceful_shutdown = 1  # the agent is gone
         server = Server(config)
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cachetools import LRUCache, cached
 
-from deployments.endpoint.wire.request import TOOL_FIELDS, ChatRequest
+from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
 from models.workers.pool import Pool, Worker
@@ -19,21 +19,21 @@ from models.workers.translation import load_litellm
 ALLOWED = "fugu.allowed_workers"
 
 _BEYOND_HOUSE = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "logit_bias", "messages"})
-"""What the house's workers cannot honour: they are programs that read text. `messages`: images in them."""
+"""Fields that the house's workers cannot honour: they are programs that read text. `messages`: images in them."""
 
 _WISHES = frozenset({"seed"})
 """Fields that no worker is passed over for."""
 
 _REMEMBERED = 4096
-"""Dry runs whose outcome is kept. One takes some 0.5 ms, and clients send the same few settings again and again."""
+"""Cached dry runs. One takes some 0.5 ms, and clients send the same few settings again and again."""
 
 
 def is_askable(worker: Worker) -> bool:
-    """Whether a live call could be made: not a recorded worker, and its key is there."""
+    """Whether a live call can be made: the worker is not a recorded one, and its key is set."""
     return not worker.is_recorded and (worker.key_env is None or bool(os.environ.get(worker.key_env, "").strip()))
 
 
-def candidates(pool: Pool, chat: ChatRequest, wanted: Sequence[str] | None) -> tuple[str, ...]:
+def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The workers that may answer, in the pool's order.
 
     Raises BadInput for a name that the pool lacks and for the field that leaves no worker.
@@ -44,38 +44,38 @@ def candidates(pool: Pool, chat: ChatRequest, wanted: Sequence[str] | None) -> t
     left = [worker for worker in pool.workers if is_askable(worker) and (wanted is None or worker.name in wanted)]
     if not left:
         raise NoWorkerAllowed("none of the allowed workers can be asked", ALLOWED)
-    for field in _demands(chat):
+    for field in _demands(question):
         left = [worker for worker in left if _honours(worker, field)]
         if not left:
             raise BadInput(f"no worker here can honour {field}", field)
-    unfit = _unfit(left, chat)
+    unfit = _unfit(left, question)
     if unfit and len(unfit) == len(left):
         field = unfit[left[0].name]
         raise BadInput(f"no worker here can honour {field} as it is given", field)
     return tuple(worker.name for worker in left if worker.name not in unfit)
 
 
-def _demands(chat: ChatRequest) -> list[str]:
+def _demands(question: Question) -> list[str]:
     """The fields of a request that a worker might be unable to honour."""
-    demands = [name for name in chat.sampling().fields() if name not in _WISHES]
-    if chat.response_format is not None and chat.response_format["type"] == "text":
+    demands = [name for name in question.sampling.fields() if name not in _WISHES]
+    if question.sampling.response_format is not None and question.sampling.response_format["type"] == "text":
         demands.remove("response_format")
-    return [*demands, "messages"] if chat.has_images else demands
+    return [*demands, "messages"] if question.has_images else demands
 
 
 def _honours(worker: Worker, field: str) -> bool:
     if worker.is_house:
         return field not in _BEYOND_HOUSE
     known = _supported(worker.model)
-    # Whether a model sees images is known of few; its provider will say.
+    # For few models it is known whether they read images; the provider refuses them otherwise.
     return field == "messages" or known is None or field in known
 
 
-def _unfit(workers: Sequence[Worker], chat: ChatRequest) -> dict[str, str]:
-    """Of the workers whose provider takes a field but not its value: the worker's name and the field's."""
-    # That tools can be had is said of the field; translating them may ask a provider over the network (ollama).
+def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, str]:
+    """Workers whose provider takes a field but not its value: the worker's name -> the field's."""
+    # For tools the field alone is checked: translating them may query a provider over the network (ollama).
     skipped = _WISHES.union(TOOL_FIELDS)
-    fields = {name: value for name, value in chat.sampling().fields().items() if name not in skipped}
+    fields = {name: value for name, value in question.sampling.fields().items() if name not in skipped}
     if not fields:
         return {}
     key = json_digest(fields)
@@ -85,9 +85,9 @@ def _unfit(workers: Sequence[Worker], chat: ChatRequest) -> dict[str, str]:
 
 @cached(LRUCache(_REMEMBERED), key=lambda model, key, fields: (model, key))
 def _refused(model: str, key: str, fields: dict[str, Any]) -> str | None:
-    """A field whose value litellm would refuse for a model; `None` where it takes them all. `key` is their digest.
+    """A field whose value litellm refuses for a model; `None` where it takes them all. `key`: the fields' digest.
 
-    Values are judged together, as one may allow another, so the field is one of a smallest set that is refused.
+    Values are tried together, as one may allow another, so the field is one of a smallest refused set.
     """
     if _translates(model, fields):
         return None
@@ -100,20 +100,20 @@ def _refused(model: str, key: str, fields: dict[str, Any]) -> str | None:
 
 
 def _translates(model: str, fields: dict[str, Any]) -> bool:
-    """Whether litellm makes a provider's request of the fields. Nothing is sent."""
+    """Whether litellm can translate the fields into a provider's request. Nothing is sent."""
     litellm = load_litellm()
     try:
         name, provider, _, _ = litellm.get_llm_provider(model=model)
         litellm.utils.get_optional_params(model=name, custom_llm_provider=provider, **_copied(fields))
     except litellm.UnsupportedParamsError:
         return False
-    except Exception:  # whatever else is wrong, the call itself will say it
+    except Exception:  # the call itself will report any other error
         return True
     return True
 
 
 def _copied(fields: dict[str, Any]) -> dict[str, Any]:
-    """litellm's translations write into what they are given."""
+    """A deep copy: litellm's translations change their arguments."""
     copied: dict[str, Any] = json.loads(json.dumps(fields))
     return copied
 

@@ -1,4 +1,4 @@
-"""Who serves each model name: read from the registry, loaded in a thread, swapped between two requests."""
+"""The champion of each model name: read from the registry, loaded in a thread, replaced between two requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_S = 30.0
-"""How long a champion that could not be loaded is left alone."""
+"""Pause before a champion that could not be loaded is tried again."""
 
 
 @dataclass(frozen=True)
 class Seat:
-    """The promoted answerer of one model name: a router, or the worker that answers everything."""
+    """The loaded champion of one model name: a router, or the worker that answers everything."""
 
     champion: Champion
     router: Decider | None = None
@@ -32,7 +32,7 @@ class Seat:
 
 
 class Seats(Protocol):
-    """Who answers under which name."""
+    """The champions by model name."""
 
     names: tuple[str, ...]
 
@@ -40,7 +40,7 @@ class Seats(Protocol):
 
 
 class Champions:
-    """Seats by model name. A request keeps the seat that it began with, whatever is promoted meanwhile."""
+    """Loaded champions by model name. A request keeps the one that it began with, whatever is promoted meanwhile."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Champions:
             await asyncio.sleep(every_s)
 
     async def refresh(self) -> None:
-        """Read the registry once and seat what was promoted. Where that fails, the old seats stay."""
+        """Read the registry once and load what was promoted. Where that fails, the old champions stay."""
         try:
             found = await asyncio.to_thread(lambda: [self._read(name) for name in self.names])
         except Exception as error:
@@ -104,14 +104,14 @@ class Champions:
             if self._pool.worker(target["worker"]).is_recorded:
                 raise BadInput(f"the worker {target['worker']!r} is known from recorded scores only")
             return Seat(champion, worker=target["worker"])
-        # Both models are usually served by one checkpoint: it is in memory once.
+        # Both models are usually served by one checkpoint, which is loaded once.
         for seat in self._seats.values():
             if seat.router is not None and seat.champion.target == target:
                 return Seat(champion, router=seat.router)
         router = await asyncio.to_thread(self._load_router, target["checkpoint"])
-        # Here workers are asked by name, so a router of a larger or differently ordered pool serves as well.
+        # Workers are asked by name, so a router of a larger or differently ordered pool serves as well.
         if not set(router.workers) & set(self._pool.names):
             raise NotFound("the router knows none of the pool's workers")
-        # The first forward pays for lazy set-up; no request should.
+        # The first forward pass includes lazy set-up, which no request should wait for.
         await router.decide([{"role": "user", "content": "ready"}])
         return Seat(champion, router=router)

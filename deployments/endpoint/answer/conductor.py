@@ -1,4 +1,4 @@
-"""What conducts the requests of this endpoint: its policy, loaded in a thread, and the router's order of workers."""
+"""The request runs of this endpoint: their plan writer, loaded in a thread, and the router's order of workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Conductor:
-    """Belongs to one event loop. Where the policy cannot be loaded, `fugu-ultra` alone is not served."""
+    """Belongs to one event loop. Where the plan writer cannot be loaded, only `fugu-ultra` is not served."""
 
     def __init__(self, parts: Parts, options: Options, champions: Champions) -> None:
         self._parts, self._options, self._champions = parts, options, champions
@@ -46,10 +46,10 @@ class Conductor:
         return self._executor
 
     async def load(self) -> None:
-        """Try until there is a policy; each reason why there is none is logged once."""
+        """Try until there is a plan writer; each reason why there is none is logged once."""
         while self._executor is None:
             try:
-                policy, cards = await _aside(self._parts.open_conductor)
+                writer, cards = await _aside(self._parts.open_conductor)
             except Exception as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 if reason != self._reason:
@@ -62,7 +62,7 @@ class Conductor:
                     self._parts.ledger,
                     self._parts.pool,
                     self._parts.dispatcher,
-                    policy,
+                    writer,
                     self.rank,
                     cards,
                     self._parts.plan,
@@ -70,10 +70,10 @@ class Conductor:
                     tools_s=self._options.tools_s,
                 )
             )
-            log.info("%s is planned by %s", ULTRA, policy.name)
+            log.info("%s is planned by %s", ULTRA, writer.name)
 
     async def rank(self, messages: Sequence[Message], allowed: Sequence[str]) -> Sequence[str]:
-        """The allowed workers in the order of the `fugu` champion, best first; without one in the pool's."""
+        """The allowed workers in the order of the `fugu` champion, best first; without a champion, in the pool's."""
         seat = self._champions.seat(FUGU)
         if seat is None:
             return allowed
@@ -89,20 +89,20 @@ class Conductor:
         return best_first(allowed, router.workers, decision.worker_logits)
 
     async def close(self) -> None:
-        """Cancel what is under way."""
+        """Cancel the runs under way."""
         if self._executor is not None:
             await self._executor.close()
 
 
 async def _aside(function: Callable[[], T]) -> T:
-    """In a thread that nobody waits for when the process ends: a policy may take minutes to be made."""
+    """Call it in a thread that the end of the process does not wait for: a plan writer may take minutes to load."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             result = function()
         except BaseException as error:
-            # Cancelled: the endpoint has stopped meanwhile.
+            # Suppressed: the future is cancelled when the endpoint has stopped meanwhile.
             with suppress(Exception):
                 future.set_exception(error)
         else:

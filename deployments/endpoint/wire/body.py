@@ -1,4 +1,4 @@
-"""A request's body as JSON values. Every text in it can be kept by any database and read by any tokenizer."""
+"""A request's body as JSON values. Every text in it can be stored by any database and read by any tokenizer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Step = str | int
 NUL = re.compile("\0")
 HALF = re.compile("[\ud800-\udfff]")
 SHOWN = 100
-"""Characters of a caller's own name that an error says again."""
+"""Characters of a caller's name for something that an error repeats."""
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Raises BadInput for what is no JSON object, and for a text that holds U+0000 or half a surrogate pair.
+    """Raises BadInput for a body that is no JSON object, and for a text with U+0000 or half a surrogate pair.
 
-    Two halves side by side, each in an escape of its own, are the character that they make.
+    Two adjacent halves, each in its own escape, are the character that they form.
     """
     try:
         data = from_json(body, allow_inf_nan=False)
@@ -43,7 +43,7 @@ def place(steps: Sequence[Step]) -> str:
 
 
 def _refuse_halves(body: bytes) -> None:
-    """Python's own reader takes them, and so can tell where they stand; ours is faster and does not."""
+    """Raises BadInput, with the field. Python's own reader accepts halves and can so locate them."""
     with suppress(ValueError, RecursionError):
         _refuse(HALF, json.loads(body), "holds half of a surrogate pair, which is no character")
 

@@ -1,14 +1,14 @@
-"""What a request holds below its first level: messages and their parts, tools and calls of them, formats of answers.
+"""Types of a request's nested values: messages and their parts, tools and tool calls, response formats.
 
 The shapes are OpenAI's, in types of our own: those of the `openai` package have lists of type `Iterable`, which
-pydantic checks only where somebody walks them, and lose what they do not know. A test holds ours to the same fields.
+pydantic validates only when they are iterated, and drop unknown fields. A test checks that ours have the same fields.
 
-What a part, a tool or a call holds beyond its shape is kept and passed on (providers have fields of their own); a
-message holds nothing else, but for nulls.
+Unknown fields of a part, a tool or a call are forwarded (providers have fields of their own); a message may have no
+unknown field except nulls.
 """
 
 # mypy: disable-error-code="call-arg"
-# It does not know PEP 728's `extra_items` yet.
+# mypy does not know PEP 728's `extra_items` yet.
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 UNKNOWN = "unknown "
-"""What the type of an error begins with where a value has none of the forms it may have; then the field that says."""
+"""Prefix of the error type for a value of none of the allowed forms; the field that names the form follows."""
 
 TAG = ":"
-"""What a form's name begins with, where pydantic tells the place of an error."""
+"""Prefix of a form's name in pydantic's location of an error."""
 
 
 def _by(field: str, forms: Mapping[str, str]) -> Discriminator:
-    """Told apart by the text in `field`; `forms`: what it may be -> the form's tag."""
+    """Discriminate by the text in `field`; `forms`: allowed text -> the form's tag."""
 
     def form(value: Any) -> str | None:
         kind = value.get(field) if isinstance(value, dict) else None
@@ -37,7 +37,7 @@ def _by(field: str, forms: Mapping[str, str]) -> Discriminator:
 
 
 def _of(complaint: str, forms: Mapping[type, str]) -> Discriminator:
-    """Told apart by what kind of JSON value it is."""
+    """Discriminate by the type of the JSON value."""
     return Discriminator(lambda value: forms.get(type(value)), UNKNOWN, complaint)
 
 
@@ -47,7 +47,7 @@ def whole(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """Raises ValueError for a number that JSON cannot say again: 1e999 was read as infinite."""
+    """Raises ValueError for a number that JSON cannot represent: 1e999 is read as infinite."""
     waiting = [value]
     while waiting:
         inner = waiting.pop()
@@ -98,14 +98,14 @@ Content: TypeAlias = Annotated[
 
 
 class CalledFunction(TypedDict, extra_items=Anything):
-    """As a model called it: its name may be no tool's, and its arguments need not be JSON."""
+    """A function as a model called it: its name may be unknown, and its arguments need not be JSON."""
 
     name: str
     arguments: str
 
 
 class ToolCall(TypedDict, extra_items=Anything):
-    """`index`: in calls that were put together from a stream."""
+    """`index`: in calls that were assembled from a stream."""
 
     id: str
     type: Literal["function"]
@@ -120,10 +120,10 @@ class Said(TypedDict, extra_items=None):
 
 
 class Answered(TypedDict, extra_items=None):
-    """An answer, of this endpoint or of another one, with all that such an answer may hold.
+    """An answer, of this endpoint or of another one, with all fields that such an answer may have.
 
-    What is said about an answer and is not of it is taken and goes no further: `annotations`, `reasoning_content`, and
-    `parsed`, with which the client library says an answer again.
+    Fields about an answer are accepted and not forwarded: `annotations`, `reasoning_content`, and `parsed`, in which
+    the client library repeats an answer.
     """
 
     role: Literal["assistant"]
@@ -155,7 +155,7 @@ PASSED_ON = frozenset({"role", "name", "refusal", "tool_call_id"})
 
 
 def passed_on(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages as workers get them: without nulls, and without what only says how an answer came about."""
+    """The messages as workers get them: without nulls, and without fields about an answer."""
     return [_passed_on(message) for message in messages]
 
 
@@ -166,12 +166,12 @@ def _passed_on(message: Mapping[str, Any]) -> dict[str, Any]:
     if "content" in message:
         kept["content"] = message["content"]
     if kept.get("content") is None and not calls and "refusal" not in kept:
-        kept["content"] = ""  # providers want a text where there is nothing else
+        kept["content"] = ""  # providers require a text where there is nothing else
     return kept
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Without its place in a stream, and without what the client library makes of its arguments."""
+    """The call without its `index` and without the arguments that the client library parsed."""
     function = {name: value for name, value in call["function"].items() if name != "parsed_arguments"}
     return {**{name: value for name, value in call.items() if name != "index"}, "function": function}
 

@@ -1,6 +1,6 @@
-"""What the endpoint serves, as an OpenAPI document. To be imported late: it brings the `openai` package.
+"""The OpenAPI document of the endpoint. To be imported late: it imports the `openai` package.
 
-Requests are described by the types that validate them, answers by those with which the `openai` package reads them.
+Requests are described by the types that validate them, answers by those of the `openai` package.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _ref(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _answers(*refusals: int, **answered: dict[str, Any]) -> dict[str, Any]:
-    """`answered`: of status 200, by media type's last word."""
+    """`answered`: schemas of status 200, by the last word of the media type."""
     content = {JSON if kind == "json" else "text/event-stream": {"schema": schema} for kind, schema in answered.items()}
     refused = {JSON: {"schema": _ref(Refusal)}}
     return {

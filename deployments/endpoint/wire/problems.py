@@ -4,8 +4,8 @@
     budget and a request's own limits 402 · its limit of time 504 · UpstreamTimeout 504
     not ready, ClaimHeld, LedgerAway 503 · a workflow's step and any other failure of a worker 502 · a fault of ours 500
 
-Who answers a request is disclosed only on demand, so what an upstream said is told only where `trace` is asked for, and
-never a path, a traceback, a header or a key of ours.
+The worker is disclosed only on demand, so an upstream's message is included only where a trace is requested, and never
+a path, a traceback, a header or a key of ours.
 """
 
 from __future__ import annotations
@@ -39,13 +39,16 @@ from models.errors import (
 
 INVALID = "invalid_request_error"
 
+CLIENT_GONE = 499
+"""Status of a request whose client has gone, in the log and the ledger."""
+
 LONGEST = 1000
-"""Characters of a message: it may quote what a caller sent."""
+"""Characters of a message, which may quote a caller's text."""
 
 
 @dataclass(eq=False)
 class Problem(Exception):
-    """One error answer. `type` and `code` are OpenAI's words where it has one."""
+    """One error answer. `type` and `code` are OpenAI's where it has one."""
 
     status: int
     message: str
@@ -58,10 +61,12 @@ class Problem(Exception):
         return {"error": {"message": self.message[:LONGEST], "type": self.type, "param": self.param, "code": self.code}}
 
 
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """An error answer; what the problem says of headers goes before `headers`."""
+def problem_response(
+    problem: Problem, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+) -> Response:
+    """An error answer; the problem's own headers override `headers`. `body`: in another shape than OpenAI's."""
     merged = {**(headers or {}), **problem.headers}
-    return Response(encode(problem.body()), problem.status, merged, "application/json")
+    return Response(encode(body or problem.body()), problem.status, merged, "application/json")
 
 
 def not_ready(message: str) -> Problem:
@@ -73,7 +78,7 @@ def unknown_model(name: str) -> Problem:
 
 
 def problem_of(error: Exception, *, trace: bool = False) -> Problem:
-    """How an exception is answered. `trace`: the caller asked to see who answered, so details may be told."""
+    """How an exception is answered. `trace`: the caller asked to see who answered, so details are included."""
     if isinstance(error, Problem):
         return error
     problem = _problem_of(error, trace)
@@ -84,7 +89,7 @@ def problem_of(error: Exception, *, trace: bool = False) -> Problem:
 def _problem_of(error: Exception, trace: bool) -> Problem:
     match error:
         case BadFile():
-            # A file of ours: not the caller's doing, and not the caller's to read about.
+            # A file of ours: not the caller's fault, and not for the caller to read.
             return Problem(503, "the endpoint is not set up for this: its log says why", "server_error", "not_ready")
         case NoWorkerAllowed():
             return Problem(400, str(error), INVALID, "no_worker_allowed", error.field)
@@ -113,7 +118,7 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
         case UpstreamTimeout():
             return Problem(504, f"a worker did not answer in time{detail}", "server_error", "upstream_timeout")
         case UpstreamRefused() if error.status in (400, 413, 415, 422):
-            # Other refusals (a key, a model that is gone) are not the caller's doing.
+            # Other refusals (a key, a model that is gone) are not the caller's fault.
             return Problem(400, f"a worker refused the request{detail}", INVALID, "upstream_refused")
         case WorkflowFailed():
             message = f"step {error.step + 1} of the workflow failed with every worker that may be asked{detail}"

@@ -1,11 +1,8 @@
-"""A chat-completions request: what is accepted, what is passed on, and what is refused by name.
+"""A chat-completions request and its validation; /openapi.json publishes the same type.
 
-A field is passed on to the worker, or changes nothing by its nature (`user`, `metadata`, ...), or the request is
-refused with the field's name. Two are wishes, and adapted to the worker in silence: a limit of tokens above the
-worker's own becomes the worker's (clients send 64,000 as a matter of course), and `seed` is left out for a provider
-that has none.
-
-`ChatRequest` is what is published at /openapi.json, and what validates.
+Each field is forwarded to the worker, ignored because it cannot affect the answer (`user`, `metadata`, ...), or
+rejected with a 400 that names it. Two are adapted to the worker silently: a token limit above the worker's own becomes
+the worker's (many clients always send 64,000), and `seed` is left out for a provider that has none.
 """
 
 from __future__ import annotations
@@ -16,7 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deployments.endpoint import bounds
+from deployments.endpoint.answer.question import TOOL_FIELDS
 from deployments.endpoint.wire.body import Step, place, read_object
+from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import (
     TAG,
     UNKNOWN,
@@ -28,7 +27,6 @@ from deployments.endpoint.wire.messages import (
     passed_on,
     whole,
 )
-from models.conductor.run.request import MAX_DEPTH, Limits
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
@@ -44,7 +42,6 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 MAX_TOOLS = 128
 
 Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True), AfterValidator(passed_on)]
@@ -60,37 +57,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
-class Extension(BaseModel):
-    """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
-
-    `shuffle` is the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`
-    names whose memory is shared.
-    """
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    allowed_workers: list[str] | None = Field(None, min_length=1)
-    max_usd: float | None = Field(None, ge=0)
-    max_calls: int | None = Field(None, ge=1)
-    max_seconds: float | None = Field(None, gt=0)
-    depth: int | None = Field(None, ge=0, le=MAX_DEPTH)
-    recursive: bool | None = None
-    shuffle: int | None = Field(None, ge=0, lt=2**63)
-    conversation: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[ -~]+$")
-
-    _whole = field_validator("max_calls", "depth", "shuffle", mode="before")(whole)
-
-    def limits(self, default: Limits) -> Limits:
-        """What this request may take: where it says nothing, the endpoint's `default`. Raises BadInput."""
-        own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
-        limits = default.model_copy(update=own)
-        if self.recursive and not limits.depth:
-            raise BadInput("fugu.recursive needs a fugu.depth of at least 1", "fugu.depth")
-        return limits
-
-
 def _publish(schema: dict[str, Any]) -> None:
-    """What `parse` does before it validates: a field that is null is one that is not given."""
+    """Publish that a null field is the same as a missing one, as `parse` treats it."""
     null = {"type": "null"}
     for name, field in schema["properties"].items():
         if name not in schema["required"] and null not in field.get("anyOf", ()):
@@ -98,7 +66,7 @@ def _publish(schema: dict[str, Any]) -> None:
 
 
 class ChatRequest(BaseModel):
-    """First what reaches the worker, then what is settled here, then what changes nothing."""
+    """First the fields for the worker, then those for the endpoint, then those that are ignored."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=_publish)
     __pydantic_extra__: dict[str, None]
@@ -138,10 +106,10 @@ class ChatRequest(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ChatRequest:
-        """Raises BadInput, with the field's name, for whatever OpenAI's API or this endpoint does not take."""
+        """Raises BadInput, with the field's name, for anything that OpenAI's API or this endpoint does not accept."""
         data = read_object(body)
         within.check(data)
-        # Clients spell an option that is not used as null.
+        # Clients write null for an option that is not used.
         data = {name: value for name, value in data.items() if value is not None}
         try:
             chat = cls.model_validate(data, strict=True)
@@ -161,47 +129,14 @@ class ChatRequest(BaseModel):
                 raise BadInput(f"{name} needs tools", name)
 
     def sampling(self) -> Sampling:
-        """Every field that shapes the reply, as the ledger and the worker get it."""
+        """All fields that shape the reply, as the ledger and the worker get them."""
         own = {name: getattr(self, name) for name in Sampling.model_fields if name in self.model_fields_set}
         limit = self.max_completion_tokens or self.max_tokens
         return Sampling.model_validate({**own, "logprobs": None, "max_tokens": limit})
 
-    @property
-    def has_images(self) -> bool:
-        contents = (message.get("content") for message in self.messages)
-        return any(part["type"] == "image_url" for content in contents if isinstance(content, list) for part in content)
-
-    def refuse_conducting(self) -> None:
-        """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
-        for name in self.fugu.model_fields_set - {"allowed_workers"}:
-            if getattr(self.fugu, name) is not None:
-                raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
-
-    def tool_results(self) -> dict[str, str]:
-        """The results that the conversation ends with: call id -> text. Raises BadInput for one that is no text."""
-        found: dict[str, str] = {}
-        for index in range(len(self.messages) - 1, -1, -1):
-            message, where = self.messages[index], f"messages[{index}]"
-            if message["role"] != "tool":
-                break
-            if message["tool_call_id"] in found:
-                raise BadInput(f"{where}: a second result of one call", f"{where}.tool_call_id")
-            found[message["tool_call_id"]] = _text(message["content"], f"{where}.content")
-        return dict(reversed(found.items()))
-
-    def refuse_tools(self) -> None:
-        """Raises BadInput where this is a turn of a tool conversation."""
-        for name in TOOL_FIELDS:
-            if getattr(self, name) is not None:
-                raise BadInput(f"{name} is not for the model {self.model!r}; use 'fugu'", name)
-        for index, message in enumerate(self.messages):
-            if message["role"] == "tool" or message.get("tool_calls"):
-                where = f"messages[{index}]"
-                raise BadInput(f"{where}: tool turns are not for the model {self.model!r}; use 'fugu'", where)
-
 
 def _first(error: ValidationError, data: Any) -> BadInput:
-    """The first complaint, by the name of its place in `data`."""
+    """The first error, with the name of its field in `data`."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = _field(first["loc"], first["type"], data)
     match first["type"]:
@@ -213,7 +148,7 @@ def _first(error: ValidationError, data: Any) -> BadInput:
 
 
 def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
-    """Where `steps` lead in `data`, as far as they do: pydantic also names the forms that it tried on the way."""
+    """The name of the field that `steps` lead to in `data`, without the names of the forms that pydantic tried."""
     taken: list[Step] = []
     for step in steps:
         if isinstance(step, str) and step.startswith(TAG) and not (isinstance(data, dict) and step in data):
@@ -230,10 +165,3 @@ def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
     elif len(taken) == 2 and not isinstance(data, dict) and isinstance(taken[1], int):
         taken.pop()  # a list of plain values is one field
     return place(taken)
-
-
-def _text(content: Any, where: str) -> str:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if any(part["type"] != "text" for part in parts):
-        raise BadInput(f"{where}: a tool's result has to be text", where)
-    return "".join(part["text"] for part in parts)

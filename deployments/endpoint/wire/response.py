@@ -1,26 +1,24 @@
-"""The bodies that go out: completions, chunks, the list of models. Shapes: OpenAI's chat-completions API."""
+"""Bodies of answers: completions, chunks, models. Shapes: OpenAI's chat-completions API."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from deployments.endpoint.answer.result import Delta, Result, Text
 from models.conductor.run.request import ConductAnswer
 from models.workers.ask import Usage
 
 FUGU, TRINITY, ULTRA = "fugu", "trinity", "fugu-ultra"
 
-PIECE = 256
-"""Characters in a chunk of a reply that was whole before it was sent."""
-
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": working\n\n"
-"""An SSE comment: it keeps proxies and clients from giving up, and every client ignores it."""
+"""An SSE comment, which keeps proxies and clients from giving up; clients ignore it."""
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """JSON in ASCII: a worker's text may hold lone surrogates, which UTF-8 has no bytes for."""
+    """JSON in ASCII: a worker's text may have lone surrogates, which UTF-8 cannot encode."""
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -30,7 +28,7 @@ def event(body: Mapping[str, Any]) -> bytes:
 
 
 def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, Any]:
-    """`orchestration`: what a conducted request used beside its answering step; only `total_tokens` includes it."""
+    """`orchestration`: usage of a conducted request beside its answering step; only `total_tokens` includes it."""
     prompt = {"cached_tokens": usage.cached_tokens}
     completion = {"reasoning_tokens": usage.reasoning_tokens}
     if orchestration is not None:
@@ -46,53 +44,77 @@ def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, An
     }
 
 
-class Envelope:
-    """What all bodies of one answer share: `id`, `created` (Unix seconds) and the model's name."""
+class Completion:
+    """One answer as a chat completion, whole or in chunks. `created`: Unix seconds. `include_usage`: at a stream's end.
 
-    def __init__(self, id: str, created: int, model: str) -> None:
-        self.id, self.created, self.model = id, created, model
+    The object `fugu` is in the body, or in the last chunk.
+    """
+
+    def __init__(self, id: str, created: int, model: str, include_usage: bool = False) -> None:
+        self._head, self._include_usage = (id, created, model), include_usage
+
+    def body(self, answer: Result | ConductAnswer) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        if answer.tool_calls:
+            message["tool_calls"] = list(answer.tool_calls)
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+        usage = usage_body(answer.usage, answer.orchestration)
+        return {**self._body("chat.completion", [choice]), "usage": usage}
+
+    def whole(self, result: Result, trace: Mapping[str, Any] | None) -> bytes:
+        return encode(self.body(result) | _disclosed(trace))
+
+    def opening(self) -> bytes:
+        return event(self._chunk({"role": "assistant", "content": ""}))
+
+    def delta(self, delta: Delta) -> bytes:
+        said = {"content": delta.text} if isinstance(delta, Text) else {"tool_calls": list(delta.calls)}
+        return event(self._chunk(said))
+
+    def closing(self, result: Result, trace: Mapping[str, Any] | None) -> list[bytes]:
+        chunks = [self._chunk({}, result.finish_reason)]
+        if self._include_usage:
+            usage = usage_body(result.usage, result.orchestration)
+            chunks.append({**self._body("chat.completion.chunk", []), "usage": usage})
+        chunks[-1] |= _disclosed(trace)
+        return [*map(event, chunks), DONE]
 
     def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        head = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-        return {**head, "choices": choices}
+        id, created, model = self._head
+        return {"id": id, "object": kind, "created": created, "model": model, "choices": choices}
 
-    def completion(
-        self,
-        text: str | None,
-        tool_calls: Sequence[Mapping[str, Any]],
-        finish_reason: str,
-        usage: Usage,
-        orchestration: Usage | None = None,
-    ) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-        if tool_calls:
-            message["tool_calls"] = list(tool_calls)
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-        return {**self._body("chat.completion", [choice]), "usage": usage_body(usage, orchestration)}
-
-    def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._body("chat.completion.chunk", [choice])
 
-    def usage_chunk(self, usage: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self._body("chat.completion.chunk", []), "usage": usage}
+
+def _disclosed(trace: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if trace is None else {"fugu": trace}
 
 
 def conducted_body(id: str, created: int, conducted: ConductAnswer) -> dict[str, Any]:
-    """The final body of a conducted request: of the ledger's values alone, so that a replay makes the same bytes."""
-    envelope = Envelope(id, created, ULTRA)
-    usage, orchestration = conducted.usage, conducted.orchestration
-    return envelope.completion(conducted.text, conducted.tool_calls, conducted.finish_reason, usage, orchestration)
+    """A conducted request's body in the ledger: made of the ledger's values alone, so that a replay gives its bytes."""
+    return Completion(id, created, ULTRA).body(conducted)
 
 
-def pieces(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A completion's body as the chunks that say the same, without its usage."""
-    envelope, choice = Envelope(body["id"], body["created"], body["model"]), body["choices"][0]
-    text, calls = choice["message"]["content"] or "", choice["message"].get("tool_calls", ())
-    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": text[start : start + PIECE]} for start in range(0, len(text), PIECE)]
-    deltas += [{"tool_calls": [{"index": index, **call}]} for index, call in enumerate(calls)]
-    return [*map(envelope.chunk, deltas), envelope.chunk({}, choice["finish_reason"])]
+def result_of(body: Mapping[str, Any]) -> Result:
+    """The inverse of `conducted_body`."""
+    choice, counted = body["choices"][0], body["usage"]
+    prompt, completion = counted["prompt_tokens_details"], counted["completion_tokens_details"]
+    usage = Usage(
+        prompt_tokens=counted["prompt_tokens"],
+        completion_tokens=counted["completion_tokens"],
+        cached_tokens=prompt["cached_tokens"],
+        reasoning_tokens=completion["reasoning_tokens"],
+    )
+    orchestration = Usage(
+        prompt_tokens=prompt["orchestration_input_tokens"],
+        completion_tokens=completion["orchestration_output_tokens"],
+        cached_tokens=prompt["orchestration_input_cached_tokens"],
+    )
+    message = choice["message"]
+    calls = tuple(message.get("tool_calls", ()))
+    return Result(message["content"], calls, choice["finish_reason"], usage, orchestration)
 
 
 def model_body(name: str, created: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""An answer in the making: its deltas through a bounded queue, heartbeats, and clients that go away.
+"""Deltas of a running answer in a bounded queue, reading of bodies, and clients that go away.
 
-A client is watched from the start of its request to the end of its answer, whole or streamed; when it goes,
-the task that makes the answer is cancelled, and with it the call that is under way upstream.
+A client is watched from the start of its request to the end of its answer, whole or streamed; when it goes, the task
+that makes the answer is cancelled, and with it the call that is under way upstream.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from deployments.endpoint.answer.exchange import Answer, Emit
+from deployments.endpoint.answer.result import Delta, Emit, Result
 from deployments.endpoint.wire.problems import Problem
 
 T = TypeVar("T")
-Item = dict[str, Any] | Answer | Exception
-"""A delta, or what ended the answer."""
+Item = Delta | Result | Exception
+"""A delta, or the end of the answer."""
 
 QUEUED = 64
 """Deltas that wait for a slow client before the upstream has to wait too."""
 
 
 class Feed:
-    """A running answer. `get` gives its deltas, then the `Answer` or the exception that ended it."""
+    """A running answer. `get` gives its deltas, then the `Result` or the exception that ended it."""
 
-    def __init__(self, make: Callable[[Emit], Awaitable[Answer]]) -> None:
+    def __init__(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUED)
         self._task = asyncio.create_task(self._run(make))
 
-    async def _run(self, make: Callable[[Emit], Awaitable[Answer]]) -> None:
+    async def _run(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         end: Item
         try:
             end = await make(self._queue.put)
@@ -50,13 +50,13 @@ class Feed:
             return None
 
     async def close(self) -> None:
-        """Cancel what is still under way and wait until it has let go of its upstream call."""
+        """Cancel the answer, and wait until its upstream call is closed."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
 
 class Closing(StreamingResponse):
-    """A body as it comes; `close` is awaited however it ends, also before its first piece."""
+    """A body sent in pieces; `close` is awaited however it ends, also before its first piece."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class EventStream(Closing):
     def __init__(
         self, events: AsyncIterator[bytes], close: Callable[[], Awaitable[None]], headers: Mapping[str, str]
     ) -> None:
-        # A proxy that buffers would hold the heartbeats back.
+        # A buffering proxy would hold the heartbeats back.
         super().__init__(events, close, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
 
 
 async def unless_gone(request: Request, waiting: Awaitable[T], read: asyncio.Event | None = None) -> T:
-    """What `waiting` gives. Raises ClientDisconnect, and cancels it, when the client goes away first.
+    """The result of `waiting`. Raises ClientDisconnect, and cancels it, when the client goes away first.
 
-    `read`: set when the body has been read; until then whoever reads it is told.
+    `read`: set when the body has been read; until then the reader of the body gets the disconnect.
     """
     work = asyncio.ensure_future(waiting)
     gone = asyncio.create_task(_disconnected(request, read))
@@ -106,7 +106,7 @@ async def unless_gone(request: Request, waiting: Awaitable[T], read: asyncio.Eve
 
 
 async def _disconnected(request: Request, read: asyncio.Event | None) -> None:
-    """Returns when the client has gone; what is received before is the body's."""
+    """Returns when the client has gone; messages before that belong to the body."""
     if read is not None:
         await read.wait()
     while (await request.receive())["type"] != "http.disconnect":
@@ -114,7 +114,7 @@ async def _disconnected(request: Request, read: asyncio.Event | None) -> None:
 
 
 class Body:
-    """A request's body: its beginning, and then all of it, piece by piece. `read` is set when there is no more."""
+    """A request's body: its beginning, and then all of it, piece by piece. `read` is set at its end."""
 
     def __init__(self, request: Request) -> None:
         self.read = asyncio.Event()
@@ -131,7 +131,7 @@ class Body:
         return bytes(self._begun)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """What has been read, and what is still to come. Once. Raises ClientDisconnect."""
+        """The part that has been read, then the rest. To be called once. Raises ClientDisconnect."""
         begun, self._begun = bytes(self._begun), bytearray()
         yield begun
         if not self.read.is_set():
@@ -152,7 +152,7 @@ async def read_body(request: Request, limit: int, within_s: float) -> bytes:
             elif size > 4 * limit:
                 break
     if size > limit:
-        # Read on for a while, keeping nothing: a client that is still sending would not see the answer.
+        # The loop above reads on without storing: a client that is still sending would not see the answer.
         raise Problem(413, f"the body has more than {limit} bytes", code="request_too_large")
     return bytes(body)
 

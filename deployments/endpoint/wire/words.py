@@ -1,4 +1,4 @@
-"""What a client may read of an error or a trace: an upstream's words, but no path, traceback, header or key of ours."""
+"""Errors and traces as a client may read them: without a path, traceback, header or key of ours."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SECRET = re.compile(
 BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 KEY = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|ghp|AIza)[-_]?[A-Za-z0-9_-]{16,}")
 PATH = re.compile(r"""(?<![\w/.<>}\])-])(?:file:/*|~)?/(?:[^\s/'",:;()<>]+/)+[^\s/'",:;()<>]*""")
-"""Of two names and more: not the rest of an address (`http://host/v1/chat`), nor `and/or`."""
+"""A path of at least two names: not the rest of a URL (`http://host/v1/chat`), nor `and/or`."""
 
 ELLIPSIS = "…"
 
 
 def plain(text: str) -> str:
-    """The text without what is ours."""
+    """The text without paths, tracebacks, headers and keys."""
     text = FRAME.sub("", TRACEBACK.sub("", text))
     text = SECRET.sub(lambda found: f"{found[1]}{found[2]}{ELLIPSIS}", text)
     text = KEY.sub(ELLIPSIS, BEARER.sub(lambda found: f"{found[1]} {ELLIPSIS}", text))
@@ -29,7 +29,7 @@ def plain(text: str) -> str:
 
 
 def traced(trace: Mapping[str, Any]) -> dict[str, Any]:
-    """A conducted request's trace for its client: who planned is told without a path, errors in plain words."""
+    """A conducted request's trace for its client: the plan writer's name and errors are made `plain`."""
     rounds = [
         {**told, "policy": plain(str(told.get("policy", ""))), "steps": [_step(step) for step in told["steps"]]}
         for told in trace["rounds"]

@@ -8,7 +8,8 @@ import pytest
 
 from deployments.endpoint.answer import abilities
 from deployments.endpoint.answer.abilities import candidates
-from deployments.endpoint.wire.request import ChatRequest
+from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.wire.chat import ChatCompletions
 from models.errors import BadInput
 from models.workers.pool import Pool, Worker
 
@@ -24,7 +25,7 @@ POOL = Pool(
 
 def chat(**fields):
     body = {"model": "fugu", "messages": [{"role": "user", "content": "hi"}], **fields}
-    return ChatRequest.parse(json.dumps(body).encode())
+    return ChatCompletions().question("r", None, {}, json.dumps(body).encode(), Bounds())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""`fugu-ultra`: answers through request runs, given when the last step of the workflow is settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deployments.endpoint.answer.abilities import candidates
+from deployments.endpoint.answer.jobs import Jobs, Order
+from deployments.endpoint.answer.question import Question
+from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
+from deployments.endpoint.parts import Parts
+from deployments.endpoint.wire.response import result_of
+from deployments.endpoint.wire.words import traced
+from models.conductor.run.request import ConductRequest, Limits
+from models.conductor.run.toolcalls import asked_by, continue_with, conversation_of, is_ours
+from models.errors import BadInput
+from models.ledger.requests import Row
+
+LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "continues")
+"""What the log line of a request has of its row."""
+
+
+class Conducted:
+    """`row`: the finished request, once it is there; the jobs keep it in the ledger."""
+
+    def __init__(self, parts: Parts, limits: Limits, jobs: Jobs, question: Question, digest: Callable[[], str]) -> None:
+        """`limits`: of a request that sets none itself."""
+        self.id = question.key.id if question.key else question.id
+        self.row: Row | None = None
+        self._parts, self._limits, self._jobs = parts, limits, jobs
+        self._question, self._digest, self._begun = question, digest(), int(time.time())
+
+    @property
+    def created(self) -> int:
+        """A request that is answered again keeps the time of its first try."""
+        return self._begun if self.row is None else int(self.row["created"])
+
+    async def answer(self, emit: Emit | None) -> Result:
+        question = self._question
+        job = await self._jobs.open(Order(self.id, question, self._digest, self._maker()))
+        try:
+            self.row = await job.wait()
+        finally:
+            await job.leave()
+        result = result_of(self.row["body"])
+        if emit is not None:
+            await emit_whole(result, emit)
+        return result
+
+    def report(self) -> Report:
+        row = self.row
+        log = {name: (row or {}).get(name) for name in LOGGED}
+        if row is None:
+            return Report(log, {})
+        return Report(log, traced(row["trace"]), row["worker"], row["calls"], cost_usd=row["cost_usd"])
+
+    def keep(self, row: Row) -> None:
+        """Nothing to do: this row is of one delivery of the answer, and a request may have several."""
+
+    def _maker(self) -> Callable[[], ConductRequest]:
+        """Makes the request to conduct, in a thread. Raises BadInput for errors that are found without the ledger."""
+        question, ledger, wish = self._question, self._parts.ledger, self._question.fugu
+        results, workers = question.tool_results(), question.wanted()
+        limits = wish.limits(self._limits)
+        if results:
+            # The workflow that asked for them goes on; its first request's limits go on counting.
+            def go_on() -> ConductRequest:
+                _refuse_changes(asked_by(ledger, list(results)), question)
+                return continue_with(ledger, self.id, results, question.sampling)
+
+            return go_on
+        answered = [message["tool_call_id"] for message in question.messages if message["role"] == "tool"]
+        earlier = [name for name in answered if is_ours(name)]
+        own = {
+            "id": self.id,
+            "messages": tuple(question.messages),
+            "allowed": candidates(self._parts.pool, question, workers),
+            "sampling": question.sampling,
+            "limits": limits,
+            "shuffle": wish.shuffle,
+            "recursive": bool(wish.recursive),
+            "wanted": workers,
+        }
+
+        def make() -> ConductRequest:
+            conversation = wish.conversation or (conversation_of(ledger, earlier) if earlier else None)
+            return ConductRequest(conversation=conversation, **own)
+
+        return make
+
+
+def _refuse_changes(first: ConductRequest | None, question: Question) -> None:
+    """Raises BadInput for an option that differs from that of the request whose tool calls are answered.
+
+    Checked before the results are kept. Options that are not given again stay; `None`: no such request is known, for
+    which the results themselves will be refused.
+    """
+    if first is None:
+        return
+    wish, workers = question.fugu, question.wanted()
+    kept: dict[str, Any] = {name: getattr(first.limits, name) for name in type(first.limits).model_fields}
+    kept |= {name: getattr(first, name) for name in ("conversation", "shuffle", "recursive")}
+    changed = [f"fugu.{name}" for name, value in kept.items() if getattr(wish, name) not in (None, value)]
+    if workers is not None and (first.wanted is None or set(workers) != set(first.wanted)):
+        changed.append("X-Fugu-Workers" if wish.allowed_workers is None else "fugu.allowed_workers")
+    if changed:
+        raise BadInput(f"{changed[0]} cannot change while a workflow waits for its tools", changed[0])

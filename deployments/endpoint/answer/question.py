@@ -1,0 +1,93 @@
+"""A question as a client asked it, in no wire format, and the checks that depend on the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.endpoint.wire.extension import Extension
+from models.errors import BadInput
+from models.workers.ask import Message, Sampling
+
+TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
+
+
+@dataclass(frozen=True)
+class Key:
+    """An Idempotency-Key: its digest, which alone is kept, and the id of the request that it names."""
+
+    digest: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """`id`: a new one. `messages`: in OpenAI's chat shape, as workers get them. `workers`: the header X-Fugu-Workers.
+
+    `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user.
+    """
+
+    id: str
+    model: str
+    messages: Sequence[Message]
+    sampling: Sampling
+    fugu: Extension
+    workers: str | None
+    key: Key | None
+    stream: bool
+    include_usage: bool
+    user: str | None
+
+    def wanted(self) -> list[str] | None:
+        """The caller's own list of workers: where the field and the header are both given, those in both.
+
+        Raises BadInput for a header without a name.
+        """
+        listed = self.fugu.allowed_workers
+        if self.workers is None:
+            return listed
+        named = [name.strip() for name in self.workers.split(",") if name.strip()]
+        if not named:
+            raise BadInput("X-Fugu-Workers names no worker", "X-Fugu-Workers")
+        return named if listed is None else [name for name in listed if name in named]
+
+    @property
+    def has_images(self) -> bool:
+        contents = (message.get("content") for message in self.messages)
+        return any(part["type"] == "image_url" for content in contents if isinstance(content, list) for part in content)
+
+    def refuse_conducting(self) -> None:
+        """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
+        for name in self.fugu.model_fields_set - {"allowed_workers"}:
+            if getattr(self.fugu, name) is not None:
+                raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
+
+    def refuse_tools(self) -> None:
+        """Raises BadInput where this is a turn of a tool conversation."""
+        for name in TOOL_FIELDS:
+            if getattr(self.sampling, name) is not None:
+                raise BadInput(f"{name} is not for the model {self.model!r}; use 'fugu'", name)
+        for index, message in enumerate(self.messages):
+            if message["role"] == "tool" or message.get("tool_calls"):
+                where = f"messages[{index}]"
+                raise BadInput(f"{where}: tool turns are not for the model {self.model!r}; use 'fugu'", where)
+
+    def tool_results(self) -> dict[str, str]:
+        """The results that the conversation ends with: call id -> text. Raises BadInput for one that is no text."""
+        found: dict[str, str] = {}
+        for index in range(len(self.messages) - 1, -1, -1):
+            message, where = self.messages[index], f"messages[{index}]"
+            if message["role"] != "tool":
+                break
+            if message["tool_call_id"] in found:
+                raise BadInput(f"{where}: a second result of one call", f"{where}.tool_call_id")
+            found[message["tool_call_id"]] = _text(message["content"], f"{where}.content")
+        return dict(reversed(found.items()))
+
+
+def _text(content: Any, where: str) -> str:
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if any(part["type"] != "text" for part in parts):
+        raise BadInput(f"{where}: a tool's result has to be text", where)
+    return "".join(part["text"] for part in parts)

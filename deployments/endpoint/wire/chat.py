@@ -1,0 +1,41 @@
+"""OpenAI's chat completions as a wire format; its bodies are written in response.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployments.endpoint.answer.question import Key, Question
+from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.wire.problems import Problem
+from deployments.endpoint.wire.request import ChatRequest
+from deployments.endpoint.wire.response import Completion, event
+
+
+class ChatCompletions:
+    path = "/v1/chat/completions"
+    id_prefix = "chatcmpl-"
+
+    def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
+        chat = ChatRequest.parse(body, within)
+        return Question(
+            id=id,
+            model=chat.model,
+            messages=chat.messages,
+            sampling=chat.sampling(),
+            fugu=chat.fugu,
+            workers=headers.get("X-Fugu-Workers"),
+            key=key,
+            stream=chat.stream,
+            include_usage=chat.stream_options.include_usage,
+            user=chat.user,
+        )
+
+    def rendering(self, question: Question, id: str, created: int) -> Completion:
+        return Completion(id, created, question.model, question.include_usage)
+
+    def error(self, problem: Problem) -> dict[str, Any]:
+        return problem.body()
+
+    def failure(self, problem: Problem) -> bytes:
+        return event(problem.body())
