@@ -35,14 +35,13 @@ from tasks.learn import (
     prepare_conductor,
     rehearsed,
     train_student,
-    training_home,
     tune_student,
 )
 from tasks.pages.report import table
 from tasks.pages.training import training_artifacts
 from tasks.quiet import flow
 from tasks.setup.conductor import cards
-from tasks.setup.course import ConductorPreset, CoursePlan, load_course
+from tasks.setup.course import ConductorPreset, CoursePlan, load_course, training_home
 from tasks.setup.questions import QuestionSet, load_set
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,9 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.conductor.learn.practice import Exercise, Outcome, Sample, Trial, rehearse
 from models.conductor.learn.trials import Stage, carry_out
-from models.digest import json_digest
 from models.errors import FuguError, TransientError
-from models.files import staged
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from tasks.ask import ask
@@ -29,7 +26,7 @@ from tasks.pages.report import Progress
 from tasks.quiet import task
 from tasks.setup.conductor import house_folder
 from tasks.setup.course import ColdStartPlan
-from tasks.setup.settings import HOUSE, settings
+from tasks.setup.settings import HOUSE
 from tasks.setup.texts import what
 
 if TYPE_CHECKING:
@@ -213,41 +210,6 @@ def digest_of(folder: Path) -> str:
         with path.open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()
-
-
-NOTE = "training.json"
-"""The file in a training's folder that records its settings."""
-
-
-def training_home(pool: str, preset: str, meaning: Mapping[str, Any]) -> tuple[Path, str]:
-    """The folder of a training, named by a hash of its settings, so that a restarted run finds its own.
-
-    `meaning`: the settings, as JSON values. The second value is a warning if a new training starts although another of
-    this pool and preset is unfinished, else "".
-    """
-    home = settings().home / "conductors" / f"{pool}-{json_digest(meaning)[:12]}"
-    note = {"pool": pool, "preset": preset, "meaning": json.loads(json.dumps(meaning))}
-    line = "" if home.is_dir() else _unfinished(home, note)
-    home.mkdir(parents=True, exist_ok=True)
-    with staged(home / NOTE) as file:
-        file.write(json.dumps(note, indent=1) + "\n")
-    return home, line
-
-
-def _unfinished(home: Path, note: Mapping[str, Any]) -> str:
-    """The warning about the unfinished training that differs in the fewest settings."""
-    found = []
-    for other in sorted(home.parent.glob(f"*/{NOTE}")):
-        try:
-            begun = json.loads(other.read_text(encoding="utf-8"))
-        except ValueError:  # truncated by a kill
-            continue
-        if all(begun[key] == note[key] for key in ("pool", "preset")) and not (other.parent / "final").is_dir():
-            found.append(([key for key in note["meaning"] if begun["meaning"].get(key) != note["meaning"][key]], other))
-    if not found:
-        return ""
-    differs, other = min(found, key=lambda pair: len(pair[0]))
-    return f"a new training starts in {home}: {other.parent} is unfinished and differs in {', '.join(differs)}"
 
 
 def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Student:

@@ -1,13 +1,18 @@
-"""Presets for training a conductor (`conductors.yaml`)."""
+"""Presets for training a conductor (`conductors.yaml`), and the folder of a training."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from models.digest import json_digest
+from models.files import staged
 from tasks.setup.preset import QuestionCounts, Value, load_entry
-from tasks.setup.settings import config_file
+from tasks.setup.settings import config_file, settings
 
 if TYPE_CHECKING:
     from models.conductor.learn.grpo import Course
@@ -88,3 +93,38 @@ def load_course(name: str) -> ConductorPreset:
     Raises BadFile as `load_entry` does.
     """
     return load_entry(config_file("conductors.yaml"), name, ConductorPreset)
+
+
+NOTE = "training.json"
+"""The file in a training's folder that records its settings."""
+
+
+def training_home(pool: str, preset: str, meaning: Mapping[str, Any]) -> tuple[Path, str]:
+    """The folder of a training, named by a hash of its settings, so that a restarted run finds its own.
+
+    `meaning`: the settings, as JSON values. The second value is a warning if a new training starts although another of
+    this pool and preset is unfinished, else "".
+    """
+    home = settings().home / "conductors" / f"{pool}-{json_digest(meaning)[:12]}"
+    note = {"pool": pool, "preset": preset, "meaning": json.loads(json.dumps(meaning))}
+    line = "" if home.is_dir() else _unfinished(home, note)
+    home.mkdir(parents=True, exist_ok=True)
+    with staged(home / NOTE) as file:
+        file.write(json.dumps(note, indent=1) + "\n")
+    return home, line
+
+
+def _unfinished(home: Path, note: Mapping[str, Any]) -> str:
+    """The warning about the unfinished training that differs in the fewest settings."""
+    found = []
+    for other in sorted(home.parent.glob(f"*/{NOTE}")):
+        try:
+            begun = json.loads(other.read_text(encoding="utf-8"))
+        except ValueError:  # truncated by a kill
+            continue
+        if all(begun[key] == note[key] for key in ("pool", "preset")) and not (other.parent / "final").is_dir():
+            found.append(([key for key in note["meaning"] if begun["meaning"].get(key) != note["meaning"][key]], other))
+    if not found:
+        return ""
+    differs, other = min(found, key=lambda pair: len(pair[0]))
+    return f"a new training starts in {home}: {other.parent} is unfinished and differs in {', '.join(differs)}"

@@ -1,6 +1,6 @@
 """A backbone of Qwen3-0.6B's shape with random weights, and transcripts of an exact number of tokens for it.
 
-The sizes are those of the released router's backbone (REFERENCE B1): nothing is fetched, and a timing depends on
+The sizes are those of the released router's backbone (Qwen3-0.6B): nothing is fetched, and a timing depends on
 the shape alone. Its tokenizer knows one word per id, so that a text of n words has n tokens.
 """
 

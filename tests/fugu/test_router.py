@@ -23,7 +23,7 @@ MODELS = ["tied", "untied", "two layers", "few words", "llama", "qwen2", "mistra
 
 
 def scaled(weight: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-    """SVF by its definition (seed 000, section 2.2)."""
+    """SVF by its definition (TRINITY, arXiv 2512.04695)."""
     u, s, vt = torch.linalg.svd(weight, full_matrices=False)
     new = s * (1 + offsets)
     return u @ torch.diag(new) @ vt * (s.sum() / new.sum())
