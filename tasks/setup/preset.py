@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,9 +10,6 @@ from models.files import read_yaml
 from tasks.setup.settings import settings
 
 PresetName = Literal["first-light", "evidence", "released"]
-
-
-P = TypeVar("P", bound="Preset")
 
 
 class _Value(BaseModel):
@@ -90,21 +87,6 @@ class Preset(_Value):
     evolution: EvolutionPlan
 
 
-class Study(Preset):
-    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with so many seeds."""
-
-    seeds: int = Field(gt=0)
-
-
 def load_preset(name: str) -> Preset:
     """The preset of that name. Raises BadFile where the file does not hold it, or holds it wrongly."""
-    return _load("presets.yaml", name, Preset)
-
-
-def load_study(name: str) -> Study:
-    """The study of that name. Raises BadFile as `load_preset` does."""
-    return _load("studies.yaml", name, Study)
-
-
-def _load(file: str, name: str, kind: type[P]) -> P:
-    return read_yaml(settings().data / file).entry(kind, name, "preset")
+    return read_yaml(settings().data / "presets.yaml").entry(Preset, name, "preset")
