@@ -11,10 +11,11 @@ from models.conductor.plan.prompt import Card
 from models.conductor.plan.workflow import Step, Workflow, lint, parse
 from models.conductor.plan.writers import PlanRequest
 from models.house import conductor
-from models.house.plans import SINGLE_HOP, TWO_HOP, two_steps, written
+from models.house.plans import two_steps, written
 from models.house.provider import COUNTER
 from models.house.questions import KINDS
 from models.house.rehearsal import WORKERS, chance, replies, score
+from models.house.wordings import plan_wordings
 from models.house.workers.reading import read_alone
 from models.workers.ask import seed_for
 from tasks.setup.settings import PROJECT
@@ -31,13 +32,15 @@ def mean(values):
 
 
 def test_every_kind_of_question_has_subtasks():
-    assert set(TWO_HOP) == {kind.name for kind in KINDS["two_hop"]}
-    assert set(SINGLE_HOP) == {kind.name for family, kinds in KINDS.items() if family != "two_hop" for kind in kinds}
+    assert set(plan_wordings().two_hop) == {kind.name for kind in KINDS["two_hop"]}
+    assert set(plan_wordings().single_hop) == {
+        kind.name for family, kinds in KINDS.items() if family != "two_hop" for kind in kinds
+    }
 
 
 def test_no_written_subtask_poses_a_problem_of_its_own():
-    texts = {text for texts in SINGLE_HOP.values() for text in texts}
-    texts |= {text for both in TWO_HOP.values() for texts in both for text in texts}
+    texts = {text for texts in plan_wordings().single_hop.values() for text in texts}
+    texts |= {text for both in plan_wordings().two_hop.values() for text in (*both.first, *both.second)}
     texts |= {step.subtask for seed in range(20) for step in two_steps("sum", 0, 1, Random(seed)).steps}
     assert [text for text in texts if read_alone(text) is not None] == []
 
