@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from prefect.cache_policies import NO_CACHE
 
@@ -25,8 +24,6 @@ from tasks.caching import RETRIED
 from tasks.quiet import task
 from tasks.setup.session import Session
 from tasks.setup.settings import settings
-
-Split = Literal["train", "validation", "test"]
 
 ServerOf = Callable[[Ledger, Pool], Serve]
 

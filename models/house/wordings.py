@@ -1,4 +1,7 @@
-"""The wording tables of `data/house`: sentences about each kind of question, and what plans say to their steps."""
+"""The tables of `data/house`: sentences about each kind of question, and what plans say to their steps.
+
+They are part of what the shipped recipes were made of: tests hold the corpus and the plans to their digests.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +45,17 @@ class PlanWordings(BaseModel):
 @cache
 def glosses() -> dict[str, Texts]:
     """Sentences by kind of question. Raises BadFile."""
-    return _read("glosses.yaml").parsed(_Glosses).root
+    return table("glosses.yaml").parsed(_Glosses).root
 
 
 @cache
 def plan_wordings() -> PlanWordings:
     """What the steps of plans are told. Raises BadFile."""
-    return _read("plans.yaml").parsed(PlanWordings)
+    return table("plans.yaml").parsed(PlanWordings)
 
 
-def _read(name: str) -> Document:
-    """From FUGU_DATA if it has the house's tables (they belong to the recipes' revisions), else from the project."""
+def table(name: str) -> Document:
+    """A table of the house: in FUGU_DATA where that has it, else in the project's data. Raises BadFile."""
     own = Path(os.environ.get("FUGU_DATA", "")).expanduser() / "house" / name
     shipped = Path(models.__file__).resolve().parent.parent / "data" / "house" / name
     return read_yaml(own if os.environ.get("FUGU_DATA") and own.is_file() else shipped)

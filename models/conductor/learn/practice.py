@@ -164,8 +164,3 @@ def reward(ran: bool, score: float) -> float:
     `score`: the grader's, in [0, 1]; partial credit lies between.
     """
     return 0.5 + 0.5 * score if ran else 0.0
-
-
-def discounted(value: float, *, recursive: bool) -> float:
-    """A round's reward in the recursion finetune: what the first round earns counts little beside its revision."""
-    return value if recursive else DISCOUNT * value
