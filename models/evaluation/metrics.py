@@ -94,23 +94,12 @@ def interval(value: float, resampled: Floats) -> Interval:
 
 def difference(a: Entry, b: Entry, resamples: int = 4000, seed: int = 0) -> Interval:
     """Mean score of `a` minus `b` with its paired interval."""
-    gaps = (a.scores - b.scores)[:, None]
-    return interval(float(gaps.mean()), bootstrap(gaps, resamples, seed)[:, 0])
+    return paired(a.scores - b.scores, resamples, seed)
 
 
-def over_seeds(gaps: Floats, resamples: int = 4000, seed: int = 0) -> Interval:
-    """The mean of gaps [seeds, Q] with its hierarchical interval: seeds are resampled, and questions inside.
-
-    The questions are the same for every seed, and a resample draws the same ones for all.
-    """
-    seeds, n = gaps.shape
-    draws = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        runs = np.bincount(draws.integers(seeds, size=seeds), minlength=seeds)
-        rows = np.bincount(draws.integers(n, size=n), minlength=n)
-        means[i] = runs @ gaps @ rows / (seeds * n)
-    return interval(float(gaps.mean()), means)
+def paired(gaps: Floats, resamples: int = 4000, seed: int = 0) -> Interval:
+    """The mean of gaps [Q] with its interval over questions."""
+    return interval(float(gaps.mean()), bootstrap(gaps[:, None], resamples, seed)[:, 0])
 
 
 def gap_closed(score: Floats | float, best_single: Floats | float, oracle: Floats | float) -> Floats:

@@ -6,7 +6,6 @@ Source: TRINITY (arXiv 2512.04695). The head gives L worker logits (the product)
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from models.errors import BadFile, BadInput
+from models.errors import BadInput
 from models.fugu import transcript
 from models.fugu import vector as vectors
 from models.fugu.decision import Allowed, Decision, decisions_on, mask_of
@@ -44,17 +42,6 @@ class Candidate:
     head: Tensor
     scaling: Scaling | None
     offsets: str
-
-
-class _Meta(BaseModel):
-    """The content of `router.json`: `Router.meta`."""
-
-    backbone: str
-    backbone_revision: str | None
-    backbone_digest: str
-    layout: str
-    workers: list[str]
-    roles: bool
 
 
 class Router:
@@ -97,34 +84,6 @@ class Router:
         backbone = backbone if isinstance(backbone, Backbone) else Backbone.load(backbone, cache=_cache(cache))
         vector = vectors.load(vector) if isinstance(vector, str | Path) else vector
         return cls(backbone, vector, workers, roles, layout)
-
-    @classmethod
-    def load(cls, path: str | Path, backbone: Backbone | None = None, cache: str | Path | None = None) -> Router:
-        """A router that `save` wrote; a `backbone` already in memory may be passed. `cache`: as in `from_vector`.
-
-        Raises BadFile if the folder holds no router, BadInput if the backbone is a different one.
-        """
-        file = Path(path) / "router.json"
-        try:
-            meta = _Meta.model_validate_json(file.read_bytes(), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "router"
-            raise BadFile(file, f"describes no router ({place}: {first['msg']})") from None
-        except OSError as error:
-            raise BadFile(file, f"describes no router ({error.strerror})") from None
-        backbone = backbone or Backbone.load(meta.backbone, revision=meta.backbone_revision, cache=_cache(cache))
-        if backbone.digest != meta.backbone_digest:
-            raise BadInput(f"{path} was made with another backbone than {backbone.source}", "backbone")
-        vector = vectors.load(Path(path) / "vector.npy")
-        return cls(backbone, vector, meta.workers, meta.roles, meta.layout)
-
-    def save(self, path: str | Path) -> None:
-        """Write `vector.npy` and `router.json` into the folder `path`."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        vectors.save(folder / "vector.npy", self._installed.vector)
-        (folder / "router.json").write_text(json.dumps(self.meta, indent=1) + "\n")
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Source: TRINITY's released checkpoint: 9 × 1024 offsets in `state_dict` order, 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -77,12 +76,3 @@ def load(path: str | Path) -> NDArray[np.floating]:
     if not isinstance(array, np.ndarray):
         raise BadFile(path, "holds an archive, not one array")
     return array
-
-
-def save(path: str | Path, vector: NDArray[np.floating]) -> None:
-    """Write float32 `.npy`; a reader sees the old file or the new one, never half of one."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, np.ascontiguousarray(vector, dtype=np.float32), allow_pickle=False)
-    part.replace(target)

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from random import Random
 
-from models.conductor.learn.practice import Execute, Exercise, Outcome, Trial
+from models.conductor.learn.practice import Exercise
 from models.conductor.learn.sft import Example
 from models.conductor.plan.workflow import Workflow
 from models.conductor.plan.writers import PROMPTS
-from models.grading.grade import grade
 from models.grading.question import Question
 from models.house.plans import one_step, tasks_of, two_steps, written
-from models.house.rehearsal import WORKERS, chance, replies, score
+from models.house.rehearsal import WORKERS, chance, score
 
 DRAWS = 3
 """How often a plan is carried out, each time with another chance of the workers: luck alone teaches nothing."""
@@ -27,27 +26,6 @@ _GOOD = 0.6
 
 _PAIRS = 16
 """Random two-step plans an exercise, where no single step does."""
-
-
-def directly(questions: Sequence[Question]) -> Execute:
-    """Carries workflows out in this process: unpaid, unrecorded, and without outages."""
-    known = {question.id: question for question in questions}
-
-    def execute(trials: Sequence[Trial]) -> list[Outcome | None]:
-        return [_carried_out(trial, known[trial.exercise.question]) for trial in trials]
-
-    return execute
-
-
-def _carried_out(trial: Trial, question: Question) -> Outcome:
-    exercise = trial.exercise
-    previous = exercise.request.previous
-    if trial.workflow.steps:
-        seed = chance(question, exercise.replicate, second=exercise.second)
-        answer = replies(trial.workflow, question, seed, exercise.workers, previous)[-1]
-    else:
-        answer = previous or ""
-    return Outcome(grade(question, answer).score, answer)
 
 
 def lessons(
@@ -69,7 +47,7 @@ def lessons(
 
 def _by_skill(rng: Random, exercise: Exercise, question: Question) -> str | None:
     """A good plan that names skills: those that the steps are, where whoever is best at them does well."""
-    skills, offered, kind = exercise.request.skills, exercise.request.offered_skills, _kind(question)
+    skills, offered, kind = exercise.request.skills, exercise.request.offered_skills, kind_of(question)
     for steps in (1, 2):
         needed = tasks_of(kind, question.task, steps)
         if set(needed) <= set(offered):
@@ -86,7 +64,7 @@ def _by_skill(rng: Random, exercise: Exercise, question: Question) -> str | None
 
 def _best(rng: Random, exercise: Exercise, question: Question, offered: Sequence[int]) -> list[Workflow]:
     """The plans with the highest mean score; of two steps only where no single one is any good."""
-    kind = _kind(question)
+    kind = kind_of(question)
     single = [one_step(kind, ordinal, rng) for ordinal in offered]
     if found := _highest(single, lambda plan: mean_score(plan, question, exercise.workers)):
         return found
@@ -106,20 +84,6 @@ def mean_score(plan: Workflow, question: Question, workers: Sequence[str] = WORK
     return sum(score(plan, question, chance(question, draw), workers) for draw in range(draws)) / draws
 
 
-def best_workflow(question: Question, draws: int = DRAWS) -> float:
-    """The highest mean score of all plans of at most two steps, by trying each."""
-    kind, everyone = _kind(question), range(len(WORKERS))
-    plans = [one_step(kind, ordinal) for ordinal in everyone]
-    plans += [two_steps(kind, *pair) for pair in product(everyone, everyone)]
-    return max(mean_score(plan, question, draws=draws) for plan in plans)
-
-
-def single_scores(question: Question, draws: int = DRAWS) -> list[float]:
-    """What each worker scores by itself, in the pool's order."""
-    kind = _kind(question)
-    return [mean_score(one_step(kind, ordinal), question, draws=draws) for ordinal in range(len(WORKERS))]
-
-
-def _kind(question: Question) -> str:
+def kind_of(question: Question) -> str:
     """What names its wordings; a question from elsewhere has none, and gets the general ones."""
     return question.tags[0] if question.tags else ""

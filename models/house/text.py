@@ -11,8 +11,8 @@ from random import Random
 
 from models.fugu.roles import DISPATCHER, thought_block
 from models.house.families.phrasing import Kind
-from models.house.glosses import GLOSSES
 from models.house.questions import KINDS, dressed
+from models.house.wordings import glosses
 
 REVISION = 4
 """Part of the backbone's digest: change the number whenever the output of `corpus` changes."""
@@ -54,4 +54,4 @@ def _question(rng: Random, kind: Kind) -> str:
 
 
 def _gloss(rng: Random, kind: Kind) -> str:
-    return rng.choice(GLOSSES[kind.name]).format_map(kind.draw(rng).slots)
+    return rng.choice(glosses()[kind.name]).format_map(kind.draw(rng).slots)

@@ -104,13 +104,6 @@ def refuse_pruned(row: Row) -> None:
         raise Pruned(f"the request {row['id']!r}", datetime.fromisoformat(row["pruned"]))
 
 
-def recent_requests(ledger: Ledger, limit: int = 50) -> list[Row]:
-    """The newest rows first."""
-    statement = select(requests.c.body).order_by(requests.c.created_at.desc(), requests.c.id).limit(limit)
-    with ledger.reading() as connection:
-        return list(connection.execute(statement).scalars())
-
-
 def _read(connection: Connection, id: str, *, locked: bool = False) -> Row:
     statement = select(requests.c.body).where(requests.c.id == id)
     row = connection.execute(statement.with_for_update() if locked else statement).scalar_one_or_none()

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.conductor.learn.checks import Mode, modes, readiness
 from models.conductor.learn.practice import Sample
-from models.evaluation.metrics import Interval, bootstrap, interval
+from models.evaluation.metrics import paired
 from tasks.pages.report import markdown, table
 
 SHOWN = 60
@@ -43,7 +43,7 @@ def page(sampled: Both, greedy: Both, tasks: Mapping[str, str], found: Sequence[
     ]
     for part in parts:
         before, after = (_scores(samples, tasks, part) for samples in greedy)
-        gain = _gain(after - before)
+        gain = paired(after - before)
         told = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
         lines.append(f"| {part} | {len(before)} | {before.mean():.4f} | {after.mean():.4f} | {told} |")
     lines += ["", "## Plans\n", "| | before | after |", "|---|---|---|"]
@@ -58,10 +58,6 @@ def page(sampled: Both, greedy: Both, tasks: Mapping[str, str], found: Sequence[
 
 def _scores(samples: Sequence[Sample], tasks: Mapping[str, str], part: str) -> np.ndarray:
     return np.array([s.score for s in samples if part in ("all", tasks[s.exercise.question])])
-
-
-def _gain(gains: np.ndarray) -> Interval:
-    return interval(float(gains.mean()), bootstrap(gains[:, None])[:, 0])
 
 
 def _parsed(samples: Sequence[Sample]) -> float:

@@ -90,20 +90,9 @@ class Preset(Value):
     evolution: EvolutionPlan
 
 
-class Study(Preset):
-    """One entry of `data/studies.yaml`: a preset whose evolution is repeated with `seeds` seeds."""
-
-    seeds: int = Field(gt=0)
-
-
 def load_preset(name: str) -> Preset:
     """The preset of that name. Raises BadFile as `load_entry` does."""
     return load_entry(settings().data / "presets.yaml", name, Preset)
-
-
-def load_study(name: str) -> Study:
-    """The study of that name. Raises BadFile as `load_entry` does."""
-    return load_entry(settings().data / "studies.yaml", name, Study)
 
 
 def load_entry(file: Path, name: str, kind: type[P]) -> P:

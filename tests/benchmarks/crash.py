@@ -37,9 +37,8 @@ from deployments.migrations import upgrade
 from deployments.server import Run, Server
 from models.errors import UpstreamUnavailable
 from models.ledger import registry
-from models.ledger.requests import recent_requests
 from models.ledger.store import Ledger
-from models.ledger.tables import calls
+from models.ledger.tables import calls, requests
 from tasks.setup.settings import open_ledger, settings
 
 VICTIMS = ("endpoint", "worker", "server")
@@ -175,7 +174,9 @@ async def batched(house: Processes, questions: list[str]) -> dict[str, str]:
     await until(started)
     await until(ended)
     ledger = open_ledger()
-    rows = [row for row in recent_requests(ledger, 1000) if row["model"] == "conduct" and row["body"]]
+    with ledger.reading() as connection:
+        found = connection.execute(select(requests.c.body)).scalars().all()
+    rows = [row for row in found if row["model"] == "conduct" and row["body"]]
     ledger.close()
     return {row["request"]["messages"][0]["content"]: row["body"]["text"] for row in rows}
 

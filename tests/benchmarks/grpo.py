@@ -19,19 +19,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
+import beside  # noqa: F401 (tests/studies can be imported)
 import numpy as np
 import torch
-from pupil import DRAWS, Pupil, everyone, held_out, hierarchical, paired, scores, training_questions
+from figures import over_seeds, shown
+from pupil import (
+    DRAWS,
+    Pupil,
+    accepts,
+    best_workflow,
+    everyone,
+    held_out,
+    never_together,
+    scores,
+    second_rounds,
+    single_scores,
+    training_questions,
+)
 from reporting import report
 
 from models.conductor.learn.checks import modes, readiness
 from models.conductor.learn.grpo import Course
-from models.conductor.learn.offers import Offers, exercise_for, exercises, never_together
-from models.conductor.learn.practice import Exercise, Sample
+from models.conductor.learn.offers import Offers, exercise_for, exercises
+from models.conductor.learn.practice import Sample
 from models.conductor.learn.sft import Tuning, tune
 from models.conductor.plan.prompt import cards
+from models.evaluation.metrics import paired
 from models.grading.question import Question
-from models.house.lessons import best_workflow, lessons, single_scores
+from models.house.lessons import lessons
 from models.house.rehearsal import WORKERS
 from tasks.setup.course import ConductorPreset, load_course
 from tasks.setup.settings import PROJECT
@@ -81,10 +96,9 @@ def two_hop(questions: Sequence[Question]) -> np.ndarray:
 
 def summed_up(name: str, gains: Sequence[np.ndarray]) -> tuple[float, float]:
     """The mean gain over seeds and questions, and the lower end of its interval."""
-    table = np.array(gains)
-    low, high = hierarchical(table)
-    print(f"{name}, mean of {len(table)} seeds: {table.mean():+.4f} [{low:+.4f}, {high:+.4f}]", flush=True)
-    return float(table.mean()), low
+    found = over_seeds(np.array(gains))
+    print(f"{name}, mean of {len(gains)} seeds: {shown(found)}", flush=True)
+    return found.value, found.low
 
 
 # The gap
@@ -112,7 +126,8 @@ def gap(seeds: Sequence[int]) -> dict[str, float]:
         gains.append(scores(samples, unseen) - frozen)
         for name, rows in groups.items():
             closed = gains[-1][rows].mean() / (best - frozen)[rows].mean()
-            print(f"  {name}: {(frozen + gains[-1])[rows].mean():.4f}, {paired(gains[-1][rows])}, {closed:.1%} closed")
+            gain = shown(paired(gains[-1][rows]))
+            print(f"  {name}: {(frozen + gains[-1])[rows].mean():.4f}, {gain}, {closed:.1%} closed")
         print(f"  greedy plans that can be run: {np.mean([not sample.fault for sample in samples]):.4f}")
         tell(before, pupil.sampled(watched, asked))
     two_hop_gain, _ = summed_up("two-hop gain", [gain[two] for gain in gains])
@@ -175,7 +190,8 @@ def pools(seeds: Sequence[int]) -> dict[str, float]:
         print(f"pools, seed {seed}: {clock}")
         for name, rows in (("all", two | ~two), ("single-hop", ~two), ("two-hop", two)):
             told = f"cold start {cold[rows].mean():.4f}, trained {trained[rows].mean():.4f}"
-            print(f"  {name}: best allowed single {rival[rows].mean():.4f}, {told}, {paired((trained - rival)[rows])}")
+            gain = shown(paired((trained - rival)[rows]))
+            print(f"  {name}: best allowed single {rival[rows].mean():.4f}, {told}, {gain}")
         print(f"  greedy plans that can be run: {np.mean([not sample.fault for sample in samples]):.4f}")
         tell(before, pupil.sampled(given[::24], unseen))
         gains.append(trained - rival)
@@ -186,19 +202,6 @@ def pools(seeds: Sequence[int]) -> dict[str, float]:
 
 
 # Recursion
-
-
-def second_rounds(pupil: Pupil, given: Sequence[Exercise], questions: Sequence[Question]) -> tuple[np.ndarray, ...]:
-    """Scores [Q] of greedy first rounds, and of greedy second ones that are shown their answers; who accepted."""
-    first = pupil.greedy(given, questions)
-    answers = [sample.outcome.answer if sample.outcome else "" for sample in first]
-    again = [
-        replace(each, second=True, request=replace(each.request, previous=answer))
-        for each, answer in zip(given, answers, strict=True)
-    ]
-    second = pupil.greedy(again, questions)
-    accepted = np.array([sample.workflow is not None and not sample.workflow.steps for sample in second])
-    return np.array([s.score for s in first]), np.array([s.score for s in second]), accepted
 
 
 def recursion(seeds: Sequence[int]) -> dict[str, float]:
@@ -213,11 +216,14 @@ def recursion(seeds: Sequence[int]) -> dict[str, float]:
         for when in ("before", "after"):
             if when == "after":
                 pupil.train([replace(each, second=i % 2 == 1) for i, each in enumerate(rounds)], asked, plan)
-            first, second, accepted = second_rounds(pupil, given, unseen)
+            once = pupil.greedy(given, unseen)
+            twice = second_rounds(pupil, once, unseen)
+            first, second = (np.array([sample.score for sample in samples]) for samples in (once, twice))
+            accepted = np.array([accepts(sample) for sample in twice])
             gains[when].append(second - first)
-            shown = f"first round {first.mean():.4f}, second {second.mean():.4f}, {paired(second - first)}"
+            told = f"first round {first.mean():.4f}, second {second.mean():.4f}, {shown(paired(second - first))}"
             right = f"{accepted[first == 1].mean():.1%} of right and {accepted[first < 1].mean():.1%} of wrong answers"
-            print(f"recursion, seed {seed}, {when}: {shown}; accepts {right}; {clock}", flush=True)
+            print(f"recursion, seed {seed}, {when}: {told}; accepts {right}; {clock}", flush=True)
     _, before = summed_up("second round over first, before the finetune", gains["before"])
     _, after = summed_up("second round over first, after it", gains["after"])
     return {"recursion_before_low": before, "recursion_after_low": after}

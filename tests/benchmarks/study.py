@@ -1,8 +1,8 @@
-"""What is evolution worth, honestly? The study of `flows/study_evolution.py` as one JSON line.
+"""What is evolution worth? The study of `tests/studies/study_evolution.py` as one JSON line.
 
-Several seeds from their warm starts on held-out questions that are used once, beside the same search told its fitnesses
-in a random order; intervals by bootstrap over seeds and questions. The arms, pools and sizes are those of
-`data/studies.yaml`; seeds that are done are taken from the cache of FUGU_HOME. Hours on two cores.
+Several seeds from their warm starts on held-out questions that are used once, beside the same search given its
+fitnesses in a random order; intervals by bootstrap over seeds and questions. The arms, pools and sizes are those of
+`tests/studies/studies.yaml`; seeds that are done are taken from the cache of FUGU_HOME. Hours on two cores.
 """
 
 from __future__ import annotations
@@ -11,27 +11,13 @@ import argparse
 import asyncio
 from typing import Any
 
+import beside  # noqa: F401 (tests/studies can be imported)
 import numpy as np
-from prefect import flow
+from figures import over_seeds
 from reporting import report
-
-from flows.study_evolution import FIRST, WARM, run_seed
-from models.evaluation.metrics import over_seeds
-from tasks.pages.report import Progress
-from tasks.setup.preset import load_study
-from tasks.setup.settings import HOUSE
-from tasks.train import prepare_backbone
+from study_evolution import FIRST, WARM, study_evolution
 
 CONTROL = "control"
-
-
-@flow(name="study-benchmark", flow_run_name="study {pool} for its figures")
-async def seeds(pool: str) -> list[dict[str, Any]]:
-    """What every seed's arms reached."""
-    study = load_study(pool)
-    path = await prepare_backbone(HOUSE, study.backbone)
-    progress = await Progress.start("study-benchmark", study.seeds)
-    return [await run_seed(pool, seed, path, study.model_dump(), progress) for seed in range(study.seeds)]
 
 
 def figures(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -52,7 +38,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--pool", choices=("house", "simulated"), default="house")
     pool = arguments.parse_args().pool
-    found = figures(asyncio.run(seeds(pool)))
+    found = figures(asyncio.run(study_evolution(pool)))
     report(f"study-{pool}", found, {"gain": (">=", 0.02), "gain_low": (">", 0.0), "over_control_low": (">", 0.0)})
 
 

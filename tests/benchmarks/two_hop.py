@@ -16,8 +16,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import beside  # noqa: F401 (tests/studies can be imported)
 import numpy as np
 import torch
+from figures import shown
 from pupil import held_out, training_questions
 from reporting import report
 
@@ -27,7 +29,7 @@ from models.conductor.run.request_run import RequestRuns
 from models.errors import FuguError
 from models.evaluation.matrix import label_matrix
 from models.evaluation.measure import ask_for, measure
-from models.evaluation.metrics import bootstrap, interval
+from models.evaluation.metrics import paired
 from models.fugu import vector as vectors
 from models.fugu.forward.layout import layout_for
 from models.fugu.learn.warm_start import fit_head
@@ -136,8 +138,8 @@ def tell(found: Sequence[ConductAnswer]) -> float:
 def gain(name: str, ours: np.ndarray, rival: np.ndarray) -> dict[str, float]:
     """The mean difference and the lower end of its 95 % interval."""
     gaps = ours - rival
-    found = interval(float(gaps.mean()), bootstrap(gaps[:, None])[:, 0])
-    print(f"fugu-ultra over {name}: {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}], n = {len(gaps)}")
+    found = paired(gaps)
+    print(f"fugu-ultra over {name}: {shown(found)}, n = {len(gaps)}")
     return {f"ultra_over_{name}": round(found.value, 4), f"ultra_over_{name}_low": round(found.low, 4)}
 
 

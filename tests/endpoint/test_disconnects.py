@@ -7,10 +7,10 @@ import socket
 
 import httpx
 import pytest
+from request_rows import recent_requests
 
 from models.fugu.roles import Role
 from models.ledger.accounts import spend
-from models.ledger.requests import recent_requests
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -6,10 +6,11 @@ import json
 
 import openai
 import pytest
+from request_rows import recent_requests
 
 from deployments.endpoint.logs import JsonLines
 from models.ledger.accounts import spend
-from models.ledger.requests import get_request, recent_requests
+from models.ledger.requests import get_request
 
 HELLO = [{"role": "user", "content": "hello"}]
 

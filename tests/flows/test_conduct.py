@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
+from request_rows import recent_requests
 
 from flows.conduct import conduct, show
 from models.conductor.plan.writers import FixedWriter
@@ -19,7 +20,7 @@ from models.conductor.run.request import ConductParts, ConductRequest
 from models.conductor.run.request_run import RequestRuns
 from models.conductor.run.toolcalls import continue_with
 from models.errors import LimitReached, NotFound, UpstreamUnavailable, WorkflowFailed
-from models.ledger.requests import recent_requests, record_request
+from models.ledger.requests import record_request
 from models.workers.ask import Reply, Sampling
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker

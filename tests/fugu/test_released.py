@@ -16,7 +16,6 @@ import yaml
 
 from models.errors import BadFile, NotFound, UpstreamUnavailable
 from models.fugu import released
-from models.fugu import vector as vectors
 from models.fugu.router import Router
 
 WORKERS = [f"worker {i}" for i in range(7)]
@@ -86,7 +85,7 @@ def catalog(hub, backbones, random_vector, tmp_path) -> Path:
     """A catalog of a tiny released router that the hub holds; its last case expects another worker."""
     backbone = backbones("tied")
     vector = random_vector(backbone, "released", len(WORKERS) + 3)
-    vectors.save(tmp_path / "v.npy", vector)
+    np.save(tmp_path / "v.npy", vector)
     conversations = [[{"role": "user", "content": question}] for question in QUESTIONS]
     cases = []
     for i, decision in enumerate(Router(backbone, vector, WORKERS).decide_many(conversations)):
@@ -178,7 +177,7 @@ def test_other_bytes_than_the_known_ones_are_never_kept(hub, catalog, tmp_path):
 def test_a_recorded_digest_is_checked_afterwards(hub, catalog, tmp_path):
     folder = released.fetch(catalog, tmp_path, print)
     assert set(json.loads((folder / "lock.json").read_text())) == {"vector.npy", "cases.json"}
-    vectors.save(folder / "vector.npy", np.zeros(3))
+    np.save(folder / "vector.npy", np.zeros(3, np.float32))
     for act in (lambda: released.fetch(catalog, tmp_path, print), lambda: released.verify(catalog, tmp_path)):
         with pytest.raises(BadFile, match=r"vector\.npy.*sha256"):
             act()

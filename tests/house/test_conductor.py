@@ -4,16 +4,18 @@ import json
 from random import Random
 
 import pytest
+from conductor import ALL, masks, sit
+from pupil import Pupil, best_workflow, single_scores
 
 from models.conductor.plan.prompt import Card
 from models.conductor.plan.workflow import Step, Workflow, lint, parse
 from models.conductor.plan.writers import PlanRequest
 from models.house import conductor
-from models.house.examination import ALL, alone, best_of_two_steps, masks, sit
-from models.house.plans import SINGLE_HOP, TWO_HOP, two_steps, written
+from models.house.plans import two_steps, written
 from models.house.provider import COUNTER
 from models.house.questions import KINDS
 from models.house.rehearsal import WORKERS, chance, replies, score
+from models.house.wordings import plan_wordings
 from models.house.workers.reading import read_alone
 from models.workers.ask import seed_for
 from tasks.setup.settings import PROJECT
@@ -30,13 +32,15 @@ def mean(values):
 
 
 def test_every_kind_of_question_has_subtasks():
-    assert set(TWO_HOP) == {kind.name for kind in KINDS["two_hop"]}
-    assert set(SINGLE_HOP) == {kind.name for family, kinds in KINDS.items() if family != "two_hop" for kind in kinds}
+    assert set(plan_wordings().two_hop) == {kind.name for kind in KINDS["two_hop"]}
+    assert set(plan_wordings().single_hop) == {
+        kind.name for family, kinds in KINDS.items() if family != "two_hop" for kind in kinds
+    }
 
 
 def test_no_written_subtask_poses_a_problem_of_its_own():
-    texts = {text for texts in SINGLE_HOP.values() for text in texts}
-    texts |= {text for both in TWO_HOP.values() for texts in both for text in texts}
+    texts = {text for texts in plan_wordings().single_hop.values() for text in texts}
+    texts |= {text for both in plan_wordings().two_hop.values() for text in (*both.first, *both.second)}
     texts |= {step.subtask for seed in range(20) for step in two_steps("sum", 0, 1, Random(seed)).steps}
     assert [text for text in texts if read_alone(text) is not None] == []
 
@@ -84,8 +88,8 @@ def test_a_second_round_builds_on_the_first_ones_answer_and_does_not_meet_its_lu
 
 def test_some_plan_of_two_steps_solves_what_no_worker_solves_alone(test_split):
     two_hop = [question for question in test_split if "two-hop" in question.tags][:40]
-    assert max(max(alone(question)) for question in two_hop) == 0.0
-    assert mean(best_of_two_steps(question) for question in two_hop) > 0.9
+    assert max(max(single_scores(question)) for question in two_hop) == 0.0
+    assert mean(best_workflow(question) for question in two_hop) > 0.9
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +138,8 @@ def tiny(tmp_path_factory):
 def test_a_tiny_one_is_made_in_seconds_and_writes_plans(tiny, test_split):
     recipe = json.loads((tiny / "recipe.json").read_text())
     assert recipe["digest"] == conductor.TINY.digest
-    sat = sit(conductor.load(tiny), test_split[:64])
-    assert mean(each.plan is not None for each in sat) > 0.8
+    sat = sit(Pupil.of(tiny), test_split[:64])
+    assert mean(not each.fault for each in sat) > 0.8
 
 
 # The shipped one
@@ -154,21 +158,27 @@ def test_the_shipped_one_is_what_its_recipe_says_and_small():
     assert {path.suffix for path in SHIPPED.iterdir()} == {".json", ".safetensors"}
 
 
-def test_its_plans_are_legal_and_beat_every_worker_on_two_hops(shipped, held_out):
-    sat = sit(shipped, [question for question in held_out if question.split != "train"])
-    assert mean(each.plan is not None for each in sat) >= 0.99, [each.fault for each in sat if each.fault]
-    seen = [each for each in sat if each.question.split == "test"]
-    two = [each for each in seen if "two-hop" in each.question.tags]
-    one = [each for each in seen if "two-hop" not in each.question.tags]
+@pytest.fixture(scope="module")
+def shipped_pupil():
+    return Pupil.of(SHIPPED)
+
+
+def test_its_plans_are_legal_and_beat_every_worker_on_two_hops(shipped_pupil, held_out):
+    asked = [question for question in held_out if question.split != "train"]
+    sat = sit(shipped_pupil, asked)
+    assert mean(not each.fault for each in sat) >= 0.99, [each.fault for each in sat if each.fault]
+    seen = [pair for pair in zip(asked, sat, strict=True) if pair[0].split == "test"]
+    two = [each for question, each in seen if "two-hop" in question.tags]
+    one = [(question, each) for question, each in seen if "two-hop" not in question.tags]
     assert len(two) >= 90 and mean(each.score for each in two) >= 0.75
-    assert mean(len(each.plan.steps) == 1 for each in one if each.plan) > 0.95
-    best_single = max(mean(scores) for scores in zip(*(alone(each.question) for each in one), strict=True))
-    assert mean(each.score for each in one) > best_single + 0.2
+    assert mean(len(each.asked) == 1 for _, each in one if not each.fault) > 0.95
+    best_single = max(mean(scores) for scores in zip(*(single_scores(question) for question, _ in one), strict=True))
+    assert mean(each.score for _, each in one) > best_single + 0.2
 
 
-def test_it_keeps_to_who_may_be_asked(shipped, test_split):
-    sat = sit(shipped, test_split[:200], masks(200, seed=1))
-    assert mean(each.plan is not None for each in sat) >= 0.97, [each.fault for each in sat if each.fault]
+def test_it_keeps_to_who_may_be_asked(shipped_pupil, test_split):
+    sat = sit(shipped_pupil, test_split[:200], masks(200, seed=1))
+    assert mean(not each.fault for each in sat) >= 0.97, [each.fault for each in sat if each.fault]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from models.conductor.learn.offers import Offers, exercises
 from models.conductor.plan.workflow import parse
 from models.conductor.plan.writers import carded_prompt
 from models.house.lessons import lessons, mean_score
-from models.house.plans import TWO_HOP, tasks_of
+from models.house.plans import tasks_of
 from models.house.questions import generate
 from models.house.rehearsal import WORKERS
+from models.house.wordings import plan_wordings
 
 TASKS = {"algebra", "arithmetic", "facts", "lists", "text", "units"}
 CARDS = {
@@ -61,7 +62,7 @@ def test_what_is_taught_is_right_most_of_the_time(asked):
         assert mean_score(parse(example.completion), question) >= 0.6
 
 
-@pytest.mark.parametrize("kind", TWO_HOP)
+@pytest.mark.parametrize("kind", plan_wordings().two_hop)
 def test_the_steps_of_a_two_hop_kind_are_two_tasks(kind):
     first, second = tasks_of(kind, "two_hop", 2)
     assert first != second and {first, second} <= TASKS

@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from request_rows import recent_requests
 
 from models.errors import BadInput, NotFound
-from models.ledger.requests import begin, finish, get_request, recent_requests, record_request
+from models.ledger.requests import begin, finish, get_request, record_request
 from models.ledger.runs import generations, tell_generation
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from random import Random
 
 from models.conductor.learn.practice import Exercise
@@ -91,8 +90,3 @@ def _visits(questions: Sequence[Question], count: int, seed: int) -> Iterator[tu
             order = list(questions)
             Random(f"exercises/{seed}/{visit}").shuffle(order)
         yield order[place], visit, Random(f"offer/{seed}/{number}")
-
-
-def never_together(workers: Sequence[str], apart: Sequence[Pair], size: int) -> list[tuple[str, ...]]:
-    """The subsets of `size` workers that hold a pair kept apart, and so were never offered."""
-    return [subset for subset in combinations(workers, size) if any(pair <= frozenset(subset) for pair in apart)]

@@ -113,11 +113,6 @@ def reward(ran: bool, score: float) -> float:
     return 0.5 + 0.5 * score if ran else 0.0
 
 
-def discounted(value: float, *, recursive: bool) -> float:
-    """A round's reward in the recursion finetune: a first round's counts less than its revision's."""
-    return value if recursive else DISCOUNT * value
-
-
 def attempted(texts: Sequence[str], exercises: Sequence[Exercise], execute: Execute) -> list[Sample]:
     """Judge the completions, and run the legal ones, all in one call of `execute`."""
     samples = [judged(text, exercise) for text, exercise in zip(texts, exercises, strict=True)]

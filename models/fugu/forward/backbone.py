@@ -26,7 +26,6 @@ from models.fugu.forward.batches import BATCH_TOKENS, MEMO_BYTES, Memo, batches,
 from models.fugu.forward.decoder import KNOWN, Decoder, Map, runs_by_hand
 from models.fugu.forward.graphs import Graphs
 from models.fugu.forward.hub import local_folder
-from models.fugu.forward.layout import layouts_of
 from models.fugu.forward.loading import digest_of, kind_of, load_model, text_config, width_of
 from models.fugu.forward.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
 from models.fugu.forward.products import Int8Product, Product, int8_is_exact
@@ -124,11 +123,6 @@ class Backbone:
     def digest(self) -> str:
         """sha256 (hex) over the names and bytes of the folder's configuration, weights and tokenizer."""
         return digest_of(self.folder)
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        """The layouts that this backbone supports."""
-        return layouts_of(self.decoder)
 
     @property
     def tied(self) -> bool:

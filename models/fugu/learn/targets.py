@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax, xlogy
+from scipy.special import softmax
 
 from models.errors import BadInput
 
@@ -40,11 +40,6 @@ def shrink(labels: Floats, tasks: Sequence[str] | NDArray[np.str_], weight: floa
     np.add.at(sums, group, labels)
     means = sums / np.bincount(group)[:, None]
     return (1 - weight) * labels + weight * means[group]
-
-
-def forward_kl(targets: Floats, logits: Floats) -> float:
-    """Mean over questions of KL(targets ‖ softmax(logits)), in nats; both [Q, L]."""
-    return float((xlogy(targets, targets) - targets * log_softmax(logits, axis=1)).sum(axis=1).mean())
 
 
 def cross_entropy(targets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from models.conductor.learn.checks import modes, readiness
-from models.conductor.learn.offers import Offers, exercise_for, exercises, never_together
+from models.conductor.learn.offers import Offers, exercise_for, exercises
 from models.conductor.learn.practice import (
     Exercise,
     Outcome,
@@ -140,7 +140,6 @@ def test_workers_that_are_kept_apart_are_never_offered_together():
     apart = (frozenset({"ann", "bob"}),)
     given = exercises([question()], WORKERS, {}, Offers(least=2, apart=apart), count=60, seed=0)
     assert not any({"ann", "bob"} <= set(each.offered) for each in given)
-    assert never_together(WORKERS, apart, 3) == [("ann", "bob", "cem"), ("ann", "bob", "dan")]
 
 
 def test_a_carded_prompt_tells_the_offered_skills_and_a_plan_may_name_them():

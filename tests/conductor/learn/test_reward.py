@@ -1,10 +1,10 @@
-"""The conductor's reward and the discount of its first round."""
+"""The conductor's reward."""
 
 from __future__ import annotations
 
 import pytest
 
-from models.conductor.learn.practice import discounted, reward
+from models.conductor.learn.practice import reward
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,3 @@ from models.conductor.learn.practice import discounted, reward
 )
 def test_a_plan_earns_nothing_a_half_or_all(ran, score, value):
     assert reward(ran, score) == value
-
-
-def test_the_round_without_recursion_is_discounted():
-    assert discounted(1.0, recursive=True) == 1.0
-    assert discounted(1.0, recursive=False) == pytest.approx(0.2)

@@ -6,9 +6,9 @@ import asyncio
 
 import openai
 import pytest
+from request_rows import recent_requests
 
 from models.fugu.roles import Role
-from models.ledger.requests import recent_requests
 
 ECHO = {"kind": "worker", "worker": "echo"}
 CALC = {"kind": "worker", "worker": "calc"}

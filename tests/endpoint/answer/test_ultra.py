@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
+from request_rows import recent_requests
 
 from models.conductor.plan.writers import FixedWriter
-from models.ledger.requests import get_request, recent_requests
+from models.ledger.requests import get_request
 
 ADA = {"kind": "worker", "worker": "ada"}
 HELLO = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from request_rows import recent_requests
 
 from deployments.migrations import upgrade
 from models.ledger import registry
-from models.ledger.requests import recent_requests
 from models.ledger.store import Ledger
 
 ADA = {"kind": "worker", "worker": "ada"}

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from request_rows import recent_requests
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from models.ledger.requests import recent_requests
 from models.workers.pool import Pool, Price, Worker
 
 HELLO = [{"role": "user", "content": "hello"}]

@@ -8,10 +8,10 @@ import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from request_rows import recent_requests
 
 from deployments.endpoint.wire.request import ChatRequest
 from models.errors import BadInput
-from models.ledger.requests import recent_requests
 
 ECHO = {"kind": "worker", "worker": "echo"}
 HELLO = [{"role": "user", "content": "hello"}]

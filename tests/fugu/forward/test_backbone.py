@@ -23,6 +23,7 @@ from models.errors import BadInput
 from models.fugu.forward.backbone import Backbone
 from models.fugu.forward.batches import batches as batches_of
 from models.fugu.forward.decoder import Decoder
+from models.fugu.forward.layout import layouts_of
 from models.fugu.router import Router
 
 CAUSAL = [
@@ -240,12 +241,13 @@ def test_what_is_no_backbone_is_named(make_folder, tmp_path):
 @pytest.mark.parametrize(("name", "width"), [("opt", 16), ("gemma3", 40)])
 def test_the_width_is_that_of_the_states_that_come_out(backbones, texts, name, width):
     backbone = backbones(name)
-    assert (backbone.width, backbone.layer_count, backbone.layouts) == (width, 2, ("head",))
+    assert (backbone.width, backbone.layer_count, layouts_of(backbone.decoder)) == (width, 2, ("head",))
     assert backbone.features(texts).shape == (len(texts), width)
 
 
 def test_the_layers_of_mistral_are_known_unless_a_window_slides(backbones):
-    assert "late" in backbones("mistral").layouts and backbones("mistral, sliding").layouts == ("head",)
+    assert "late" in layouts_of(backbones("mistral").decoder)
+    assert layouts_of(backbones("mistral, sliding").decoder) == ("head",)
 
 
 def test_a_model_that_reads_no_plain_text_is_named(tokenizer, tmp_path):

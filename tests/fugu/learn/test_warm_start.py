@@ -6,10 +6,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax, xlogy
 
 from models.errors import BadInput
-from models.fugu.learn.targets import forward_kl, soft_targets
+from models.fugu.learn.targets import soft_targets
 from models.fugu.learn.warm_start import HeadOptions, fit_head
+
+
+def forward_kl(targets, logits):
+    """Mean over questions of KL(targets ‖ softmax(logits)), in nats; both [Q, L]."""
+    return float((xlogy(targets, targets) - targets * log_softmax(logits, axis=1)).sum(axis=1).mean())
+
 
 POINT = HeadOptions(temperatures=(0.1,), shrinkages=(0.5,), penalties=(0.1,))
 CHANCE = {"sums": [0.5, 0.8, 0.2], "words": [0.5, 0.2, 0.8], "facts": [0.5, 0.4, 0.3]}

@@ -1,11 +1,17 @@
 """Pools whose workers answer in this process, unpaid and unrecorded: for studies of the learning itself.
 
 Besides the house's there is a simulated pool: twenty workers, each with a chance of its own at every question, which
-is a smooth function of the question's words. No worker computes anything; what it says is that it is right or wrong.
+is a smooth function of the question's words. No worker computes anything; its reply is "right" or "wrong".
+
+    python tests/studies/pools.py --pool simulated --questions 500
+
+prints each worker's mean score, and that of the best worker of each question.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 from collections.abc import Sequence
 from random import Random
 from typing import Protocol
@@ -17,6 +23,7 @@ from models.evaluation.measure import ask_for
 from models.fugu.loop import LoopOptions
 from models.grading.grade import grade
 from models.grading.question import Question
+from models.house.questions import generate
 from models.house.workers import answer
 from models.house.workers.profiles import PROFILES
 from models.workers.ask import Ask, Reply
@@ -119,3 +126,25 @@ def _reply(ask: Ask, text: str) -> Reply:
 
 def _luck(ask: Ask) -> float:
     return Random(f"{ask.worker}/{ask.sampling.seed}").random()
+
+
+def named(name: str, seed: int) -> DirectPool:
+    """The pool called "house" or "simulated"; `seed` is the simulated one's."""
+    return HousePool() if name == "house" else SimulatedPool(seed)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--pool", choices=("house", "simulated"), default="house")
+    arguments.add_argument("--questions", type=int, default=500)
+    arguments.add_argument("--seed", type=int, default=0)
+    chosen = arguments.parse_args()
+    direct = named(chosen.pool, chosen.seed)
+    scores = asyncio.run(labels(direct, direct.pose(generate(chosen.seed, {"train": chosen.questions}))))
+    for name, score in zip(direct.pool.names, scores.mean(axis=0), strict=True):
+        print(f"{name}: {score:.4f}")
+    print(f"best worker of each question: {scores.max(axis=1).mean():.4f}")
+
+
+if __name__ == "__main__":
+    main()

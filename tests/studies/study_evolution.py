@@ -2,29 +2,38 @@
 
 A seed draws its own train and validation questions (and, of the simulated pool, its workers' skills), learns a warm
 start from one label per cell, and evolves it in several ways, all with the same number of rollouts. The control is
-told its fitnesses in a random order, and keeps a parent by the same gate. At the end every kept parent, and the warm
+given its fitnesses in a random order, and keeps a parent by the same gate. At the end every kept parent, and the warm
 start, answers the held-out questions, which are the same for all seeds. Workers answer in this process.
+
+    FUGU_HOME=study python tests/studies/study_evolution.py --pool house
+
+prints the tables of data/EXPERIMENTS.md, section 8; the sizes are those of `studies.yaml`. Seeds that are done are
+taken from the cache of FUGU_HOME. Hours on two cores.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from evolution import Ascent, Bench, Climb
+from figures import over_seeds, shown
+from pools import named
 from prefect import get_run_logger
+from pydantic import Field
 
-from models.evaluation.metrics import Interval, over_seeds
+from models.files import read_yaml
 from models.grading.question import Question
-from models.house.climbing import Ascent, Bench, Climb
-from models.house.direct import DirectPool, HousePool, SimulatedPool
 from models.house.questions import generate
 from tasks.caching import PAID, key_of
 from tasks.pages.report import Progress, markdown
 from tasks.quiet import flow, task
-from tasks.setup.preset import EvolutionPlan, Study, load_study
+from tasks.setup.preset import EvolutionPlan, Preset
 from tasks.setup.router import load_backbone
 from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
@@ -35,6 +44,19 @@ TRAIN_SEED = 1000
 
 RUNGS = 3
 """Of the arm with successive halving: half of all rollouts, so that it has twice the generations."""
+
+STUDIES = Path(__file__).with_name("studies.yaml")
+
+
+class Study(Preset):
+    """One entry of `studies.yaml`: a preset whose evolution is repeated with so many seeds."""
+
+    seeds: int = Field(gt=0)
+
+
+def load_study(name: str) -> Study:
+    """The study of that name."""
+    return read_yaml(STUDIES).entry(Study, name, "study")
 
 
 def arms(plan: EvolutionPlan) -> dict[str, Ascent]:
@@ -52,17 +74,16 @@ def arms(plan: EvolutionPlan) -> dict[str, Ascent]:
 
 
 @flow(name="study-evolution", flow_run_name="study evolution on {pool}")
-async def study_evolution(pool: Literal["house", "simulated"] = "house") -> str:
-    """Returns the report, which is also a page of markdown."""
+async def study_evolution(pool: Literal["house", "simulated"] = "house") -> list[dict[str, Any]]:
+    """What the arms of every seed reached; the report is a page of markdown."""
     study = load_study(pool)
     path = await prepare_backbone(HOUSE, study.backbone)
     generations = sum(ascent.generations for ascent in arms(study.evolution).values())
     progress = await Progress.start("study", study.seeds * generations)
     runs = [await run_seed(pool, seed, path, study.model_dump(), progress) for seed in range(study.seeds)]
-    text = report(pool, runs, _held_out(study))
-    get_run_logger().info(text)
+    text = report(pool, runs, held_out(study))
     await markdown(f"study-evolution-{pool}", text, f"What evolution is worth on the {pool} pool")
-    return text
+    return runs
 
 
 @task(task_run_name="seed {seed} on {pool}", cache_key_fn=key_of("pool", "seed", "path", "study"), **PAID)
@@ -87,18 +108,19 @@ async def run_seed(pool: str, seed: int, path: str, study: dict[str, Any], progr
 
 
 async def _bench(pool: str, seed: int, path: str, study: Study) -> Bench:
-    direct: DirectPool = HousePool() if pool == "house" else SimulatedPool(seed)
-    held_out = direct.pose(_held_out(study))
+    direct = named(pool, seed)
+    unseen = direct.pose(held_out(study))
     counts = {"train": study.questions.train, "validation": study.questions.validation}
-    known = {question.id for question in held_out}
+    known = {question.id for question in unseen}
     drawn = [q for q in direct.pose(generate(TRAIN_SEED + seed, counts)) if q.id not in known]
     train, validation = ([q for q in drawn if q.split == split] for split in counts)
     backbone = await asyncio.to_thread(load_backbone, path, study.backbone)
     repeats = study.evolution.repeats
-    return await Bench.open(direct, backbone, train, validation, held_out, repeats, study.evolution.seed + seed)
+    return await Bench.open(direct, backbone, train, validation, unseen, repeats, study.evolution.seed + seed)
 
 
-def _held_out(study: Study) -> list[Question]:
+def held_out(study: Study) -> list[Question]:
+    """The questions that are used once, the same for all seeds."""
     return generate(study.questions.seed, {"test": study.questions.test})
 
 
@@ -114,7 +136,7 @@ def report(pool: str, runs: Sequence[dict[str, Any]], questions: Sequence[Questi
     table.append([WARM, "", "", *(f"{rewards[WARM][:, rows].mean():.4f}" for rows in groups.values()), ""])
     gaps = {name: rewards[name] - rewards[WARM] for name in runs[0]["validation"]}
     for name, gap in gaps.items():
-        gains = [_shown(over_seeds(gap[:, rows])) for rows in groups.values()]
+        gains = [shown(over_seeds(gap[:, rows])) for rows in groups.values()]
         each = ", ".join(f"{gain:+.4f}" for gain in gap.mean(axis=1))
         validation = f"{np.mean([run['validation'][name] for run in runs]):+.4f}"
         table.append([name, f"{runs[0]['rollouts'][name]:,}", validation, *gains, each])
@@ -126,7 +148,7 @@ def report(pool: str, runs: Sequence[dict[str, Any]], questions: Sequence[Questi
         [
             f"## {pool}: {len(runs)} seeds, {len(questions)} held-out questions",
             _table(table),
-            f"Two stages less the control: {_shown(over_seeds(gaps[FIRST] - gaps['control']))}.",
+            f"Two stages less the control: {shown(over_seeds(gaps[FIRST] - gaps['control']))}.",
             f"Halving leaves out {left_out:.1%} of a generation's better half, whose mean fitness falls by {lost:.4f}.",
             *saved,
         ]
@@ -143,5 +165,12 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-def _shown(gain: Interval) -> str:
-    return f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--pool", choices=("house", "simulated"), default="house")
+    pool = arguments.parse_args().pool
+    print(report(pool, asyncio.run(study_evolution(pool)), held_out(load_study(pool))))
+
+
+if __name__ == "__main__":
+    main()

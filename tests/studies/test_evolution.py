@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evolution import Ascent, Bench
+from pools import SCOPE, HousePool, SimulatedPool, labels
+from study_evolution import WARM, arms, load_study, report
 
-from flows.study_evolution import WARM, arms, report
 from models.fugu.forward.backbone import Backbone
 from models.grading.grade import grade
 from models.house import backbone as house_backbone
-from models.house.climbing import Ascent, Bench
-from models.house.direct import SCOPE, HousePool, SimulatedPool, labels
 from models.house.questions import generate
 from models.workers.ask import Ask, Sampling
-from tasks.setup.preset import load_study
 
 ASCENT = Ascent(
     population=6, generations=3, subspace_generations=2, rank=4, flip_rate=0.1, role_flip_rate=0.2, temperature=0.0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import study_evolution
 from prefect.logging import disable_run_logger
+from study_evolution import FIRST, WARM, arms, load_study, report
 
-from flows import study_evolution
-from flows.study_evolution import FIRST, WARM, arms, report
 from models.fugu.forward.backbone import Backbone
 from models.house import backbone as house_backbone
 from models.house.questions import generate
-from tasks.setup.preset import load_study
 
 QUESTIONS = generate(3, {"test": 20})
 OLD = {

@@ -1,17 +1,25 @@
 """A bench on which ways to evolve a router are compared: one start, one set of rollouts, several climbs.
 
-It is flows/evolve_router.py without Prefect and ledger: the workers answer in this process (`direct`), so that a
+It is flows/evolve_router.py without Prefect and ledger: the workers answer in this process (`pools`), so that a
 study of several seeds takes minutes.
+
+    python tests/studies/evolution.py --pool house --generations 4 --questions 200
+
+evolves one warm start on a tiny backbone and prints the gains; `study_evolution.py` is the study itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pools import SCOPE, DirectPool, labels, named
 
 from models.fugu import transcript
 from models.fugu import vector as vectors
@@ -28,7 +36,8 @@ from models.fugu.rollout import first_transcript
 from models.fugu.router import Router
 from models.fugu.vector import Vector
 from models.grading.question import Question
-from models.house.direct import SCOPE, DirectPool, labels
+from models.house import backbone as house_backbone
+from models.house.questions import generate
 
 
 @dataclass(frozen=True)
@@ -195,3 +204,28 @@ async def _warm_start(direct: DirectPool, router: Router, train: Sequence[Questi
     states, roles = zip(*best.states, strict=True)
     rows = schedule.fit_rows(router.backbone.features(states), roles)
     return vectors.join(np.zeros(0), np.concatenate([head.weights, rows]))
+
+
+async def _once(pool: str, generations: int, count: int, seed: int) -> None:
+    direct = named(pool, seed)
+    questions = direct.pose(generate(seed, {"train": count, "validation": count, "test": count}))
+    parts = ([each for each in questions if each.split == split] for split in ("train", "validation", "test"))
+    with tempfile.TemporaryDirectory() as home:
+        backbone = Backbone.load(house_backbone.make(Path(home), house_backbone.TINY), device="cpu")
+        bench = await Bench.open(direct, backbone, *parts, repeats=1, seed=seed)
+    found = await bench.climb(Ascent(8, generations, generations // 2, 16, 0.1, 0.2, 0.0), seed)
+    start, end = [np.mean(await bench.held_out(vector)) for vector in (bench.start, found.vector)]
+    print(f"validation {found.gain:+.4f}; held out {start:.4f}, {end - start:+.4f}; {found.rollouts} rollouts")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--pool", choices=("house", "simulated"), default="house")
+    for name, default in (("generations", 4), ("questions", 200), ("seed", 0)):
+        arguments.add_argument(f"--{name}", type=int, default=default)
+    chosen = arguments.parse_args()
+    asyncio.run(_once(chosen.pool, chosen.generations, chosen.questions, chosen.seed))
+
+
+if __name__ == "__main__":
+    main()
