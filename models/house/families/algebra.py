@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from models.house.families.phrasing import Draw, Kind, number
+from models.house.families.phrasing import Draw, kind, number
 
 _SIZES = (9, 9, 20, 60, 400)
 
@@ -78,70 +78,11 @@ def _sequence(rng: Random) -> Draw:
 
 
 KINDS = (
-    Kind(
-        "linear", 2, _linear,
-        (
-            "Solve {eq} for {v}.",
-            "{eq}, what is {v}?",
-            "Which value of {v} makes {eq} true?",
-            "My homework says {eq}. How large is {v}?",
-        ),
-        ("Determine the unknown in {eq}.", "The scale balances when {eq}; so {v} must be which number?"),
-    ),
-    Kind(
-        "two_sided", 1.6, _two_sided,
-        (
-            "Solve the equation {eq}.",
-            "For which {v} do both sides agree: {eq}?",
-            "I need {v} from {eq}.",
-            "Given {eq}, find {v} and write down nothing but its value.",
-        ),
-        ("Isolate {v} in {eq} and report what it equals.",),
-    ),
-    Kind(
-        "riddle", 1.8, _riddle,
-        (
-            "I think of a number, multiply it by {a} and add {b}. The result is {c}. What is my number?",
-            "{a} times a number plus {b} gives {c}. Find the number.",
-            "If you multiply my age by {a} and add {b}, you get {c}. How old am I?",
-        ),
-        ("Some number, taken {a} times and then increased by {b}, makes {c}. Which one is it?",),
-    ),
-    Kind(
-        "system", 1.4, _system,
-        (
-            "Two numbers add up to {s} and differ by {d}. What is the larger one?",
-            "x + y = {s} and x - y = {d}. Find x.",
-            "The sum of two numbers is {s}, their difference is {d}. Give the bigger number.",
-        ),
-        ("Anna and Ben own {s} stamps together, Anna has {d} more than Ben. How many belong to Anna?",),
-    ),
-    Kind(
-        "quadratic", 1.2, _quadratic,
-        (
-            "Find the larger root of {p} = 0.",
-            "Solve {p} = 0 and give the larger solution.",
-            "Which is the bigger zero of the polynomial {p}?",
-            "{p} = 0 has two solutions. I want the larger one.",
-        ),
-        ("Where does the parabola y = {p} cross the x axis for the last time, seen from the left?",),
-    ),
-    Kind(
-        "value", 1.2, _value,
-        (
-            "What is {p} at x = {n}?",
-            "Evaluate {p} for x = {n}.",
-            "Let x = {n}. Compute {p}.",
-        ),
-        ("Plug x = {n} into {p}. Which value appears?",),
-    ),
-    Kind(
-        "sequence", 0.8, _sequence,
-        (
-            "What comes next: {l}?",
-            "Continue the sequence {l} by one number.",
-            "{l}, ... which number follows?",
-        ),
-        ("Guess the next member of the progression {l}.",),
-    ),
-)  # fmt: skip
+    kind("linear", _linear),
+    kind("two_sided", _two_sided),
+    kind("riddle", _riddle),
+    kind("system", _system),
+    kind("quadratic", _quadratic),
+    kind("value", _value),
+    kind("sequence", _sequence),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from models.house.families.phrasing import Draw, Kind, integer, number
+from models.house.families.phrasing import Draw, integer, kind, number
 
 
 def _digits(rng: Random) -> int:
@@ -69,101 +69,12 @@ def _expression(rng: Random) -> Draw:
 
 
 KINDS = (
-    Kind(
-        "sum", 2, _sum,
-        (
-            "What is {a} + {b}?",
-            "Add {a} and {b}.",
-            "{a} people came on Saturday and {b} on Sunday. How many came altogether?",
-            "I have {a} coins in one jar and {b} in another, how much is that combined?",
-        ),
-        (
-            "Give me the sum of {a} and {b}.",
-            "Suppose a farm grows {a} tulips and then plants {b} more. How large is the total afterwards?",
-        ),
-    ),
-    Kind(
-        "difference", 2, _difference,
-        (
-            "{a} - {b}",
-            "Subtract {b} from {a}.",
-            "How much bigger is {a} than {b}?",
-            "A library owned {a} books and gave {b} of them away. How many are left?",
-        ),
-        (
-            "Find the difference between {a} and {b}.",
-            "Of {a} tickets, {b} have been sold so far. How many are still unsold?",
-        ),
-    ),
-    Kind(
-        "product", 3, _product,
-        (
-            "{a} times {b}, please",
-            "Multiply {a} by {b}.",
-            "{a} * {b} = ?",
-            "There are {a} shelves with {b} books on each. How many books is that?",
-        ),
-        (
-            "Work out the product of {a} and {b}.",
-            "Every one of {a} drivers delivers {b} parcels. How many parcels do they bring?",
-        ),
-    ),
-    Kind(
-        "quotient", 2, _quotient,
-        (
-            "Divide {a} by {b}.",
-            "{a} / {b} =",
-            "Share {a} sweets equally among {b} children. How many does one child get?",
-            "How often does {b} go into {a}?",
-        ),
-        (
-            "What is the quotient of {a} and {b}?",
-            "{a} eggs are split evenly over {b} trays; how many lie on one tray?",
-        ),
-    ),
-    Kind(
-        "remainder", 1.4, _remainder,
-        (
-            "What is the remainder when {a} is divided by {b}?",
-            "{a} mod {b}",
-            "After packing {a} apples into bags of {b}, how many are left over?",
-            "Compute {a} modulo {b}, I only need the number.",
-        ),
-        (
-            "When {b} divides {a}, which residue stays behind?",
-            "{a} soldiers march in rows of {b}; how many leftovers walk at the end?",
-        ),
-    ),
-    Kind(
-        "power", 1, _power,
-        (
-            "What is {a} {to_the}?",
-            "{a}^{b}",
-            "Raise {a} to the power {b} and tell me the result.",
-        ),
-        ("Take {a} as the base and {b} as the exponent. What comes out?",),
-    ),
-    Kind(
-        "percent", 1.2, _percent,
-        (
-            "What is {p}% of {b}?",
-            "Work out {p} percent of {b}.",
-            "A coat costs {b} dollars and is reduced by {p}%. How much money is taken off?",
-            "How much is a {p}% tip on a bill of {b}?",
-        ),
-        ("Out of {b} visitors, {p} percent were children. How many children is that?",),
-    ),
-    Kind(
-        "expression", 2, _expression,
-        (
-            "Evaluate {e}.",
-            "{e}",
-            "Calculate {e} step by step and state the result.",
-            "My phone shows {e}, but the screen broke before the result. What is it?",
-        ),
-        (
-            "Simplify {e} to a single number.",
-            "The blackboard says {e} and the class is silent. Which value is right?",
-        ),
-    ),
-)  # fmt: skip
+    kind("sum", _sum),
+    kind("difference", _difference),
+    kind("product", _product),
+    kind("quotient", _quotient),
+    kind("remainder", _remainder),
+    kind("power", _power),
+    kind("percent", _percent),
+    kind("expression", _expression),
+)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from models.house import vocabulary
-from models.house.families.phrasing import Draw, Kind, number, word
+from models.house.families.phrasing import Draw, kind, number, word
 
 
 def _numbers(rng: Random, low: int = 1) -> list[int]:
@@ -101,76 +101,16 @@ def _halved(n: int, stop: int) -> int:
 
 
 KINDS = (
-    Kind(
-        "sort_numbers", 1.6, _list(sorted),
-        (
-            "Sort these numbers from smallest to largest: {l}.",
-            "Put [{l}] into ascending order.",
-            "Arrange {l} in increasing order, please.",
-        ),
-        ("Line up {l} so that every entry is at least as large as the one before.",),
-    ),
-    Kind(
-        "total", 1.4, _figure(sum),
-        (
-            "What is the sum of the list [{l}]?",
-            "Add up these numbers: {l}.",
-            "I spent {l} coins this week. What is the total?",
-        ),
-        ("If all entries of [{l}] were summed, what would you get?",),
-    ),
-    Kind(
-        "average", 1.2, _average,
-        ("What is the average of {l}?", "Compute the mean of [{l}].", "My marks are {l}. Where does the average lie?"),
-        ("Balance out {l}: which arithmetic mean do they have?",),
-    ),
-    Kind(
-        "largest", 0.9, _figure(max),
-        ("What is the largest number in [{l}]?", "Find the maximum of {l}.", "Which of {l} is the biggest?"),
-        ("Among the heights {l}, name the highest.",),
-    ),
-    Kind(
-        "smallest", 0.9, _figure(min),
-        ("What is the smallest number in [{l}]?", "Find the minimum of {l}.", "Which of {l} is the least?"),
-        ("Out of the offers {l}, pick the cheapest, that is the lowest.",),
-    ),
-    Kind(
-        "second", 0.8, _second,
-        ("What is the second largest number in [{l}]?", "After the biggest one, which of {l} is largest?"),
-        ("Scores: {l}. Who won silver, I mean the runner-up value?",),
-    ),
-    Kind(
-        "evens", 1, _list(lambda values: [v for v in values if v % 2 == 0]),
-        ("Keep only the even numbers of [{l}].", "Which of {l} are even?", "Filter {l}: even numbers only."),
-        ("Drop every odd member of {l} and write down what survives.",),
-    ),
-    Kind(
-        "above", 0.9, _above,
-        ("How many of {l} are greater than {n}?", "Count the numbers above {n} in [{l}]."),
-        ("In the list {l}, how many entries exceed {n}?",),
-    ),
-    Kind(
-        "distinct", 0.8, _distinct,
-        ("Remove the duplicates from [{l}].", "List every number of {l} only once, in the order of appearance."),
-        ("Someone typed {l} with repetitions; show the unique ones, first come first served.",),
-    ),
-    Kind(
-        "reverse_list", 0.9, _list(lambda values: values[::-1]),
-        ("Reverse the list [{l}].", "Write {l} in reverse order."),
-        ("Read {l} from back to front.",),
-    ),
-    Kind(
-        "by_length", 1.3, _by_length,
-        ("Sort by length, shortest word first: {l}.", "Order the words {l} by their number of letters."),
-        ("Queue up {l} so that short words come before longer words.",),
-    ),
-    Kind(
-        "snippet", 2, _snippet,
-        (
-            "What does this Python code print?\n{c}",
-            "Run this in your head and tell me the output:\n{c}",
-            "I typed this into Python:\n{c}\nWhat appeared on the screen?",
-        ),
-        ("Predict what the program writes.\n{c}", "{c}\n# which output does the interpreter show?"),
-    ),
-)  # fmt: skip
+    kind("sort_numbers", _list(sorted)),
+    kind("total", _figure(sum)),
+    kind("average", _average),
+    kind("largest", _figure(max)),
+    kind("smallest", _figure(min)),
+    kind("second", _second),
+    kind("evens", _list(lambda values: [v for v in values if v % 2 == 0])),
+    kind("above", _above),
+    kind("distinct", _distinct),
+    kind("reverse_list", _list(lambda values: values[::-1])),
+    kind("by_length", _by_length),
+    kind("snippet", _snippet),
+)

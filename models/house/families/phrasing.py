@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, RootModel
+
+from models.house.wordings import table
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,29 @@ class Kind:
     draw: Callable[[Random], Draw]
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
+
+
+class _Phrasings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+class _Table(RootModel[dict[str, _Phrasings]]):
+    pass
+
+
+@cache
+def _table() -> dict[str, _Phrasings]:
+    return table("phrasings.yaml").parsed(_Table).root
+
+
+def kind(name: str, draw: Callable[[Random], Draw]) -> Kind:
+    """The kind of that name, with its phrasings in `data/house/phrasings.yaml`. Raises BadFile."""
+    found = _table()[name]
+    return Kind(name, found.weight, draw, found.seen, found.unseen)
 
 
 def number(reference: int | float, **slots: object) -> Draw:

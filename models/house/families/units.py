@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from random import Random
 
-from models.house.families.phrasing import Draw, Kind, number, word
+from models.house.families.phrasing import Draw, kind, number, word
 
 _METRIC = (
     ("kilometres", "metres", 1000), ("metres", "centimetres", 100), ("centimetres", "millimetres", 10),
@@ -18,16 +18,6 @@ _IMPERIAL = (
     ("yards", "metres", 0.9144),
 )  # fmt: skip
 _CLOSE = {"relative": 0.005}
-_CONVERT_SEEN = (
-    "Convert {v} {u} to {t}.",
-    "How many {t} are there in {v} {u}?",
-    "{v} {u} in {t}?",
-    "A parcel label says {v} {u}. What is that in {t}?",
-)
-_CONVERT_UNSEEN = (
-    "Express {v} {u} as {t}.",
-    "The manual demands {v} {u} but my instrument only shows {t}. Which reading do I need?",
-)
 
 
 def _metric(rng: Random) -> Draw:
@@ -90,59 +80,11 @@ def _clock(rng: Random) -> Draw:
 
 
 KINDS = (
-    Kind("metric", 2.2, _metric, _CONVERT_SEEN, _CONVERT_UNSEEN),
-    Kind("imperial", 1.8, _imperial, _CONVERT_SEEN, _CONVERT_UNSEEN),
-    Kind(
-        "temperature", 1.2, _temperature,
-        (
-            "What is {v} degrees {u} in {t}?",
-            "Convert {v} °{u} to °{t}.",
-            "My oven only knows {t}. The recipe says {v} degrees {u}. What do I set?",
-            "{v} {u}, how hot is that in {t}?",
-        ),
-        ("An American friend reports {v} {u} outside. Tell me the {t} figure.",
-         "The thermometer reads {v} degrees {u}; translate this for someone who thinks in {t}."),
-    ),
-    Kind(
-        "weekday", 1.6, _weekday,
-        (
-            "What day of the week was {d}?",
-            "On which weekday does {d} fall?",
-            "{d}: which weekday?",
-            "I found an old ticket dated {d}. Was it a Saturday, or what other day of the week?",
-        ),
-        ("Somebody was born on {d}. Name the weekday of the birth.",),
-    ),
-    Kind(
-        "later", 1.4, _later,
-        (
-            "Which date is {n} days after {d}?",
-            "Add {n} days to {d}.",
-            "A permit issued on {d} is valid for {n} days. When does it run out?",
-        ),
-        (
-            "Starting from {d}, jump ahead by {n} days. Where on the calendar do you land?",
-            "Today is {d}. Which date do we write once {n} days have gone by?",
-        ),
-    ),
-    Kind(
-        "between", 1.4, _between,
-        (
-            "How many days are there between {d} and {e}?",
-            "Count the days from {d} to {e}.",
-            "The exhibition opened on {d} and closed on {e}. How many days apart are these?",
-        ),
-        ("A prisoner came in on {d} and left on {e}. For how many nights did he stay?",),
-    ),
-    Kind(
-        "clock", 1.4, _clock,
-        (
-            "What time is it {n} minutes after {h}?",
-            "A train leaves at {h} and needs {n} minutes. When does it arrive?",
-            "{h} plus {n} minutes, on a 24 hour clock?",
-            "The film starts at {h} and runs for {n} minutes. At what time is it over?",
-        ),
-        ("The cake goes into the oven at {h} and bakes for {n} minutes. When may I take it out?",
-         "My watch shows {h}. What will it show {n} minutes from now?"),
-    ),
-)  # fmt: skip
+    kind("metric", _metric),
+    kind("imperial", _imperial),
+    kind("temperature", _temperature),
+    kind("weekday", _weekday),
+    kind("later", _later),
+    kind("between", _between),
+    kind("clock", _clock),
+)
