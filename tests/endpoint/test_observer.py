@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def test_a_process_is_known_from_others_by_more_than_its_number():
 
 
 @pytest.fixture
-def home(tmp_path, upstream_url, monkeypatch):
+def home(tmp_path, upstream_url, prefect_database, monkeypatch):
     """A real Prefect server's clients: their environment, which is that of an endpoint with a plan of two steps."""
     from models.ledger import registry
     from models.ledger.store import Ledger
@@ -163,10 +164,13 @@ def home(tmp_path, upstream_url, monkeypatch):
     ledger.close()
     port = server.free_port("127.0.0.1", 0, "--prefect-port")
     environment = server.environment(settings(), f"http://127.0.0.1:{port}")
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(prefect_database, tmp_path / "prefect" / "prefect.db")
     command = [sys.executable, "-m", *server.command(port)]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait(lambda: server.Server(f"http://127.0.0.1:{port}", secret(tmp_path)).healthy(), 120)
+        prefect = server.Server(f"http://127.0.0.1:{port}", secret(tmp_path))
+        wait(prefect.healthy, 120)
         yield environment
     finally:
         running.kill()

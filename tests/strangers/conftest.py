@@ -67,7 +67,7 @@ def until(reached, seconds=60):
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory, pages):
+def house(tmp_path_factory, pages, prefect_database):
     """What `fugu up` starts, but for what learns: addresses, the secret, and Prefect's API with it."""
     folder = tmp_path_factory.mktemp("strangers")
     (folder / "touching.py").write_text(FLOW)
@@ -80,6 +80,8 @@ def house(tmp_path_factory, pages):
                 "PYTHONPATH": str(folder),
             }
             _use(variables, patch)
+            (folder / "home" / "prefect").mkdir(parents=True)
+            shutil.copy(prefect_database, folder / "home" / "prefect" / "prefect.db")
             house = _start(folder, stack)
         house.variables = variables
         yield house
