@@ -77,7 +77,7 @@ async def observing(stage, monkeypatch, running, at_once=2):
 async def until(reached):
     async with asyncio.timeout(10):
         while not reached():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # what is reached is any condition
 
 
 async def test_only_some_begin_at_once_and_all_are_shown(monkeypatch, serving):
@@ -109,7 +109,7 @@ async def test_a_server_that_is_down_is_told_of_once_and_what_waited_is_shown_wh
     stage.over.set()
     async with observing(stage, monkeypatch, serving) as observer:
         observer.watch("a")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # it asks again some times; that nothing is shown has no event
         assert stage.shown == []
         stage.up = True
         await until(lambda: stage.shown == ["a"])
@@ -181,7 +181,7 @@ def wait(reached, seconds=60):
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.05)  # other processes are waited for, which can only be asked
 
 
 def start(environment):
@@ -190,7 +190,8 @@ def start(environment):
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
     )
     url = json.loads(process.stdout.readline())["url"]
-    wait(lambda: httpx.get(f"{url}/readyz").json()["conductor"])
+    with httpx.Client() as http:
+        wait(lambda: http.get(f"{url}/readyz").json()["conductor"])
     return process, url
 
 

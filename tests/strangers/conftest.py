@@ -63,7 +63,7 @@ def until(reached, seconds=60):
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.05)  # other processes are waited for, which can only be asked
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +121,8 @@ def _start(folder, stack):
     services.start("worker-cpu", provision.worker("cpu"), environment)
     until(lambda: services.check() or told.is_file())
     endpoint = json.loads(told.read_text())["url"]
-    until(lambda: httpx.get(f"{endpoint}/readyz").status_code == 200)
+    with httpx.Client() as http:
+        until(lambda: http.get(f"{endpoint}/readyz").status_code == 200)
     leave_note(place, Note(prefect, endpoint))
     key = server.credentials(secret(place))
     api = stack.enter_context(httpx.Client(base_url=f"{prefect}/api", headers=key, timeout=30))
