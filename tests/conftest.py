@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import yaml
+from filelock import FileLock
 from sqlalchemy import select
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -23,6 +29,20 @@ from tasks.setup.settings import PROJECT, open_ledger
 
 # Two processes run beside each other, and others that they start. To be said before torch is imported (not above).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _few_certificates() -> str:
+    """A file with the first of certifi's certificates: all 140 are read in 40 ms by each new HTTP client, and the tests
+    speak with this machine alone, without TLS."""
+    text, end = certifi.contents(), "-----END CERTIFICATE-----\n"
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+        file.write(text[text.index("-----BEGIN") : text.index(end) + len(end)])
+    atexit.register(os.unlink, file.name)
+    return file.name
+
+
+if "SSL_CERT_FILE" not in os.environ:
+    os.environ["SSL_CERT_FILE"] = _few_certificates()  # the processes that a test starts have it too
 
 SECONDS = {
     "tests/flows": 140,
@@ -134,6 +154,31 @@ def data_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, A
         return data
 
     return make
+
+
+MAKE_PREFECTS_TABLES = """
+import asyncio
+from prefect.server.database import provide_database_interface
+asyncio.run(provide_database_interface().create_db())
+"""
+
+
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as Prefect's server makes it at its first start, in 4 s; to be copied. All processes share it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    file, begun = folder / "prefect.db", folder / "begun.db"
+    with FileLock(folder / "prefect.lock"):
+        if not file.exists():
+            mine = {
+                "PREFECT_HOME": str(folder),
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{begun}",
+            }
+            others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+            subprocess.run([sys.executable, "-c", MAKE_PREFECTS_TABLES], env=others | mine, check=True)
+            begun.rename(file)
+    return file
 
 
 @pytest.fixture(scope="session")

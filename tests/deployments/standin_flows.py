@@ -38,7 +38,7 @@ async def refresh_labels(pool: str, questions: str, preset: str) -> None:
         ],
     )
     await aupdate_progress_artifact(artifact_id=artifact, progress=100.0)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # long enough to be seen under way: `fugu up` looks at its progress now and then
 
 
 @flow(name="first-light", flow_run_name="first light on {pool}")
@@ -61,4 +61,4 @@ async def first_light(pool: str, questions: str, preset: str, backbone: str, max
 @flow(name="wait")
 async def wait(started: str) -> None:
     Path(started).touch()
-    await asyncio.sleep(600)
+    await asyncio.sleep(600)  # it is there to be killed

@@ -116,4 +116,4 @@ def wait_until(reached: Callable[[], object], up: subprocess.Popen[str]) -> None
     while not reached():
         assert up.poll() is None, up.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.02)  # other processes are waited for, which can only be looked at

@@ -26,7 +26,7 @@ async def test_transactions_that_read_and_then_write_queue_up(tmp_path: Path) ->
         session = await configuration.session(engine)
         async with session, configuration.begin_transaction(session):
             known = (await session.execute(COUNT)).scalar_one()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the others read meanwhile
             await session.execute(text("UPDATE counter SET n = :n"), {"n": known + 1})
 
     await asyncio.gather(*(add() for _ in range(12)))

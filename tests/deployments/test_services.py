@@ -20,9 +20,10 @@ FAMILY = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-child = "import signal, time; " + (STUBBORN if "stubborn" in sys.argv else "pass") + "; time.sleep(600)"
-grandchild = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
-time.sleep(0.2)
+first = STUBBORN if "stubborn" in sys.argv else "pass"
+child = f"import signal, time; {first}; print(1, flush=True); time.sleep(600)"
+grandchild = subprocess.Popen([sys.executable, "-c", child], start_new_session=True, stdout=subprocess.PIPE)
+grandchild.stdout.readline()  # it is as stubborn as it will be
 Path(sys.argv[1]).write_text(f"{os.getpid()} {grandchild.pid}")
 if "leave" in sys.argv:
     sys.exit(0)
@@ -135,4 +136,4 @@ def _wait_until(reached) -> None:
     deadline = time.monotonic() + 20
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.02)  # other processes are waited for, which can only be looked at

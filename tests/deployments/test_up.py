@@ -218,4 +218,4 @@ def _wait_until(reached, seconds: float, process: subprocess.Popen[str] | None =
             process.send_signal(signal.SIGABRT)  # `faulthandler` tells where it stands
             pytest.fail(f"ended with {process.wait()}: {process.stdout and process.stdout.read()}")
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.1)  # other processes are waited for, which can only be looked at

@@ -76,6 +76,13 @@ class Upstream:
         self.failing: set[str] = set()
         self.app = Starlette(routes=[Route("/v1/chat/completions", self.chat, methods=["POST"])])
 
+    def forget(self) -> None:
+        """As before any test."""
+        for kept in (self.seen, self.left, self.scripts, self.failing):
+            kept.clear()
+        for event in (self.arrived, self.released, self.gone):
+            event.clear()
+
     async def chat(self, request: Request):
         body = await request.json()
         self.seen.append(body)
@@ -98,7 +105,7 @@ class Upstream:
             while not await request.is_disconnected():
                 if self.released.is_set():
                     return
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # a request says when it is asked whether its client is there
         except asyncio.CancelledError:
             self._note(model)  # the server saw it first
             raise
@@ -175,12 +182,7 @@ def _upstream():
 @pytest.fixture
 def upstream(_upstream):
     upstream, _ = _upstream
-    upstream.seen.clear()
-    upstream.left.clear()
-    upstream.scripts.clear()
-    upstream.failing.clear()
-    for event in (upstream.arrived, upstream.released, upstream.gone):
-        event.clear()
+    upstream.forget()
     return upstream
 
 
@@ -235,7 +237,7 @@ def house(ledger, pool):
                 if ready.status_code == 200 and (plan is None or ready.json()["conductor"]):
                     break
                 assert time.monotonic() < deadline, ready.text
-                time.sleep(0.005)
+                time.sleep(0.005)  # the endpoint's readiness can only be asked for
             yield SimpleNamespace(url=url, client=client, raw=raw, base=base)
             raw.close()
             client.close()

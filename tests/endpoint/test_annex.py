@@ -68,7 +68,7 @@ def served(serving, _upstream, tmp_path_factory):
             until = time.monotonic() + 60
             while client.get("/readyz").status_code != 200:
                 assert time.monotonic() < until
-                time.sleep(0.02)
+                time.sleep(0.02)  # the endpoint's readiness can only be asked for
             yield SimpleNamespace(url=url, client=client, annex=annex, router=router, ledger=ledger)
     ledger.close()
     assert annex._running is None  # it has ended with the endpoint
@@ -84,7 +84,7 @@ def recorded(served, id):
     while time.monotonic() < until:
         with suppress(NotFound):
             return get_request(served.ledger, id)
-        time.sleep(0.01)
+        time.sleep(0.01)  # the row appears without a word
     raise AssertionError(id)
 
 
@@ -178,6 +178,6 @@ async def test_large_requests_wait_for_room_and_an_idle_annex_ends():
     async with annex._place(1_000):  # alone, whatever its size
         pass
     while annex._ending is None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a field is waited for, which says nothing
     await annex._ending
     await annex.close()

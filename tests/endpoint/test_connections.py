@@ -41,7 +41,7 @@ class App:
         async def events():
             while True:
                 yield b"x" * 65536
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # others have their turn
 
         async def close():
             self.ended.set()

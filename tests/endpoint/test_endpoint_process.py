@@ -50,9 +50,10 @@ def test_it_announces_itself_serves_and_finishes_its_answers_on_sigterm(home, tm
         said = json.loads(process.stdout.readline())
         assert said == json.loads(announcement.read_text()) and said["pid"] == process.pid
         deadline = time.monotonic() + 60
-        while httpx.get(said["url"] + "/readyz").status_code != 200:
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.02)  # it is importing; questions in a row would slow it down
+        with httpx.Client() as http:
+            while http.get(said["url"] + "/readyz").status_code != 200:
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.02)  # it is importing; questions in a row would slow it down
         with (
             OpenAI(base_url=said["url"] + "/v1", api_key="none", max_retries=0) as client,
             ThreadPoolExecutor() as pool,

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ async def observing(stage, monkeypatch, running, at_once=2):
 async def until(reached):
     async with asyncio.timeout(10):
         while not reached():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # what is reached is any condition
 
 
 async def test_only_some_begin_at_once_and_all_are_shown(monkeypatch, serving):
@@ -108,7 +109,7 @@ async def test_a_server_that_is_down_is_told_of_once_and_what_waited_is_shown_wh
     stage.over.set()
     async with observing(stage, monkeypatch, serving) as observer:
         observer.watch("a")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # it asks again some times; that nothing is shown has no event
         assert stage.shown == []
         stage.up = True
         await until(lambda: stage.shown == ["a"])
@@ -142,7 +143,7 @@ def test_a_process_is_known_from_others_by_more_than_its_number():
 
 
 @pytest.fixture
-def home(tmp_path, upstream_url, monkeypatch):
+def home(tmp_path, upstream_url, prefect_database, monkeypatch):
     """A real Prefect server's clients: their environment, which is that of an endpoint with a plan of two steps."""
     from models.ledger import registry
     from models.ledger.store import Ledger
@@ -163,10 +164,13 @@ def home(tmp_path, upstream_url, monkeypatch):
     ledger.close()
     port = server.free_port("127.0.0.1", 0, "--prefect-port")
     environment = server.environment(settings(), f"http://127.0.0.1:{port}")
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(prefect_database, tmp_path / "prefect" / "prefect.db")
     command = [sys.executable, "-m", *server.command(port)]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait(lambda: server.Server(f"http://127.0.0.1:{port}", secret(tmp_path)).healthy(), 120)
+        prefect = server.Server(f"http://127.0.0.1:{port}", secret(tmp_path))
+        wait(prefect.healthy, 120)
         yield environment
     finally:
         running.kill()
@@ -177,7 +181,7 @@ def wait(reached, seconds=60):
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.05)  # other processes are waited for, which can only be asked
 
 
 def start(environment):
@@ -186,7 +190,8 @@ def start(environment):
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
     )
     url = json.loads(process.stdout.readline())["url"]
-    wait(lambda: httpx.get(f"{url}/readyz").json()["conductor"])
+    with httpx.Client() as http:
+        wait(lambda: http.get(f"{url}/readyz").json()["conductor"])
     return process, url
 
 

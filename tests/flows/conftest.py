@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -30,9 +32,12 @@ SMALL = {
 
 
 @pytest.fixture(scope="session")
-def prefect_server():
+def prefect_server(prefect_database, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prefect")
+    shutil.copy(prefect_database, folder / "prefect-test.db")
     os.environ.update({**TUNED, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})  # the server is a process of its own
     with (
+        mock.patch("prefect.testing.utilities.mkdtemp", lambda: str(folder)),  # where the harness has its database
         prefect_test_harness(server_startup_timeout=120),
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):

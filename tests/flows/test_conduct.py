@@ -60,7 +60,7 @@ async def runs_of(title: str, tasks: int) -> list:
             mine, deadline = [], time.monotonic() + 20
             while len(mine) < tasks or not all(task.state and task.state.is_final() for task in mine):
                 assert time.monotonic() < deadline, [task.name for task in mine]
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # the server records them when it comes to it, and says nothing
                 mine = await client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}))
             found.append((run, mine))
         return found

@@ -93,7 +93,7 @@ async def test_a_request_that_cannot_be_computed_fails_alone(router, batcher):
 async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
     given_up = asyncio.ensure_future(batcher.logits(EASY[:1]))
     kept = asyncio.ensure_future(batcher.logits(EASY[1:2]))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # they begin
     given_up.cancel()
     assert (await kept).shape == (1, ROWS)
     assert forwards == [EASY[1:2]]

@@ -120,7 +120,7 @@ def test_who_forks_forever_is_stopped_and_nothing_stays():
 def test_what_a_command_leaves_behind_does_not_see_the_next_one():
     child = "os.setsid()\n    time.sleep(1)\n    open('late', 'w')\n    time.sleep(60)"
     stay = f"import os, time\nif os.fork() == 0:\n    {child}"
-    worked = work(stay, "import time; time.sleep(2)")
+    worked = work(stay, "import time; time.sleep(2)")  # longer than what was left waits: that it is gone has no event
     assert [run.ended for run in worked.runs] == ["exit 0", "exit 0"] and "late" not in worked.files
     assert worked.runs[0].seconds < 1
 
@@ -135,12 +135,12 @@ def test_nothing_outlives_the_program_that_opened_the_workshop(tmp_path):
     opener.stdout.readline()
     deadline = time.monotonic() + 10
     while not _sleepers() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # another process is waited for, which can only be looked at
     assert len(_sleepers()) == 1
     opener.kill()
     opener.wait()
     while _sleepers() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # another process is waited for, which can only be looked at
     assert not _sleepers()
 
 

@@ -63,11 +63,11 @@ def until(reached, seconds=60):
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.05)  # other processes are waited for, which can only be asked
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory, pages):
+def house(tmp_path_factory, pages, prefect_database):
     """What `fugu up` starts, but for what learns: addresses, the secret, and Prefect's API with it."""
     folder = tmp_path_factory.mktemp("strangers")
     (folder / "touching.py").write_text(FLOW)
@@ -80,6 +80,8 @@ def house(tmp_path_factory, pages):
                 "PYTHONPATH": str(folder),
             }
             _use(variables, patch)
+            (folder / "home" / "prefect").mkdir(parents=True)
+            shutil.copy(prefect_database, folder / "home" / "prefect" / "prefect.db")
             house = _start(folder, stack)
         house.variables = variables
         yield house
@@ -119,7 +121,8 @@ def _start(folder, stack):
     services.start("worker-cpu", provision.worker("cpu"), environment)
     until(lambda: services.check() or told.is_file())
     endpoint = json.loads(told.read_text())["url"]
-    until(lambda: httpx.get(f"{endpoint}/readyz").status_code == 200)
+    with httpx.Client() as http:
+        until(lambda: http.get(f"{endpoint}/readyz").status_code == 200)
     leave_note(place, Note(prefect, endpoint))
     key = server.credentials(secret(place))
     api = stack.enter_context(httpx.Client(base_url=f"{prefect}/api", headers=key, timeout=30))

@@ -44,7 +44,7 @@ class Fake:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            await (self.gate.wait() if self.gate else asyncio.sleep(0))
+            await (self.gate.wait() if self.gate else asyncio.sleep(0))  # others have their turn, as in a real call
         finally:
             self.running -= 1
         if self.faults:
@@ -345,7 +345,7 @@ async def test_a_call_is_sent_only_after_the_ledger_says_so_and_what_waits_for_i
 async def until(condition):
     async with asyncio.timeout(20):
         while not condition():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # any condition is waited for
 
 
 def states(ledger):

@@ -65,7 +65,7 @@ def kept(ledger):
 async def until(condition):
     async with asyncio.timeout(20):
         while not condition():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # any condition is waited for, that of a file too
 
 
 def die(dispatcher):

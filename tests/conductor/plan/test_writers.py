@@ -180,7 +180,7 @@ async def test_requests_that_come_together_each_get_their_own_plan(house):
 
 async def test_who_stops_waiting_leaves_the_others_served(house):
     waiting = [asyncio.ensure_future(house.write(REQUEST)) for _ in range(4)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # they begin
     waiting[1].cancel()
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(done[1], asyncio.CancelledError)

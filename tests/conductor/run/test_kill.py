@@ -74,7 +74,7 @@ async def test_a_killed_request_pays_for_nothing_settled_again(ledger, step, mom
     process = await start(ledger, port)
     if moment == "after":
         while step not in await asyncio.to_thread(settled, ledger):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # another process is waited for: the ledger says how far it is
     else:
         async with asyncio.timeout(30):
             await till.reached.wait()

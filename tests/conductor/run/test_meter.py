@@ -94,7 +94,7 @@ async def test_when_the_time_is_over_before_anything_is_finished_the_limit_is_th
 async def test_a_request_whose_time_was_over_before_it_had_a_plan_ends_the_same_way_in_a_replay(house, workers):
     class Slow(FixedWriter):
         async def write(self, request):
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     request = house.ask(**limits(max_seconds=0.1))
     with pytest.raises(LimitReached, match="max_seconds") as first:
@@ -171,7 +171,7 @@ async def test_a_reservation_waits_while_a_running_call_may_leave_something_over
     meter = Meter(Limits(max_usd=1.0))
     await meter.enter(0.9)
     waiting = asyncio.create_task(meter.enter(0.9))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it begins
     assert not waiting.done()
     meter.leave(0.9, 0.05)
     await waiting

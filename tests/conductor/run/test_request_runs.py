@@ -73,7 +73,7 @@ async def test_a_transient_failure_is_raised_to_all_who_joined_and_they_meet_in_
     workflow_run = await request_run.round(0)
     await workers.arrived[0].wait()
     joined = asyncio.create_task(workflow_run.attempt(0))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it begins
     workers.gates[0].set()
     with pytest.raises(TransientError):
         await joined
@@ -153,7 +153,7 @@ async def test_who_leaves_last_cancels_what_is_under_way(house, workers):
     waiting = [asyncio.create_task(request_runs.open(house.ask()).answer()) for _ in range(2)]
     await workers.arrived[0].wait()
     waiting[0].cancel()
-    await asyncio.sleep(0.01)
+    await asyncio.wait(waiting[:1])
     assert workers.running == 1
     waiting[1].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

@@ -103,7 +103,7 @@ async def test_candidates_that_walk_at_the_same_time_explore_every_choice_once(t
     workers, slots = Workers(), np.arange(len(CONVERSATIONS))
 
     async def slowly(asked):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the other walks come to the same choice meanwhile
         return await workers.send(asked)
 
     walks = await asyncio.gather(*(tree.walk(slots, chooser(seed), slowly) for seed in (3, 3, 3)))
@@ -121,7 +121,7 @@ async def test_a_candidate_goes_on_where_the_one_it_waited_for_failed(tree):
         nonlocal calls
         calls += 1
         first = calls == 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the other walks come to the same choice meanwhile
         if first:
             raise ConnectionError
         return await workers.send(asked)
