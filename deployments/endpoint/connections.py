@@ -99,7 +99,7 @@ class _Connection(H11Protocol):
         elif len(self.connections) > self.patience.connections + _RESERVE:
             self.transport.abort()
         else:
-            self.app = _Crowded(self.app)  # type: ignore[assignment]
+            self.app = _Crowded(self.app)
 
 
 class _Crowded:

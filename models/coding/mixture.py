@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.coding.rollouts import MAX_DECISIONS, Names, Player, Rollouts, TaskSlot
+from models.fugu.decision import Decision
 from models.fugu.learn.fitness import RolloutScore
 from models.fugu.learn.objective import ALL, Objective, Slot, Spent, gumbel
 from models.fugu.loop import LoopOptions
-from models.fugu.router import Decision, Router
+from models.fugu.router import Router
 from models.workers.pool import Pool
 
 Vector = NDArray[np.floating]

@@ -9,8 +9,8 @@ from typing import Any
 from models.grading.question import Question, read_lines
 from models.workers.ask import Message
 from tasks.setup.preset import load_preset
-from tasks.setup.settings import settings
-from tasks.setup.texts import HOUSE, refuse_literal
+from tasks.setup.settings import HOUSE, settings
+from tasks.setup.texts import refuse_literal
 
 QUESTIONS = "house, the full path of a JSONL file, or, with FUGU_SHOW_TEXTS=true, the questions themselves"
 
