@@ -201,7 +201,7 @@ class Pruned(NotFound):
         self.since = since
 
 
-def told(error: BaseException) -> str:
+def loggable(error: BaseException) -> str:
     """An error as one log line without any text from users or workers.
 
     An error whose message may quote them is reduced to its class and its status; one that is not ours to its class and

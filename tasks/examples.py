@@ -77,10 +77,10 @@ async def _by_worker(
     failed = [reply for reply in replies if isinstance(reply, FuguError)]
     if failed:
         get_run_logger().warning("%d of %d plans could not be had: %s", len(failed), len(asks), what(failed[0]))
-    told = [
+    plans = [
         (each, reply.text or "") for each, reply in zip(exercises, replies, strict=True) if isinstance(reply, Reply)
     ]
-    samples = await asyncio.to_thread(attempted, [text for _, text in told], [each for each, _ in told], execute)
+    samples = await asyncio.to_thread(attempted, [text for _, text in plans], [each for each, _ in plans], execute)
     examples = []
     for sample in samples:
         if sample.score == 1.0:

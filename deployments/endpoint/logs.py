@@ -13,7 +13,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
-from models.errors import told
+from models.errors import loggable
 from tasks.setup.texts import shown
 
 OURS = ("deployments", "models", "tasks", "uvicorn")
@@ -45,7 +45,7 @@ def _frames(error: BaseException | None) -> list[str]:
     lines: list[str] = []
     while error is not None:
         found = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-        lines = [*found, told(error), *lines]
+        lines = [*found, loggable(error), *lines]
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return lines
 

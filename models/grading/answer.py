@@ -37,7 +37,7 @@ def marked_answer(reply: str) -> str | None:
     The last \boxed{...}, else the line after the last "Answer:" ("**Final answer**:", "The answer is:", "#### 42"),
     and the lines after it while a formula or a fence is open.
     """
-    text = told(reply)
+    text = graded_part(reply)
     box = boxed(text)
     if box is not None:
         return box
@@ -47,7 +47,7 @@ def marked_answer(reply: str) -> str | None:
 
 def stated_answer(reply: str) -> str | None:
     """The rest of the line that follows the last "the answer is", or None."""
-    text = told(reply)
+    text = graded_part(reply)
     starts = [found.end() for found in _STATED.finditer(text)]
     return text[starts[-1] :].strip().split("\n")[0] if starts else None
 
@@ -57,10 +57,10 @@ def final_answer(reply: str) -> str:
     marked = marked_answer(reply)
     if marked is None:
         marked = stated_answer(reply)
-    return told(reply).strip() if marked is None else marked
+    return graded_part(reply).strip() if marked is None else marked
 
 
-def told(reply: str) -> str:
+def graded_part(reply: str) -> str:
     """The part of the reply that is graded: its end, without lines and sentences that state confidence."""
     text = reply[-MAX_REPLY_CHARS:]
     return _CERTAINTY.sub("", text)

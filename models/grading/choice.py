@@ -12,7 +12,7 @@ from string import ascii_uppercase
 from pydantic import Field
 
 from models.errors import BadInput
-from models.grading.answer import marked_answer, told
+from models.grading.answer import graded_part, marked_answer
 from models.grading.exact import normal
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
@@ -71,7 +71,7 @@ def check(question: Question) -> None:
 def chosen(reply: str, choices: dict[str, str]) -> str | None:
     """The label that the reply chooses, or None. `choices`: label to normalised text."""
     marked = marked_answer(reply)
-    text = _unwrapped((told(reply) if marked is None else marked)[-_MAX_CHARS:])
+    text = _unwrapped((graded_part(reply) if marked is None else marked)[-_MAX_CHARS:])
     found = _whole(text, choices)
     if found is None and _names_several(text, choices):
         return None

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from models.errors import BadInput
-from models.grading.answer import final_answer, told
+from models.grading.answer import final_answer, graded_part
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
 
@@ -65,6 +65,6 @@ def grade(question: Question, reply: str) -> Verdict:
     accepted = question.reference if isinstance(question.reference, list) else [question.reference]
     texts = {normal(str(text), case=case) for text in accepted}
     answer = normal(final_answer(reply), case=case)
-    if answer in texts or normal(told(reply), case=case) in texts:
+    if answer in texts or normal(graded_part(reply), case=case) in texts:
         return Verdict(1.0)
     return Verdict(0.0, f"answered {answer[:80]!r}")

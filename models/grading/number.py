@@ -12,7 +12,7 @@ from fractions import Fraction
 from pydantic import Field
 
 from models.errors import BadInput
-from models.grading.answer import marked_answer, stated_answer, told
+from models.grading.answer import graded_part, marked_answer, stated_answer
 from models.grading.numerals import MAX_CHARS, Numeral, numerals, plain
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
@@ -53,7 +53,7 @@ def answered(reply: str) -> tuple[Fraction, str] | None:
     marked = marked_answer(reply)
     stated = stated_answer(reply) if marked is None else None
     if marked is None and (stated is None or not numerals(plain(stated))):
-        return last_number(_ASIDE.sub("", told(reply)[-2 * MAX_CHARS :]))
+        return last_number(_ASIDE.sub("", graded_part(reply)[-2 * MAX_CHARS :]))
     text = _ASIDE.sub("", plain((marked if marked is not None else stated or "")[:MAX_CHARS]))
     found = numerals(text)
     leading = _LEADING.match(text)

@@ -113,8 +113,8 @@ def make(folder: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None]
     tokenizer.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone, and shipped
     describe(folder, "compact")
-    told = {"digest": recipe.digest, "command": COMMAND, "torch": torch.__version__, "recipe": asdict(recipe)}
-    (folder / "recipe.json").write_text(json.dumps(told, indent=1) + "\n")
+    record = {"digest": recipe.digest, "command": COMMAND, "torch": torch.__version__, "recipe": asdict(recipe)}
+    (folder / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
     return folder
 
 

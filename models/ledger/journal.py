@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from models.errors import LedgerAway, told
+from models.errors import LedgerAway, loggable
 from models.ledger.outage import PATIENCE_S, PAUSE_S, apart
 from models.ledger.store import Ledger
 
@@ -108,4 +108,4 @@ class Journal:
 
 def _log_failure(future: asyncio.Future[Any]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        log.error("the ledger could not be written: %s", told(error))
+        log.error("the ledger could not be written: %s", loggable(error))

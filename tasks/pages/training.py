@@ -44,8 +44,8 @@ def page(sampled: Both, greedy: Both, tasks: Mapping[str, str], found: Sequence[
     for part in parts:
         before, after = (_scores(samples, tasks, part) for samples in greedy)
         gain = paired(after - before)
-        told = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-        lines.append(f"| {part} | {len(before)} | {before.mean():.4f} | {after.mean():.4f} | {told} |")
+        interval = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+        lines.append(f"| {part} | {len(before)} | {before.mean():.4f} | {after.mean():.4f} | {interval} |")
     lines += ["", "## Plans\n", "| | before | after |", "|---|---|---|"]
     lines.append(_compared("greedy plans that parse", [_parsed(samples) for samples in greedy]))
     lines.append(_compared("greedy plans that can be run", [_legal(samples) for samples in greedy]))

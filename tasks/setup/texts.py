@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.errors import BadInput, FuguError, told
+from models.errors import BadInput, FuguError, loggable
 from tasks.setup.settings import HOUSE, settings
 
 ASK_OTHERWISE = (
@@ -23,7 +23,7 @@ def shown() -> bool:
 
 def what(error: BaseException) -> str:
     """An error as one line, without quoted texts where they may not be shown."""
-    return f"{type(error).__name__}: {error}" if shown() else told(error)
+    return f"{type(error).__name__}: {error}" if shown() else loggable(error)
 
 
 def unquoted(error: Exception) -> Exception:
@@ -34,10 +34,10 @@ def unquoted(error: Exception) -> Exception:
     if shown() or (isinstance(error, FuguError) and not error.quotes):
         return error
     if not isinstance(error, FuguError):
-        return FuguError(told(error))
+        return FuguError(loggable(error))
     plain = type(error).__new__(type(error))
     plain.__dict__.update(error.__dict__)
-    plain.args = (f"{told(error)}; FUGU_SHOW_TEXTS=true shows its message here",)
+    plain.args = (f"{loggable(error)}; FUGU_SHOW_TEXTS=true shows its message here",)
     return plain
 
 

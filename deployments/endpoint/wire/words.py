@@ -31,8 +31,8 @@ def plain(text: str) -> str:
 def traced(trace: Mapping[str, Any]) -> dict[str, Any]:
     """A conducted request's trace for its client: the plan writer's name and errors are made `plain`."""
     rounds = [
-        {**told, "policy": plain(str(told.get("policy", ""))), "steps": [_step(step) for step in told["steps"]]}
-        for told in trace["rounds"]
+        {**shown, "policy": plain(str(shown.get("policy", ""))), "steps": [_step(step) for step in shown["steps"]]}
+        for shown in trace["rounds"]
     ]
     lost = [{**call, "error": _plain(call.get("error"))} for call in trace["maybe_paid"]]
     return {**trace, "rounds": rounds, "maybe_paid": lost}
@@ -40,8 +40,8 @@ def traced(trace: Mapping[str, Any]) -> dict[str, Any]:
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
     nested = step["conducted"]
-    told = None if nested is None else traced({"maybe_paid": [], **nested})
-    return {**step, "error": _plain(step["error"]), "conducted": told}
+    shown = None if nested is None else traced({"maybe_paid": [], **nested})
+    return {**step, "error": _plain(step["error"]), "conducted": shown}
 
 
 def _plain(text: str | None) -> str | None:

@@ -88,7 +88,7 @@ class Finding:
         return self.message if self.step is None else f"step {self.step} (counted from 0): {self.message}"
 
     @property
-    def told(self) -> str:
+    def numbered_message(self) -> str:
         """The message for everyone else, counting steps from 1."""
         return self.message if self.step is None else f"step {self.step + 1}: {self.message}"
 

@@ -243,4 +243,4 @@ class Planner:
 
 def _stored(finding: Finding) -> StoredFinding:
     number = None if finding.step is None else finding.step + 1
-    return StoredFinding(code=finding.code, step=number, message=finding.told, fatal=finding.fatal)
+    return StoredFinding(code=finding.code, step=number, message=finding.numbered_message, fatal=finding.fatal)

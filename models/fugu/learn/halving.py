@@ -34,7 +34,7 @@ async def race(
             reached[i] = rung if part.rollouts else reached[i]
         fitnesses = [fitness(totals[i]) for i in range(candidates)]
         active, first = promoted(fitnesses, [i for i in active if totals[i].rollouts]), last
-    return told(fitnesses, reached), [totals[i] for i in range(candidates)]
+    return reported_fitnesses(fitnesses, reached), [totals[i] for i in range(candidates)]
 
 
 def ladder(slots: int, count: int) -> list[int]:
@@ -53,7 +53,7 @@ def promoted(fitnesses: Sequence[float], going: Sequence[int]) -> list[int]:
     return sorted(kept)
 
 
-def told(fitnesses: Sequence[float], reached: Sequence[int]) -> list[float]:
+def reported_fitnesses(fitnesses: Sequence[float], reached: Sequence[int]) -> list[float]:
     """The fitnesses to report: lowered where one would rank above a candidate that reached a higher rung.
 
     The search uses ranks only, so only the order has to be right.

@@ -41,14 +41,14 @@ def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:
     system = "\n".join(text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer"))
     named = _ROLE.search(system)
     role: Role = named.group(1) if named else "SOLVER"  # type: ignore[assignment]
-    question, steps, told = _conversation(messages)
-    thoughts = tuple(text for label, text in told if label not in (ADVICE, PROPOSED))
+    question, steps, words = _conversation(messages)
+    thoughts = tuple(text for label, text in words if label not in (ADVICE, PROPOSED))
     return Brief(
         role=role,
         question=question,
         thoughts=thoughts + tuple(reply for _, reply in steps),
         asked=("",) * len(thoughts) + tuple(subtask for subtask, _ in steps),
-        proposed=next((text for label, text in told if label == PROPOSED), ""),
+        proposed=next((text for label, text in words if label == PROPOSED), ""),
     )
 
 
@@ -58,13 +58,13 @@ _Said = list[tuple[str, str]]
 def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, _Said, _Said]:
     """The question, every visible step's subtask and reply, and replies shown under the roles' labels."""
     question, own, earlier, label = "", "", None, None
-    steps, told = _Said(), _Said()
+    steps, words = _Said(), _Said()
     for message in messages:
         text, role = text_of(message.get("content")), message.get("role")
         if role == "assistant" and earlier is not None:
             steps.append((earlier, text.strip()))
         elif role == "assistant" and label is not None:
-            told.append((label, text.strip()))
+            words.append((label, text.strip()))
         elif role == "user" and _TOLD.fullmatch(text):
             label, earlier = text, None
             continue
@@ -74,7 +74,7 @@ def _conversation(messages: Sequence[Mapping[str, Any]]) -> tuple[str, _Said, _S
         elif role == "user" and not text.startswith(_MEMORY):
             question = text
         earlier = label = None
-    return own if read_alone(own) is not None else question, steps, told
+    return own if read_alone(own) is not None else question, steps, words
 
 
 def final_answer(reply: str) -> str | None:

@@ -236,7 +236,7 @@ def test_each_fault_is_found_and_its_step_named(workflow, finding):
     if found.step is not None:
         assert (
             found.complaint.startswith(f"step {found.step} (counted from 0): ")
-            and f"step {found.step + 1}: " in found.told
+            and f"step {found.step + 1}: " in found.numbered_message
         )
 
 

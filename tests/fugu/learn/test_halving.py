@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.errors import BadInput
 from models.fugu.learn.fitness import RolloutScore, Weights, fitness, tally
-from models.fugu.learn.halving import ladder, promoted, race, told
+from models.fugu.learn.halving import ladder, promoted, race, reported_fitnesses
 
 
 def test_rungs_double_and_end_with_all():
@@ -30,13 +30,13 @@ def test_the_better_half_goes_on_in_order_and_the_earlier_of_equals():
 
 
 def test_with_one_rung_the_fitnesses_are_told_as_they_are():
-    assert told([0.3, 0.1, 0.2], [0, 0, 0]) == [0.3, 0.1, 0.2]
+    assert reported_fitnesses([0.3, 0.1, 0.2], [0, 0, 0]) == [0.3, 0.1, 0.2]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=20))
 def test_who_went_further_ranks_higher_and_the_order_inside_a_rung_stays(candidates):
     fitnesses, reached = zip(*candidates, strict=True)
-    lowered = np.array(told(fitnesses, reached))
+    lowered = np.array(reported_fitnesses(fitnesses, reached))
     for i, (f, r) in enumerate(candidates):
         for j, (g, s) in enumerate(candidates):
             if r > s:
