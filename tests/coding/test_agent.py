@@ -43,7 +43,7 @@ def test_two_agents_that_differ_have_different_digests():
         ("mine:\n  command: [a]\nmine: {command: [b]}", "agents.yaml:3: the key 'mine' is already"),
         ("mine:\n  command: [a]\n  room: {wall_s: 1e9}", "agents.yaml:3: mine.room.wall_s"),
         ("[", "not YAML"),
-        ("", "holds no agents"),
+        ("", "has to map names to agents"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_named(tmp_path, text, message):

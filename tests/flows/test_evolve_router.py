@@ -153,6 +153,6 @@ def test_an_unfinished_run_that_is_not_continued_is_named_and_can_be_resumed(ask
     with pytest.raises(NotFound, match="nobody"):
         asyncio.run(evolve_router(resume="nobody"))
     plan(**few | {"population": 5})
-    with pytest.raises(BadInput, match="begun with other"):
+    with pytest.raises(BadInput, match="started with other"):
         asyncio.run(evolve_router(resume=name))
     ledger.close()

@@ -51,7 +51,7 @@ def test_what_needs_live_workers_says_so(recorded):
     where, ledger = recorded
     with pytest.raises(RecordedWorker, match="cannot be rolled out"):
         asyncio.run(evolve_router(**where))
-    with pytest.raises(RecordedWorker, match="nothing can serve it"):
+    with pytest.raises(RecordedWorker, match="no model can be served on it"):
         asyncio.run(compare_pool(**where, promote=True))
     assert registry.champion(ledger, "fugu") is None
 

@@ -116,8 +116,8 @@ async def test_what_candidates_have_in_common_is_computed_once_however_many_core
     vectors = [random_vector(backbone, layout, ROWS, seed=seed) for seed in range(5)]
     router = Router(backbone, vectors[0], WORKERS, layout=layout)
     monkeypatch.setattr(microbatch, "cores", lambda device: 2)
-    batcher, fed, tokens = MicroBatcher(router, wait_s=0.05), list[str](), backbone._tokens
-    monkeypatch.setattr(backbone, "_tokens", lambda some: fed.extend(some) or tokens(some))
+    batcher, fed, tokens = MicroBatcher(router, wait_s=0.05), list[str](), backbone.reader.tokens
+    monkeypatch.setattr(backbone.reader, "tokens", lambda some: fed.extend(some) or tokens(some))
     asked = [*EASY, texts[1]]
     found = await asyncio.gather(*(batcher.logits(asked, router.candidate(vector)) for vector in vectors))
     batcher.close()

@@ -107,13 +107,13 @@ def test_a_text_beyond_the_context_keeps_its_end(load):
     assert len(ids) > 600 and backbone.reader.tokens([text])[0].tolist() == ids[-513:-1]
     assert np.isfinite(backbone.features([text])).all()
     encoder = load("bert")
-    assert encoder._tokens([text])[0].tolist() == [*ids[:63], ids[-1]]
+    assert encoder.reader.tokens([text])[0].tolist() == [*ids[:63], ids[-1]]
 
 
 def test_a_remembered_text_is_not_computed_again(load, texts, monkeypatch):
     backbone = load("tied")
     first = backbone.features(texts)
-    monkeypatch.setattr(backbone, "_tokens", None)
+    monkeypatch.setattr(backbone.reader, "tokens", None)
     np.testing.assert_array_equal(backbone.features(list(reversed(texts))), first[::-1])
     with pytest.raises(TypeError):
         backbone.features(["another"])
@@ -185,7 +185,9 @@ def test_equal_texts_are_computed_once(load, texts, random_vector, monkeypatch):
     router = Router(backbone, random_vector(backbone, "released", 2), ["a", "b"], roles=False)
     apart = router.logits(texts)
     fed = []
-    monkeypatch.setattr(backbone, "_tokens", lambda texts, run=backbone._tokens: fed.extend(texts) or run(texts))
+    monkeypatch.setattr(
+        backbone.reader, "tokens", lambda texts, run=backbone.reader.tokens: fed.extend(texts) or run(texts)
+    )
     np.testing.assert_allclose(router.logits([*texts, *texts]), np.concatenate([apart, apart]), atol=1e-5)
     assert fed == texts
 

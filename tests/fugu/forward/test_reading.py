@@ -38,10 +38,10 @@ def test_of_a_conversation_that_goes_on_the_same_is_read_for_some_turns():
 @pytest.mark.parametrize("name", ["tied", "bert"])
 def test_a_text_that_has_as_many_tokens_as_are_read_is_fed_bit_for_bit(load, name):
     text = "user: Which of these words begins with a vowel? é ﬁ 好 \U0001f600 \n\t  end"
-    known = load(name)._tokens([text])[0]
+    known = load(name).reader.tokens([text])[0]
     count = len(load(name).tokenizer(text)["input_ids"])
-    assert torch.equal(load(name, read_tokens=count)._tokens([text])[0], known)
-    cut = load(name, read_tokens=count - 1)._tokens([text])[0]
+    assert torch.equal(load(name, read_tokens=count).reader.tokens([text])[0], known)
+    cut = load(name, read_tokens=count - 1).reader.tokens([text])[0]
     assert len(cut) < len(known) and torch.equal(cut[-3:], known[-3:]) and torch.equal(cut[:3], known[:3])
 
 
