@@ -19,8 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup
 	@$(VENV)/bin/fugu up --for-trying
 
+# Compiled files are kept, also where the environment says otherwise: each process would compile the tests anew.
 test: setup
-	$(VENV)/bin/python -m pytest
+	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest
 
 check: setup
 	$(VENV)/bin/ruff check

@@ -15,15 +15,15 @@ from deployments.server import TUNED
 from tasks.setup.settings import open_ledger, settings
 
 SMALL = {
-    "questions": {"train": 80, "validation": 40, "test": 60, "unseen": 20},
+    "questions": {"train": 40, "validation": 20, "test": 40, "unseen": 10},
     "repeats": 1,
     "backbone": {"size": "tiny", "lines": 640},
     "layout": "late",
     "evolution": {
         "population": 4,
         "generations": 2,
-        "questions": 40,
-        "validation": 30,
+        "questions": 20,
+        "validation": 15,
         "rank": 8,
         "subspace_generations": 1,
         "rungs": 2,

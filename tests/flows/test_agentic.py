@@ -53,8 +53,8 @@ def test_a_router_is_evolved_on_questions_and_repositories(finished, repositorie
     meta = registry.load_checkpoint(ledger, id).meta
     assert meta["kind"] == "evolved"
     told = runs.generations(ledger, meta["run"])
-    # The last rung of each generation holds the two repositories behind its 40 questions.
-    assert [row["rollouts"] for row in told] == [4 * 21 + 2 * 21] * 2
+    # The last rung of each generation holds the two repositories behind its 20 questions.
+    assert [row["rollouts"] for row in told] == [4 * 11 + 2 * 11] * 2
     ledger.close()
 
 
