@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import shutil
@@ -31,6 +32,9 @@ from tasks.setup.settings import PROJECT, open_ledger
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+gc.disable()  # until all tests are imported
+
+
 def _few_certificates() -> str:
     """A file with the first of certifi's certificates: all 140 are read in 40 ms by each new HTTP client, and the tests
     speak with this machine alone, without TLS."""
@@ -45,7 +49,8 @@ if "SSL_CERT_FILE" not in os.environ:
     os.environ["SSL_CERT_FILE"] = _few_certificates()  # the processes that a test starts have it too
 
 SECONDS = {
-    "tests/flows": 140,
+    "tests/flows/learned": 150,
+    "tests/flows": 70,
     "tests/strangers": 45,
     "tests/endpoint/test_observer.py": 60,
     "tests/deployments/test_up.py": 45,
@@ -81,7 +86,7 @@ class Sharing(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         folder = file.rpartition("/")[0]
-        return folder if folder.endswith(("flows", "strangers")) else file
+        return folder if folder.endswith(("flows", "learned", "strangers")) else file
 
 
 def _seconds(unit: tuple[str, dict[str, bool]]) -> float:
@@ -92,6 +97,12 @@ def _seconds(unit: tuple[str, dict[str, bool]]) -> float:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
     """In place of `--dist`."""
     return Sharing(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: the collector, off since this module was read, need not walk it again."""
+    gc.freeze()
+    gc.enable()
 
 
 Call = tuple[str, str]

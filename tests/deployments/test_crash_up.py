@@ -1,6 +1,6 @@
 """kill -9 of the pool's worker, then of the Prefect server, then again to the end: nothing settled is paid twice.
 
-The real `fugu up`, flows and workers, on a small house. A killed flow is in tests/flows/test_crash.py.
+The real `fugu up`, flows and workers, on a small house. A killed flow is in tests/flows/learned/test_crash.py.
 """
 
 from __future__ import annotations

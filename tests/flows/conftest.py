@@ -1,9 +1,10 @@
-"""One real Prefect server and one small house for all flow tests: made once, read by many."""
+"""One real Prefect server and one small house for the flow tests of a process."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -50,26 +51,16 @@ def small_data(data_with) -> Path:
     return data_with(SMALL)
 
 
+@pytest.fixture(scope="session")
+def use_home() -> Callable[[Path, Path, pytest.MonkeyPatch], Path]:
+    """Makes a folder the home of this process, with an empty ledger: (home, data, patch) -> home."""
+    return _use_home
+
+
 @pytest.fixture
 def home(tmp_path, small_data, monkeypatch) -> Path:
     """A fresh home with an empty ledger."""
     return _use_home(tmp_path / "home", small_data, monkeypatch)
-
-
-@pytest.fixture(scope="session")
-def first_light_home(tmp_path_factory, small_data, prefect_server):
-    """A home in which `first_light` has run once, and what it returned."""
-    import asyncio
-
-    from flows.first_light import first_light
-
-    home = tmp_path_factory.mktemp("home")
-    counter = home / "asked.jsonl"
-    with pytest.MonkeyPatch.context() as patch:
-        _use_home(home, small_data, patch)
-        patch.setenv("FUGU_HOUSE_COUNTER", str(counter))
-        lines = asyncio.run(first_light())
-    return home, lines, counter
 
 
 def _use_home(home: Path, data: Path, patch: pytest.MonkeyPatch) -> Path:
