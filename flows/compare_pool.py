@@ -146,7 +146,7 @@ async def _trinity(
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     slots = [Slot(question, repeat) for question in questions for repeat in range(repeats)]
     objective = Objective(
-        router, session.pool, slots, session.dispatcher.ask_all, scope=epochs.scope_of(epoch), options=LoopOptions()
+        router, session.pool, slots, session.ask_all, scope=epochs.scope_of(epoch), options=LoopOptions()
     )
     scores = await roll_out(f"trinity ({name})", objective, router.vector)
     width = len(session.pool.workers)

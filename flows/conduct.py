@@ -23,6 +23,8 @@ from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
 from models.workers.ask import text_of
+from models.workers.dispatch import Dispatcher
+from models.workers.retry import RetryPolicy
 from tasks.batch import begin_request, body_of, end_request, request_id
 from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
@@ -57,7 +59,8 @@ async def conduct(
     batch = await asyncio.to_thread(load_inputs, questions)
     limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
-        parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
+        dispatcher = Dispatcher(session.ledger, session.pool, budget=session.access.budget, retry=RetryPolicy(tries=1))
+        parts = await open_parts(session.ledger, session.pool, dispatcher, conductor)
         request_runs = RequestRuns(parts)
         content = {"pool": session.pool.fingerprint, "conductor": conductor, "name": name, "recursive": recursive}
         content |= limits.model_dump(exclude_none=True, exclude={"depth"})  # other limits make another request
@@ -82,6 +85,7 @@ async def conduct(
             found = await all_ended(*map(answer, requests))
         finally:
             await request_runs.close()
+            await dispatcher.close()
         rows = [_row(request, conducted) for request, conducted in zip(requests, found, strict=True)]
         await table("answers", rows, "conduct")
     return [conducted.text or "" for conducted in found]

@@ -153,7 +153,7 @@ async def _evolve(run: Run, start: Vector) -> Vector:
     )  # fmt: skip
     best, best_reward = start, await _reward("the start on validation", run.validation, start)
     objectives, workers = (run.training.objective, run.validation.objective), run.session.pool.names
-    paid = partial(paid_by, run.session.ledger, run.session.dispatcher.owner, run.training.objective.scope)
+    paid = partial(paid_by, run.session.ledger, run.session.access.budget, run.training.objective.scope)
     page = await EvolutionPage.open(run.name, workers, objectives, paid, search.generations, best_reward)
     for row in log:
         await page.add(row, show=False)

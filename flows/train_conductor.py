@@ -133,7 +133,7 @@ async def _lesson(
         questions={question.id: question for question in questions_of.questions},
         revisions={worker.name: worker.revision for worker in session.pool.workers},
         scope=epochs.scope_of(epoch),
-        ask=session.dispatcher.ask,
+        ask=session.ask,
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
     return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage, step_tasks=plan.step_tasks))

@@ -142,7 +142,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         router,
         session.pool,
         [Slot(question, 0) for question in questions_of.split("train")[: min(count, SCHEDULE_SLOTS)]],
-        session.dispatcher.ask_all,
+        session.ask_all,
         scope=epochs.scope_of(epoch),
         options=LoopOptions(),
     )

@@ -13,11 +13,11 @@ from tasks.setup.session import current
 @task(task_run_name="{label}", cache_key_fn=key_of("identity"), **PAID)
 async def ask_worker(identity: str, label: str, payload: dict[str, Any]) -> str:
     """Send the ask, or read its settled reply. Returns the call's id: texts are stored in the ledger only."""
-    reply = await current().dispatcher.ask(Ask.model_validate(payload))
+    reply = await current().ask(Ask.model_validate(payload))
     return reply.call_id
 
 
 async def ask(wanted: Ask, label: str) -> Reply:
     """Run `ask_worker`, then read the settled reply from the ledger, also if Prefect took the task from its cache."""
     await ask_worker(wanted.identity, label, wanted.payload())
-    return await current().dispatcher.ask(wanted)
+    return await current().ask(wanted)

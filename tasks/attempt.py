@@ -15,6 +15,7 @@ from models.ledger.labels import Cell
 from tasks.caching import RETRIED
 from tasks.pages.report import Progress
 from tasks.quiet import task
+from tasks.setup.process import on_loop
 from tasks.setup.session import current
 
 BATCH = 50
@@ -38,4 +39,4 @@ async def measure_batch(worker: str, attempts: Sequence[dict[str, Any]], count: 
     """Ask, grade and record. The ledger is the cache: a batch that runs again repeats only unsettled attempts."""
     session, refresh = current(), MEASURING.get()
     cells = [Cell(**attempt) for attempt in attempts]
-    return await measure(cells, refresh.questions, ledger=session.ledger, dispatcher=session.dispatcher)
+    return await on_loop(measure(cells, refresh.questions, ledger=session.ledger, dispatcher=session.dispatcher))

@@ -57,7 +57,7 @@ def open_rollouts(
     model: str = "fugu",
     repeats: int = 1,
 ) -> Rollouts:
-    """The rollouts of these tasks, whose calls go through the session's dispatcher.
+    """The rollouts of these tasks, whose calls go through the session.
 
     Raises IsolationUnavailable, or NotReady if no endpoint was provided.
     """
@@ -66,7 +66,7 @@ def open_rollouts(
     workshop.isolation()
     serve = _PROVIDED[0](session.ledger, session.pool)
     hides = tuple({task.folder.parent for task in tasks} | {settings().home})
-    bench = Bench(agent, serve, session.dispatcher, scope, model, hides)
+    bench = Bench(agent, serve, session, scope, model, hides)
     return Rollouts(bench, [TaskSlot(task, repeat) for task in tasks for repeat in range(repeats)])
 
 

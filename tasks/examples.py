@@ -73,7 +73,7 @@ async def _by_worker(
         Ask(scope="plans", worker=name, revision=revision, messages=tuple(dict(m) for m in full_prompt(each.request)))
         for each in exercises
     ]
-    replies = await session.dispatcher.ask_all(asks)
+    replies = await session.ask_all(asks)
     failed = [reply for reply in replies if isinstance(reply, FuguError)]
     if failed:
         get_run_logger().warning("%d of %d plans could not be had: %s", len(failed), len(asks), what(failed[0]))

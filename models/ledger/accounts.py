@@ -58,12 +58,12 @@ def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
     }
 
 
-def paid_by(ledger: Ledger, owner: str, scope: str) -> tuple[int, float]:
-    """How many calls of a scope were paid by this owner's tries, and for how many USD.
+def paid_by(ledger: Ledger, budget: str, scope: str) -> tuple[int, float]:
+    """How many calls of a scope were paid out of this budget, and for how many USD.
 
-    A call that was settled before, or that another owner paid while this one waited for it, is not among them.
+    A call that was settled before, or that another one paid while this one waited for it, is not among them.
     """
-    mine = calls.c.scope == scope, tries.c.owner == owner, tries.c.cost_usd.is_not(None)
+    mine = calls.c.scope == scope, tries.c.budget == budget, tries.c.cost_usd.is_not(None)
     paid = select(func.count(calls.c.id.distinct()), func.sum(tries.c.cost_usd))
     with ledger.reading() as connection:
         count, usd = connection.execute(paid.join(calls, calls.c.id == tries.c.call_id).where(*mine)).one()

@@ -69,7 +69,7 @@ def open_scoring(
         router,
         session.pool,
         [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
-        session.dispatcher.ask_all,
+        session.ask_all,
         scope=epochs.scope_of(epoch),
         options=options,
         policy_seed=plan.seed,

@@ -1,48 +1,94 @@
 """Resources that the tasks of a flow run share: ledger, pool and dispatcher, under one spending limit.
 
-They are passed in a context variable, so that a task's parameters contain only what changes its result.
+A flow opens a session; its tasks get the session's `Access` as an input and open, or find, the same resources in
+whatever process they run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import uuid
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from models.errors import BadInput, FuguError
 from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
+from models.workers.ask import Ask, Reply
+from models.workers.client import Chunk
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
+from tasks.setup.process import loop, on_loop
 from tasks.setup.settings import open_ledger, open_pool, settings
 
 T = TypeVar("T")
 
+IDLE = 4
+"""Sessions that a process which runs only tasks keeps open for the next task."""
+
 
 @dataclass(frozen=True)
-class Session:
-    """Resources that are open during one flow run and its subflows."""
+class Access:
+    """Names a session in any process: a task's input. `pool`: as in `open_pool`; `fingerprint`: what it has to be."""
 
+    pool: str
+    fingerprint: str
+    budget: str
+
+
+@dataclass
+class Session:
+    """Resources that are open during one flow run and its subflows. The dispatcher lives on the process's loop."""
+
+    access: Access
     ledger: Ledger
     pool: Pool
     dispatcher: Dispatcher
+    users: int = field(default=0, compare=False)
+
+    async def ask(self, ask: Ask) -> Reply:
+        """`Dispatcher.ask`, from any event loop."""
+        return await on_loop(self.dispatcher.ask(ask))
+
+    async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
+        """`Dispatcher.ask_all`, from any event loop."""
+        return await on_loop(self.dispatcher.ask_all(asks))
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
+        """`Dispatcher.stream`, from any event loop."""
+        chunks = self.dispatcher.stream(ask)
+        try:
+            while (chunk := await on_loop(_next(chunks))) is not None:
+                yield chunk
+        finally:
+            await on_loop(chunks.aclose())
+
+    async def close(self) -> None:
+        """End the calls in flight, and close what is open."""
+        await on_loop(self.dispatcher.close())
+        self.ledger.close()
+
+
+async def _next(chunks: AsyncGenerator[Chunk]) -> Chunk | None:
+    return await anext(chunks, None)
 
 
 _SESSION: ContextVar[Session] = ContextVar("session")
+"""The session of the current flow run. Tasks do not read it: they may run in another process."""
 
-
-def current() -> Session:
-    """The session of the current flow run."""
-    return _SESSION.get()
+_open: OrderedDict[Access, Session] = OrderedDict()
+"""The open sessions of this process. Used on the process's loop only."""
 
 
 @asynccontextmanager
 async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
-    """The parent flow's session, or a new one that may spend at most `max_usd`.
+    """The parent flow's session, or a new one that may spend at most `max_usd`. For flows.
 
     A subflow uses its parent's session and limit. The default limit of every flow is 0: nothing is spent on a pool with
     prices until a limit is given.
@@ -55,16 +101,83 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
     budget = f"flow:{uuid.uuid4()}"
     open_budget(ledger, budget, max_usd)
     opened = open_pool(pool)
-    # Only the tasks retry, so that Prefect shows every try.
-    dispatcher = Dispatcher(ledger, opened, budget=budget, retry=RetryPolicy(tries=1), lease_s=settings().lease_s)
-    session = Session(ledger, opened, dispatcher)
+    session = await on_loop(_opened(Access(pool, opened.fingerprint, budget), ledger, opened))
+    session.users += 1
     token = _SESSION.set(session)
     try:
         yield session
     finally:
         _SESSION.reset(token)
-        await dispatcher.close()
-        ledger.close()
+        await on_loop(_forget(session))
+
+
+def current() -> Session:
+    """The session of the current flow run. For flows."""
+    return _SESSION.get()
+
+
+@contextmanager
+def session_of(access: Access) -> Iterator[Session]:
+    """The session that `access` names, opened where this process has none. For tasks, on the process's loop.
+
+    Raises BadInput where the pool is another one in this process.
+    """
+    session = _open.get(access)
+    if session is None:
+        pool = open_pool(access.pool)
+        if pool.fingerprint != access.fingerprint:
+            raise BadInput(f"the pool {access.pool!r} differs between the flow's process and the task's", "pool")
+        session = _started(access, open_ledger(), pool)
+    _open.move_to_end(access)
+    session.users += 1
+    try:
+        yield session
+    finally:
+        session.users -= 1
+        _close_idle()
+
+
+async def _opened(access: Access, ledger: Ledger, pool: Pool) -> Session:
+    return _started(access, ledger, pool)
+
+
+def _started(access: Access, ledger: Ledger, pool: Pool) -> Session:
+    # Only the tasks retry, so that Prefect shows every try.
+    retry, lease_s = RetryPolicy(tries=1), settings().lease_s
+    dispatcher = Dispatcher(ledger, pool, budget=access.budget, retry=retry, lease_s=lease_s)
+    session = _open[access] = Session(access, ledger, pool, dispatcher)
+    return session
+
+
+async def _forget(session: Session) -> None:
+    _open.pop(session.access, None)
+    await session.close()
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_idle() -> None:
+    """Close the sessions that were not used for longest; a flow's own session has its flow as a user."""
+    idle = [session for session in _open.values() if not session.users]
+    for session in idle[:-IDLE]:
+        del _open[session.access]
+        task = asyncio.get_running_loop().create_task(session.close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Settle what has arrived before a process that ran tasks ends."""
+    if _open:
+        future = asyncio.run_coroutine_threadsafe(_closed(list(_open.values())), loop())
+        future.result(timeout=10)
+
+
+async def _closed(sessions: Sequence[Session]) -> None:
+    _open.clear()
+    await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
 
 
 async def all_ended(*parts: Awaitable[T]) -> list[T]:

@@ -72,7 +72,8 @@ async def runs_of(title: str, *tasks: int) -> list:
 async def conducted(fixed: str, request: ConductRequest) -> str | None:
     """One request as the endpoint does it: answered, and shown beside."""
     async with open_session("house", 0.0) as session:
-        request_runs = RequestRuns(await open_parts(session.ledger, session.pool, session.dispatcher, fixed))
+        dispatcher = Dispatcher(session.ledger, session.pool, budget=session.access.budget, retry=RetryPolicy(tries=1))
+        request_runs = RequestRuns(await open_parts(session.ledger, session.pool, dispatcher, fixed))
         request_run = request_runs.open(request)
         shown = asyncio.create_task(show(request_run))
         try:
@@ -80,6 +81,7 @@ async def conducted(fixed: str, request: ConductRequest) -> str | None:
         finally:
             await shown
             await request_runs.close()
+            await dispatcher.close()
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -266,7 +266,7 @@ async def practise(count, scope):
     async with open_session("house", 0.0) as session:
         pool = session.pool
         revisions = {worker.name: worker.revision for worker in pool.workers}
-        stage = Stage({SUM.id: SUM}, revisions, scope, session.dispatcher.ask)
+        stage = Stage({SUM.id: SUM}, revisions, scope, session.ask)
         return await learn.carried_out([two_steps(pool.names)] * count, stage, step_tasks=True)
 
 

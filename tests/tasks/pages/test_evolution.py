@@ -14,6 +14,7 @@ from models.errors import BadInput, UpstreamUnavailable
 from models.fugu.learn.fitness import RolloutScore, Weights
 from models.fugu.learn.objective import Spent
 from models.ledger.accounts import paid_by
+from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk
@@ -27,6 +28,7 @@ from tasks.pages.report import Progress
 
 WORKERS = ("ant", "bee")
 SCOPE = "measure:1"
+BUDGETS = ("flow:payer", "flow:other")
 
 
 def ask(text):
@@ -53,9 +55,13 @@ async def sessions(tmp_path):
     ledger.create_schema()
     pool = Pool(name="two", workers=tuple(Worker(name=name, model=f"openai/{name}", revision="1") for name in WORKERS))
     opened = [
-        SimpleNamespace(ledger=ledger, dispatcher=Dispatcher(ledger, pool, Upstream(), retry=RetryPolicy(tries=1)))
-        for _ in range(2)
+        SimpleNamespace(
+            ledger=ledger, dispatcher=Dispatcher(ledger, pool, Upstream(), budget=name, retry=RetryPolicy(tries=1))
+        )
+        for name in BUDGETS
     ]
+    for name in BUDGETS:
+        open_budget(ledger, name, 100.0)
     yield opened
     for session in opened:
         await session.dispatcher.close()
@@ -73,14 +79,14 @@ async def test_a_run_counts_what_it_paid_itself(sessions):
             assert [chunk async for chunk in chunks][-1].reply.text == "well"
     with pytest.raises(UpstreamUnavailable):
         await payer.ask(ask("down"))
-    assert paid_by(sessions[0].ledger, payer.owner, SCOPE) == (3, 3.0)
-    assert paid_by(sessions[0].ledger, other.owner, SCOPE) == (7, 7.0)
+    assert paid_by(sessions[0].ledger, BUDGETS[0], SCOPE) == (3, 3.0)
+    assert paid_by(sessions[0].ledger, BUDGETS[1], SCOPE) == (7, 7.0)
 
 
 async def test_candidates_that_ask_the_same_at_once_pay_it_once(sessions):
     payer = sessions[0].dispatcher
     await asyncio.gather(*(payer.ask_all([ask("same"), ask(f"own {i}")]) for i in range(3)))
-    assert paid_by(sessions[0].ledger, payer.owner, SCOPE) == (4, 4.0)
+    assert paid_by(sessions[0].ledger, BUDGETS[0], SCOPE) == (4, 4.0)
 
 
 def row(generation, kept, roles=(0.5, 0.25, 0.25), **others):

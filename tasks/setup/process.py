@@ -1,0 +1,56 @@
+"""What the tasks of one process share: an event loop in a thread of its own, on which everything with connections runs.
+
+Prefect runs each submitted task in an event loop of its own, in any thread of any process. A dispatcher, its clients
+and its group commit belong to one loop. So a task's body hands its work over (`on_loop`), and the loop's thread lives
+as long as the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=1)
+def loop() -> asyncio.AbstractEventLoop:
+    """The loop of this process; its thread is a daemon, so that it never keeps a process from ending."""
+    made = asyncio.new_event_loop()
+    os.register_at_fork(after_in_child=loop.cache_clear)  # a fork has no such thread
+    threading.Thread(target=made.run_forever, name="fugu-loop", daemon=True).start()
+    return made
+
+
+async def on_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine on the process's loop and wait for it, with a copy of the caller's context.
+
+    A cancelled caller cancels it and waits until it has ended: what was paid for is on disk when the caller goes on.
+    """
+    ours, here = loop(), asyncio.get_running_loop()
+    if here is ours:
+        return await work
+    begun: list[asyncio.Task[T]] = []
+    ended = asyncio.Event()
+
+    def end(task: asyncio.Task[T]) -> None:
+        with suppress(RuntimeError):  # the caller's loop is closed
+            here.call_soon_threadsafe(ended.set)
+
+    def begin() -> None:
+        begun.append(ours.create_task(work))
+        begun[0].add_done_callback(end)
+
+    ours.call_soon_threadsafe(begin)
+    try:
+        await ended.wait()
+    except asyncio.CancelledError:
+        ours.call_soon_threadsafe(lambda: begun[0].cancel())
+        await ended.wait()
+        raise
+    return begun[0].result()
