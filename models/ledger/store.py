@@ -6,10 +6,12 @@ import contextlib
 import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from sqlalchemy.exc import ArgumentError
 
 from models.errors import BadInput
 from models.ledger.outage import told_apart
-from models.ledger.tables import metadata, probes
+from models.ledger.tables import identity, metadata, probes
 
 BUSY_TIMEOUT_S = 60.0
 
@@ -96,6 +98,19 @@ class Ledger:
         """Create the tables of `tables.py`, for tests. Installations run the migrations instead."""
         with self.transaction() as connection:
             metadata.create_all(connection)
+
+    @cached_property
+    def name(self) -> str:
+        """The ledger's own random name, given at the first use. A copy of the database has it, too."""
+        given = self.insert(identity).values(id=1, ledger=uuid.uuid4().hex).on_conflict_do_nothing()
+        known = select(identity.c.ledger)
+        with self.reading() as connection:
+            found = connection.execute(known).scalar_one_or_none()
+        if found is None:
+            with self.transaction() as connection:
+                connection.execute(given)
+                found = connection.execute(known).scalar_one()
+        return str(found)
 
     def close(self) -> None:
         """Close all connections."""

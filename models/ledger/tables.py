@@ -269,6 +269,13 @@ tool_calls = Table(
     Column("expires_at", Utc, nullable=False),
 )
 
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", Integer, primary_key=True),  # a single row
+    Column("ledger", String(32), nullable=False),  # random: a copy of the ledger has it, another ledger does not
+)
+
 probes = Table(
     "probes",
     metadata,
