@@ -3,15 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
-from models.ledger.workflows import scopes_of
+from models.ledger.workflows import costs_of, scopes_in, scopes_of
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a conducted request may use over all calls of its rounds, steps and continuations; `None` is no limit.
+
+    `request`: the id of the first request, which names the workflows.
+    """
+
+    request: str
+    max_usd: float | None
+    max_calls: int | None
+
+
+@dataclass
+class Room:
+    """What is left of an allowance. `running`: open calls, which may turn out cheaper than their worst cases."""
+
+    usd: float
+    calls: float
+    running: int
+
+    def refuses(self, worst_usd: float) -> str | None:
+        """The limit that a call of this worst case would exceed, "wait" where a running one may leave enough."""
+        if self.calls < 1:
+            return "max_calls"
+        if worst_usd <= self.usd + 1e-12:
+            return None
+        return "wait" if self.running else "max_usd"
+
+    def take(self, worst_usd: float) -> None:
+        """Count one more call."""
+        self.usd, self.calls, self.running = self.usd - worst_usd, self.calls - 1, self.running + 1
+
+
+def room(ledger: Ledger, connection: Connection, allowance: Allowance, now: datetime) -> Room:
+    """What is left, in the caller's transaction; claims for one request wait for one another."""
+    ledger.serialise(connection, f"allowance:{allowance.request}")
+    costs = costs_of(connection, scopes_in(connection, allowance.request), now)
+    usd = sum(row.cost_usd if row.cost_usd is not None else row.worst_usd for row in costs)
+    running = sum(row.status in ("claimed", "sent") and row.lease_until > now for row in costs)
+    most_usd = float("inf") if allowance.max_usd is None else allowance.max_usd
+    most_calls = float("inf") if allowance.max_calls is None else allowance.max_calls
+    return Room(most_usd - usd, most_calls - len(costs), running)
+
+
+def failed_tries(ledger: Ledger, call_id: str) -> int:
+    """How many tries of a call ended with a transient failure."""
+    count = select(func.count()).where(tries.c.call_id == call_id, tries.c.transient.is_(True))
+    with ledger.reading() as connection:
+        return int(connection.execute(count).scalar_one())
 
 
 def maybe_paid(ledger: Ledger, scope: str | Collection[str] | None = None) -> list[dict[str, Any]]:

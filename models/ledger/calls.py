@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from models.ledger.accounts import Allowance, Room, room
 from models.ledger.budgets import priced, reserve
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
@@ -25,7 +26,10 @@ from models.ledger.tries import OPEN, chunks, end, expire, tries_of
 
 @dataclass(frozen=True)
 class CallSpec:
-    """A call to claim. `worst_usd`: the most it can cost, reserved in the budget while it runs."""
+    """A call to claim. `worst_usd`: the most it can cost, reserved in the budget while it runs.
+
+    `allowance`: of the request that it is made for; it is held at the same time.
+    """
 
     identity: str
     scope: str
@@ -33,6 +37,7 @@ class CallSpec:
     revision: str
     payload: dict[str, Any]
     worst_usd: float = 0.0
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,20 @@ class Claim:
     """The result of a claim; `call_id` is the identity. The states:
 
     `mine`: send it, as this attempt. `settled`: `reply` is the answer. `held`: another try's lease is live until
-    `lease_until`, or the next try may not start before `not_before`. `maybe_paid`: the last try died in flight, and
-    the claim was made with `resend=False`. `pruned`: the call's texts were deleted at `pruned_at`.
+    `lease_until`, or the next try may not start before `not_before`, or (neither is given) it fits its allowance only
+    if running calls of the request turn out cheaper. `limited`: it does not fit its allowance, by `limit`.
+    `maybe_paid`: the last try died in flight, and the claim was made with `resend=False`. `pruned`: the call's texts
+    were deleted at `pruned_at`.
     """
 
     call_id: str
     attempt: int
-    state: Literal["mine", "settled", "held", "maybe_paid", "pruned"]
+    state: Literal["mine", "settled", "held", "maybe_paid", "pruned", "limited"]
     reply: dict[str, Any] | None = None
     lease_until: datetime | None = None
     not_before: datetime | None = None
     pruned_at: datetime | None = None
+    limit: str | None = None
 
     @property
     def identity(self) -> str:
@@ -93,9 +101,10 @@ def claim(
             found[row.id] = _judge(row, now, resend)
             if row.status in OPEN and row.lease_until <= now:
                 expired.add(row.id)
+        expire(connection, expired, now, budget)
+        found |= _refused(ledger, connection, [s for s in wanted.values() if _may_be_mine(found.get(s.identity))], now)
         fresh = [wanted[identity] for identity in ids if identity not in found]
         found |= _insert(ledger, connection, fresh, owner, now, lease_s)
-        expire(connection, expired, now, budget)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
     return [found[spec.identity] for spec in specs]
@@ -113,6 +122,27 @@ def _judge(row: Any, now: datetime, resend: bool) -> Claim:
     if row.not_before is not None and row.not_before > now:
         return Claim(row.id, row.attempt, "held", not_before=row.not_before)
     return Claim(row.id, row.attempt + 1, "mine")
+
+
+def _may_be_mine(found: Claim | None) -> bool:
+    return found is None or found.state == "mine"
+
+
+def _refused(ledger: Ledger, connection: Connection, specs: Sequence[CallSpec], now: datetime) -> dict[str, Claim]:
+    """The claims among these that do not fit their allowances, the earlier ones first."""
+    rooms: dict[str, Room] = {}
+    refused = {}
+    for spec in sorted((s for s in specs if s.allowance), key=lambda s: s.allowance.request if s.allowance else ""):
+        assert spec.allowance is not None
+        left = rooms.get(spec.allowance.request)
+        if left is None:  # the locks are taken in order of request
+            left = rooms[spec.allowance.request] = room(ledger, connection, spec.allowance, now)
+        limit = left.refuses(spec.worst_usd)
+        if limit is None:
+            left.take(spec.worst_usd)
+        else:
+            refused[spec.identity] = Claim(spec.identity, 0, "held" if limit == "wait" else "limited", limit=limit)
+    return refused
 
 
 def _insert(

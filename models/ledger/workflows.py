@@ -94,9 +94,7 @@ def past(ledger: Ledger, root: str) -> Past:
             calls.c.status == "settled", calls.c.pruned_at.is_(None), calls.c.scope.in_(scopes)
         )
         replies = connection.execute(settled).all()
-        paid = select(tries.c.cost_usd, tries.c.worst_usd).join(calls, calls.c.id == tries.c.call_id)
-        counted = tries.c.status != "failed", ~never_sent(ledger.now(connection))
-        costs = connection.execute(paid.where(calls.c.scope.in_(scopes), *counted)).all()
+        costs = costs_of(connection, scopes, ledger.now(connection))
     return Past(
         tuple(scopes),
         {row.id: row.created_at for row in found},
@@ -112,8 +110,21 @@ def past(ledger: Ledger, root: str) -> Past:
 def scopes_of(ledger: Ledger, root: str) -> list[str]:
     """The scopes of all calls that the request `root` and its continuations can have."""
     with ledger.reading() as connection:
-        found = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.request == root))
-        return _scopes(root, {row.id: StoredPlan.model_validate(row.body) for row in found})
+        return scopes_in(connection, root)
+
+
+def scopes_in(connection: Connection, root: str) -> list[str]:
+    """`scopes_of` in the caller's transaction."""
+    found = connection.execute(select(workflows.c.id, workflows.c.body).where(workflows.c.request == root))
+    return _scopes(root, {row.id: StoredPlan.model_validate(row.body) for row in found})
+
+
+def costs_of(connection: Connection, scopes: Sequence[str], now: datetime) -> Sequence[Any]:
+    """`cost_usd`, `worst_usd`, `status` and `lease_until` of each try in these scopes that was, or may be, paid."""
+    columns = tries.c.cost_usd, tries.c.worst_usd, tries.c.status, calls.c.lease_until
+    paid = select(*columns).join(calls, calls.c.id == tries.c.call_id)
+    counted = calls.c.scope.in_(scopes), tries.c.status != "failed", ~never_sent(now)
+    return connection.execute(paid.where(*counted)).all()
 
 
 def _scopes(root: str, plans: Mapping[str, StoredPlan]) -> list[str]:

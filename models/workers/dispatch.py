@@ -16,12 +16,14 @@ from models.errors import (
     ClaimHeld,
     FuguError,
     LedgerAway,
+    LimitReached,
     MaybePaid,
     Pruned,
     RateLimited,
     TransientError,
     UpstreamUnavailable,
 )
+from models.ledger.accounts import Allowance
 from models.ledger.calls import CallSpec, Claim
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
@@ -95,14 +97,15 @@ class Dispatcher:
         """
         return await self._join(ask, ask.identity, self._retry.patience_s)
 
-    async def attempt(self, ask: Ask, patience_s: float | None = None) -> Reply:
+    async def attempt(self, ask: Ask, patience_s: float | None = None, allowance: Allowance | None = None) -> Reply:
         """As `ask`, but a single try: a transient failure is raised to all callers that share it.
 
         The call's row holds the earliest time of the next try. Callers in all processes wait for it and share that one
-        try, if it is within `patience_s` (default: the policy's). The callers limit the number of tries.
+        try, if it is within `patience_s` (default: the policy's). The callers limit the number of tries. Raises
+        LimitReached where the call does not fit its request's `allowance`.
         """
         patience_s = self._retry.patience_s if patience_s is None else patience_s
-        return await self._join(ask, ask.identity, patience_s, once=True)
+        return await self._join(ask, ask.identity, patience_s, once=True, allowance=allowance)
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
         """A reply or an error for each ask, in order; their claims and settlements share transactions."""
@@ -148,10 +151,17 @@ class Dispatcher:
         await self._commit.close()
         await self._own.close()
 
-    async def _join(self, ask: Ask, identity: str, patience_s: float, once: bool = False) -> Reply:
+    async def _join(
+        self,
+        ask: Ask,
+        identity: str,
+        patience_s: float,
+        once: bool = False,
+        allowance: Allowance | None = None,
+    ) -> Reply:
         flight = self._flights.get(identity)
         if flight is None:
-            running = asyncio.create_task(self._run(ask, identity, patience_s, once))
+            running = asyncio.create_task(self._run(ask, identity, patience_s, once, allowance))
             flight = self._flights[identity] = _Flight(running)
             flight.task.add_done_callback(lambda task: self._land(identity, task))
         flight.joined += 1
@@ -170,12 +180,12 @@ class Dispatcher:
         if not task.cancelled():
             task.exception()  # marks it as retrieved: the callers have received it
 
-    async def _run(self, ask: Ask, identity: str, patience_s: float, once: bool) -> Reply:
+    async def _run(self, ask: Ask, identity: str, patience_s: float, once: bool, allowance: Allowance | None) -> Reply:
         worker = self._pool.worker(ask.worker)
         first = 0
         async with self._lanes[worker.name].claims:
             while True:
-                claim = await self._claim(worker, ask, identity, patience_s)
+                claim = await self._claim(worker, ask, identity, patience_s, allowance)
                 if claim.state == "settled":
                     return _stored(claim)
                 first = first or claim.attempt
@@ -185,11 +195,13 @@ class Dispatcher:
                     if once or not self._may_retry(claim, first, error):
                         raise
 
-    async def _claim(self, worker: Worker, ask: Ask, identity: str, patience_s: float) -> Claim:
+    async def _claim(
+        self, worker: Worker, ask: Ask, identity: str, patience_s: float, allowance: Allowance | None = None
+    ) -> Claim:
         """Claim the call; wait while another owner holds it, and for the budget while own calls may release money."""
         payload = ask.payload()
         worst = worst_usd(worker, ask.messages, ask.sampling)
-        spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst)
+        spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst, allowance)
         started, pause = time.monotonic(), self._retry.poll_s
         while True:
             try:
@@ -201,6 +213,8 @@ class Dispatcher:
                 continue
             if claim.state == "maybe_paid":
                 raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
+            if claim.state == "limited":
+                raise LimitReached(f"the request's limit {claim.limit} is reached", claim.limit or "")
             if claim.pruned_at is not None:
                 raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
             if claim.state != "held":

@@ -9,6 +9,7 @@ from typing import Any
 from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
+from models.ledger.accounts import Allowance
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
 from models.ledger.plans import StoredPlan
@@ -110,9 +111,13 @@ class RunState:
         await self.meter.enter(worst)
         cost = worst
         try:
-            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, self.parts.retry.patience_s))
+            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, self.parts.retry.patience_s, self._allowance))
             cost = reply.cost_usd
         except asyncio.CancelledError:
+            raise
+        except LimitReached as error:  # another process has used what was left; nothing was sent
+            cost = 0.0
+            self.meter.stop(error.limit)
             raise
         except BudgetExceeded as error:  # the budget of the whole process; nothing was sent
             cost = 0.0
@@ -125,6 +130,14 @@ class RunState:
             self.meter.leave(worst, cost)
         self._known[identity] = reply
         return reply
+
+    @property
+    def _allowance(self) -> Allowance | None:
+        """What the ledger holds against every claim, whatever process makes it; the meter is this process's copy."""
+        limits = self.request.limits
+        if limits.max_usd is None and limits.max_calls is None:
+            return None
+        return Allowance(self.request.root, limits.max_usd, limits.max_calls)
 
     async def insist(self, ask: Ask) -> Reply:
         """`attempt`, repeated according to the retry policy."""
