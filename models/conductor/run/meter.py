@@ -52,11 +52,12 @@ class Meter:
         self._running += 1
         self._calls += 1
 
-    def leave(self, worst_usd: float, cost_usd: float) -> None:
-        """Book the cost of a finished call and release its reservation."""
+    def leave(self, worst_usd: float, cost_usd: float | None) -> None:
+        """Book the cost of a finished call and release its reservation. `None`: it cost nothing and does not count."""
         self._reserved -= worst_usd
         self._running -= 1
-        self._spent += cost_usd
+        self._spent += cost_usd or 0.0
+        self._calls -= cost_usd is None
         self._wake()
 
     def stop(self, limit: str) -> None:

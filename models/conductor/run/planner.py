@@ -19,7 +19,7 @@ from models.conductor.plan.writers import PlanRequest
 from models.conductor.run.memory import NOTHING, Memory
 from models.conductor.run.request import ConductRequest
 from models.conductor.run.state import RunState
-from models.errors import FuguError, LimitReached
+from models.errors import FuguError, LimitReached, TransientError
 from models.ledger.plans import StoredFinding, StoredPlan, StoredStep
 from models.workers.ask import Ask, Message, Reply
 from models.workers.usage import worst_usd
@@ -66,6 +66,7 @@ class _Writing:
     state: RunState
     workflow: str
     replies: list[Reply]
+    asked: str | None = None
 
 
 _WRITING: ContextVar[_Writing] = ContextVar("writing")
@@ -83,7 +84,8 @@ def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
             messages=tuple(dict(message) for message in messages),
             replicate=-1 - len(writing.replies),  # steps count from 0
         )
-        reply = await writing.state.insist(wanted)
+        writing.asked = wanted.identity
+        reply = await writing.state.attempt(wanted)
         writing.replies.append(reply)
         return reply.text or ""
 
@@ -102,7 +104,9 @@ class Planner:
     itself: bool
 
     async def plan(self) -> Plan:
-        """The round's plan. Raises LimitReached, and what a ledger raises; if the writer fails, one step is planned.
+        """One try to plan the round. If the writer fails for good, one step is planned.
+
+        Raises the TransientError after which its writer may be asked again, LimitReached, and what a ledger raises.
 
         Raises BadInput if the ordinals are to be shuffled and cannot be.
         """
@@ -127,6 +131,8 @@ class Planner:
         except LimitReached:
             raise
         except FuguError as error:
+            if isinstance(error, TransientError) and await self._may_ask_again(writing, error):
+                raise
             complaints.append(f"the conductor could not be asked: {error}")
         finally:
             _WRITING.reset(token)
@@ -137,6 +143,9 @@ class Planner:
         kept, remaining = pruned(workflow)
         left_out = [self._stored(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
         return self._recorded(kept, made | {"pruned": left_out}, remaining)
+
+    async def _may_ask_again(self, writing: _Writing, error: TransientError) -> bool:
+        return writing.asked is not None and await self.state.may_ask_again(writing.asked, error)
 
     @property
     def names(self) -> list[str]:

@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from models.conductor.run.answer import concluded
-from models.conductor.run.memory import NOTHING, Memory, recalled, remembered
-from models.conductor.run.planner import Plan, Planner
+from models.conductor.run.planner import Plan
 from models.conductor.run.request import ConductAnswer, ConductParts, ConductRequest
+from models.conductor.run.rounds import Rounds
 from models.conductor.run.state import RunState
 from models.conductor.run.workflow_run import WorkflowRun
-from models.errors import LimitReached
+from models.errors import LedgerAway, LimitReached, TransientError
 from models.ledger.journal import Journal
-from models.ledger.plans import StoredPlan
 from models.ledger.requests import note_end
-from models.ledger.workflows import hand_out, put_workflow
+from models.ledger.workflows import hand_out
 from models.workers.ask import Message
 
 
@@ -27,17 +26,14 @@ class RequestRun:
     """The run of one request in this process. It starts its steps immediately: with forty concurrent requests, a grace
     period for a flow run that might start them would cost each answer more than the flow run is worth.
 
-    `rounds`: the workflow runs so far. A nested request run (`path`: of the step that it answers, `inherited`: the
-    memory of that step's workflow) shares its parent's limits and past.
+    `rounds`: the workflow runs so far. A nested request run shares its parent's limits and past.
     """
 
-    def __init__(
-        self, request: ConductRequest, state: RunState, path: str | None = None, inherited: Memory | None = None
-    ) -> None:
-        self.request = request
+    def __init__(self, plans: Rounds) -> None:
+        self.request = plans.request
         self.rounds: list[WorkflowRun] = []
         self.plans: list[Plan] = []
-        self._state, self._path, self._inherited = state, path or request.root, inherited
+        self._plans, self._state = plans, plans.state
         self._task: asyncio.Task[ConductAnswer] | None = None
         self._joined = 0
         self._over = False
@@ -114,7 +110,7 @@ class RequestRun:
 
     async def _drive(self) -> ConductAnswer:
         """Run all rounds within the limits; when one is reached, the answer is made of what is finished."""
-        outermost = self._inherited is None
+        outermost = self._plans.outermost
         if outermost:
             await self._state.load()
         try:
@@ -155,57 +151,28 @@ class RequestRun:
             self.plans.append(plan)
             if plan.accepts:
                 return
-            workflow_run = WorkflowRun(self._state, self.request, f"{self._path}/{number}", number, plan, self._nest)
+            workflow_run = WorkflowRun(self._state, self.request, self._plans.id(number), number, plan, self._nest)
             self.rounds.append(workflow_run)
             self._notify()
             await workflow_run.run()
             last, number = workflow_run.records[-1], number + 1
-            may_go_on = self.request.recursive and number <= self.request.limits.depth
-            if last.state != "done" or not may_go_on or not self._state.may_plan(f"{self._path}/{number}"):
+            if not self._plans.another(number, last):
                 return
             previous = last.text or ""
 
     async def _planned(self, number: int, previous: str | None) -> Plan:
-        """The recorded plan, or a new one, which is on disk before any of its steps is paid for."""
-        workflow = f"{self._path}/{number}"
-        known = self._state.plan(workflow)
-        if known is not None:
-            return await self._recalled(known)
-        memory = await self._memory(workflow, number)
-        itself = self.request.recursive and number < self.request.limits.depth
-        plan = await Planner(self._state, self.request, workflow, previous, memory, itself).plan()
-        root, key = self._state.request.root, self._key
-        recorded = await self._state.write(put_workflow(self._state.parts.ledger, workflow, root, key, plan.stored))
-        return plan if recorded == plan.stored else await self._recalled(recorded)
-
-    async def _recalled(self, stored: StoredPlan) -> Plan:
-        """A stored plan, with its memory."""
-        kept = stored.memory
-        memory = await asyncio.to_thread(recalled, self._state.parts.ledger, kept) if kept else NOTHING
-        return Plan(stored, memory)
-
-    @property
-    def _key(self) -> str:
-        """The conversation's key; a nested request run has a separate one, so that no other run sees its steps."""
-        return self.request.key if self._inherited is None else self._path
-
-    async def _memory(self, workflow: str, number: int) -> Memory:
-        if number == 0 and (self._inherited is not None or self.request.conversation is None):
-            return self._inherited or NOTHING
-        await self._state.flush()  # the memory includes the round before
-        ledger, request = self._state.parts.ledger, self.request
-        path = None if self._inherited is None else self._path
-        given = request.key, workflow, request.allowed, request.messages, path
-        return (self._inherited or NOTHING) + await asyncio.to_thread(remembered, ledger, *given)
+        while True:
+            try:
+                return await self._plans.planned(number, previous)
+            except LedgerAway:
+                raise
+            except TransientError:
+                continue  # the call's row has the time of its next try, which waits until then
 
     async def _nest(self, workflow_run: WorkflowRun, index: int, messages: Sequence[Message]) -> ConductAnswer:
-        """Run a step that the conductor itself takes: a request run on what the step sees, one level deeper."""
-        limits = self.request.limits
-        deeper = limits.model_copy(update={"depth": limits.depth - workflow_run.number - 1})
-        seen = tuple(dict(message) for message in messages)
-        changes = {"messages": seen, "limits": deeper, "sampling": workflow_run.sampling(index)}
-        inner = self.request.model_copy(update=changes)
-        return await RequestRun(inner, self._state, f"{workflow_run.id}/s{index}", workflow_run.plan.memory).answer()
+        """Run a step that the conductor itself takes."""
+        number, plan, sampling = workflow_run.number, workflow_run.plan, workflow_run.sampling(index)
+        return await RequestRun(self._plans.nested(number, index, plan, sampling, list(messages))).answer()
 
 
 class RequestRuns:
@@ -224,7 +191,7 @@ class RequestRuns:
         """
         running = self._running.get(request.id)
         if running is None or running.over:
-            running = RequestRun(request, RunState(self._parts, request, self._journal))
+            running = RequestRun(Rounds(request, RunState(self._parts, request, self._journal)))
             self._running[request.id] = running
             running.when_over(lambda: self._forget(request.id, running))
         return running
@@ -253,4 +220,4 @@ async def replay(parts: ConductParts, request: ConductRequest) -> ConductAnswer:
     Raises NotFound for what the ledger lacks, PermanentError if a context differs from the recorded one, and the
     error with which the request ended.
     """
-    return await RequestRun(request, RunState(parts, request, None)).answer()
+    return await RequestRun(Rounds(request, RunState(parts, request, None))).answer()

@@ -9,7 +9,7 @@ from typing import Any
 from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
-from models.ledger.accounts import Allowance
+from models.ledger.accounts import Allowance, failed_tries
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
 from models.ledger.plans import StoredPlan
@@ -109,22 +109,23 @@ class RunState:
             raise NotFound(f"the ledger has no reply of worker {ask.worker!r} to call {identity} of {ask.scope}")
         worst = worst_usd(self.parts.pool.worker(ask.worker), ask.messages, ask.sampling)
         await self.meter.enter(worst)
-        cost = worst
+        cost: float | None = worst
         try:
-            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, self.parts.retry.patience_s, self._allowance))
+            patience_s, allowance = self.parts.retry.patience_s, self._allowance
+            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, patience_s, allowance))
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise
         except LimitReached as error:  # another process has used what was left; nothing was sent
-            cost = 0.0
+            cost = None
             self.meter.stop(error.limit)
             raise
         except BudgetExceeded as error:  # the budget of the whole process; nothing was sent
-            cost = 0.0
+            cost = None
             self.meter.stop("max_usd")
             raise LimitReached(str(error), "max_usd") from error
         except Exception as error:
-            cost = worst if getattr(error, "maybe_paid", False) else 0.0
+            cost = worst if getattr(error, "maybe_paid", False) else None
             raise
         finally:
             self.meter.leave(worst, cost)
@@ -139,16 +140,14 @@ class RunState:
             return None
         return Allowance(self.request.root, limits.max_usd, limits.max_calls)
 
-    async def insist(self, ask: Ask) -> Reply:
-        """`attempt`, repeated according to the retry policy."""
-        failed = 0
-        while True:
-            try:
-                return await self.attempt(ask)
-            except TransientError as error:
-                failed += 1
-                if self.parts.retry.delay(failed, error) is None:
-                    raise
+    async def may_ask_again(self, call_id: str, error: TransientError) -> bool:
+        """Whether the same worker gets another try: the ledger counts the failed ones, those of all processes.
+
+        What failed on every worker and is resumed later gets as many tries again.
+        """
+        retry = self.parts.retry
+        failed = await when_back(lambda: asyncio.to_thread(failed_tries, self.parts.ledger, call_id))
+        return retry.delay((failed - 1) % retry.tries + 1 if failed else 1, error) is not None
 
     async def write(self, change: Change[Any]) -> Any:
         """Write a change and wait until it is on disk."""

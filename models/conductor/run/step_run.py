@@ -1,4 +1,7 @@
-"""Run one step of a workflow: its context, its turns, and the change to another worker when one fails."""
+"""One try of one step of a workflow, from what the ledger has: both runners, the endpoint's and Prefect's, take it.
+
+`StepRun` is the step: its context, its turns, and the change to another worker when one fails.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,48 @@ from models.conductor.plan.context import Done, messages_for, sampling_for, shor
 from models.conductor.run.planner import CONDUCTOR, Plan, place_of
 from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
+from models.conductor.run.toolcalls import handed_out, turn_of
 from models.digest import json_digest
-from models.errors import FuguError, PermanentError, WorkflowFailed
+from models.errors import (
+    BadInput,
+    FuguError,
+    LedgerAway,
+    LimitReached,
+    MaybePaid,
+    PermanentError,
+    TransientError,
+    WorkflowFailed,
+)
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling, total
 
 Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
 """Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""
+
+
+async def try_step(run: StepRun, seen: Sequence[StepRecord]) -> StepRecord:
+    """Read the turns that the step has had, ask once, and write the turn, the next worker, or the end.
+
+    `seen`: the records of the steps that it sees. If `run.ended` is not set then, the step was given to another worker,
+    whose try is next. Raises the TransientError after which the same worker may be tried again (the call's row has the
+    earliest time), WorkflowFailed where no worker is left, BadInput, MaybePaid and LedgerAway.
+    """
+    states = {record.state for record in seen}
+    if run.stopped or "passed over" in states:
+        return run.end(state="passed over")
+    if states - {"done"}:
+        return run.end(state="waiting")
+    try:
+        return await run.walk(seen)
+    except LimitReached:
+        return run.end(state="passed over")
+    except (BadInput, MaybePaid, LedgerAway):
+        raise  # another worker would not help
+    except (TransientError, PermanentError) as error:
+        if isinstance(error, TransientError) and await run.may_ask_again(error):
+            raise
+        await run.give_to_another(error)
+        return run.record
 
 
 class StepRun:
@@ -32,6 +70,7 @@ class StepRun:
         self.ended = False
         self.nested: ConductAnswer | None = None
         self._replies: list[Reply] = []
+        self._asked: str | None = None
         step, row = self._steps.steps[index], state.step(workflow, index)
         self._turns = [dict(turn) for turn in row.turns] if row is not None else []
         sees, written = self._steps.sees(index), plan.numbers[index]
@@ -44,6 +83,11 @@ class StepRun:
     def replies(self) -> list[tuple[Reply, str]]:
         """Each turn's reply, and the request that made it."""
         return [(reply, turn["request"]) for reply, turn in zip(self._replies, self._turns, strict=False)]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a limit has ended the request, or somebody has cancelled it."""
+        return self._state.stops(self.record.workflow, self.record.index)
 
     @property
     def sampling(self) -> Sampling:
@@ -82,9 +126,13 @@ class StepRun:
             tools = await self._keep_tools(number, reply)
             results = self._state.results([tool.id for tool in tools])
             if results is None:
-                return self.end(state="awaiting-tools", tool_calls=tuple(_tool_call(tool) for tool in tools))
-            turns += _turn(reply, [result for _, result in results])
+                return self.end(state="awaiting-tools", tool_calls=tuple(handed_out(tool) for tool in tools))
+            turns += turn_of(reply, [result for _, result in results])
         raise AssertionError("unreachable: `count` never ends")
+
+    async def may_ask_again(self, error: TransientError) -> bool:
+        """Whether the same worker gets another try."""
+        return self._asked is not None and await self._state.may_ask_again(self._asked, error)
 
     async def give_to_another(self, error: FuguError) -> None:
         """Give the step to the next best worker, on disk before it is asked. Raises WorkflowFailed if none is left."""
@@ -146,7 +194,9 @@ class StepRun:
             if self._state.replaying and self._state.asked(turn["call"]) != messages:
                 raise PermanentError(f"{self._name} has another context than in the recorded call")
             return self._state.reply(turn["call"])
-        reply = await self._state.attempt(self._ask(messages))
+        ask = self._ask(messages)
+        self._asked = ask.identity
+        reply = await self._state.attempt(ask)
         turn = {"call": reply.call_id, "worker": self.record.worker, "tried": list(self.record.tried), "tools": []}
         self._turns.append(turn | {"request": self._state.request.id})
         return reply
@@ -225,18 +275,3 @@ class StepRun:
         subtask = self.record.subtask
         shown = subtask if len(subtask) <= 80 else subtask[:79] + "…"
         return f"step {self.record.number} ({shown!r}) of workflow {self.record.workflow}"
-
-
-def _turn(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:
-    """The worker's reply with its own ids, and the tool results, in the order of the calls."""
-    said = {"role": "assistant", "content": reply.text, "tool_calls": [dict(call) for call in reply.tool_calls]}
-    answers = [
-        {"role": "tool", "tool_call_id": call["id"], "content": result}
-        for call, result in zip(reply.tool_calls, results, strict=True)
-    ]
-    return [said, *answers]
-
-
-def _tool_call(tool: ToolCall) -> dict[str, Any]:
-    function = {"name": tool.name, "arguments": tool.arguments}
-    return {"id": tool.id, "type": "function", "function": function}

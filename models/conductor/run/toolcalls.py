@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from models.conductor.run.request import ConductRequest
 from models.ledger import workflows
 from models.ledger.requests import get_request
 from models.ledger.store import Ledger
-from models.workers.ask import Sampling
+from models.workers.ask import Reply, Sampling
 
 _OURS = re.compile(r"call_[0-9a-f]{32}")
 
@@ -51,3 +52,19 @@ def _with_tools(wanted: Sampling, before: Sampling) -> Sampling:
 def conversation_of(ledger: Ledger, call_ids: Sequence[str]) -> str | None:
     """The conversation in which these tool calls (known or not) were handed out, for a later request."""
     return workflows.conversation_of(ledger, call_ids)
+
+
+def turn_of(reply: Reply, results: Sequence[str]) -> list[dict[str, Any]]:
+    """The worker's reply with its own ids, and the tool results, in the order of the calls."""
+    said = {"role": "assistant", "content": reply.text, "tool_calls": [dict(call) for call in reply.tool_calls]}
+    answers = [
+        {"role": "tool", "tool_call_id": call["id"], "content": result}
+        for call, result in zip(reply.tool_calls, results, strict=True)
+    ]
+    return [said, *answers]
+
+
+def handed_out(tool: workflows.ToolCall) -> dict[str, Any]:
+    """A tool call as the client gets it, under our id."""
+    function = {"name": tool.name, "arguments": tool.arguments}
+    return {"id": tool.id, "type": "function", "function": function}

@@ -9,17 +9,8 @@ from dataclasses import dataclass
 from models.conductor.run.planner import Plan
 from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
-from models.conductor.run.step_run import StepRun
-from models.errors import (
-    BadInput,
-    FuguError,
-    LedgerAway,
-    LimitReached,
-    MaybePaid,
-    PermanentError,
-    TransientError,
-    WorkflowFailed,
-)
+from models.conductor.run.step_run import StepRun, try_step
+from models.errors import LedgerAway, TransientError
 from models.workers.ask import Message, Reply, Sampling
 
 NestIn = Callable[["WorkflowRun", int, Sequence[Message]], Awaitable[ConductAnswer]]
@@ -27,11 +18,10 @@ NestIn = Callable[["WorkflowRun", int, Sequence[Message]], Awaitable[ConductAnsw
 
 @dataclass
 class _Slot:
-    """A step, its current try, and the number of failed tries on its current worker."""
+    """A step, its current try, and the error that it ended with."""
 
     run: StepRun
     task: asyncio.Task[StepRecord] | None = None
-    failures: int = 0
     error: Exception | None = None
 
 
@@ -127,45 +117,17 @@ class WorkflowRun:
     async def _try(self, index: int) -> StepRecord:
         """Repeat until the step ends, or fails in a way that is worth another try on the same worker."""
         slot = self._slots[index]
-        while True:
-            try:
-                return await self._run_step(slot.run)
-            except LimitReached:
-                return slot.run.end(state="passed over")
-            except (BadInput, MaybePaid, LedgerAway) as error:
-                self._fail(slot, error)  # another worker would not help
-                raise
-            except (TransientError, PermanentError) as error:
-                slot.failures += 1
-                if isinstance(error, TransientError) and self._retries(slot, error):
-                    raise
-                await self._give_to_another(slot, error)
-            except Exception as error:
-                self._fail(slot, error)
-                raise
-
-    async def _run_step(self, run: StepRun) -> StepRecord:
-        seen = await asyncio.gather(*(self.step(other) for other in run.record.sees))
-        states = {record.state for record in seen}
-        stopped = self._failed or self._state.stops(self.id, run.record.index)
-        if stopped or "passed over" in states:
-            return run.end(state="passed over")
-        if states - {"done"}:
-            return run.end(state="waiting")
-        return await run.walk(seen)
-
-    def _retries(self, slot: _Slot, error: TransientError) -> bool:
-        return self._state.parts.retry.delay(slot.failures, error) is not None
-
-    async def _give_to_another(self, slot: _Slot, error: FuguError) -> None:
-        if isinstance(error, WorkflowFailed) and error.workflow == self.id:
-            raise error  # the error of a step that this one sees
+        seen = await asyncio.gather(*(self.step(other) for other in slot.run.record.sees))
         try:
-            await slot.run.give_to_another(error)
-        except Exception as failure:
-            self._fail(slot, failure)
+            while not slot.run.ended:
+                if self._failed:
+                    return slot.run.end(state="passed over")
+                await try_step(slot.run, seen)
+        except Exception as error:
+            if isinstance(error, LedgerAway) or not isinstance(error, TransientError):
+                self._fail(slot, error)
             raise
-        slot.failures = 0
+        return slot.run.record
 
     def _fail(self, slot: _Slot, error: Exception) -> None:
         """Record the error; steps that have not been asked yet are not asked any more."""

@@ -1,0 +1,86 @@
+"""The rounds of a request run: their plans, recorded or newly written, and whether another round follows."""
+
+from __future__ import annotations
+
+import asyncio
+
+from models.conductor.run.memory import NOTHING, Memory, recalled, remembered
+from models.conductor.run.planner import Plan, Planner
+from models.conductor.run.request import ConductRequest, StepRecord
+from models.conductor.run.state import RunState
+from models.ledger.plans import StoredPlan
+from models.ledger.workflows import put_workflow
+from models.workers.ask import Message, Sampling
+
+
+class Rounds:
+    """`path`: the request's root, or for a nested request run the step that it answers, whose workflow's memory it has
+    `inherited`."""
+
+    def __init__(
+        self, request: ConductRequest, state: RunState, path: str | None = None, inherited: Memory | None = None
+    ) -> None:
+        self.request, self.state = request, state
+        self.path, self.inherited = path or request.root, inherited
+
+    @property
+    def outermost(self) -> bool:
+        return self.inherited is None
+
+    def id(self, number: int) -> str:
+        """The id of the round's workflow."""
+        return f"{self.path}/{number}"
+
+    async def planned(self, number: int, previous: str | None) -> Plan:
+        """The recorded plan, or one try to write it: it is on disk before any of its steps is paid for.
+
+        `previous`: the answer of the round before. Raises what `Planner.plan` raises.
+        """
+        found = await self.recorded(number)
+        if found is not None:
+            return found
+        state, workflow = self.state, self.id(number)
+        memory = await self._memory(workflow, number)
+        itself = self.request.recursive and number < self.request.limits.depth
+        plan = await Planner(state, self.request, workflow, previous, memory, itself).plan()
+        change = put_workflow(state.parts.ledger, workflow, state.request.root, self._key, plan.stored)
+        stored = await state.write(change)
+        return plan if stored == plan.stored else await self._recalled(stored)
+
+    async def recorded(self, number: int) -> Plan | None:
+        """The plan in the ledger. A replay raises LimitReached or NotFound where there is none."""
+        known = self.state.plan(self.id(number))
+        return None if known is None else await self._recalled(known)
+
+    def another(self, number: int, last: StepRecord) -> bool:
+        """Whether a round of that number follows, after one whose last step is `last`."""
+        may_go_on = self.request.recursive and number <= self.request.limits.depth
+        return last.state == "done" and may_go_on and self.state.may_plan(self.id(number))
+
+    def nested(self, number: int, index: int, plan: Plan, sampling: Sampling, seen: list[Message]) -> Rounds:
+        """The rounds of a step that the conductor itself takes: a request on what the step sees, one level deeper."""
+        limits = self.request.limits
+        deeper = limits.model_copy(update={"depth": limits.depth - number - 1})
+        messages = tuple(dict(message) for message in seen)
+        inner = self.request.model_copy(update={"messages": messages, "limits": deeper, "sampling": sampling})
+        return Rounds(inner, self.state, f"{self.id(number)}/s{index}", plan.memory)
+
+    async def _recalled(self, stored: StoredPlan) -> Plan:
+        """A stored plan, with its memory."""
+        kept = stored.memory
+        memory = await asyncio.to_thread(recalled, self.state.parts.ledger, kept) if kept else NOTHING
+        return Plan(stored, memory)
+
+    @property
+    def _key(self) -> str:
+        """The conversation's key; a nested request run has a separate one, so that no other run sees its steps."""
+        return self.request.key if self.outermost else self.path
+
+    async def _memory(self, workflow: str, number: int) -> Memory:
+        if number == 0 and (not self.outermost or self.request.conversation is None):
+            return self.inherited or NOTHING
+        await self.state.flush()  # the memory includes the round before
+        ledger, request = self.state.parts.ledger, self.request
+        path = None if self.outermost else self.path
+        given = request.key, workflow, request.allowed, request.messages, path
+        return (self.inherited or NOTHING) + await asyncio.to_thread(remembered, ledger, *given)
