@@ -7,7 +7,7 @@ from typing import Any
 from models.conductor.run import rows
 from models.conductor.run.request import ConductAnswer, ConductRequest
 from models.digest import json_digest
-from models.ledger.requests import Row, begin, finish, refuse_pruned
+from models.ledger.requests import Row, begin, begin_run, finish, refuse_pruned
 from models.ledger.store import Ledger
 
 MODEL = "conduct"
@@ -24,6 +24,12 @@ def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
         known = begin(ledger, rows.begun(request, MODEL))(connection, ledger.now(connection))
     refuse_pruned(known)
     return known
+
+
+def begin_time(ledger: Ledger, request: ConductRequest) -> None:
+    """A run of the request begins; how an earlier one ended no longer counts."""
+    with ledger.transaction() as connection:
+        begin_run(request.id, request.limits.max_seconds)(connection, ledger.now(connection))
 
 
 def end_request(ledger: Ledger, id: str, changes: Row) -> Row:

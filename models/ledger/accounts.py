@@ -59,6 +59,13 @@ def room(ledger: Ledger, connection: Connection, allowance: Allowance, now: date
     return Room(most_usd - usd, most_calls - len(costs), running)
 
 
+def are_sent(ledger: Ledger, call_ids: Collection[str]) -> bool:
+    """Whether one of these calls is sent, and not yet answered."""
+    one = select(calls.c.id).where(calls.c.id.in_(call_ids), calls.c.status == "sent").limit(1)
+    with ledger.reading() as connection:
+        return connection.execute(one).scalar_one_or_none() is not None
+
+
 def failed_tries(ledger: Ledger, call_id: str) -> int:
     """How many tries of a call ended with a transient failure."""
     count = select(func.count()).where(tries.c.call_id == call_id, tries.c.transient.is_(True))

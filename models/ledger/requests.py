@@ -7,7 +7,8 @@ The row of a conducted request (`fugu-ultra`) is `{"id", "model", "status": "run
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -69,6 +70,62 @@ def finish(id: str, changes: Row) -> Change[Row]:
         return row
 
     return change
+
+
+@dataclass(frozen=True)
+class RunNotes:
+    """What the processes that run a request tell one another. `deadline`: the end of its time; `limit`: the one that
+    was reached; `cancelled`: since when nothing new may be sent for it.
+    """
+
+    deadline: datetime | None = None
+    limit: str | None = None
+    cancelled: datetime | None = None
+
+
+def begin_run(id: str, max_seconds: float | None) -> Change[None]:
+    """A run of the request begins: its time starts, and how an earlier run ended no longer counts."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        deadline = None if max_seconds is None else (now + timedelta(seconds=max_seconds)).isoformat()
+        _change_run(connection, id, {"deadline": deadline, "limit": None, "cancelled": None})
+
+    return change
+
+
+def note_limit(id: str, limit: str) -> Change[None]:
+    """Make no more calls for the request, in any process, because this limit is reached; the first one counts."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        _change_run(connection, id, {"limit": limit}, only_if_unset="limit")
+
+    return change
+
+
+def note_cancelled(id: str) -> Change[None]:
+    """Make no more calls for the request, in any process, because somebody has cancelled it."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        _change_run(connection, id, {"cancelled": now.isoformat()}, only_if_unset="cancelled")
+
+    return change
+
+
+def run_notes(ledger: Ledger, id: str) -> RunNotes:
+    """What the processes that run a request have told; nothing for an unknown one."""
+    with ledger.reading() as connection:
+        row = connection.execute(select(requests.c.body).where(requests.c.id == id)).scalar_one_or_none()
+    run = (row or {}).get("run") or {}
+    times = [run.get(name) and datetime.fromisoformat(run[name]) for name in ("deadline", "cancelled")]
+    return RunNotes(times[0], run.get("limit"), times[1])
+
+
+def _change_run(connection: Connection, id: str, values: Row, only_if_unset: str = "") -> None:
+    row = _read(connection, id, locked=True)
+    run = row.get("run") or {}
+    if only_if_unset and run.get(only_if_unset) is not None:
+        return
+    connection.execute(update(requests).where(requests.c.id == id).values(body={**row, "run": {**run, **values}}))
 
 
 def note_end(id: str, ended: Row | None) -> Change[None]:

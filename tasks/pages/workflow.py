@@ -8,21 +8,33 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from models.conductor.run.drawing import mermaid, svg
+from models.conductor.run.planner import Plan
 from models.conductor.run.request import ConductAnswer, StepRecord
-from models.conductor.run.workflow_run import WorkflowRun
 from tasks.setup.texts import shown
+
+
+class PageRound(Protocol):
+    """A round of a request, whoever runs it."""
+
+    number: int
+    plan: Plan
+
+    @property
+    def records(self) -> Sequence[StepRecord]: ...
+
 
 KEY, WITHHELD = "workflow-graph", "…"
 
 
 async def workflow_page(
-    title: str, rounds: Sequence[WorkflowRun], conducted: ConductAnswer | None, why: str = ""
+    title: str, rounds: Sequence[PageRound], conducted: ConductAnswer | None, why: str = ""
 ) -> None:
     """Create the page as one artifact. `why`: the reason if there is no answer."""
     parts = []
@@ -60,7 +72,7 @@ def _table(records: Sequence[StepRecord]) -> str:
     return "\n".join(lines)
 
 
-def _remarks(workflow_run: WorkflowRun) -> list[str]:
+def _remarks(workflow_run: PageRound) -> list[str]:
     """Lines about the plan: its writer, refused attempts, the fallback, findings."""
     stored = workflow_run.plan.stored
     lines = [f"- planned by {stored.policy}"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from filelock import FileLock
 
@@ -18,6 +19,7 @@ from models.conductor.run.request import ConductParts, Rank
 from models.errors import BadFile, BadInput
 from models.fugu.decision import best_first
 from models.ledger import registry
+from models.ledger.journal import Journal
 from models.ledger.store import Ledger
 from models.workers.ask import Message
 from models.workers.dispatch import Dispatcher
@@ -25,6 +27,7 @@ from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
 from tasks.setup.checkpoint import serving
 from tasks.setup.router import load_router
+from tasks.setup.session import Session
 from tasks.setup.settings import HOUSE, PROJECT, settings
 
 if TYPE_CHECKING:
@@ -131,6 +134,27 @@ def _ranked(ledger: Ledger, pool: Pool, messages: Sequence[Message], allowed: Se
 def _router(ledger: Ledger, checkpoint: str) -> Router:
     """Load a router; the last one is cached, since a batch needs the same one repeatedly."""
     return load_router(registry.load_checkpoint(ledger, checkpoint))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The parts of a session's request runs, and the journal of their writes."""
+
+    parts: ConductParts
+    journal: Journal
+
+    async def close(self) -> None:
+        await self.journal.close()
+
+
+async def conductor_of(session: Session, conductor: str) -> Opened:
+    """What the tasks of this process share for one plan writer, opened once. Raises like `open_policy`."""
+
+    async def make() -> Opened:
+        parts = await open_parts(session.ledger, session.pool, session.dispatcher, conductor)
+        return Opened(parts, Journal(session.ledger))
+
+    return cast(Opened, await session.keep(f"conductor {conductor}", make))
 
 
 async def open_parts(ledger: Ledger, pool: Pool, dispatcher: Dispatcher, conductor: str | None) -> ConductParts:

@@ -10,11 +10,11 @@ import asyncio
 import atexit
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from models.errors import BadInput, FuguError
 from models.ledger.budgets import open_budget
@@ -31,6 +31,12 @@ T = TypeVar("T")
 
 IDLE = 4
 """Sessions that a process which runs only tasks keeps open for the next task."""
+
+
+class Kept(Protocol):
+    """What is opened once for a session."""
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,17 @@ class Session:
     pool: Pool
     dispatcher: Dispatcher
     users: int = field(default=0, compare=False)
+    kept: dict[str, Kept] = field(default_factory=dict, compare=False)
+
+    async def keep(self, name: str, make: Callable[[], Awaitable[Kept]]) -> Kept:
+        """What `make` gives, made once under that name and closed with the session. On the process's loop."""
+        async with self._making:
+            if name not in self.kept:
+                self.kept[name] = await make()
+        return self.kept[name]
+
+    def __post_init__(self) -> None:
+        self._making = asyncio.Lock()
 
     async def ask(self, ask: Ask) -> Reply:
         """`Dispatcher.ask`, from any event loop."""
@@ -71,7 +88,12 @@ class Session:
 
     async def close(self) -> None:
         """End the calls in flight, and close what is open."""
-        await on_loop(self.dispatcher.close())
+        await on_loop(self._close())
+
+    async def _close(self) -> None:
+        for kept in self.kept.values():
+            await kept.close()
+        await self.dispatcher.close()
         self.ledger.close()
 
 

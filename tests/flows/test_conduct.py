@@ -14,7 +14,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
 from request_rows import recent_requests
 
-from flows.conduct import conduct, show
+from flows.conduct import conduct
+from flows.show_request import show
 from models.conductor.plan.writers import FixedWriter
 from models.conductor.run.request import ConductParts, ConductRequest
 from models.conductor.run.request_run import RequestRuns
@@ -28,7 +29,7 @@ from models.workers.retry import RetryPolicy
 from tasks.setup.conductor import open_parts
 from tasks.setup.session import open_session
 from tasks.setup.settings import PROJECT, open_ledger
-from tasks.step import run_step
+from tasks.show import run_step
 
 PLAN = """
 model_id = [0, 3, 0]

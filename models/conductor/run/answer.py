@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from models.conductor.run.planner import Plan
 from models.conductor.run.request import ConductAnswer, StepRecord
 from models.conductor.run.state import RunState
-from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import LimitReached
 from models.ledger.plans import StoredStep
-from models.workers.ask import Usage, total
-
-Steps = list[tuple[WorkflowRun, StepRecord]]
+from models.workers.ask import Reply, Usage, total
 
 
-def concluded(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> ConductAnswer:
+class Round(Protocol):
+    """A round whose steps have been run, or read."""
+
+    id: str
+
+    @property
+    def records(self) -> Sequence[StepRecord]: ...
+
+    def nested(self, index: int) -> ConductAnswer | None: ...
+
+    def replies(self, index: int) -> Sequence[tuple[Reply, str]]: ...
+
+
+Steps = list[tuple[Round, StepRecord]]
+
+
+def concluded(plans: Sequence[Plan], rounds: Sequence[Round], state: RunState) -> ConductAnswer:
     """The answer of a request run. Raises LimitReached if a limit was reached before any step was finished."""
     ended = state.meter.ended
     steps = [(workflow_run, record) for workflow_run in rounds for record in workflow_run.records]
@@ -31,7 +44,7 @@ def concluded(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunSt
     raise LimitReached(f"the request's limit {ended} was reached before any step was finished", ended or "")
 
 
-def _best(rounds: Sequence[WorkflowRun]) -> tuple[WorkflowRun, StepRecord] | None:
+def _best(rounds: Sequence[Round]) -> tuple[Round, StepRecord] | None:
     """The last complete answer; if there is none, the last finished step."""
     whole = [(each, each.records[-1]) for each in rounds if each.records[-1].state == "done"]
     some = [(each, record) for each in rounds for record in each.records if record.state == "done"]
@@ -40,7 +53,7 @@ def _best(rounds: Sequence[WorkflowRun]) -> tuple[WorkflowRun, StepRecord] | Non
 
 
 def _answered(
-    best: tuple[WorkflowRun, StepRecord],
+    best: tuple[Round, StepRecord],
     ended: str | None,
     steps: Steps,
     plans: Sequence[Plan],
@@ -98,7 +111,7 @@ def _spent(steps: Steps, plans: Sequence[Plan], state: RunState, answering: Step
     return _Spent(usage, Usage(**rest), cost, len(replies) + sum(inner.calls for inner in nested))
 
 
-def _rounds(plans: Sequence[Plan], rounds: Sequence[WorkflowRun], state: RunState) -> list[dict[str, Any]]:
+def _rounds(plans: Sequence[Plan], rounds: Sequence[Round], state: RunState) -> list[dict[str, Any]]:
     traced = []
     for number, plan in enumerate(plans):
         stored = plan.stored
@@ -123,7 +136,7 @@ def _pruned(step: StoredStep) -> dict[str, Any]:
     return {"number": step.index + 1, "worker": step.worker, "subtask": step.subtask}
 
 
-def _step(workflow_run: WorkflowRun, records: Sequence[StepRecord], record: StepRecord) -> dict[str, Any]:
+def _step(workflow_run: Round, records: Sequence[StepRecord], record: StepRecord) -> dict[str, Any]:
     """A step's trace; numbers are those shown to the workers."""
     nested = workflow_run.nested(record.index)
     return {

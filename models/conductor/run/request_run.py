@@ -17,8 +17,6 @@ from models.conductor.run.state import RunState
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import LedgerAway, LimitReached, TransientError
 from models.ledger.journal import Journal
-from models.ledger.requests import note_end
-from models.ledger.workflows import hand_out
 from models.workers.ask import Message
 
 
@@ -123,26 +121,11 @@ class RequestRun:
         except LimitReached:
             pass  # the plan itself did not fit: an earlier round's answer is used
         if outermost:
-            await self._note_end()
+            await self._plans.note_end()
         answer = concluded(self.plans, self.rounds, self._state)
         if outermost:
-            await self._hand_out(answer)
+            await self._plans.hand_out(answer)
         return answer
-
-    async def _note_end(self) -> None:
-        """Record which limit ended the request, and where, before it is reported: a replay ends there, too."""
-        limit, value = self._state.meter.ended, None
-        if limit is not None:
-            value = {"limit": limit, "finished": [list(step) for step in self._state.finished]}
-        # An earlier try of the request may have been ended by another limit, or by none.
-        if value != self._state.ended:
-            await self._state.write(note_end(self.request.id, value))
-
-    async def _hand_out(self, answer: ConductAnswer) -> None:
-        """Record what a continuation needs, before the answer is returned."""
-        if answer.tool_calls:
-            ids = [call["id"] for call in answer.tool_calls]
-            await self._state.write(hand_out(ids, self.request.id))
 
     async def _all_rounds(self) -> None:
         number, previous = 0, None
@@ -172,7 +155,7 @@ class RequestRun:
     async def _nest(self, workflow_run: WorkflowRun, index: int, messages: Sequence[Message]) -> ConductAnswer:
         """Run a step that the conductor itself takes."""
         number, plan, sampling = workflow_run.number, workflow_run.plan, workflow_run.sampling(index)
-        return await RequestRun(self._plans.nested(number, index, plan, sampling, list(messages))).answer()
+        return await RequestRun(self._plans.nested(number, index, plan, sampling, messages)).answer()
 
 
 class RequestRuns:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from models.conductor.run.memory import NOTHING, Memory, recalled, remembered
 from models.conductor.run.planner import Plan, Planner
-from models.conductor.run.request import ConductRequest, StepRecord
+from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
 from models.ledger.plans import StoredPlan
-from models.ledger.workflows import put_workflow
+from models.ledger.requests import note_end
+from models.ledger.workflows import hand_out, put_workflow
 from models.workers.ask import Message, Sampling
 
 
@@ -52,12 +54,31 @@ class Rounds:
         known = self.state.plan(self.id(number))
         return None if known is None else await self._recalled(known)
 
+    def may_begin(self, number: int) -> bool:
+        """Whether the round may still be planned and asked for."""
+        return self.state.may_plan(self.id(number))
+
     def another(self, number: int, last: StepRecord) -> bool:
         """Whether a round of that number follows, after one whose last step is `last`."""
         may_go_on = self.request.recursive and number <= self.request.limits.depth
-        return last.state == "done" and may_go_on and self.state.may_plan(self.id(number))
+        return last.state == "done" and may_go_on and self.may_begin(number)
 
-    def nested(self, number: int, index: int, plan: Plan, sampling: Sampling, seen: list[Message]) -> Rounds:
+    async def note_end(self) -> None:
+        """Record which limit ended the request, and where, before it is reported: a replay ends there, too."""
+        limit, value, state = self.state.meter.ended, None, self.state
+        if limit is not None:
+            value = {"limit": limit, "finished": [list(step) for step in state.finished]}
+        # An earlier try of the request may have been ended by another limit, or by none.
+        if value != state.ended:
+            await state.write(note_end(self.request.id, value))
+
+    async def hand_out(self, answer: ConductAnswer) -> None:
+        """Record what a continuation needs, before the answer is returned."""
+        if answer.tool_calls:
+            ids = [call["id"] for call in answer.tool_calls]
+            await self.state.write(hand_out(ids, self.request.id))
+
+    def nested(self, number: int, index: int, plan: Plan, sampling: Sampling, seen: Sequence[Message]) -> Rounds:
         """The rounds of a step that the conductor itself takes: a request on what the step sees, one level deeper."""
         limits = self.request.limits
         deeper = limits.model_copy(update={"depth": limits.depth - number - 1})

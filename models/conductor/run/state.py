@@ -9,11 +9,11 @@ from typing import Any
 from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
-from models.ledger.accounts import Allowance, failed_tries
+from models.ledger.accounts import Allowance, are_sent, failed_tries
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
 from models.ledger.plans import StoredPlan
-from models.ledger.requests import ended_by
+from models.ledger.requests import RunNotes, ended_by, get_request, note_limit, run_notes
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
 from models.workers.usage import worst_usd
@@ -23,7 +23,8 @@ class RunState:
     """`request` is the client's (a nested request run also has its own). `journal=None`: a replay.
 
     A replay sends and writes nothing, and raises NotFound for what the ledger lacks. `ended`: the ledger's record of
-    where a limit ended the request.
+    where a limit ended the request. `notes`: what other processes that run it have told, where there are some.
+    `asking`: the calls that it waits for.
     """
 
     def __init__(self, parts: ConductParts, request: ConductRequest, journal: Journal | None) -> None:
@@ -34,6 +35,32 @@ class RunState:
         self.meter = Meter(request.limits)
         self.finished: list[tuple[str, int]] = []
         self.ended: dict[str, Any] | None = None
+        self.notes = RunNotes()
+        self.asking: set[str] = set()
+
+    @classmethod
+    async def joined(cls, parts: ConductParts, journal: Journal, id: str) -> RunState:
+        """The state of a request that is run by several processes, as the ledger has it now. Raises NotFound."""
+        row = await asyncio.to_thread(get_request, parts.ledger, id)
+        state = cls(parts, ConductRequest.model_validate(row["request"]), journal)
+        await state.load()
+        await state.look()
+        return state
+
+    async def look(self) -> None:
+        """Read what other processes have told."""
+        self.notes = await asyncio.to_thread(run_notes, self.parts.ledger, self.request.id)
+        if self.notes.limit is not None:
+            self.meter.stop(self.notes.limit)
+
+    async def sent(self) -> bool:
+        """Whether one of the calls that it waits for has been sent, so that it may cost money."""
+        return await asyncio.to_thread(are_sent, self.parts.ledger, self.asking.copy())
+
+    async def share_limit(self) -> None:
+        """Tell other processes which limit was reached, if one was."""
+        if self.meter.ended is not None and self.notes.limit is None:
+            await self.write(note_limit(self.request.id, self.meter.ended))
 
     @property
     def _cut(self) -> dict[str, Any] | None:
@@ -66,13 +93,15 @@ class RunState:
 
     def may_plan(self, workflow: str) -> bool:
         """Whether another round may begin, or, in a replay, whether it did."""
-        return workflow in self._past.workflows if self.replaying else self.meter.ended is None
+        if self.replaying:
+            return workflow in self._past.workflows
+        return self.meter.ended is None and self.notes.cancelled is None
 
     def stops(self, workflow: str, index: int) -> bool:
         """Whether a step may not be asked any more; a replay skips the steps that a limit stopped."""
         if self._cut is not None:
             return [workflow, index] not in self._cut["finished"]
-        return self.meter.ended is not None
+        return self.meter.ended is not None or self.notes.cancelled is not None
 
     def step(self, workflow: str, index: int) -> StepRow | None:
         return self._past.steps.get((workflow, index))
@@ -109,6 +138,7 @@ class RunState:
             raise NotFound(f"the ledger has no reply of worker {ask.worker!r} to call {identity} of {ask.scope}")
         worst = worst_usd(self.parts.pool.worker(ask.worker), ask.messages, ask.sampling)
         await self.meter.enter(worst)
+        self.asking.add(identity)
         cost: float | None = worst
         try:
             patience_s, allowance = self.parts.retry.patience_s, self._allowance
@@ -128,6 +158,7 @@ class RunState:
             cost = worst if getattr(error, "maybe_paid", False) else None
             raise
         finally:
+            self.asking.discard(identity)
             self.meter.leave(worst, cost)
         self._known[identity] = reply
         return reply

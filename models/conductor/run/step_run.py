@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -15,7 +14,7 @@ from models.conductor.plan.context import Done, messages_for, sampling_for, shor
 from models.conductor.run.planner import CONDUCTOR, Plan, place_of
 from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
-from models.conductor.run.toolcalls import handed_out, turn_of
+from models.conductor.run.toolcalls import handed_out, tools_of, turn_of
 from models.digest import json_digest
 from models.errors import (
     BadInput,
@@ -23,6 +22,7 @@ from models.errors import (
     LedgerAway,
     LimitReached,
     MaybePaid,
+    NotFound,
     PermanentError,
     TransientError,
     WorkflowFailed,
@@ -34,15 +34,17 @@ Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
 """Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""
 
 
-async def try_step(run: StepRun, seen: Sequence[StepRecord]) -> StepRecord:
+async def try_step(run: StepRun, seen: Sequence[StepRecord], begun: bool = False) -> StepRecord:
     """Read the turns that the step has had, ask once, and write the turn, the next worker, or the end.
 
-    `seen`: the records of the steps that it sees. If `run.ended` is not set then, the step was given to another worker,
-    whose try is next. Raises the TransientError after which the same worker may be tried again (the call's row has the
-    earliest time), WorkflowFailed where no worker is left, BadInput, MaybePaid and LedgerAway.
+    `seen`: the records of the steps that it sees. `begun`: a limit does not keep it from its end any more. If
+    `run.ended` is not set then, the step was given to another worker, whose try is next.
+
+    Raises the TransientError after which the same worker may be tried again (the call's row has the earliest time),
+    WorkflowFailed where no worker is left, BadInput, MaybePaid and LedgerAway.
     """
     states = {record.state for record in seen}
-    if run.stopped or "passed over" in states:
+    if (run.stopped and not begun) or "passed over" in states:
         return run.end(state="passed over")
     if states - {"done"}:
         return run.end(state="waiting")
@@ -71,6 +73,7 @@ class StepRun:
         self.nested: ConductAnswer | None = None
         self._replies: list[Reply] = []
         self._asked: str | None = None
+        self._reading = False
         step, row = self._steps.steps[index], state.step(workflow, index)
         self._turns = [dict(turn) for turn in row.turns] if row is not None else []
         sees, written = self._steps.sees(index), plan.numbers[index]
@@ -98,9 +101,13 @@ class StepRun:
         place = place_of(self._state.request, self.record.workflow, self._plan.numbers[index])
         return sampling_for(wanted, self._steps, index, place)
 
+    def messages(self, seen: Sequence[StepRecord]) -> list[dict[str, Any]]:
+        """Its first context."""
+        return self._messages(self._done(seen), [])
+
     def meaning(self, seen: Sequence[StepRecord]) -> str:
         """sha256 (hex) of all that its replies depend on: its first ask, and the tool results since then."""
-        messages = self._messages(self._done(seen), [])
+        messages = self.messages(seen)
         results = [self._state.results(turn["tools"]) for turn in self._turns if turn["tools"]]
         tools = [[call.id for call, _ in result] for result in results if result is not None]
         if self.record.worker == CONDUCTOR:
@@ -108,6 +115,24 @@ class StepRun:
         else:
             first = self._ask(messages).payload()
         return json_digest([first, tools])
+
+    async def read(self, seen: Sequence[StepRecord]) -> StepRecord:
+        """The step's record, made of what the ledger has: nothing is asked."""
+        row = self._state.step(self.record.workflow, self.record.index)
+        if row is not None and row.state == "failed":
+            self.record = replace(self.record, state="failed", worker=row.worker, tried=row.tried, error=row.error)
+        elif row is None or row.state == "running" or any(record.state != "done" for record in seen):
+            self._pass()
+        else:
+            self._reading = True
+            try:
+                await self.walk(seen)
+            except NotFound:  # a turn that was not asked: its tool results came with a later request
+                self._pass()
+        return self.record
+
+    def _pass(self) -> None:
+        self.record = replace(self.record, state="passed over" if self.stopped else "waiting")
 
     async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
         """Run the step's turns in order: settled ones are read, the first one that is not is asked, once."""
@@ -143,18 +168,24 @@ class StepRun:
             reason = (self.record.error or str(error)) if self._state.replaying else str(error)
             self.record = replace(self.record, state="failed", tried=tried, error=reason)
             await self._state.write(self._row())
-            message = f"{self._name} failed on {', '.join(tried)}: {reason}"
-            raise WorkflowFailed(message, self.record.workflow, self.record.number - 1) from error
+            raise self.failure from error
         best, *_ = await self._state.parts.rank(self.record.messages, left)
         self.record = replace(self.record, worker=best, tried=tried, error=str(error))
         await self._state.write(self._row())
+
+    @property
+    def failure(self) -> WorkflowFailed:
+        """The error of a step that failed on every worker."""
+        record = self.record
+        message = f"{self._name} failed on {', '.join(record.tried)}: {record.error}"
+        return WorkflowFailed(message, record.workflow, record.number - 1)
 
     def end(self, **changes: Any) -> StepRecord:
         """Set the step's final state in this request."""
         self.record = replace(self.record, **changes, **self._sums())
         self.ended = True
         if self.record.state in ("done", "awaiting-tools"):
-            self._state.note(self._row())
+            self._note()
         if self.record.state == "done":
             self._state.finished.append((self.record.workflow, self.record.index))
         return self.record
@@ -194,6 +225,8 @@ class StepRun:
             if self._state.replaying and self._state.asked(turn["call"]) != messages:
                 raise PermanentError(f"{self._name} has another context than in the recorded call")
             return self._state.reply(turn["call"])
+        if self._reading:
+            raise NotFound(f"{self._name} has no turn {number + 1}")
         ask = self._ask(messages)
         self._asked = ask.identity
         reply = await self._state.attempt(ask)
@@ -217,27 +250,12 @@ class StepRun:
 
     async def _keep_tools(self, number: int, reply: Reply) -> list[ToolCall]:
         """The tool calls of a reply, under ids that identify this step; on disk before the client gets them."""
-        tools = [
-            ToolCall(
-                id=self._tool_id(reply.call_id, place),
-                workflow=self.record.workflow,
-                step=self.record.index,
-                conversation=self._request.key,
-                original=call["id"],
-                name=call["function"]["name"],
-                arguments=call["function"]["arguments"],
-            )
-            for place, call in enumerate(reply.tool_calls)
-        ]
+        tools = tools_of(reply, self.record, self._plan.stored.salt, self._request.key)
         if not self._turns[number]["tools"]:
             self._turns[number]["tools"] = [tool.id for tool in tools]
             parts = self._state.parts
             await self._state.write(put_tool_calls(parts.ledger, tools, parts.tools_s))
         return tools
-
-    def _tool_id(self, call_id: str, place: int) -> str:
-        text = f"{self._plan.stored.salt}:{self.record.index}:{call_id}:{place}"
-        return f"call_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     async def _run_nested(self, messages: Sequence[Message]) -> StepRecord:
         """Run a step that the conductor itself takes."""
@@ -263,12 +281,19 @@ class StepRun:
             "seconds": sum(reply.seconds for reply in self._replies),
         }
 
+    def _note(self) -> None:
+        """Write the row, unless the ledger has it."""
+        if self._stored != self._state.step(self.record.workflow, self.record.index):
+            self._state.note(self._row())
+
+    @property
+    def _stored(self) -> StepRow:
+        record, turns = self.record, tuple(dict(turn) for turn in self._turns)
+        return StepRow(record.state, record.worker, record.tried, turns, record.error)
+
     def _row(self) -> Any:
         record = self.record
-        row = StepRow(
-            record.state, record.worker, record.tried, tuple(dict(turn) for turn in self._turns), record.error
-        )
-        return put_step(self._state.parts.ledger, record.workflow, record.index, row)
+        return put_step(self._state.parts.ledger, record.workflow, record.index, self._stored)
 
     @property
     def _name(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from models.conductor.run.request import ConductRequest
+from models.conductor.run.request import ConductRequest, StepRecord
 from models.ledger import workflows
 from models.ledger.requests import get_request
 from models.ledger.store import Ledger
@@ -68,3 +69,23 @@ def handed_out(tool: workflows.ToolCall) -> dict[str, Any]:
     """A tool call as the client gets it, under our id."""
     function = {"name": tool.name, "arguments": tool.arguments}
     return {"id": tool.id, "type": "function", "function": function}
+
+
+def tools_of(reply: Reply, record: StepRecord, salt: str, conversation: str) -> list[workflows.ToolCall]:
+    """The tool calls of a step's reply, under ids that identify the step."""
+    return [
+        workflows.ToolCall(
+            id=_tool_id(f"{salt}:{record.index}:{reply.call_id}:{place}"),
+            workflow=record.workflow,
+            step=record.index,
+            conversation=conversation,
+            original=call["id"],
+            name=call["function"]["name"],
+            arguments=call["function"]["arguments"],
+        )
+        for place, call in enumerate(reply.tool_calls)
+    ]
+
+
+def _tool_id(text: str) -> str:
+    return f"call_{hashlib.sha256(text.encode()).hexdigest()[:32]}"

@@ -1,0 +1,124 @@
+"""See that a flow run or one of its subflows is to be cancelled, and let what was sent be settled.
+
+Prefect's worker sends SIGTERM to a cancelled run's process some seconds later, which would leave its tasks Crashed, and
+it reaches no subflow. So the flow's own process looks: requests of a cancelled run are marked in the ledger, where all
+processes that work on them see it, send nothing new, and end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
+
+from models.ledger.requests import note_cancelled
+from models.ledger.store import Ledger
+
+LOOK_S = 1.0
+"""Seconds between two looks at the Prefect server."""
+
+log = logging.getLogger(__name__)
+
+
+class Cancelling:
+    """Which requests of a flow run are to be cancelled. `all`: the whole run is; `terminated`: by SIGTERM alone."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._requests: set[str] = set()
+        self._woken = asyncio.Event()
+        self.all = self.terminated = False
+
+    @contextmanager
+    def of(self, request: str) -> Iterator[None]:
+        """While the request is run, in a subflow that has its id as a parameter."""
+        self._requests.add(request)
+        try:
+            yield
+        finally:
+            self._requests.discard(request)
+
+    def terminate(self) -> None:
+        """The process got SIGTERM: nothing new is sent."""
+        self.all = self.terminated = True
+        self._woken.set()
+
+    async def watch(self) -> None:
+        """Look until cancelled. A server that does not answer is asked again."""
+        context = FlowRunContext.get()
+        own = context.flow_run.id if context is not None and context.flow_run is not None else None
+        async with get_client() as client:
+            while True:
+                try:
+                    await self._look(client, own)
+                except Exception as error:
+                    log.warning("whether this run is to be cancelled cannot be seen: %s", type(error).__name__)
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        await self._woken.wait()
+                        self._woken.clear()
+                except TimeoutError:
+                    continue
+
+    async def _look(self, client: PrefectClient, own: object) -> None:
+        cancelling = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
+        wanted = FlowRunFilter(
+            state=FlowRunFilterState(type=cancelling),
+        )
+        asked = set()
+        for run in await client.read_flow_runs(flow_run_filter=wanted):
+            if run.id == own:
+                self.all, self.terminated = True, False
+            else:
+                asked.add((run.parameters.get("of") or {}).get("request"))
+        for request in sorted(self._requests if self.all else self._requests & asked):
+            await asyncio.to_thread(self._mark, request)
+
+    def _mark(self, request: str) -> None:
+        with self._ledger.transaction() as connection:
+            note_cancelled(request)(connection, self._ledger.now(connection))
+
+
+@asynccontextmanager
+async def watched(ledger: Ledger) -> AsyncIterator[Cancelling]:
+    """Watch the current flow run. Raises Prefect's TerminationSignal at the end if SIGTERM came without a
+    cancellation: the run has crashed then.
+    """
+    cancelling = Cancelling(ledger)
+    with _on_sigterm(cancelling):
+        watch = asyncio.create_task(cancelling.watch())
+        try:
+            yield cancelling
+        finally:
+            watch.cancel()
+            await asyncio.wait([watch])
+    if cancelling.terminated:
+        raise TerminationSignal(signal.SIGTERM)
+
+
+@contextmanager
+def _on_sigterm(cancelling: Cancelling) -> Iterator[None]:
+    """In place of Prefect's handler, which raises in the middle of whatever the process does."""
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(cancelling.terminate)
+
+    try:
+        before = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
