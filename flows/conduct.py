@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from pydantic import Field
 
 from models.conductor.run import rows
 from models.conductor.run.planner import CONDUCTOR
-from models.conductor.run.recorded import RecordedRound, RecordedRun
+from models.conductor.run.recorded import End, RecordedRound, RecordedRun
 from models.conductor.run.request import ConductAnswer, ConductRequest, Limits
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
-from tasks.batch import begin_request, begin_time, body_of, end_request, request_id
+from models.ledger.requests import Row, get_request
+from tasks.batch import begin_request, body_of, end_request, request_id
 from tasks.cancelling import Cancelling, watched
 from tasks.pages.names import label_of, question_of, title_of
 from tasks.pages.report import table
@@ -80,53 +81,45 @@ async def conduct(
         gate = asyncio.Semaphore(CONCURRENT_QUESTIONS)
         async with watched(session.ledger) as cancelling:
 
-            async def answer(request: ConductRequest) -> ConductAnswer | None:
+            async def answer(request: ConductRequest) -> Row | None:
                 async with gate:
                     return await _answered(session, conductor, request, cancelling)
 
             found = await all_ended(*map(answer, requests))
-            table_rows = [_row(request, conducted) for request, conducted in zip(requests, found, strict=True)]
+            table_rows = [_row(request, row) for request, row in zip(requests, found, strict=True)]
             await table("answers", table_rows, "conduct")
             if cancelling.all:
                 return Cancelled(message="the run was cancelled; what had been sent is settled")
-    return ["" if conducted is None else conducted.text or "" for conducted in found]
+    return ["" if row is None else row["body"]["text"] or "" for row in found]
 
 
-def _row(request: ConductRequest, conducted: ConductAnswer | None) -> dict[str, Any]:
+def _row(request: ConductRequest, row: Row | None) -> dict[str, Any]:
     """A row of the table of answers; `fugu show` prints the texts."""
     words = {"question": question_of(request)} if shown() else {}
-    if conducted is None:
+    if row is None:
         return {"request": request.id, **words, "cut off by": "cancelled"}
-    words |= {"answer": conducted.text or ""} if shown() else {}
-    ended = conducted.trace["ended"]
-    return {"request": request.id, **words, "cut off by": ended or "", "USD": conducted.cost_usd}
+    words |= {"answer": row["body"]["text"] or ""} if shown() else {}
+    return {"request": request.id, **words, "cut off by": row["trace"]["ended"] or "", "USD": row["cost_usd"]}
 
 
-async def _answered(
-    session: Session, conductor: str, request: ConductRequest, cancelling: Cancelling
-) -> ConductAnswer | None:
+async def _answered(session: Session, conductor: str, request: ConductRequest, cancelling: Cancelling) -> Row | None:
     """Answer one question in a subflow; `None` if it was cancelled."""
     if cancelling.all:
         return None
     ledger, of = session.ledger, Conducted(session.access, conductor, request.id)
     await asyncio.to_thread(begin_request, ledger, request)
-    await asyncio.to_thread(begin_time, ledger, request)
     run = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
+    with cancelling.of(request.id):
+        state: State[Any] = await run(of, title_of(request), return_state=True)
+    if state.is_cancelled():
+        await asyncio.to_thread(end_request, ledger, request.id, {"status": "cancelled"})
+        return None
     try:
-        with cancelling.of(request.id):
-            state: State[Any] = await run(of, title_of(request), return_state=True)
-        if state.is_cancelled():
-            await asyncio.to_thread(end_request, ledger, request.id, {"status": "cancelled"})
-            return None
-        conducted: ConductAnswer = await recorded(of, RecordedRun.answer)
         await state.aresult()
     except FuguError as error:
         await asyncio.to_thread(end_request, ledger, request.id, rows.failed(error))
         raise
-    lost = await asyncio.to_thread(in_doubt, ledger, request.root)
-    answered = rows.answered(request.id, conducted, body_of(conducted), lost)
-    await asyncio.to_thread(end_request, ledger, request.id, answered)
-    return conducted
+    return await asyncio.to_thread(get_request, ledger, request.id)
 
 
 @lru_cache(maxsize=1)
@@ -138,8 +131,8 @@ def _kept_in(folder: Path) -> Any:
 @flow(name="workflow", flow_run_name="{title}")
 async def workflow(of: Conducted, title: str) -> Any:
     """Run one conducted request, or a step that the conductor itself takes: each round's plan, then its steps."""
-    number, before, failed = 0, list[PrefectFuture[Any]](), list[State[Any]]()
-    while not failed and (not number or await recorded(of, methodcaller("another", number))):
+    number, before, failed, goes_on = 0, list[PrefectFuture[Any]](), list[State[Any]](), True
+    while goes_on:
         plan: PrefectFuture[Any] = plan_round.submit(of, number, wait_for=before)  # type: ignore[call-overload]
         planned, failed = await _finished([plan])
         found = await recorded(of, methodcaller("round", number)) if planned else None
@@ -148,6 +141,7 @@ async def workflow(of: Conducted, title: str) -> Any:
         before = await _submitted(of, found, plan)
         _, failed = await _finished(before)
         number += 1
+        goes_on = not failed and found.may_go_on and await recorded(of, methodcaller("another", number))
     return await _concluded(of, title, failed)
 
 
@@ -178,24 +172,34 @@ async def _submitted(of: Conducted, found: RecordedRound, plan: PrefectFuture[An
 
 async def _concluded(of: Conducted, title: str, failed: Sequence[State[Any]]) -> Any:
     """The run's state is that of the answer, which the ledger has; the page shows plans, steps and answer."""
-    rounds, cancelled = await recorded(of, _rounds_and_end)
-    conducted: ConductAnswer | None = None
-    try:
-        conducted = await recorded(of, RecordedRun.answer)
-        for state in failed:
-            await state.aresult()
-    except FuguError as error:
-        if not cancelled:
-            await workflow_page(title, rounds, None, what(error))
-            raise
-    await workflow_page(title, rounds, conducted)
-    if cancelled:
+    end: End = await recorded(of, RecordedRun.end)
+    error: Exception | None = end.error
+    for state in failed:
+        error = error or await _error_of(state)
+    await workflow_page(title, end.rounds, end.answer, what(error) if error and not end.cancelled else "")
+    if end.cancelled:
         return Cancelled(message="the request was cancelled")
-    assert conducted is not None
-    if conducted.tool_calls:
+    if error is not None:
+        raise error
+    assert end.answer is not None
+    if end.answer.tool_calls:
         await tag_run("awaiting-tools")
-    return conducted.finish_reason
+    if not of.path:
+        await recorded(of, partial(_keep, end.answer))
+    return end.answer.finish_reason
 
 
-async def _rounds_and_end(run: RecordedRun) -> tuple[list[RecordedRound], bool]:
-    return await run.all_rounds(), run.state.notes.cancelled is not None
+async def _error_of(state: State[Any]) -> Exception | None:
+    try:
+        await state.aresult()
+    except Exception as error:
+        return error
+    return None
+
+
+async def _keep(answer: ConductAnswer, run: RecordedRun) -> None:
+    """Record the answer in the request's row."""
+    ledger, request = run.state.parts.ledger, run.rounds.request
+    lost = await asyncio.to_thread(in_doubt, ledger, request.root)
+    row = rows.answered(request.id, answer, body_of(answer), lost)
+    await asyncio.to_thread(end_request, ledger, request.id, row)

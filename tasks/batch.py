@@ -19,17 +19,16 @@ def request_id(question: Any, number: int, content: dict[str, Any]) -> str:
 
 
 def begin_request(ledger: Ledger, request: ConductRequest) -> Row:
-    """Record the request before anything is paid for it. Raises Pruned if its texts were removed; use a new `name`."""
+    """Record the request, and that a run of it begins, before anything is paid for it.
+
+    Raises Pruned if its texts were removed; use a new `name`.
+    """
     with ledger.transaction() as connection:
-        known = begin(ledger, rows.begun(request, MODEL))(connection, ledger.now(connection))
+        now = ledger.now(connection)
+        known = begin(ledger, rows.begun(request, MODEL))(connection, now)
+        begin_run(request.id, request.limits.max_seconds)(connection, now)
     refuse_pruned(known)
     return known
-
-
-def begin_time(ledger: Ledger, request: ConductRequest) -> None:
-    """A run of the request begins; how an earlier one ended no longer counts."""
-    with ledger.transaction() as connection:
-        begin_run(request.id, request.limits.max_seconds)(connection, ledger.now(connection))
 
 
 def end_request(ledger: Ledger, id: str, changes: Row) -> Row:

@@ -115,7 +115,12 @@ def run_notes(ledger: Ledger, id: str) -> RunNotes:
     """What the processes that run a request have told; nothing for an unknown one."""
     with ledger.reading() as connection:
         row = connection.execute(select(requests.c.body).where(requests.c.id == id)).scalar_one_or_none()
-    run = (row or {}).get("run") or {}
+    return notes_in(row or {})
+
+
+def notes_in(row: Row) -> RunNotes:
+    """What a request's row has of it."""
+    run = row.get("run") or {}
     times = [run.get(name) and datetime.fromisoformat(run[name]) for name in ("deadline", "cancelled")]
     return RunNotes(times[0], run.get("limit"), times[1])
 

@@ -8,6 +8,7 @@ as long as the process.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Coroutine, Sequence
@@ -32,6 +33,23 @@ def loop() -> asyncio.AbstractEventLoop:
     os.register_at_fork(after_in_child=loop.cache_clear)  # a fork has no such thread
     threading.Thread(target=made.run_forever, name="fugu-loop", daemon=True).start()
     return made
+
+
+@atexit.register
+def _stop() -> None:
+    """End what libraries still have on the loop; sessions have closed theirs by then."""
+    if loop.cache_info().currsize:
+        ours = loop()
+        with suppress(Exception):
+            asyncio.run_coroutine_threadsafe(_ended_all(), ours).result(timeout=5)
+        ours.call_soon_threadsafe(ours.stop)
+
+
+async def _ended_all() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:

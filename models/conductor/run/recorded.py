@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from models.conductor.run.request import ConductAnswer, ConductParts, StepRecord
 from models.conductor.run.rounds import Rounds
 from models.conductor.run.state import RunState
 from models.conductor.run.step_run import StepRun, try_step
-from models.errors import LimitReached, NotFound
+from models.errors import FuguError, LimitReached, NotFound
 from models.ledger.journal import Journal
 from models.workers.ask import Message, Reply
 
@@ -57,6 +58,11 @@ class RecordedRound:
         messages = run.messages(self.seen_by(index))
         return self.rounds.nested(self.number, index, self.plan, run.sampling, messages)
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether another round may follow at all."""
+        return self.rounds.request.recursive
+
     def refuse_failed(self) -> None:
         """Raises WorkflowFailed for a step that failed on every worker."""
         for run in self.runs:
@@ -75,6 +81,16 @@ class RecordedRound:
 
     async def _nest(self, index: int, messages: Sequence[Message]) -> ConductAnswer:
         return await RecordedRun(self.nested_rounds(index)).answer()
+
+
+@dataclass(frozen=True)
+class End:
+    """What has come of a request run: its rounds, whether it was cancelled, its answer or its error."""
+
+    rounds: Sequence[RecordedRound]
+    cancelled: bool
+    answer: ConductAnswer | None
+    error: FuguError | None
 
 
 class RecordedRun:
@@ -146,12 +162,22 @@ class RecordedRun:
             found.append(await RecordedRound(self.rounds, len(found), plan).read())
         return found
 
+    async def end(self) -> End:
+        """What has come of the run."""
+        rounds, cancelled = await self.all_rounds(), self.state.notes.cancelled is not None
+        try:
+            return End(rounds, cancelled, await self._answer(rounds), None)
+        except FuguError as error:
+            return End(rounds, cancelled, None, error)
+
     async def answer(self) -> ConductAnswer:
         """The answer of all that has been run; that of the request itself is recorded.
 
         Raises WorkflowFailed, and LimitReached if a limit was reached before any step was finished.
         """
-        found = await self.all_rounds()
+        return await self._answer(await self.all_rounds())
+
+    async def _answer(self, found: Sequence[RecordedRound]) -> ConductAnswer:
         accepting = await self.rounds.recorded(len(found))
         if self.rounds.outermost:
             await self.rounds.note_end()

@@ -13,7 +13,7 @@ from models.ledger.accounts import Allowance, are_sent, failed_tries
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
 from models.ledger.plans import StoredPlan
-from models.ledger.requests import RunNotes, ended_by, get_request, note_limit, run_notes
+from models.ledger.requests import RunNotes, ended_by, get_request, note_limit, notes_in, run_notes
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
 from models.workers.usage import worst_usd
@@ -41,15 +41,22 @@ class RunState:
     @classmethod
     async def joined(cls, parts: ConductParts, journal: Journal, id: str) -> RunState:
         """The state of a request that is run by several processes, as the ledger has it now. Raises NotFound."""
-        row = await asyncio.to_thread(get_request, parts.ledger, id)
+        return await asyncio.to_thread(cls._read, parts, journal, id)
+
+    @classmethod
+    def _read(cls, parts: ConductParts, journal: Journal, id: str) -> RunState:
+        row = get_request(parts.ledger, id)
         state = cls(parts, ConductRequest.model_validate(row["request"]), journal)
-        await state.load()
-        await state.look()
+        state._take(past(parts.ledger, state.request.root), row.get("ended"))
+        state._heed(notes_in(row))
         return state
 
     async def look(self) -> None:
         """Read what other processes have told."""
-        self.notes = await asyncio.to_thread(run_notes, self.parts.ledger, self.request.id)
+        self._heed(await asyncio.to_thread(run_notes, self.parts.ledger, self.request.id))
+
+    def _heed(self, notes: RunNotes) -> None:
+        self.notes = notes
         if self.notes.limit is not None:
             self.meter.stop(self.notes.limit)
 
@@ -73,10 +80,14 @@ class RunState:
 
     async def load(self) -> None:
         """Read the request's past from the ledger; that of a new request is empty."""
-        self._past = found = await asyncio.to_thread(past, self.parts.ledger, self.request.root)
+        ledger, request = self.parts.ledger, self.request
+        found = await asyncio.to_thread(past, ledger, request.root)
+        self._take(found, await asyncio.to_thread(ended_by, ledger, request.id))
+
+    def _take(self, found: Past, ended: dict[str, Any] | None) -> None:
+        self._past, self.ended = found, ended
         self._known = {id: Reply.model_validate({**call.reply, "call_id": id}) for id, call in found.calls.items()}
         self.meter = Meter(self.request.limits, found.usd, found.tries)
-        self.ended = await asyncio.to_thread(ended_by, self.parts.ledger, self.request.id)
         if self._cut is not None:
             self.meter.stop(self._cut["limit"])
 

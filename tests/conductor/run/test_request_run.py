@@ -14,7 +14,7 @@ from models.conductor.run.request_run import replay
 from models.errors import BadInput, NotFound, UpstreamRefused, WorkflowFailed
 from models.ledger.accounts import spend
 from models.ledger.workflows import past
-from tasks.step import label_of
+from tasks.pages.names import label_of
 
 BAD = "I would rather not."
 
@@ -69,7 +69,7 @@ async def test_a_step_goes_by_the_number_that_it_was_written_with_wherever_it_is
         workers.asked[-1]
     )
     [workflow_run] = request_run.rounds
-    assert [label_of(workflow_run, index).split(":")[0] for index in range(2)] == ["step 2", "step 4"]
+    assert [label_of(workflow_run.records[index]).split(":")[0] for index in range(2)] == ["step 2", "step 4"]
     assert "2. b" in mermaid(workflow_run.records) and "4. " in svg(workflow_run.records)
     workers.replies |= dict.fromkeys("abc", UpstreamRefused("no", 400))
     with pytest.raises(WorkflowFailed, match=r"step 2 .'used'") as failed:
