@@ -10,13 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
 
+from prefect import flow_engine
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
@@ -49,41 +55,50 @@ class Cancelling:
 
     def terminate(self) -> None:
         """The process got SIGTERM: nothing new is sent."""
-        self.all = self.terminated = True
+        self.terminated = self.terminated or not self.all
+        self.all = True
         self._woken.set()
 
     async def watch(self) -> None:
         """Look until cancelled. A server that does not answer is asked again."""
         context = FlowRunContext.get()
-        own = context.flow_run.id if context is not None and context.flow_run is not None else None
+        own = context.flow_run if context is not None else None
         async with get_client() as client:
-            while True:
+            while own is not None:
+                if self.all:
+                    await self._mark(self._requests)  # at once, before the server is asked again
                 try:
-                    await self._look(client, own)
+                    asked = await self._asked(client, own)
+                    await self._mark(self._requests if self.all else self._requests & asked)
                 except Exception as error:
                     log.warning("whether this run is to be cancelled cannot be seen: %s", type(error).__name__)
-                try:
-                    async with asyncio.timeout(LOOK_S):
-                        await self._woken.wait()
-                        self._woken.clear()
-                except TimeoutError:
-                    continue
+                await self._pause()
 
-    async def _look(self, client: PrefectClient, own: object) -> None:
-        cancelling = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
-        wanted = FlowRunFilter(
-            state=FlowRunFilterState(type=cancelling),
-        )
-        asked = set()
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _asked(self, client: PrefectClient, own: FlowRun) -> set[str]:
+        """The requests whose subflows are to be cancelled; notes where the whole run is."""
+        types = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
+        # An earlier run's subflow may have been cancelled with the same request.
+        begun = FlowRunFilterStartTime(after_=own.start_time)
+        wanted = FlowRunFilter(state=FlowRunFilterState(type=types), start_time=begun)
+        asked = set[str]()
         for run in await client.read_flow_runs(flow_run_filter=wanted):
-            if run.id == own:
+            if run.id == own.id:
                 self.all, self.terminated = True, False
             else:
-                asked.add((run.parameters.get("of") or {}).get("request"))
-        for request in sorted(self._requests if self.all else self._requests & asked):
-            await asyncio.to_thread(self._mark, request)
+                asked.add(str((run.parameters.get("of") or {}).get("request")))
+        return asked
 
-    def _mark(self, request: str) -> None:
+    async def _mark(self, requests: Collection[str]) -> None:
+        for request in sorted(requests):
+            await asyncio.to_thread(self._write, request)
+
+    def _write(self, request: str) -> None:
         with self._ledger.transaction() as connection:
             note_cancelled(request)(connection, self._ledger.now(connection))
 
@@ -107,7 +122,7 @@ async def watched(ledger: Ledger) -> AsyncIterator[Cancelling]:
 
 @contextmanager
 def _on_sigterm(cancelling: Cancelling) -> Iterator[None]:
-    """In place of Prefect's handler, which raises in the middle of whatever the process does."""
+    """In place of Prefect's handlers, that of each subflow too, which raise in the middle of whatever is done."""
     loop = asyncio.get_running_loop()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -118,7 +133,10 @@ def _on_sigterm(cancelling: Cancelling) -> Iterator[None]:
     except ValueError:  # not the main thread, which alone gets signals
         yield
         return
+    captured = flow_engine.capture_sigterm
+    flow_engine.capture_sigterm = nullcontext  # type: ignore[assignment]
     try:
         yield
     finally:
+        flow_engine.capture_sigterm = captured
         signal.signal(signal.SIGTERM, before)
