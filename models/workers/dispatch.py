@@ -31,7 +31,7 @@ from models.workers.client import Chunk, Client
 from models.workers.commit import GroupCommit
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
-from models.workers.settlement import failure_of, settlement_of
+from models.workers.settlement import failure_of, replayed, reply_or_error, settlement_of, stored
 from models.workers.usage import worst_usd
 
 
@@ -110,7 +110,7 @@ class Dispatcher:
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
         """A reply or an error for each ask, in order; their claims and settlements share transactions."""
         results = await asyncio.gather(*(self.ask(ask) for ask in asks), return_exceptions=True)
-        return [_reply_or_error(result) for result in results]
+        return [reply_or_error(result) for result in results]
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
         """The reply as it arrives; the last chunk holds it whole. The text of a settled reply comes in one chunk.
@@ -123,7 +123,7 @@ class Dispatcher:
         while True:
             claim = await self._claim(worker, ask, identity, self._retry.patience_s)
             if claim.state == "settled":
-                for chunk in _replayed(_stored(claim)):
+                for chunk in replayed(stored(claim)):
                     yield chunk
                 return
             first = first or claim.attempt
@@ -187,7 +187,7 @@ class Dispatcher:
             while True:
                 claim = await self._claim(worker, ask, identity, patience_s, allowance)
                 if claim.state == "settled":
-                    return _stored(claim)
+                    return stored(claim)
                 first = first or claim.attempt
                 try:
                     return await self._send(worker, ask, claim, first, once)
@@ -293,19 +293,3 @@ def _pause(claim: Claim, pause: float, worker: Worker, patience_s: float) -> flo
     if wait > patience_s:
         raise RateLimited(f"worker {worker.name!r} may not get this request before {claim.not_before:%F %T} UTC", wait)
     return wait
-
-
-def _stored(claim: Claim) -> Reply:
-    return Reply.model_validate({**(claim.reply or {}), "call_id": claim.call_id})
-
-
-def _replayed(reply: Reply) -> list[Chunk]:
-    calls = tuple({"index": index, **call} for index, call in enumerate(reply.tool_calls))
-    pieces = [Chunk(reply.text or "", calls)] if reply.text or calls else []
-    return [*pieces, Chunk(reply=reply)]
-
-
-def _reply_or_error(result: Reply | BaseException) -> Reply | FuguError:
-    if isinstance(result, Reply | FuguError):
-        return result
-    raise result

@@ -8,6 +8,7 @@ from models.errors import FuguError, TransientError
 from models.ledger.calls import Claim, Settlement
 from models.ledger.text import storable
 from models.workers.ask import Reply
+from models.workers.client import Chunk
 from models.workers.retry import RetryPolicy
 from models.workers.writes import Failure
 
@@ -31,3 +32,22 @@ def failure_of(claim: Claim, error: BaseException, sent: bool, retry: RetryPolic
     pause = retry.pause(tries, error.retry_after) if once else retry.delay(tries, error)
     wait = timedelta(seconds=pause if pause is not None else error.retry_after or 0.0)
     return Failure(claim.call_id, claim.attempt, message, transient, datetime.now(UTC) + wait, error.maybe_paid)
+
+
+def stored(claim: Claim) -> Reply:
+    """The reply of a settled call."""
+    return Reply.model_validate({**(claim.reply or {}), "call_id": claim.call_id})
+
+
+def replayed(reply: Reply) -> list[Chunk]:
+    """A settled reply as a stream: its text in one chunk, then the whole of it."""
+    calls = tuple({"index": index, **call} for index, call in enumerate(reply.tool_calls))
+    pieces = [Chunk(reply.text or "", calls)] if reply.text or calls else []
+    return [*pieces, Chunk(reply=reply)]
+
+
+def reply_or_error(result: Reply | BaseException) -> Reply | FuguError:
+    """The result; raises what is no error of ours."""
+    if isinstance(result, Reply | FuguError):
+        return result
+    raise result

@@ -69,15 +69,14 @@ class StepRun:
     ) -> None:
         self._state, self._request, self._plan, self._nest = state, request, plan, nest
         self._steps = plan.workflow
-        self.ended = False
         self.nested: ConductAnswer | None = None
         self._replies: list[Reply] = []
         self._asked: str | None = None
-        self._reading = False
-        step, row = self._steps.steps[index], state.step(workflow, index)
+        self._reading = self.ended = False
+        step, row, sees = self._steps.steps[index], state.step(workflow, index), self._steps.sees(index)
         self._turns = [dict(turn) for turn in row.turns] if row is not None else []
-        sees, written = self._steps.sees(index), plan.numbers[index]
-        self.record = StepRecord(workflow, index, step.subtask, plan.workers[index], sees, written=written)
+        worker, written = plan.workers[index], plan.numbers[index]
+        self.record = StepRecord(workflow, index, step.subtask, worker, sees, written=written)
         # A failed step that is resumed may use every worker again.
         if row is not None and (row.state != "failed" or state.replaying):
             self.record = replace(self.record, worker=row.worker, tried=row.tried, error=row.error)
@@ -292,8 +291,7 @@ class StepRun:
         return StepRow(record.state, record.worker, record.tried, turns, record.error)
 
     def _row(self) -> Any:
-        record = self.record
-        return put_step(self._state.parts.ledger, record.workflow, record.index, self._stored)
+        return put_step(self._state.parts.ledger, self.record.workflow, self.record.index, self._stored)
 
     @property
     def _name(self) -> str:
