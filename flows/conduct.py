@@ -163,7 +163,8 @@ async def _submitted(of: Conducted, found: RecordedRound, plan: PrefectFuture[An
             await workflow(replace(of, path=f"{found.id}/s{index}"), label_of(record), return_state=True)
         # A step that failed or was passed over does not keep the others from saying that they were passed over.
         results = [allow_failure(future) for future in sees]
-        future: PrefectFuture[Any] = step.submit(of, found.number, index, label_of(record), results, wait_for=[plan])
+        first = [] if sees else [plan]
+        future: PrefectFuture[Any] = step.submit(of, found.number, index, label_of(record), results, wait_for=first)
         return future
 
     submitted = [asyncio.create_task(submit(index)) for index in range(len(found.records))]

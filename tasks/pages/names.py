@@ -8,12 +8,12 @@ from tasks.setup.texts import shown
 
 
 def label_of(record: StepRecord) -> str:
-    """A step's label: "step 2: coder – Count the letters", or "step 2: coder" where texts may not be shown."""
+    """A step's label: "step 2: coder - Count the letters", or "step 2: coder" where texts may not be shown."""
     name = f"step {record.number}: {record.worker}"
     if not shown():
         return name
     subtask = " ".join(record.subtask.split())
-    return f"{name} – {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"
+    return f"{name} - {subtask if len(subtask) <= 60 else subtask[:59] + '…'}"
 
 
 def title_of(request: ConductRequest) -> str:

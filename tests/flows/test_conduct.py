@@ -145,11 +145,11 @@ async def test_the_run_reads_as_the_plan_and_its_page_shows_graph_table_and_answ
     assert run.state.is_completed()
     assert set(by_name) == {
         "plan of round 0",
-        "step 1: calc – What is 17 * 24 + 5?",
-        "step 2: coder – Count the letters of Prefect",
-        "step 3: calc – Answer the user's question",
+        "step 1: calc - What is 17 * 24 + 5?",
+        "step 2: coder - Count the letters of Prefect",
+        "step 3: calc - Answer the user's question",
     }
-    last = by_name["step 3: calc – Answer the user's question"]
+    last = by_name["step 3: calc - Answer the user's question"]
     upstream = {str(each.id) for each in last.task_inputs["wait_for"]}
     assert upstream == {str(task.id) for task in tasks if task is not last}
     async with get_client() as client:
@@ -253,7 +253,7 @@ async def test_a_run_that_waits_for_tools_is_completed_and_tagged_and_the_next_o
         [f"continues:{looking.id}-0"],
     ]
     names = [sorted(task.name for task in tasks if task.name.startswith("step")) for _, tasks in found]
-    assert names == [["step 1: w – look around"], *[["step 1: w – look around", "step 2: w – tell"]] * 2]
+    assert names == [["step 1: w - look around"], *[["step 1: w - look around", "step 2: w - tell"]] * 2]
 
 
 @pytest.mark.usefixtures("prefect_server")
