@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import certifi
+import hypothesis
 import pytest
 import yaml
 from filelock import FileLock
@@ -44,6 +45,9 @@ def _few_certificates() -> str:
     atexit.register(os.unlink, file.name)
     return file.name
 
+
+hypothesis.settings.register_profile("whatever the machine", deadline=None)  # another process may have the core
+hypothesis.settings.load_profile("whatever the machine")
 
 if "SSL_CERT_FILE" not in os.environ:
     os.environ["SSL_CERT_FILE"] = _few_certificates()  # the processes that a test starts have it too

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, func, se
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from models.errors import BadInput
 from models.ledger.outage import told_apart
@@ -97,7 +98,8 @@ class Ledger:
     def create_schema(self) -> None:
         """Create the tables of `tables.py`, for tests. Installations run the migrations instead."""
         with self.transaction() as connection:
-            metadata.create_all(connection)
+            for statement in _definitions(self.is_sqlite):
+                connection.exec_driver_sql(statement)
 
     @cached_property
     def name(self) -> str:
@@ -157,6 +159,17 @@ def read_url(url: str | URL) -> URL:
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
     raise BadInput(f"the ledger needs SQLite or PostgreSQL, not {parsed.drivername!r}", field="url")
+
+
+@cache
+def _definitions(of_sqlite: bool) -> tuple[str, ...]:
+    """What creates the tables and indices that are not there yet."""
+    dialect = sqlite.dialect() if of_sqlite else postgresql.dialect()
+    tables: list[Any] = [CreateTable(table, if_not_exists=True) for table in metadata.sorted_tables]
+    indices: list[Any] = [
+        CreateIndex(index, if_not_exists=True) for table in metadata.sorted_tables for index in table.indexes
+    ]
+    return tuple(str(each.compile(dialect=dialect)) for each in (*tables, *indices))
 
 
 def _make_private(file: Path) -> None:

@@ -17,8 +17,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
@@ -128,6 +126,9 @@ class _Design:
 
     def fit(self, targets: Floats, penalty: float) -> NDArray[np.float64]:
         """Ridge start, then forward KL + penalty by L-BFGS: targets [Q, L] → weights [L, d] on raw features."""
+        from scipy.linalg import cholesky, solve_triangular
+        from scipy.optimize import minimize  # takes half a second to import: not for every flow
+
         x, n, (d, width) = self._x, len(targets), (len(self._gram), targets.shape[1])
         curvature = self._gram / 2 + penalty * np.eye(d)  # bounds the Hessian of the softmax (Böhning 1992)
         lower = cholesky(curvature, lower=True)  # L-BFGS in these coordinates is well conditioned
@@ -152,6 +153,8 @@ class _Design:
 
     def _ridge(self, targets: Floats, penalty: float) -> Floats:
         """One Newton step from zero, where every worker is equally likely: least squares on the targets."""
+        from scipy.linalg import cho_factor, cho_solve
+
         width = targets.shape[1]
         centred = (targets - 1 / width).astype(np.float32)
         factor = cho_factor(self._gram / width + penalty * np.eye(len(self._gram)))

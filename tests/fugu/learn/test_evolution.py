@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cma
 import numpy as np
 import pytest
 
@@ -33,6 +32,8 @@ def test_parent_equals_pycma_bit_for_bit_on_the_same_draws_and_fitnesses(n, seed
     ours = Evolution(np.zeros(n), EvolutionOptions(0.3, population, seed))
     draws = np.random.Generator(np.random.PCG64(seed))
     settings = {"CMA_diagonal": True, "verbose": -9, "seed": np.nan, "randn": lambda *s: draws.standard_normal(s)}
+    import cma  # takes a second and sets up plotting: not for every process that collects the tests
+
     theirs = cma.CMAEvolutionStrategy(np.zeros(n), 0.3, settings | ({"popsize": population} if population else {}))
     for _ in range(generations):
         asked = theirs.ask()

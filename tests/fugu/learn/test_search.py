@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cma
 import numpy as np
 import pytest
 
@@ -44,6 +43,8 @@ def test_one_stage_of_every_parameter_is_pycma_bit_for_bit():
     search = Search(START, [Stage("whole", 6, whole, 0.03)], 0, 7)
     draws = np.random.Generator(np.random.PCG64(7))
     settings = {"CMA_diagonal": True, "verbose": -9, "seed": np.nan, "randn": lambda *s: draws.standard_normal(s)}
+    import cma  # takes a second and sets up plotting: not for every process that collects the tests
+
     theirs = cma.CMAEvolutionStrategy(START.astype(np.float64), 0.03, settings)
     for _ in range(6):
         population = theirs.ask()
