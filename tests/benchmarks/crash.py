@@ -278,6 +278,7 @@ def furnish(home: Path, port: int) -> None:
         "FUGU_POOL": str(home / "pool.yaml"),
         "FUGU_CONDUCTOR": f"fixed:{home / 'plan.txt'}",
         "FUGU_LEASE_S": "2",
+        "FUGU_SHOW_TEXTS": "true",  # else no literal question is taken
     }
     upgrade(settings().database)
     ledger = open_ledger()

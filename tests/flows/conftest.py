@@ -10,7 +10,6 @@ from unittest import mock
 
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from deployments.server import TUNED
 from tasks.setup.settings import open_ledger, settings
@@ -34,6 +33,8 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def prefect_server(prefect_database, tmp_path_factory):
+    from prefect.testing.utilities import prefect_test_harness  # imports Prefect's server: not where no flow is run
+
     folder = tmp_path_factory.mktemp("prefect")
     shutil.copy(prefect_database, folder / "prefect-test.db")
     os.environ.update({**TUNED, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})  # the server is a process of its own
