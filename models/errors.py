@@ -31,13 +31,24 @@ from __future__ import annotations
 import math
 import traceback
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class FuguError(Exception):
     """Root of the tree. `quotes`: whether the message may contain text from a user or a worker."""
 
     quotes: ClassVar[bool] = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of tasks travel between processes: as their class, message and fields, without `__init__`."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[FuguError], args: tuple[Any, ...], fields: dict[str, Any]) -> FuguError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 LONGEST_WAIT_S = 86_400.0
