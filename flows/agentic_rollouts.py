@@ -8,26 +8,26 @@ can include the same rollouts in its fitness.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from prefect import get_run_logger
 from pydantic import Field
 
-from models.coding.mixture import players
-from models.coding.rollouts import Player, RolloutEnd, Rollouts, constant
+from models.coding.rollouts import RolloutEnd, Rollouts
 from models.ledger import epochs
-from tasks.coding import find_agent, find_tasks, meaning, open_rollouts, roll_out_task
+from tasks.coding import Arena, Work, find_agent, meaning, roll_out_task, rollouts_of
 from tasks.pages.report import markdown
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
-from tasks.setup.router import load_router
+from tasks.setup.runner import submitted
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown
 
 KEY = "agentic-rollouts"
 
-Policies = Mapping[str, Callable[[int], Player]]
+Policy = tuple[str, str]
+"""A worker, or the id of a router's checkpoint; the other one is empty."""
 
 
 @flow(name="agentic-rollouts", flow_run_name="{agent} on {repositories}, asking {pool}")
@@ -42,38 +42,35 @@ async def agentic_rollouts(
 ) -> dict[str, dict[str, float]]:
     """Roll out every policy on every task; returns policy -> task -> mean reward over the repeats."""
     async with open_session(pool, max_usd) as session:
-        tasks, coding = find_tasks(repositories), find_agent(agent)
-        epoch = epochs.open_epoch(session.ledger, session.pool.name, meaning(tasks, coding, model))
-        scope = epochs.scope_of(epoch)
-        rollouts = await asyncio.to_thread(
-            open_rollouts, session, tasks, coding, scope=scope, model=model, repeats=repeats
-        )
-        policies = {name: constant(session.pool.names, name) for name in session.pool.names}
-        policies |= await _router(session, rollouts, checkpoint)
-        ends = {name: await _ends(name, rollouts, policy) for name, policy in policies.items()}
+        work = await asyncio.to_thread(Work.of, repositories, agent)
+        asked = meaning(work.tasks(), find_agent(agent), model)
+        epoch = epochs.open_epoch(session.ledger, session.pool.name, asked)
+        arena = Arena(session.access, work, epochs.scope_of(epoch), model, repeats)
+        rollouts = await asyncio.to_thread(rollouts_of, arena)
+        policies = {name: (name, "") for name in session.pool.names} | _router(session, checkpoint)
+        ends = {name: await _ends(name, arena, rollouts, policy) for name, policy in policies.items()}
     for name, found in ends.items():
         get_run_logger().info("%s: R %.3f", name, sum(end.reward for end in found) / len(found))
     await markdown(KEY, _page(rollouts, ends), f"{agent} on {repositories}, asking {pool}")
     return {name: _means(rollouts, found) for name, found in ends.items()}
 
 
-async def _router(session: Session, rollouts: Rollouts, checkpoint: str) -> Policies:
+def _router(session: Session, checkpoint: str) -> dict[str, Policy]:
     """The router of the given checkpoint, deciding as in serving; empty without one."""
     if not checkpoint:
         return {}
     newest = checkpoint in ("warm", "evolved")
     kind = checkpoint if newest else "evolved"
     found = find_checkpoint(session.ledger, "" if newest else checkpoint, kind=kind, pool=session.pool)
-    router = await asyncio.to_thread(load_router, found)
-    return {f"router {found.id[:12]}": players(router, router.vector, 0.0, rollouts, seed=0)}
+    return {f"router {found.id[:12]}": ("", found.id)}
 
 
-async def _ends(label: str, rollouts: Rollouts, policy: Callable[[int], Player]) -> list[RolloutEnd]:
+async def _ends(label: str, arena: Arena, rollouts: Rollouts, policy: Policy) -> list[RolloutEnd]:
     """A policy's rollouts in the order of the slots, one Prefect task per repository task."""
     indices: dict[str, list[int]] = {}
     for index, slot in enumerate(rollouts.slots):
         indices.setdefault(slot.task.id, []).append(index)
-    asked = (roll_out_task(label, name, rollouts, policy, mine) for name, mine in indices.items())
+    asked = (submitted(roll_out_task, label, name, arena, *policy, mine) for name, mine in indices.items())
     return [end for ends in await all_ended(*asked) for end in ends]
 
 

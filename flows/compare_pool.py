@@ -19,12 +19,11 @@ from pydantic import Field
 from models.errors import RecordedWorker
 from models.evaluation.baselines import Part, baselines, best_single
 from models.evaluation.gate import gate
-from models.evaluation.groups import GROUPS, SEEN, group_of
+from models.evaluation.groups import GROUPS, HELD_OUT, SEEN, group_of
 from models.evaluation.matrix import label_matrix
 from models.evaluation.metrics import Entry, entry
-from models.fugu.learn.objective import Objective, Slot
-from models.fugu.loop import LoopOptions
 from models.fugu.router import Router
+from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
@@ -32,9 +31,11 @@ from tasks.candidate import roll_out
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
 from tasks.setup.checkpoint import MODELS, find_checkpoint, serving
-from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import QuestionSet, digests, load_set
+from tasks.setup.preset import Preset, PresetName, load_preset
+from tasks.setup.questions import QuestionSet, digests, load_set, located
 from tasks.setup.router import first_texts, load_router
+from tasks.setup.runner import submitted
+from tasks.setup.scoring import Recipe
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
 
@@ -60,7 +61,7 @@ async def compare_pool(
         if evolved or not recorded:  # recorded workers cannot be rolled out, so nothing was evolved
             found = find_checkpoint(session.ledger, evolved, kind="evolved", pool=session.pool)
             checkpoints = {"evolved": found} | checkpoints
-        comparison = await _compare(session, questions_of, checkpoints, plan.repeats)
+        comparison = await _compare(session, located(questions), questions_of, checkpoints, plan)
         ids = {name: checkpoint.id for name, checkpoint in checkpoints.items()}
         models = MODELS[:1] if recorded else MODELS
         lines = {model: _judge(session, comparison, model, ids, promote) for model in models}
@@ -80,7 +81,11 @@ class Comparison:
 
 
 async def _compare(
-    session: Session, questions_of: QuestionSet, checkpoints: Mapping[str, registry.Checkpoint], repeats: int
+    session: Session,
+    questions: str,
+    questions_of: QuestionSet,
+    checkpoints: Mapping[str, registry.Checkpoint],
+    plan: Preset,
 ) -> Comparison:
     contenders = dict(checkpoints)
     present = {model: _serving(session, model, contenders) for model in MODELS}
@@ -91,10 +96,13 @@ async def _compare(
     asked = [question for question in questions_of.questions if group_of(question)]
     test = await measured(session, reader, asked)
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
+    epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     for name, router in routers.items():
         entries.append(await fugu_entry(name, router, asked, test))
         if router.roles:
-            entries.append(await _trinity(session, name, router, questions_of, asked, repeats))
+            of = (session.access, contenders[name].id, questions, plan.questions, questions_of.name, epoch)
+            recipe = Recipe(*of, HELD_OUT, repeats=plan.repeats)
+            entries.append(await _trinity(session, name, recipe, router.vector))
     group = np.array([group_of(question) for question in asked])
     for name in GROUPS:
         if (rows := group == name).any():
@@ -139,16 +147,10 @@ async def fugu_entry(name: str, router: Router, questions: list[Question], test:
     return entry(f"fugu ({name})", choices, test.scores, test.costs)
 
 
-async def _trinity(
-    session: Session, name: str, router: Router, questions_of: QuestionSet, questions: list[Question], repeats: int
-) -> Entry:
+async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector) -> Entry:
     """`trinity`'s row: the loop rolled out (argmax), each question as often as it was measured."""
-    epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
-    slots = [Slot(question, repeat) for question in questions for repeat in range(repeats)]
-    objective = Objective(
-        router, session.pool, slots, session.ask_all, scope=epochs.scope_of(epoch), options=LoopOptions()
-    )
-    scores = await roll_out(f"trinity ({name})", objective, router.vector)
+    repeats = recipe.repeats
+    scores = await submitted(roll_out, f"trinity ({name})", recipe, vector)
     width = len(session.pool.workers)
     shares = np.array([np.bincount(s.workers, minlength=width) / len(s.workers) for s in scores])
     return Entry(

@@ -19,19 +19,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from prefect import get_run_logger
 from pydantic import Field
 
 from models.digest import json_digest
 from models.errors import BadInput, NotFound, RecordedWorker
-from models.fugu.learn.fitness import Tally, shares, tally
+from models.fugu.learn.fitness import Tally, Weights, shares, tally
 from models.fugu.learn.halving import race
 from models.fugu.learn.search import Search, Stage, States
 from models.fugu.learn.subspace import Space
@@ -40,26 +40,27 @@ from models.fugu.vector import Vector
 from models.ledger import epochs, registry, runs
 from models.ledger.accounts import paid_by
 from models.ledger.registry import Checkpoint
-from tasks.candidate import SCORING, Scoring, meet, roll_out, score_candidate
-from tasks.coding import find_agent, find_tasks
+from tasks.candidate import meet, roll_out, score_candidate
+from tasks.coding import Work
 from tasks.pages.evolution import EvolutionPage
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
-from tasks.setup.questions import load_set
+from tasks.setup.questions import load_set, located
 from tasks.setup.router import load_router
-from tasks.setup.scoring import AgenticWork, open_scoring
+from tasks.setup.runner import submitted
+from tasks.setup.scoring import Part, Recipe
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.settings import HOUSE, settings
 
 STEP_SIZE_TEXTS = 100
 """Texts for fitting the step sizes of every parameter: enough to distinguish a flip rate of 5 % from 2 % or 10 %."""
 
+Population = NDArray[np.floating]
+"""A generation's candidates, [λ, N]."""
+
 BEGUN = "begun"
 """Kind of the checkpoint that records the start of a run."""
-
-POPULATION: ContextVar[np.ndarray] = ContextVar("population")
-"""The current generation's candidates, [λ, N]: too large for a flow's parameters."""
 
 
 @flow(name="evolve-router", flow_run_name="evolve router on {pool}")
@@ -86,14 +87,24 @@ async def evolve_router(
         origin = find_checkpoint(session.ledger, begun["start"] if begun else start, kind="warm", pool=session.pool)
         newest = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
         epoch = begun["epoch"] if begun else newest
-        router = await asyncio.to_thread(load_router, origin, memory)
-        work = AgenticWork(find_tasks(agentic), find_agent(agent)) if agentic else None
+        work = await asyncio.to_thread(Work.of, agentic, agent) if agentic else None
         # Remembered states of both parts, for candidates that move only the head; together as large as the backbone's.
         memo_bytes = (settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2
-        part = partial(open_scoring, session, router, questions_of, epoch, plan, work, memo_bytes)
-        training, validation = part("train"), part("validation")
-        identity = [origin.id, training.meaning, validation.meaning, plan.model_dump(exclude={"generations"})]
-        run = Run(f"{session.pool.name}-{json_digest(identity)[:12]}", session, router, plan, training, validation)
+        whole = Recipe(
+            session.access,
+            origin.id,
+            located(questions),
+            load_preset(preset).questions,
+            questions_of.name,
+            epoch,
+            ("validation",),
+            plan.validation,
+            seed=plan.seed,
+            memory=memory,
+            memo_bytes=memo_bytes,
+            work=work,
+        )
+        run = await asyncio.to_thread(_run, session, plan, origin, whole)
         if begun and run.name != resume:
             raise BadInput(f"run {resume} was started with other questions, preset, pool or tasks", "resume")
         _begin(run, origin, epoch)
@@ -111,8 +122,26 @@ class Run:
     session: Session
     router: Router
     plan: EvolutionPlan
-    training: Scoring
-    validation: Scoring
+    training: Part
+    validation: Part
+
+
+def _run(session: Session, plan: EvolutionPlan, origin: Checkpoint, validation: Recipe) -> Run:
+    """On train the policy samples, on validation it decides as in serving."""
+    training = replace(
+        validation,
+        splits=("train",),
+        most=plan.questions,
+        repeats=plan.repeats,
+        temperature=plan.temperature,
+        weights=Weights(plan.diversity, plan.turns, plan.cost),
+        rungs=plan.rungs,
+    )
+    router = load_router(origin, validation.memory)
+    first, second = Part.of(training), Part.of(validation)
+    meanings = [first.scoring.meaning, second.scoring.meaning]
+    identity = [origin.id, *meanings, plan.model_dump(exclude={"generations"})]
+    return Run(f"{session.pool.name}-{json_digest(identity)[:12]}", session, router, plan, first, second)
 
 
 def _begun(session: Session, run: str) -> dict[str, Any] | None:
@@ -146,23 +175,24 @@ async def _evolve(run: Run, start: Vector) -> Vector:
     if not run.plan.generations:
         return start
     log = runs.generations(run.session.ledger, run.name)
-    search = await _search(run, start, [row["fitnesses"] for row in log])
+    search, met_turns = await _search(run, start, [row["fitnesses"] for row in log])
     get_run_logger().info(
         "run %s: %s, N %d, λ %d, %d of %d generations recorded",
         run.name, search.stage, search.dimension, search.population_size, len(log), search.generations,
     )  # fmt: skip
-    best, best_reward = start, await _reward("the start on validation", run.validation, start)
-    objectives, workers = (run.training.objective, run.validation.objective), run.session.pool.names
-    paid = partial(paid_by, run.session.ledger, run.session.access.budget, run.training.objective.scope)
-    page = await EvolutionPage.open(run.name, workers, objectives, paid, search.generations, best_reward)
+    judged = await _judged("the start on validation", run.validation, start)
+    best, best_reward, workers = start, judged.mean_reward, run.session.pool.names
+    paid = partial(paid_by, run.session.ledger, run.session.access.budget, run.training.scoring.objective.scope)
+    page = await EvolutionPage.open(run.name, workers, paid, search.generations, best_reward)
+    page.turns = met_turns + sum(judged.workers)
     for row in log:
         await page.add(row, show=False)
         if row["kept"]:
             best = registry.load_checkpoint(run.session.ledger, row["checkpoint"]).vector
             best_reward = row["parent"]
-    SCORING.set(run.training)
     while search.generation < search.generations:
-        row = await _generation(run, search, best_reward)
+        row, turns = await _generation(run, search, best_reward)
+        page.turns += turns
         if row["kept"]:
             best, best_reward = search.parent, row["parent"]
         runs.tell_generation(run.session.ledger, run.name, row["generation"], row)
@@ -170,11 +200,12 @@ async def _evolve(run: Run, start: Vector) -> Vector:
     return best
 
 
-async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
-    """The two-stage search, advanced to the end of the log."""
+async def _search(run: Run, start: Vector, log: list[list[float]]) -> tuple[Search, int]:
+    """The two-stage search, advanced to the end of the log, and the turns that were taken for its coordinates."""
     plan = run.plan
     # Sorted, because the order of replies differs between runs.
-    texts = sorted(await meet("the start on train", run.training, start))
+    met, turns = await submitted(meet, "the start on train", run.training.recipe, start)
+    texts = sorted(met)
     few = texts[:: max(1, len(texts) // STEP_SIZE_TEXTS)]
     later = plan.generations - plan.subspace_generations
     head, whole = partial(_around, run, texts, plan.rank), partial(_around, run, few, 0)
@@ -182,7 +213,7 @@ async def _search(run: Run, start: Vector, log: list[list[float]]) -> Search:
         Stage(f"the head in {plan.rank} directions", plan.subspace_generations, head),
         Stage("every parameter", later, whole, plan.sigma or 1.0),
     ]
-    return await asyncio.to_thread(Search, start, stages, plan.population, plan.seed, log)
+    return await asyncio.to_thread(Search, start, stages, plan.population, plan.seed, log), turns
 
 
 def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
@@ -203,13 +234,13 @@ def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
     return space.unpacked(kept.vector)
 
 
-async def _generation(run: Run, search: Search, best_reward: float) -> dict[str, Any]:
-    """Score, record and validate one generation; returns its row."""
+async def _generation(run: Run, search: Search, best_reward: float) -> tuple[dict[str, Any], int]:
+    """Score, record and validate one generation; returns its row, and the turns of its rollouts."""
     number, stage, sigma = search.generation + 1, search.stage, search.sigma
-    POPULATION.set(search.ask())
-    scored = await generation(run.name, number)
+    scored = await generation(run.name, number, run.training, search.ask())
     await asyncio.to_thread(search.tell, scored.fitnesses)
-    reward = await _reward(f"parent {number} on validation", run.validation, search.parent)
+    judged = await _judged(f"parent {number} on validation", run.validation, search.parent)
+    reward = judged.mean_reward
     row = {
         "generation": number,
         "stage": stage,
@@ -228,13 +259,13 @@ async def _generation(run: Run, search: Search, best_reward: float) -> dict[str,
         meta = {"kind": "parent", "run": run.name, "generation": number}
         name = f"parent {number}"
         row["checkpoint"] = registry.save_checkpoint(run.session.ledger, name=name, vector=search.parent, meta=meta)
-    return row
+    return row, sum(scored.total.workers) + sum(judged.workers)
 
 
-async def _reward(label: str, validation: Scoring, vector: Vector) -> float:
-    """The mean reward; 0 for a parent that cannot be rolled out, so that it is not kept."""
-    scores = await roll_out(label, validation.objective, vector)
-    return tally(scores, len(validation.objective.pool.workers)).mean_reward
+async def _judged(label: str, validation: Part, vector: Vector) -> Tally:
+    """The sums over a parent's rollouts; one that cannot be rolled out has none and a reward of 0: it is not kept."""
+    scores = await submitted(roll_out, label, validation.recipe, vector)
+    return tally(scores, len(validation.scoring.objective.pool.workers))
 
 
 @dataclass(frozen=True)
@@ -249,13 +280,14 @@ class Scored:
     total: Tally
 
 
-@flow(name="generation", flow_run_name="generation {number} of {run}")
-async def generation(run: str, number: int) -> Scored:
+@flow(name="generation", flow_run_name="generation {number} of {run}", unrecorded=("training", "population"))
+async def generation(run: str, number: int, training: Part, population: Population) -> Scored:
     """Score the population, each candidate in a task; with several rungs only the better half reaches the next."""
-    scoring, population = SCORING.get(), POPULATION.get()
+    scoring = training.scoring
 
     async def score(going: Sequence[int], part: slice) -> list[Tally]:
-        asked = (score_candidate(population[i], scoring.meaning, part.start, part.stop, number, i) for i in going)
+        shared = scoring.meaning, part.start, part.stop, number
+        asked = (submitted(score_candidate, training.recipe, population[i], *shared, i) for i in going)
         return await all_ended(*asked)
 
     slots = len(scoring.objective.slots)

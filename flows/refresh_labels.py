@@ -10,24 +10,43 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from prefect import get_run_logger
 from pydantic import Field
 
+from models.grading.grade import version
+from models.grading.question import Question
 from models.ledger import labels
 from models.ledger.epochs import put_workers
 from models.ledger.labels import Cell
-from tasks.attempt import BATCH, MEASURING, Measuring, measure_batch
+from tasks.attempt import BATCH, measure_batch
 from tasks.pages.report import Progress, coverage_artifact
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
-from tasks.setup.questions import can_be_asked, load_set, wanted_cells
-from tasks.setup.session import all_ended, open_session
+from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
+from tasks.setup.runner import submitted
+from tasks.setup.session import Access, all_ended, open_session
 from tasks.setup.settings import HOUSE
 
 CONCURRENT_BATCHES = 2
 """Concurrent batches of one worker, to bound memory. The dispatcher enforces the worker's own concurrency limit."""
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What the subflows of one refresh share."""
+
+    access: Access
+    questions: QuestionSet
+    progress: Progress
+
+    @cached_property
+    def by_id(self) -> dict[str, Question]:
+        """The questions by id."""
+        return {question.id: question for question in self.questions.questions}
 
 
 @flow(name="refresh-labels", flow_run_name="refresh labels of {pool}")
@@ -54,16 +73,10 @@ async def refresh_labels(
         )
         cells = labels.missing(session.ledger, **wanted)
         get_run_logger().info("%d attempts are missing", len(cells))
-        refresh = Measuring(
-            questions={q.id: q for q in questions_of.questions},
-            missing=_by_worker(cells),
-            progress=await Progress.start("labelling", len(cells)),
-        )
-        token = MEASURING.set(refresh)
+        refresh = Refresh(session.access, questions_of, await Progress.start("labelling", len(cells)))
         try:
-            await all_ended(*(label_worker(w, len(mine)) for w, mine in refresh.missing.items()))
+            await all_ended(*(label_worker(w, len(mine), mine, refresh) for w, mine in _by_worker(cells).items()))
         finally:
-            MEASURING.reset(token)
             await coverage_artifact(labels.coverage(session.ledger, **wanted))
     return len(cells)
 
@@ -75,17 +88,18 @@ def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:
     return missing
 
 
-@flow(name="label-worker", flow_run_name="label {worker}: {attempts} attempts")
-async def label_worker(worker: str, attempts: int) -> None:
+@flow(name="label-worker", flow_run_name="label {worker}: {attempts} attempts", unrecorded=("cells", "refresh"))
+async def label_worker(worker: str, attempts: int, cells: list[Cell], refresh: Refresh) -> None:
     """Measure one worker's missing attempts, in batches."""
-    refresh = MEASURING.get()
-    cells = refresh.missing[worker]
     turn = asyncio.Semaphore(CONCURRENT_BATCHES)
 
     async def run(batch: Sequence[Cell]) -> None:
+        questions = [refresh.by_id[id] for id in {cell.question_id: None for cell in batch}]
+        asked = refresh.questions.registered(questions)
+        versions = {question.id: version(question.grader) for question in questions}
+        label = {"count": len(batch), "first": batch[0].question_id}
         async with turn:
-            rows = [vars(cell) for cell in batch]
-            await measure_batch(worker, rows, count=len(batch), first=batch[0].question_id)
-            await refresh.progress.add(len(batch))
+            await submitted(measure_batch, refresh.access, worker, batch, asked, versions, **label)
+        await refresh.progress.add(len(batch))
 
     await all_ended(*(run(cells[i : i + BATCH]) for i in range(0, attempts, BATCH)))

@@ -29,6 +29,7 @@ from models.workers.ask import Sampling
 from tasks.examples import check_plans_by, cold_start_examples
 from tasks.learn import (
     Bridge,
+    Practice,
     Student,
     digest_of,
     load_student,
@@ -136,7 +137,10 @@ async def _lesson(
         ask=session.ask,
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
-    return Lesson(session, questions_of, plan, seed, known, home, Bridge(stage, step_tasks=plan.step_tasks))
+    asked = questions_of.registered(questions_of.questions)
+    practice = Practice(session.access, asked, stage.revisions, stage.scope, stage.sampling)
+    bridge = Bridge(stage, None if plan.step_tasks else practice)
+    return Lesson(session, questions_of, plan, seed, known, home, bridge)
 
 
 async def _learn(lesson: Lesson, folder: Path) -> str:

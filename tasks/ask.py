@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefect.context import TaskRunContext
+
+from models.digest import json_digest
+from models.ledger.calls import is_settled
 from models.workers.ask import Ask, Reply
-from tasks.caching import PAID, key_of
+from tasks.caching import PAID, REVISION, unless_lost
 from tasks.quiet import task
-from tasks.setup.session import current
+from tasks.setup.asking import Asking
+from tasks.setup.runner import submitted
+from tasks.setup.session import Access, current
+from tasks.setup.settings import open_ledger
 
 
-@task(task_run_name="{label}", cache_key_fn=key_of("identity"), **PAID)
-async def ask_worker(identity: str, label: str, payload: dict[str, Any]) -> str:
+def _key(context: TaskRunContext, parameters: dict[str, Any]) -> tuple[str, bool]:
+    """The call, and whether the ledger has its reply."""
+    ledger = open_ledger()
+    try:
+        known = json_digest([context.task.name, REVISION, ledger.name, parameters["identity"]])
+        return known, is_settled(ledger, parameters["identity"])
+    finally:
+        ledger.close()
+
+
+@task(task_run_name="{label}", cache_key_fn=unless_lost(_key), **PAID)
+async def ask_worker(access: Access, identity: str, label: str, payload: dict[str, Any]) -> str:
     """Send the ask, or read its settled reply. Returns the call's id: texts are stored in the ledger only."""
-    reply = await current().ask(Ask.model_validate(payload))
-    return reply.call_id
+    return (await Asking(access).ask(Ask.model_validate(payload))).call_id
 
 
 async def ask(wanted: Ask, label: str) -> Reply:
-    """Run `ask_worker`, then read the settled reply from the ledger, also if Prefect took the task from its cache."""
-    await ask_worker(wanted.identity, label, wanted.payload())
-    return await current().ask(wanted)
+    """Submit `ask_worker`, then read the settled reply from the ledger, also if Prefect took the task from its cache.
+
+    For flows.
+    """
+    session = current()
+    await submitted(ask_worker, session.access, wanted.identity, label, wanted.payload())
+    return await session.ask(wanted)

@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import astuple
 from typing import Any
 
-from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 
+from models.digest import json_digest
 from models.evaluation.measure import measure
-from models.grading.question import Question
-from models.ledger.labels import Cell
-from tasks.caching import RETRIED
-from tasks.pages.report import Progress
+from models.ledger.labels import Cell, are_attempted
+from tasks.caching import PAID, REVISION, unless_lost
 from tasks.quiet import task
 from tasks.setup.process import on_loop
-from tasks.setup.session import current
+from tasks.setup.questions import Registered
+from tasks.setup.session import Access, session_of
+from tasks.setup.settings import open_ledger
 
 BATCH = 50
 """A task costs 5 to 12 ms, as much as one house attempt; a larger batch would only make the progress coarser."""
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """One refresh of labels: its questions by id, each worker's missing cells, and the progress."""
+def _key(context: TaskRunContext, parameters: dict[str, Any]) -> tuple[str, bool]:
+    """The batch's meaning, and whether the ledger has all of its attempts."""
+    cells, asked, versions = parameters["cells"], parameters["asked"], parameters["versions"]
+    ledger = open_ledger()
+    try:
+        meaning = [ledger.name, [astuple(cell) for cell in cells], asked.source, asked.digests, versions]
+        return json_digest([context.task.name, REVISION, meaning]), are_attempted(ledger, cells, versions)
+    finally:
+        ledger.close()
 
-    questions: Mapping[str, Question]
-    missing: Mapping[str, Sequence[Cell]]
-    progress: Progress
+
+@task(task_run_name="{worker}: {count} attempts from {first}", cache_key_fn=unless_lost(_key), **PAID)
+async def measure_batch(
+    access: Access,
+    worker: str,
+    cells: Sequence[Cell],
+    asked: Registered,
+    versions: Mapping[str, str],
+    count: int,
+    first: str,
+) -> int:
+    """Ask, grade and record. A batch that runs again repeats only what is not settled.
+
+    `versions`: of the questions' graders, by question id.
+    """
+    return await on_loop(_measure(access, cells, asked))
 
 
-MEASURING: ContextVar[Measuring] = ContextVar("measuring")
-
-
-@task(task_run_name="{worker}: {count} attempts from {first}", cache_policy=NO_CACHE, **RETRIED)
-async def measure_batch(worker: str, attempts: Sequence[dict[str, Any]], count: int, first: str) -> int:
-    """Ask, grade and record. The ledger is the cache: a batch that runs again repeats only unsettled attempts."""
-    session, refresh = current(), MEASURING.get()
-    cells = [Cell(**attempt) for attempt in attempts]
-    return await on_loop(measure(cells, refresh.questions, ledger=session.ledger, dispatcher=session.dispatcher))
+async def _measure(access: Access, cells: Sequence[Cell], asked: Registered) -> int:
+    with session_of(access) as session:
+        questions = asked.load(session.ledger)
+        return await measure(cells, questions, ledger=session.ledger, dispatcher=session.dispatcher)

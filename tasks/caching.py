@@ -6,12 +6,14 @@ A key contains what changes the result and nothing else: no run id, time or clie
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.results import get_result_store
 from prefect.tasks import Task, exponential_backoff
 
 from models.digest import json_digest
@@ -35,6 +37,22 @@ def _meaning(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
     return value
+
+
+def unless_lost(
+    meant: Callable[[TaskRunContext, dict[str, Any]], tuple[str, bool]],
+) -> Callable[[TaskRunContext, dict[str, Any]], str]:
+    """A cache key function for a task whose work is in the ledger: where a kept result stands for rows that are no
+    longer there (pruned, or of a restored ledger), the key is a new one, so that the task runs again.
+
+    `meant`: the key, and whether the ledger has the rows.
+    """
+
+    def key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+        known, there = meant(context, parameters)
+        return f"{known}-{uuid.uuid4().hex}" if not there and get_result_store().exists(known) else known
+
+    return key
 
 
 async def transient_only(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:

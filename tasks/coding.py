@@ -5,33 +5,43 @@ The endpoint belongs to a layer above tasks, so that layer provides it (`provide
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 from prefect.cache_policies import NO_CACHE
 
 from models.coding.agent import Agent, load_agent
-from models.coding.rollouts import Bench, Player, RolloutEnd, Rollouts, Serve, TaskSlot
+from models.coding.mixture import players
+from models.coding.rollouts import Bench, Player, RolloutEnd, Rollouts, Serve, TaskSlot, constant
 from models.digest import json_digest
 from models.errors import NotReady
 from models.grading import command
 from models.grading.repository import RepositoryTask, load_tasks
 from models.isolation import workshop
+from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
 from tasks.caching import RETRIED
 from tasks.quiet import task
-from tasks.setup.session import Session
-from tasks.setup.settings import config_file, settings
+from tasks.setup.asking import Asking
+from tasks.setup.process import on_loop
+from tasks.setup.router import load_router
+from tasks.setup.session import Access
+from tasks.setup.settings import config_file, open_ledger, open_pool, settings
 
 ServerOf = Callable[[Ledger, Pool], Serve]
 
-_PROVIDED: list[ServerOf] = []
+_PROVIDED: list[str] = []
 
 
 def provide(server_of: ServerOf) -> None:
-    """Set the endpoint that serves candidates to agents in this process; a later call replaces it."""
-    _PROVIDED[:] = [server_of]
+    """Set the endpoint that serves candidates to agents, a function of a module; a later call replaces it."""
+    _PROVIDED[:] = [f"{server_of.__module__}:{server_of.__qualname__}"]
 
 
 def find_tasks(name_or_folder: str) -> list[RepositoryTask]:
@@ -48,26 +58,75 @@ def find_agent(name: str) -> Agent:
     return load_agent(config_file("agents.yaml"), name)
 
 
-def open_rollouts(
-    session: Session,
-    tasks: Sequence[RepositoryTask],
-    agent: Agent,
-    *,
-    scope: str,
-    model: str = "fugu",
-    repeats: int = 1,
-) -> Rollouts:
-    """The rollouts of these tasks, whose calls go through the session.
+@dataclass(frozen=True)
+class Work:
+    """Repository tasks and the agent that works on them, as a value from which any process opens their rollouts.
 
-    Raises IsolationUnavailable, or NotReady if no endpoint was provided.
+    `server`: "module:function" of the endpoint that the agent calls.
     """
-    if not _PROVIDED:
-        raise NotReady("agents have no endpoint here: start the flow from its deployment, or call tasks.coding.provide")
-    workshop.isolation()
-    serve = _PROVIDED[0](session.ledger, session.pool)
-    hides = tuple({task.folder.parent for task in tasks} | {settings().home})
-    bench = Bench(agent, serve, session, scope, model, hides)
-    return Rollouts(bench, [TaskSlot(task, repeat) for task in tasks for repeat in range(repeats)])
+
+    repositories: str
+    agent: str
+    server: str
+
+    @classmethod
+    def of(cls, repositories: str, agent: str) -> Work:
+        """Raises BadFile for a folder that cannot be used, IsolationUnavailable, NotReady without an endpoint."""
+        if not _PROVIDED:
+            raise NotReady(
+                "agents have no endpoint here: start the flow from its deployment, or call tasks.coding.provide"
+            )
+        workshop.isolation()
+        find_agent(agent)
+        find_tasks(repositories)
+        return cls(str(_folder(repositories)), agent, _PROVIDED[0])
+
+    def tasks(self, *splits: str) -> list[RepositoryTask]:
+        """The tasks of these splits; without any, all tasks."""
+        return [task for task in find_tasks(self.repositories) if not splits or task.question.split in splits]
+
+    def open(
+        self,
+        access: Access,
+        ledger: Ledger,
+        pool: Pool,
+        scope: str,
+        repeats: int = 1,
+        splits: Sequence[str] = (),
+        model: str = "fugu",
+    ) -> Rollouts:
+        """The rollouts of the tasks of these splits. `scope`: of their calls; `model`: what the agent asks for."""
+        tasks, (module, _, name) = self.tasks(*splits), self.server.partition(":")
+        serve: Serve = getattr(import_module(module), name)(ledger, pool)
+        hides = tuple({task.folder.parent for task in tasks} | {settings().home})
+        bench = Bench(find_agent(self.agent), serve, Asking(access), scope, model, hides)
+        return Rollouts(bench, [TaskSlot(task, repeat) for task in tasks for repeat in range(repeats)])
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Rollouts of all tasks as a value; see `Work.open`."""
+
+    access: Access
+    work: Work
+    scope: str
+    model: str
+    repeats: int
+
+
+_opening = threading.Lock()
+
+
+def rollouts_of(arena: Arena) -> Rollouts:
+    """The arena's rollouts, opened at the first use in this process."""
+    with _opening:
+        return _opened(arena)
+
+
+@lru_cache(maxsize=2)
+def _opened(arena: Arena) -> Rollouts:
+    pool = open_pool(arena.access.pool)
+    return arena.work.open(arena.access, open_ledger(), pool, arena.scope, arena.repeats, model=arena.model)
 
 
 def meaning(tasks: Sequence[RepositoryTask], agent: Agent, model: str) -> str:
@@ -76,9 +135,20 @@ def meaning(tasks: Sequence[RepositoryTask], agent: Agent, model: str) -> str:
     return json_digest([parts, agent.digest, model, command.VERSION])
 
 
-@task(task_run_name="roll out {label} on {name}", cache_policy=NO_CACHE, cache_result_in_memory=False, **RETRIED)
+@task(task_run_name="roll out {label} on {name}", cache_policy=NO_CACHE, **RETRIED)
 async def roll_out_task(
-    label: str, name: str, rollouts: Rollouts, players: Callable[[int], Player], indices: list[int]
+    label: str, name: str, arena: Arena, worker: str, checkpoint: str, indices: list[int]
 ) -> list[RolloutEnd]:
-    """Roll out a policy on one task. Calls that were paid before are read from the ledger."""
-    return await rollouts.ends(players, indices)
+    """Roll out a policy, one worker or else a checkpoint's router, on one task."""
+    rollouts = await asyncio.to_thread(rollouts_of, arena)
+    playing = await asyncio.to_thread(_policy, rollouts, arena, worker, checkpoint)
+    return await on_loop(rollouts.ends(playing, indices))
+
+
+def _policy(rollouts: Rollouts, arena: Arena, worker: str, checkpoint: str) -> Callable[[int], Player]:
+    if worker:
+        return constant(open_pool(arena.access.pool).names, worker)
+    ledger = open_ledger()
+    router = load_router(registry.load_checkpoint(ledger, checkpoint))
+    ledger.close()
+    return players(router, router.vector, 0.0, rollouts, seed=0)

@@ -7,25 +7,30 @@ import hashlib
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.utilities.annotations import quote
 
 from models.conductor.learn.practice import Exercise, Outcome, Sample, Trial, rehearse
 from models.conductor.learn.trials import Stage, carry_out
 from models.errors import FuguError, TransientError
 from models.grading.question import Question
-from models.workers.ask import Ask, Reply
+from models.workers.ask import Ask, Reply, Sampling
 from tasks.ask import ask
 from tasks.caching import RETRIED
 from tasks.pages.report import Progress
 from tasks.quiet import task
 from tasks.setup.conductor import house_folder
 from tasks.setup.course import ColdStartPlan
+from tasks.setup.process import on_loop
+from tasks.setup.questions import Registered
+from tasks.setup.runner import submitted
+from tasks.setup.session import Access, all_ended, session_of
 from tasks.setup.settings import HOUSE
 from tasks.setup.texts import what
 
@@ -65,58 +70,71 @@ class Student:
         return partial.rename(folder)
 
 
-@dataclass
-class Batch:
-    """Workflows that are run together, and the outcome of each so far."""
-
-    trials: Sequence[Trial]
-    stage: Stage
-    outcomes: list[Outcome | None] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.outcomes = [None] * len(self.trials)
+BATCH = 128
+"""Workflows in one task: a round of 512 is four tasks, which several processes can share."""
 
 
-BATCH: ContextVar[Batch] = ContextVar("batch")
+@dataclass(frozen=True)
+class Practice:
+    """What the workflows of one training share, as a value from which any process makes their `Stage`.
+
+    `asked`: the questions; `revisions`, `scope`, `sampling`: as in `Stage`.
+    """
+
+    access: Access
+    asked: Registered
+    revisions: Mapping[str, str]
+    scope: str
+    sampling: Sampling
+
+    def of(self, trials: Sequence[Trial]) -> Practice:
+        """The same for the questions of these trials alone."""
+        digests = {trial.exercise.question: self.asked.digests[trial.exercise.question] for trial in trials}
+        return replace(self, asked=replace(self.asked, digests=digests))
 
 
 @task(task_run_name="carry out {count} workflows", cache_policy=NO_CACHE, **RETRIED)
-async def carry_out_batch(count: int) -> None:
-    """Try the workflows without an outcome once, in one task: for workers that take no longer than a task."""
-    batch = BATCH.get()
-    open_ = [i for i, outcome in enumerate(batch.outcomes) if outcome is None]
-    results = await asyncio.gather(*(carry_out(batch.trials[i], batch.stage) for i in open_), return_exceptions=True)
-    failures: list[BaseException] = []
-    for i, result in zip(open_, results, strict=True):
-        if isinstance(result, Outcome):
-            batch.outcomes[i] = result
-        else:
-            failures.append(result)
+async def carry_out_batch(practice: Practice, trials: Sequence[Trial], count: int) -> list[Outcome | None]:
+    """Carry out workflows in one task: for workers that take no longer than a task. A retry asks only what failed.
+
+    `None`: no sample, because a worker's outage outlasted the retries.
+    """
+    results = await on_loop(_outcomes(practice, trials))
+    failures = [result for result in results if isinstance(result, BaseException)]
     for failure in sorted(failures, key=lambda error: isinstance(error, TransientError)):
-        raise failure
+        if not (isinstance(failure, TransientError) and _is_last_try()):
+            raise failure
+    if failures:
+        get_run_logger().warning(LOST, len(failures), count, what(failures[0]))
+    return [result if isinstance(result, Outcome) else None for result in results]
 
 
-async def carried_out(trials: Sequence[Trial], stage: Stage, *, step_tasks: bool = False) -> list[Outcome | None]:
+LOST = "%d of %d workflows failed because of an outage and are no samples: %s"
+
+
+async def _outcomes(practice: Practice, trials: Sequence[Trial]) -> list[Outcome | BaseException]:
+    with session_of(practice.access) as session:
+        questions = practice.asked.load(session.ledger)
+        stage = Stage(questions, practice.revisions, practice.scope, session.dispatcher.ask, practice.sampling)
+        return await asyncio.gather(*(carry_out(trial, stage) for trial in trials), return_exceptions=True)
+
+
+def _is_last_try() -> bool:
+    context = TaskRunContext.get()
+    return context is None or context.task_run.run_count > context.task.retries
+
+
+async def carried_out(trials: Sequence[Trial], stage: Stage, practice: Practice | None = None) -> list[Outcome | None]:
     """The outcome of each workflow; `None`, no sample, if a worker's outage outlasted the task's retries.
 
-    `step_tasks`: run every step as its own task, retried and cached, instead of one task for all workflows.
+    `practice`: run the workflows in batches, each a task; without it every step is its own task, retried and cached.
     """
-    if not trials:
-        return []
-    if step_tasks:
+    if practice is None:
         return await _by_steps(trials, stage)
-    batch = Batch(trials, stage)
-    token = BATCH.set(batch)
-    try:
-        await carry_out_batch(len(trials))
-    except TransientError as error:
-        lost = sum(outcome is None for outcome in batch.outcomes)
-        get_run_logger().warning(
-            "%d of %d workflows failed because of an outage and are no samples: %s", lost, len(trials), what(error)
-        )
-    finally:
-        BATCH.reset(token)
-    return batch.outcomes
+    batches = [trials[start : start + BATCH] for start in range(0, len(trials), BATCH)]
+    # `quote`: Prefect need not search thousands of values for futures.
+    tasks = (submitted(carry_out_batch, quote(practice.of(some)), quote(some), len(some)) for some in batches)
+    return [outcome for outcomes in await all_ended(*tasks) for outcome in outcomes]
 
 
 async def _by_steps(trials: Sequence[Trial], stage: Stage) -> list[Outcome | None]:
@@ -127,12 +145,7 @@ async def _by_steps(trials: Sequence[Trial], stage: Stage) -> list[Outcome | Non
         if isinstance(result, BaseException) and not isinstance(result, TransientError):
             raise result
     if outages:
-        get_run_logger().warning(
-            "%d of %d workflows failed because of an outage and are no samples: %s",
-            len(outages),
-            len(trials),
-            what(outages[0]),
-        )
+        get_run_logger().warning(LOST, len(outages), len(trials), what(outages[0]))
     return [result if isinstance(result, Outcome) else None for result in results]
 
 
@@ -152,9 +165,8 @@ def _once_each() -> Callable[[Ask], Awaitable[Reply]]:
 class Bridge:
     """`Execute` for another thread: it runs the workflows in the flow's event loop."""
 
-    def __init__(self, stage: Stage, *, step_tasks: bool = False) -> None:
-        self._stage, self._loop = stage, asyncio.get_running_loop()
-        self._step_tasks = step_tasks
+    def __init__(self, stage: Stage, practice: Practice | None = None) -> None:
+        self._stage, self._practice, self._loop = stage, practice, asyncio.get_running_loop()
         self._closed = False
         self._under_way: Future[Any] | None = None
 
@@ -164,7 +176,7 @@ class Bridge:
         return self._stage.questions
 
     def __call__(self, trials: Sequence[Trial]) -> list[Outcome | None]:
-        return self.wait(carried_out(trials, self._stage, step_tasks=self._step_tasks))
+        return self.wait(carried_out(trials, self._stage, self._practice))
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine in the flow's event loop. Raises FuguError once the flow has ended."""

@@ -7,14 +7,17 @@ from models.grading.question import Question
 SEEN, UNSEEN, TWO_HOP = "single-hop, seen phrasings", "single-hop, unseen phrasings", "two-hop"
 GROUPS = (SEEN, UNSEEN, TWO_HOP)
 
+HELD_OUT = ("test", "unseen")
+"""The splits of held-out questions."""
+
 
 def group_of(question: Question) -> str | None:
-    """The group of a held-out question (split `test` or `unseen`); None for a question used in training.
+    """The group of a held-out question (`HELD_OUT`); None for a question used in training.
 
     Two-hop questions are separate because no single worker can answer them, unseen phrasings because the router was
     not trained on any like them. A user's question file normally has one group, the first.
     """
-    if question.split not in ("test", "unseen"):
+    if question.split not in HELD_OUT:
         return None
     if "two-hop" in question.tags:
         return TWO_HOP

@@ -284,3 +284,10 @@ def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator
     for some in chunks(ids):
         statement = select(*columns).where(calls.c.id.in_(some)).order_by(calls.c.id)
         yield from connection.execute(statement.with_for_update() if lock else statement).all()
+
+
+def is_settled(ledger: Ledger, identity: str) -> bool:
+    """Whether the ledger has the reply of this call."""
+    with ledger.reading() as connection:
+        settled = select(calls.c.id).where(calls.c.id == identity, calls.c.status == "settled")
+        return connection.execute(settled).first() is not None

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
+from models.errors import NotFound
 from models.ledger.store import Ledger
 from models.ledger.tables import attempts, calls, epochs, questions
 from models.ledger.tables import workers as worker_rows
@@ -114,6 +115,20 @@ def put_questions(ledger: Ledger, source: str, rows: Sequence[Mapping[str, Any]]
         for row in rows
     ]
     _upsert(ledger, questions, ("source", "id"), keep)
+
+
+def question_bodies(ledger: Ledger, source: str, ids: Sequence[str]) -> dict[str, Any]:
+    """The bodies (JSON) of a source's questions by id. Raises NotFound for an unknown one."""
+    wanted, bodies = sorted(set(ids)), dict[str, Any]()
+    with ledger.reading() as connection:
+        for start in range(0, len(wanted), 1000):
+            some = questions.c.source == source, questions.c.id.in_(wanted[start : start + 1000])
+            for row in connection.execute(select(questions.c.id, questions.c.body).where(*some)):
+                bodies[row.id] = row.body
+    for id in wanted:
+        if id not in bodies:
+            raise NotFound(f"the ledger has no question {id!r} of the source {source!r}")
+    return bodies
 
 
 def put_workers(ledger: Ledger, rows: Sequence[Mapping[str, Any]]) -> None:

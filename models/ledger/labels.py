@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -78,6 +78,16 @@ def put_attempts(ledger: Ledger, rows: Iterable[Attempt]) -> None:
         now = ledger.now(connection)
         kept = [each | {"created_at": now} for each in values]
         connection.execute(ledger.insert(attempts).on_conflict_do_nothing(), kept)
+
+
+def are_attempted(ledger: Ledger, cells: Sequence[Cell], versions: Mapping[str, str]) -> bool:
+    """Whether the ledger has an attempt for each of a batch's cells. `versions`: the grader's, by question id."""
+    wanted = {(c.epoch, c.question_id, c.worker, c.revision, c.repeat, versions[c.question_id]) for c in cells}
+    names = ("epoch", "question_id", "worker", "revision", "repeat", "grader_version")
+    near = (attempts.c[name].in_({getattr(cell, name) for cell in cells}) for name in names[:3])
+    with ledger.reading() as connection:
+        rows = connection.execute(select(*(attempts.c[name] for name in names)).where(*near))
+        return wanted <= {tuple(row) for row in rows}
 
 
 def missing(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.coding.mixture import Rewarding
 from models.fugu.roles import Role
 from tasks.pages.report import Progress, markdown, write_report
 
@@ -31,18 +30,19 @@ Paid = Callable[[], tuple[int, float]]
 class EvolutionPage:
     """A markdown page with a plot, written again for every generation under one key, so that older versions stay.
 
-    `workers`: names in the pool; `paid`: reads what this run has paid; `rows`: one per generation.
+    `workers`: names in the pool; `paid`: reads what this run has paid; `rows`: one per generation;
+    `turns`: of the rollouts of this flow run.
     """
 
     run: str
     workers: Sequence[str]
-    objectives: Sequence[Rewarding]
     paid: Paid
     generations: int
     start_reward: float
     progress: Progress
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     shown: int = 0
+    turns: int = 0
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -50,14 +50,13 @@ class EvolutionPage:
         cls,
         run: str,
         workers: Sequence[str],
-        objectives: Sequence[Rewarding],
         paid: Paid,
         generations: int,
         start_reward: float,
     ) -> EvolutionPage:
         """The page of a run; generations recorded earlier are added afterwards."""
         progress = await Progress.start("evolution", generations)
-        return cls(run, workers, objectives, paid, generations, start_reward, progress)
+        return cls(run, workers, paid, generations, start_reward, progress)
 
     async def add(self, row: Mapping[str, Any], show: bool = True) -> None:
         """Add a generation's row. `show`: publish the page; false for a generation recorded by an earlier run."""
@@ -88,7 +87,7 @@ class EvolutionPage:
         )
 
     def _costs(self, calls: int, usd: float) -> str:
-        turns = sum(objective.spent.turns for objective in self.objectives)
+        turns = self.turns
         saved = turns - calls
         share = f" ({saved / turns:.1%})" if turns else ""
         return (

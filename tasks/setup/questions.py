@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from models.errors import BadFile, BadInput
 from models.grading.grade import check, isolation, needs_sandbox, version
 from models.grading.question import Question, load_questions
 from models.ledger import epochs
-from models.ledger.epochs import put_questions
+from models.ledger.epochs import put_questions, question_bodies
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
 from models.workers.translation import check_models
@@ -25,11 +25,30 @@ from tasks.setup.settings import HOUSE
 
 
 @dataclass(frozen=True)
+class Registered:
+    """Names registered questions in any process: a task's input. `digests`: by id, in the form that is to be asked."""
+
+    source: str
+    digests: Mapping[str, str]
+
+    def load(self, ledger: Ledger) -> dict[str, Question]:
+        """The questions by id. Raises NotFound for an unknown one, BadInput for one that has changed since."""
+        bodies = question_bodies(ledger, self.source, list(self.digests))
+        found = {id: Question.model_validate(body) for id, body in bodies.items()}
+        for id, question in found.items():
+            if question.digest != self.digests[id]:
+                raise BadInput(f"question {id!r} was changed while it was asked: start the flow again", "questions")
+        return found
+
+
+@dataclass(frozen=True)
 class QuestionSet:
-    """`name` identifies the set's content: an epoch of measuring belongs to (pool, name)."""
+    """`name` identifies the set's content: an epoch of measuring belongs to (pool, name). `source`: as in the ledger's
+    table of questions, where a task finds them by id."""
 
     name: str
     questions: tuple[Question, ...]
+    source: str = ""
 
     def fold(self, index: int, count: int, seed: int) -> QuestionSet:
         """The same questions with new splits: the `index`-th of `count` seeded folds is test, the rest train."""
@@ -40,6 +59,7 @@ class QuestionSet:
                 question.model_copy(update={"split": "test" if at == index else "train"})
                 for question, at in zip(self.questions, place, strict=True)
             ),
+            self.source,
         )
 
     def require(self, *names: str) -> QuestionSet:
@@ -49,9 +69,18 @@ class QuestionSet:
                 raise BadInput(f"question set {self.name!r} has no questions of split {name!r}", "questions")
         return self
 
+    def registered(self, questions: Iterable[Question]) -> Registered:
+        """The names of some of its questions, for a task."""
+        return Registered(self.source, digests(questions))
+
     def split(self, *names: str) -> list[Question]:
         """The questions of these splits, in order."""
         return [q for q in self.questions if q.split in names]
+
+
+def located(source: str) -> str:
+    """The source of a set for a process with another current folder: "house" or an absolute path."""
+    return source if source == HOUSE else str(Path(source).resolve())
 
 
 def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet:
@@ -84,7 +113,7 @@ def _keep(ledger: Ledger, source: str, stem: str, questions: Sequence[Question])
     """Register the questions; `source`: the namespace of their ids."""
     content = "\n".join(question.model_dump_json() for question in questions)
     put_questions(ledger, source, [_row(question) for question in questions])
-    return QuestionSet(f"{stem}-{_digest(content)[:12]}", tuple(questions))
+    return QuestionSet(f"{stem}-{_digest(content)[:12]}", tuple(questions), source)
 
 
 def wanted_cells(

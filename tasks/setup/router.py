@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -56,7 +57,11 @@ def load_backbone(path: str, plan: BackbonePlan | None = None) -> Backbone:
     """
     here, own = settings(), plan.model_dump(exclude_none=True) if plan is not None else {}
     memory = {name: own.get(name, getattr(here, name)) for name in ("memo_bytes", "memo_half", "prefix_bytes")}
-    return _loaded(path, here.home, here.read_tokens, here.cuda_graphs, **memory)
+    with _loading:  # tasks in several threads wait for one load
+        return _loaded(path, here.home, here.read_tokens, here.cuda_graphs, **memory)
+
+
+_loading = threading.Lock()
 
 
 @lru_cache(maxsize=1)

@@ -1,90 +1,163 @@
-"""Set up the scoring of an evolution's candidates on one split of a question set."""
+"""Set up the scoring of router vectors by rollouts on parts of a question set, in any process.
+
+A flow makes a `Recipe`, which is an input of its tasks; each process that runs such a task builds the `Scoring` once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from models.coding.agent import Agent
 from models.coding.mixture import Mixture, Rewarding
 from models.digest import json_digest
-from models.fugu.learn.fitness import Weights
+from models.errors import BadInput
+from models.fugu.forward.batches import MEMO_BYTES
+from models.fugu.learn.fitness import Tally, Weights, fitness
 from models.fugu.learn.objective import Objective, Slot
 from models.fugu.loop import LoopOptions
 from models.fugu.roles import PROMPTS_VERSION
 from models.fugu.router import Router
 from models.grading.grade import version
-from models.grading.repository import RepositoryTask
-from models.ledger import epochs
-from tasks.candidate import Scoring
+from models.grading.question import Question
+from models.ledger import epochs, registry
+from models.ledger.store import Ledger
+from models.workers.pool import Pool
+from tasks.coding import Work
 from tasks.coding import meaning as agentic_meaning
-from tasks.coding import open_rollouts
-from tasks.setup.preset import EvolutionPlan
-from tasks.setup.questions import QuestionSet
-from tasks.setup.session import Session
+from tasks.setup.asking import Asking
+from tasks.setup.preset import BackbonePlan, QuestionCounts
+from tasks.setup.questions import load_set
+from tasks.setup.router import load_router
+from tasks.setup.session import Access
+from tasks.setup.settings import open_ledger, open_pool
 
 CONCURRENT_CANDIDATES = 64
 """Candidates that may wait for shared forwards (models/fugu/learn/tree.py), which limit their own memory."""
 
 
 @dataclass(frozen=True)
-class AgenticWork:
-    """Repository tasks and the agent that works on them."""
+class Recipe:
+    """From this value any process builds the same `Scoring`.
 
-    tasks: list[RepositoryTask]
-    agent: Agent
+    `checkpoint`: whose router and vector are the start. `questions`, `counts`, `name`: arguments and name of the
+    question set; the first `most` of `splits` (`None`: all) are rolled out, each `repeats` times.
+    `temperature`: of the policy's sampling; 0 is the argmax. `memory`: of the backbone; `memo_bytes`: of the objective.
+    """
 
-    def of(self, split: str) -> list[RepositoryTask]:
-        """The tasks of one split."""
-        return [task for task in self.tasks if task.question.split == split]
+    access: Access
+    checkpoint: str
+    questions: str
+    counts: QuestionCounts
+    name: str
+    epoch: int
+    splits: tuple[str, ...]
+    most: int | None = None
+    repeats: int = 1
+    temperature: float = 0.0
+    seed: int = 42
+    weights: Weights = field(default_factory=Weights)
+    rungs: int = 1
+    memory: BackbonePlan | None = None
+    memo_bytes: int = MEMO_BYTES
+    work: Work | None = None
+
+    def chosen(self, ledger: Ledger) -> list[Question]:
+        """The questions. Raises BadInput if the set is no longer the one of that name."""
+        found = load_set(self.questions, self.counts, ledger)
+        if found.name != self.name:
+            raise BadInput(f"question set {self.name!r} was changed during the run: start the flow again", "questions")
+        return found.split(*self.splits)[: self.most]
 
 
-def open_scoring(
-    session: Session,
-    router: Router,
-    questions_of: QuestionSet,
-    epoch: int,
-    plan: EvolutionPlan,
-    work: AgenticWork | None,
-    memo_bytes: int,
-    split: str,
-) -> Scoring:
-    """The scoring on one split: on train the policy samples, on validation it decides as in serving."""
-    train = split == "train"
-    count, repeats = (plan.questions, plan.repeats) if train else (plan.validation, 1)
-    chosen = questions_of.split(split)[:count]
+@dataclass(frozen=True)
+class Scoring:
+    """What all candidates of a run share. `meaning`: its digest, for the cache key; `rungs`: of successive halving.
+
+    `temperature`: of the policy's sampling in rollouts; 0 is the argmax. Bound to the process's loop.
+    """
+
+    objective: Rewarding
+    weights: Weights
+    temperature: float
+    rungs: int
+    meaning: str
+    turn: asyncio.Semaphore
+
+    def fitness(self, total: Tally) -> float:
+        """J for a candidate's rollouts."""
+        return fitness(total, self.objective.options.turns, self.weights)
+
+
+_building = threading.Lock()
+
+
+def scoring_of(recipe: Recipe) -> Scoring:
+    """The recipe's scoring, built at its first use in this process. Slow: call it in a thread."""
+    with _building:
+        return _built(recipe)
+
+
+@lru_cache(maxsize=4)
+def _built(recipe: Recipe) -> Scoring:
+    ledger, pool = open_ledger(), open_pool(recipe.access.pool)
+    if pool.fingerprint != recipe.access.fingerprint:
+        raise BadInput(f"the pool {recipe.access.pool!r} differs between the flow's process and the task's", "pool")
+    try:
+        router = load_router(registry.load_checkpoint(ledger, recipe.checkpoint), recipe.memory)
+        chosen = recipe.chosen(ledger)
+        objective, agentic = _objective(recipe, router, pool, chosen, ledger)
+        meaning = _meaning(recipe, router, pool, chosen, epochs.identity(ledger, recipe.epoch)) | agentic
+    finally:
+        ledger.close()
+    turn = asyncio.Semaphore(CONCURRENT_CANDIDATES)
+    return Scoring(objective, recipe.weights, recipe.temperature, recipe.rungs, json_digest(meaning), turn)
+
+
+def _objective(
+    recipe: Recipe, router: Router, pool: Pool, chosen: list[Question], ledger: Ledger
+) -> tuple[Rewarding, dict[str, str]]:
+    """The objective, and what its agentic part means."""
+    questions = Objective(
+        router,
+        pool,
+        [Slot(question, repeat) for question in chosen for repeat in range(recipe.repeats)],
+        Asking(recipe.access).ask_all,
+        scope=epochs.scope_of(recipe.epoch),
+        options=LoopOptions(),
+        policy_seed=recipe.seed,
+        memo_bytes=recipe.memo_bytes,
+    )
+    if recipe.work is None or not (tasks := recipe.work.tasks(*recipe.splits)):
+        return questions, {}
+    rollouts = recipe.work.open(recipe.access, ledger, pool, questions.scope, recipe.repeats, recipe.splits)
+    meaning = agentic_meaning(tasks, rollouts.bench.agent, rollouts.bench.model)
+    return Mixture(questions, rollouts, recipe.seed), {"agentic": meaning}
+
+
+def _meaning(recipe: Recipe, router: Router, pool: Pool, chosen: list[Question], epoch: str) -> dict[str, object]:
     options = LoopOptions()
-    temperature = plan.temperature if train else 0.0
-    meaning = {
+    return {
         "backbone": [router.backbone.digest, str(router.backbone.memo_dtype), router.backbone.reader.most],
         "layout": router.layout.name,
         "loop": [options.turns, options.roles, PROMPTS_VERSION],
-        "epoch": epochs.identity(session.ledger, epoch),
-        "slots": [[q.id, version(q.grader)] for q in chosen],
-        "repeats": repeats,
-        "pool": session.pool.fingerprint,
-        "policy": [temperature, plan.seed],
+        "epoch": epoch,
+        "slots": [[question.id, version(question.grader)] for question in chosen],
+        "repeats": recipe.repeats,
+        "pool": pool.fingerprint,
+        "policy": [recipe.temperature, recipe.seed],
     }
-    questions = Objective(
-        router,
-        session.pool,
-        [Slot(q, repeat) for q in chosen for repeat in range(repeats)],
-        session.ask_all,
-        scope=epochs.scope_of(epoch),
-        options=options,
-        policy_seed=plan.seed,
-        memo_bytes=memo_bytes,
-    )
-    objective: Rewarding = questions
-    if work is not None and (tasks := work.of(split)):
-        rollouts = open_rollouts(session, tasks, work.agent, scope=questions.scope, repeats=repeats)
-        objective = Mixture(questions, rollouts, plan.seed)
-        meaning["agentic"] = agentic_meaning(tasks, work.agent, rollouts.bench.model)
-    return Scoring(
-        objective=objective,
-        weights=Weights(plan.diversity, plan.turns, plan.cost) if train else Weights(),
-        temperature=temperature,
-        rungs=plan.rungs if train else 1,
-        meaning=json_digest(meaning),
-        turn=asyncio.Semaphore(CONCURRENT_CANDIDATES),
-    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split's rollouts for a flow: the recipe for its tasks, and what its own process built from it."""
+
+    recipe: Recipe
+    scoring: Scoring
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Part:
+        """Slow: call it in a thread."""
+        return cls(recipe, scoring_of(recipe))

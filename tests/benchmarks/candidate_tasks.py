@@ -68,7 +68,7 @@ class Instant:
 
 
 def scoring() -> Any:
-    from tasks.candidate import Scoring
+    from tasks.setup.scoring import Scoring
 
     turn = asyncio.Semaphore(2)
     return Scoring(Instant(), Weights(), temperature=1.0, rungs=1, meaning="instant", turn=turn)  # type: ignore[arg-type]
@@ -78,21 +78,20 @@ async def seconds() -> tuple[list[float], list[float]]:
     """Of each generation as a flow of tasks, and of its rollouts alone."""
     from prefect import flow
 
-    from flows.evolve_router import POPULATION as CANDIDATES
     from flows.evolve_router import generation
-    from tasks.candidate import SCORING
+    from tasks import candidate
+    from tasks.setup.scoring import Part
 
     @flow(name="evolve-nothing")
     async def evolve() -> tuple[list[float], list[float]]:
         shared = scoring()
-        SCORING.set(shared)
+        candidate.scoring_of = lambda recipe: shared
         draws = np.random.default_rng(0)
         tasks, alone = [], []
         for number in range(GENERATIONS):
             population = draws.standard_normal((POPULATION, LENGTH)).astype(np.float32)
-            CANDIDATES.set(population)
             started = time.perf_counter()
-            await generation("nothing", number)
+            await generation("nothing", number, Part(None, shared), population)  # type: ignore[arg-type]
             tasks.append(time.perf_counter() - started)
             started = time.perf_counter()
             for vector in population:

@@ -94,12 +94,12 @@ def test_it_trains_on_asked_workers_and_a_second_run_asks_nobody(conductors, hom
 def test_a_killed_training_pays_nothing_twice_and_goes_on(conductors, home, paid, monkeypatch):
     whole, batches = learn.carried_out, 0
 
-    async def until_killed(trials, stage, **options):
+    async def until_killed(trials, stage, practice=None):
         nonlocal batches
         batches += 1  # held-out questions, the gate, then one an iteration
         if batches == 2 + 4:
             raise KeyboardInterrupt
-        return await whole(trials, stage, **options)
+        return await whole(trials, stage, practice)
 
     monkeypatch.setattr(learn, "carried_out", until_killed)
     with pytest.raises(BaseException):  # noqa: B017 - as a process ends
@@ -267,7 +267,7 @@ async def practise(count, scope):
         pool = session.pool
         revisions = {worker.name: worker.revision for worker in pool.workers}
         stage = Stage({SUM.id: SUM}, revisions, scope, session.ask)
-        return await learn.carried_out([two_steps(pool.names)] * count, stage, step_tasks=True)
+        return await learn.carried_out([two_steps(pool.names)] * count, stage)
 
 
 async def test_a_step_is_a_task_tried_again_and_cached_and_equal_ones_are_one(home, prefect_server, paid, monkeypatch):
@@ -278,9 +278,9 @@ async def test_a_step_is_a_task_tried_again_and_cached_and_equal_ones_are_one(ho
             raise failure
         return await send(self, wanted)
 
-    async def noted(identity, label, payload):
+    async def noted(access, identity, label, payload):
         ran.append(label)
-        return await ask_worker.fn(identity, label, payload)
+        return await ask_worker.fn(access, identity, label, payload)
 
     monkeypatch.setattr(Client, "complete", sometimes)
     monkeypatch.setattr(ask_worker_module, "ask_worker", ask_worker.with_options(retry_delay_seconds=0))

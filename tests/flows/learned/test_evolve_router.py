@@ -15,14 +15,15 @@ import yaml
 from prefect import flow
 
 from flows import evolve_router as evolving
-from flows.evolve_router import POPULATION, evolve_router, generation
+from flows.evolve_router import evolve_router, generation
 from models.errors import BadInput, NotFound, PermanentError
 from models.fugu.learn.fitness import RolloutScore, Weights
 from models.ledger import epochs, registry, runs
-from tasks.candidate import SCORING, Scoring
+from tasks import candidate
 from tasks.pages.evolution import KEY
 from tasks.setup.preset import load_preset
 from tasks.setup.questions import load_set
+from tasks.setup.scoring import Part, Scoring
 from tasks.setup.settings import HOUSE, open_ledger, settings
 
 
@@ -41,15 +42,15 @@ class Rolled:
 
 @pytest.mark.usefixtures("prefect_server", "home")
 @pytest.mark.parametrize("rungs", [1, 3])
-async def test_a_generation_goes_on_without_those_that_cannot_be_rolled_out(rungs):
+async def test_a_generation_goes_on_without_those_that_cannot_be_rolled_out(rungs, monkeypatch):
     numbers = [0.3, -1.0, 0.9, 0.0, 0.6, 0.5, -1.0, 0.2]
 
     @flow
     async def evolve():
         scoring = Scoring(Rolled(), Weights(), 1.0, rungs, f"rolled in {rungs} rungs", asyncio.Semaphore(2))
-        SCORING.set(scoring)
-        POPULATION.set(np.array(numbers, np.float32)[:, None])
-        return [await generation("x", 1) for _ in range(2)]
+        monkeypatch.setattr(candidate, "scoring_of", lambda recipe: scoring)
+        population = np.array(numbers, np.float32)[:, None]
+        return [await generation("x", 1, Part(None, scoring), population) for _ in range(2)]
 
     scored, again = await evolve()
     assert json.loads(json.dumps(scored.fitnesses)) == again.fitnesses == scored.fitnesses
@@ -61,11 +62,12 @@ async def test_a_generation_goes_on_without_those_that_cannot_be_rolled_out(rung
 
 
 async def test_a_parent_that_cannot_be_rolled_out_is_not_kept(monkeypatch):
-    async def roll_out(*_):
+    async def submitted(*_):
         return []
 
-    monkeypatch.setattr(evolving, "roll_out", roll_out)
-    assert await evolving._reward("parent 1", SimpleNamespace(objective=Rolled()), np.full(1, -1.0)) == 0.0
+    monkeypatch.setattr(evolving, "submitted", submitted)
+    part = Part(None, SimpleNamespace(objective=Rolled()))
+    assert (await evolving._judged("parent 1", part, np.full(1, -1.0))).mean_reward == 0.0
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from prefect.logging import disable_run_logger
 
 from models.errors import BadInput, UpstreamUnavailable
 from models.fugu.learn.fitness import RolloutScore, Weights
-from models.fugu.learn.objective import Spent
 from models.ledger.accounts import paid_by
 from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
@@ -21,10 +20,12 @@ from models.workers.client import Chunk
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
-from tasks.candidate import SCORING, Scoring, roll_out, score_candidate
+from tasks import candidate
+from tasks.candidate import roll_out, score_candidate
 from tasks.pages import evolution
 from tasks.pages.evolution import NOTE, PARENT, EvolutionPage, plot, table
 from tasks.pages.report import Progress
+from tasks.setup.scoring import Scoring
 
 WORKERS = ("ant", "bee")
 SCOPE = "measure:1"
@@ -107,11 +108,9 @@ def row(generation, kept, roles=(0.5, 0.25, 0.25), **others):
     }
 
 
-def page(rows=(), turns=(900, 100), calls=250, usd=1.5, generations=5):
-    objectives = [SimpleNamespace(spent=Spent(turns=count)) for count in turns]
-    opened = EvolutionPage(
-        "house-1", WORKERS, objectives, lambda: (calls, usd), generations, 0.5, Progress(None, generations)
-    )
+def page(rows=(), turns=1000, calls=250, usd=1.5, generations=5):
+    opened = EvolutionPage("house-1", WORKERS, lambda: (calls, usd), generations, 0.5, Progress(None, generations))
+    opened.turns = turns
     opened.rows.extend(rows)
     return opened
 
@@ -136,7 +135,7 @@ def test_after_a_resume_the_time_left_is_judged_by_what_this_run_has_told():
 
 def test_a_page_before_any_rollout_saves_no_share_of_them():
     assert "0 turns of rollouts, 0 calls paid, 0.0000 USD; 0 calls saved, because" in page(
-        [row(1, False)], turns=(0, 0), calls=0, usd=0.0
+        [row(1, False)], turns=0, calls=0, usd=0.0
     ).text(b"", 1.0, 0, 0.0)
 
 
@@ -194,11 +193,14 @@ class Rolled:
         return [RolloutScore(float(vector), (0,)) for _ in self.slots[part]]
 
 
-async def test_a_vector_that_cannot_be_rolled_out_has_no_rollouts_and_other_errors_stay(caplog):
-    SCORING.set(Scoring(Rolled(), Weights(), 1.0, 1, "m", asyncio.Semaphore(2)))
+async def test_a_vector_that_cannot_be_rolled_out_has_no_rollouts_and_other_errors_stay(monkeypatch):
+    scoring = Scoring(Rolled(), Weights(), 1.0, 1, "m", asyncio.Semaphore(2))
+    monkeypatch.setattr(candidate, "scoring_of", lambda recipe: scoring)
     with disable_run_logger():
-        assert (await score_candidate.fn(0.5, "m", 0, 4, 1, 0)).rollouts == 4
-        assert (await score_candidate.fn(-1.0, "m", 0, 4, 1, 0)).rollouts == 0
-        assert await roll_out.fn("a parent", Rolled(), -1.0) == []
+        assert (await score_candidate.fn(None, 0.5, "m", 0, 4, 1, 0)).rollouts == 4
+        assert (await score_candidate.fn(None, -1.0, "m", 0, 4, 1, 0)).rollouts == 0
+        assert await roll_out.fn("a parent", None, -1.0) == []
         with pytest.raises(BadInput):
-            await score_candidate.fn(-2.0, "m", 0, 4, 1, 0)
+            await score_candidate.fn(None, -2.0, "m", 0, 4, 1, 0)
+        with pytest.raises(BadInput, match="differ between"):
+            await score_candidate.fn(None, 0.5, "another", 0, 4, 1, 0)
