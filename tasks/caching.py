@@ -49,10 +49,14 @@ def unless_lost(
     """
 
     def key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-        known, there = meant(context, parameters)
-        return f"{known}-{uuid.uuid4().hex}" if not there and get_result_store().exists(known) else known
+        return kept_or_new(*meant(context, parameters))
 
     return key
+
+
+def kept_or_new(key: str, there: bool) -> str:
+    """The key, or a new one where a result is kept under it and its rows are gone. `there`: the ledger has them."""
+    return f"{key}-{uuid.uuid4().hex}" if not there and get_result_store().exists(key) else key
 
 
 async def transient_only(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:

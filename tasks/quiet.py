@@ -45,7 +45,7 @@ def flow(
 
     def made(body: Body[P, T]) -> Flow[P, Coroutine[Any, Any, T]]:
         run = _unquoted(body)
-        # Prefect reads the parameters' types, which must be evaluated in the body's module; of live objects it has none.
+        # Prefect reads the parameters' types, evaluated in the body's module; of live objects it gets none.
         found = inspect.signature(body, eval_str=True)
         types = [p.replace(annotation=Any) if p.name in unrecorded else p for p in found.parameters.values()]
         run.__signature__ = found.replace(parameters=types)  # type: ignore[attr-defined]

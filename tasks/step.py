@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from prefect.states import Cancelled
 from models.conductor.run.recorded import RecordedRound, RecordedRun
 from models.digest import json_digest
 from models.errors import LimitReached, NotFound
-from tasks.caching import PAID, REVISION
+from tasks.caching import PAID, REVISION, kept_or_new
 from tasks.quiet import task
 from tasks.setup.conductor import TRIES, conductor_of
 from tasks.setup.process import on_loop, wait_for
@@ -83,10 +82,7 @@ def _key(context: TaskRunContext, of: Conducted, meaning: Any) -> str | None:
         asked, known, ledger = wait_for(recorded(of, read))
     except (NotFound, LimitReached):
         return None
-    key = json_digest([context.task.name, REVISION, ledger, asked])
-    if not known and context.result_store.exists(key):
-        return uuid.uuid4().hex  # the rows of the earlier result are gone
-    return key
+    return kept_or_new(json_digest([context.task.name, REVISION, ledger, asked]), known)
 
 
 @task(task_run_name="plan of round {round}", cache_key_fn=_plan_key, **WAITS_IN_THE_LEDGER | {"retries": TRIES.tries})

@@ -218,7 +218,7 @@ async def test_a_step_of_the_conductor_itself_is_a_subflow_and_recursion_another
     assert answer.startswith("b to")
     _, runs = await subflows()
     assert len(runs) == 1
-    tasks = await tasks_of(runs[0], 4)
+    tasks = await tasks_of(runs[0], 5)  # the subflow has one, too
     assert sorted(task.name.split(":")[0] for task in tasks if not task.name.startswith("workflow")) == [
         "plan of round 0", "plan of round 1", "step 1", "step 2",
     ]  # fmt: skip
