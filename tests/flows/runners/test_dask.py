@@ -91,7 +91,7 @@ def test_its_ports_are_on_loopback_and_speak_only_with_who_has_the_certificate()
         assert listening and {at.ip for at in listening} == {"127.0.0.1"}
         assert cluster.scheduler_address.startswith("tls://")
         for at in listening:
-            with pytest.raises((OSError, ssl.SSLError), match="404|reset|closed|disconnected|Remote|EOF|aborted"):
+            with pytest.raises((OSError, ssl.SSLError), match=r"404|reset|closed|disconnected|Remote|EOF|aborted"):
                 urlopen(f"http://127.0.0.1:{at.port}/info/main/workers.html", timeout=5)
         with pytest.raises((OSError, TypeError)):
             Client(cluster.scheduler_address, timeout="2s", set_as_default=False)
