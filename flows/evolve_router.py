@@ -43,7 +43,7 @@ from models.ledger.registry import Checkpoint
 from tasks.candidate import meet, roll_out, score_candidate
 from tasks.coding import Work
 from tasks.pages.evolution import EvolutionPage
-from tasks.quiet import flow
+from tasks.quiet import Live, flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
 from tasks.setup.questions import load_set, located
@@ -237,7 +237,7 @@ def _around(run: Run, texts: list[str], rank: int, centre: Vector) -> Space:
 async def _generation(run: Run, search: Search, best_reward: float) -> tuple[dict[str, Any], int]:
     """Score, record and validate one generation; returns its row, and the turns of its rollouts."""
     number, stage, sigma = search.generation + 1, search.stage, search.sigma
-    scored = await generation(run.name, number, run.training, search.ask())
+    scored = await generation(run.name, number, Live(run.training), Live(search.ask()))
     await asyncio.to_thread(search.tell, scored.fitnesses)
     judged = await _judged(f"parent {number} on validation", run.validation, search.parent)
     reward = judged.mean_reward
@@ -280,9 +280,10 @@ class Scored:
     total: Tally
 
 
-@flow(name="generation", flow_run_name="generation {number} of {run}", unrecorded=("training", "population"))
-async def generation(run: str, number: int, training: Part, population: Population) -> Scored:
+@flow(name="generation", flow_run_name="generation {number} of {run}")
+async def generation(run: str, number: int, part: Live[Part], candidates: Live[Population]) -> Scored:
     """Score the population, each candidate in a task; with several rungs only the better half reaches the next."""
+    training, population = part.value, candidates.value
     scoring = training.scoring
 
     async def score(going: Sequence[int], part: slice) -> list[Tally]:

@@ -24,7 +24,7 @@ from models.ledger.epochs import put_workers
 from models.ledger.labels import Cell
 from tasks.attempt import BATCH, measure_batch
 from tasks.pages.report import Progress, coverage_artifact
-from tasks.quiet import flow
+from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
 from tasks.setup.runner import submitted
@@ -75,7 +75,9 @@ async def refresh_labels(
         get_run_logger().info("%d attempts are missing", len(cells))
         refresh = Refresh(session.access, questions_of, await Progress.start("labelling", len(cells)))
         try:
-            await all_ended(*(label_worker(w, len(mine), mine, refresh) for w, mine in _by_worker(cells).items()))
+            await all_ended(
+                *(label_worker(w, len(mine), Live(mine), Live(refresh)) for w, mine in _by_worker(cells).items())
+            )
         finally:
             await coverage_artifact(labels.coverage(session.ledger, **wanted))
     return len(cells)
@@ -88,9 +90,10 @@ def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:
     return missing
 
 
-@flow(name="label-worker", flow_run_name="label {worker}: {attempts} attempts", unrecorded=("cells", "refresh"))
-async def label_worker(worker: str, attempts: int, cells: list[Cell], refresh: Refresh) -> None:
+@flow(name="label-worker", flow_run_name="label {worker}: {attempts} attempts")
+async def label_worker(worker: str, attempts: int, missing: Live[list[Cell]], shared: Live[Refresh]) -> None:
     """Measure one worker's missing attempts, in batches."""
+    cells, refresh = missing.value, shared.value
     turn = asyncio.Semaphore(CONCURRENT_BATCHES)
 
     async def run(batch: Sequence[Cell]) -> None:

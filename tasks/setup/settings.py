@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
@@ -79,6 +80,16 @@ class Settings(BaseSettings):
         description="seconds until a dead process's call may be taken over; a live process renews its lease",
     )
 
+    task_runner: Literal["threads", "dask", "ray"] = Field(
+        "threads", description="where the tasks of flows run: threads of the flow, or processes of Dask or Ray"
+    )
+    task_runner_size: int = Field(
+        0, ge=0, le=1024, description="threads, or processes; 0: 64 threads, or a process for each CPU"
+    )
+    task_runner_address: str = Field(
+        "", description="a running cluster: tls://HOST:PORT of Dask's scheduler, ray://HOST:PORT or HOST:PORT of Ray"
+    )
+
     @field_validator("home", "data")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
@@ -103,6 +114,21 @@ class Settings(BaseSettings):
         if kind == "fixed" and colon:
             return f"fixed:{Path(rest).expanduser().resolve()}"
         return source if source == "house" or colon else str(Path(source).expanduser().resolve())
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Settings:
+        if self.task_runner_address:
+            host = _host(self.task_runner, self.task_runner_address)
+            if self.database_is_a_file and host not in LOOPBACK:
+                raise ValueError(
+                    f"tasks on {host} cannot write a SQLite ledger of this machine: set FUGU_LEDGER_URL to PostgreSQL"
+                )
+        return self
+
+    @property
+    def database_is_a_file(self) -> bool:
+        """Whether the ledger is SQLite's, which the processes of one machine share."""
+        return not self.ledger_url or self.ledger_url.startswith("sqlite")
 
     @property
     def database(self) -> str | URL:
@@ -144,7 +170,30 @@ class Settings(BaseSettings):
             "FUGU_KEEP_DAYS": str(self.keep_days),
             "FUGU_KEEP_BYTES": str(self.keep_bytes),
             "FUGU_SHOW_TEXTS": str(self.shows_texts).lower(),
+            "FUGU_TASK_RUNNER": self.task_runner,
+            "FUGU_TASK_RUNNER_SIZE": str(self.task_runner_size),
+            "FUGU_TASK_RUNNER_ADDRESS": self.task_runner_address,
         }
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _host(runner: str, address: str) -> str:
+    """The host of a cluster's address. Raises ValueError for an address that the runner does not have."""
+    if runner == "threads":
+        raise ValueError("threads have no address: set FUGU_TASK_RUNNER to dask or ray")
+    scheme, found, rest = address.rpartition("://")
+    known = {"dask": ("tcp", "tls"), "ray": ("ray", "")}[runner]
+    parts = urlsplit(f"//{rest}")
+    try:
+        usable = parts.hostname and parts.port and not parts.path and scheme in known and bool(found) == bool(scheme)
+    except ValueError:
+        usable = False
+    if not usable:
+        example = "tls://HOST:PORT" if runner == "dask" else "ray://HOST:PORT or HOST:PORT"
+        raise ValueError(f"{address!r} is no address of {runner}: it is {example}")
+    return str(parts.hostname)
 
 
 def settings() -> Settings:
@@ -153,7 +202,8 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = "FUGU_" + str(first["loc"][0]).upper()
+        # What several fields make wrong together is about the cluster's address.
+        variable = "FUGU_" + str(first["loc"][0] if first["loc"] else "task_runner_address").upper()
         raise BadInput(f"{variable}: {first['msg']}", variable) from None
 
 

@@ -80,6 +80,7 @@ async def seconds() -> tuple[list[float], list[float]]:
 
     from flows.evolve_router import generation
     from tasks import candidate
+    from tasks.quiet import Live
     from tasks.setup.scoring import Part
 
     @flow(name="evolve-nothing")
@@ -91,7 +92,7 @@ async def seconds() -> tuple[list[float], list[float]]:
         for number in range(GENERATIONS):
             population = draws.standard_normal((POPULATION, LENGTH)).astype(np.float32)
             started = time.perf_counter()
-            await generation("nothing", number, Part(None, shared), population)  # type: ignore[arg-type]
+            await generation("nothing", number, Live(Part(None, shared)), Live(population))  # type: ignore[arg-type]
             tasks.append(time.perf_counter() - started)
             started = time.perf_counter()
             for vector in population:

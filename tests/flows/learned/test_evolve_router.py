@@ -21,6 +21,7 @@ from models.fugu.learn.fitness import RolloutScore, Weights
 from models.ledger import epochs, registry, runs
 from tasks import candidate
 from tasks.pages.evolution import KEY
+from tasks.quiet import Live
 from tasks.setup.preset import load_preset
 from tasks.setup.questions import load_set
 from tasks.setup.scoring import Part, Scoring
@@ -50,7 +51,7 @@ async def test_a_generation_goes_on_without_those_that_cannot_be_rolled_out(rung
         scoring = Scoring(Rolled(), Weights(), 1.0, rungs, f"rolled in {rungs} rungs", asyncio.Semaphore(2))
         monkeypatch.setattr(candidate, "scoring_of", lambda recipe: scoring)
         population = np.array(numbers, np.float32)[:, None]
-        return [await generation("x", 1, Part(None, scoring), population) for _ in range(2)]
+        return [await generation("x", 1, Live(Part(None, scoring)), Live(population)) for _ in range(2)]
 
     scored, again = await evolve()
     assert json.loads(json.dumps(scored.fitnesses)) == again.fitnesses == scored.fitnesses

@@ -1,0 +1,91 @@
+"""Prefect drives: what a task's body does not do is not done; and a kept result stands only for rows that are there."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import pytest
+from prefect import flow
+from sqlalchemy import delete
+
+from flows.evolve_router import evolve_router
+from flows.refresh_labels import refresh_labels
+from models.grading.grade import version
+from models.ledger.labels import missing
+from models.ledger.tables import attempts
+from tasks.attempt import measure_batch
+from tasks.candidate import score_candidate
+from tasks.setup.preset import load_preset
+from tasks.setup.questions import load_set, wanted_cells
+from tasks.setup.runner import submitted
+from tasks.setup.session import open_session
+from tasks.setup.settings import HOUSE, open_ledger
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypatch):
+    async def nothing(*_, **__):
+        return 0
+
+    monkeypatch.setattr(measure_batch, "fn", nothing)
+    assert asyncio.run(refresh_labels()) == 110 * 6
+    assert not paid.asked()
+
+
+def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_home, monkeypatch, tmp_path, small_data):
+    class Reached(Exception):
+        pass
+
+    async def nothing(recipe, vector, *_):
+        scored.append(vector)
+        raise Reached
+
+    home, counter, scored = tmp_path / "home", tmp_path / "asked.jsonl", []
+    shutil.copytree(first_light_home[0], home)
+    monkeypatch.setenv("FUGU_HOME", str(home))
+    monkeypatch.setenv("FUGU_DATA", str(small_data))
+    monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(tmp_path / "results"))
+    ledger = open_ledger()
+    with ledger.transaction() as connection:
+        from models.ledger.tables import generations
+
+        connection.execute(delete(generations))
+    ledger.close()
+    monkeypatch.setattr(score_candidate, "fn", nothing)
+    with pytest.raises(Reached):
+        asyncio.run(evolve_router())
+    assert len(scored) == 4 and not counter.exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_kept_batch_asks_nothing_and_one_whose_rows_are_lost_runs_again(home, paid):
+    ran, body = [], measure_batch.fn
+
+    @flow
+    async def twice():
+        async with open_session("house", 0.0) as session:
+            questions_of = load_set(HOUSE, load_preset("first-light").questions, session.ledger)
+            cells = missing(session.ledger, **wanted_cells(session.ledger, session.pool, questions_of, 1))[:5]
+            questions = [q for q in questions_of.questions if q.id in {cell.question_id for cell in cells}]
+            versions = {question.id: version(question.grader) for question in questions}
+            asked = questions_of.registered(questions)
+
+            async def measured():
+                await submitted(measure_batch, session.access, "w", cells, asked, versions, count=5, first="f")
+                return len(ran)
+
+            told = [await measured(), await measured()]
+            with session.ledger.transaction() as connection:
+                connection.execute(delete(attempts))
+            return [*told, await measured(), await measured()]
+
+    async def noted(*given, **named):
+        ran.append(given)
+        return await body(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure_batch, "fn", noted)
+        assert asyncio.run(twice()) == [1, 1, 2, 2]
+    assert len(paid.asked()) == 5  # the replies were settled

@@ -1,0 +1,97 @@
+"""Flows whose tasks run in processes of Dask: the same results, and what is settled is not asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import ssl
+import threading
+import time
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from flows.evolve_router import evolve_router
+from flows.refresh_labels import refresh_labels
+from flows.warm_start import warm_start
+from models.ledger.labels import labels
+from tasks.setup.settings import open_ledger
+
+pytest.importorskip("prefect_dask", reason="the extra dask is not installed")
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+
+
+def on(runner, monkeypatch):
+    monkeypatch.setenv("FUGU_TASK_RUNNER", runner)
+    monkeypatch.setenv("FUGU_TASK_RUNNER_SIZE", "2")
+
+
+def processes():
+    """The processes of this one that run what they are sent."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+
+
+def test_a_killed_process_is_replaced_and_what_it_settled_is_not_asked_again(paid, monkeypatch):
+    on("dask", monkeypatch)
+    killed = []
+
+    def kill():
+        while len(paid.asked()) < 120:
+            time.sleep(0.01)  # waiting for other processes, which say by the file how far they are
+        victim = processes()[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.wait(10)
+        paid.mark()
+        killed.append(victim.pid)
+
+    threading.Thread(target=kill, daemon=True).start()
+    asyncio.run(refresh_labels())
+    assert killed and not paid.twice()
+    ledger = open_ledger()
+    assert len(labels(ledger, pool="house")) == 110 * 6
+    ledger.close()
+    assert not processes()
+
+
+def test_an_evolution_comes_to_the_same_vector_bit_for_bit_and_asks_the_same(home, paid, monkeypatch, tmp_path):
+    asyncio.run(refresh_labels())
+    warm, asked, evolved = asyncio.run(warm_start()), {}, {}
+    shutil.copytree(home, tmp_path / "kept")
+    for runner in ("threads", "dask"):
+        shutil.rmtree(home)
+        shutil.copytree(tmp_path / "kept", home)
+        on(runner, monkeypatch)
+        before = len(paid.asked())
+        evolved[runner] = asyncio.run(evolve_router(warm))
+        asked[runner] = paid.asked()[before:]
+        assert len(set(asked[runner])) == len(asked[runner]) > 0
+    assert evolved["threads"] == evolved["dask"]  # a checkpoint's id is the digest of its vector
+    assert set(asked["threads"]) == set(asked["dask"])
+
+
+def test_its_ports_are_on_loopback_and_speak_only_with_who_has_the_certificate():
+    from distributed import Client
+
+    from tasks.setup.runner import dask_cluster
+
+    with dask_cluster(1) as cluster:
+        with Client(cluster, set_as_default=False) as client:
+            assert client.submit(os.getpid).result() != os.getpid()
+        listening = [
+            found.laddr
+            for process in (psutil.Process(), *processes())
+            for found in process.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN
+        ]
+        assert listening and {at.ip for at in listening} == {"127.0.0.1"}
+        assert cluster.scheduler_address.startswith("tls://")
+        for at in listening:
+            with pytest.raises((OSError, ssl.SSLError), match=r"404|reset|closed|disconnected|Remote|EOF|aborted"):
+                urlopen(f"http://127.0.0.1:{at.port}/info/main/workers.html", timeout=5)
+        with pytest.raises((OSError, TypeError)):
+            Client(cluster.scheduler_address, timeout="2s", set_as_default=False)
