@@ -20,7 +20,7 @@ from tasks.coding import Arena, Work, find_agent, meaning, roll_out_task, rollou
 from tasks.pages.report import markdown
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown
 
@@ -70,7 +70,7 @@ async def _ends(label: str, arena: Arena, rollouts: Rollouts, policy: Policy) ->
     indices: dict[str, list[int]] = {}
     for index, slot in enumerate(rollouts.slots):
         indices.setdefault(slot.task.id, []).append(index)
-    asked = (submitted(roll_out_task, label, name, arena, *policy, mine) for name, mine in indices.items())
+    asked = (result_of(roll_out_task, label, name, arena, *policy, mine) for name, mine in indices.items())
     return [end for ends in await all_ended(*asked) for end in ends]
 
 

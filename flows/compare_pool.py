@@ -34,7 +34,7 @@ from tasks.setup.checkpoint import MODELS, find_checkpoint, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set, located
 from tasks.setup.router import first_texts, load_router
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.scoring import Recipe
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
@@ -150,7 +150,7 @@ async def fugu_entry(name: str, router: Router, questions: list[Question], test:
 async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector) -> Entry:
     """`trinity`'s row: the loop rolled out (argmax), each question as often as it was measured."""
     repeats = recipe.repeats
-    scores = await submitted(roll_out, f"trinity ({name})", recipe, vector)
+    scores = await result_of(roll_out, f"trinity ({name})", recipe, vector)
     width = len(session.pool.workers)
     shares = np.array([np.bincount(s.workers, minlength=width) / len(s.workers) for s in scores])
     return Entry(

@@ -35,7 +35,7 @@ from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
 from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
-from tasks.setup.process import ended
+from tasks.setup.runner import ended, submitted
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown, what
 from tasks.step import Conducted, plan_round, recorded, stepping
@@ -133,7 +133,7 @@ async def workflow(of: Conducted, title: str) -> Any:
     """Run one conducted request, or a step that the conductor itself takes: each round's plan, then its steps."""
     number, before, failed, goes_on = 0, list[PrefectFuture[Any]](), list[State[Any]](), True
     while goes_on:
-        plan: PrefectFuture[Any] = plan_round.submit(of, number, wait_for=before)  # type: ignore[call-overload]
+        plan = await submitted(plan_round, of, number, wait_for=before)
         planned, failed = await _finished([plan])
         found = await recorded(of, methodcaller("round", number)) if planned else None
         if found is None or found.plan.accepts:
@@ -157,18 +157,17 @@ async def _submitted(of: Conducted, found: RecordedRound, plan: PrefectFuture[An
 
     async def submit(index: int) -> PrefectFuture[Any]:
         record = found.records[index]
-        sees = [await submitted[other] for other in record.sees]
+        sees = [await futures[other] for other in record.sees]
         if record.worker == CONDUCTOR:
             await ended([plan, *sees])
             await workflow(replace(of, path=f"{found.id}/s{index}"), label_of(record), return_state=True)
         # A step that failed or was passed over does not keep the others from saying that they were passed over.
         results = [allow_failure(future) for future in sees]
         first = [] if sees else [plan]
-        future: PrefectFuture[Any] = step.submit(of, found.number, index, label_of(record), results, wait_for=first)
-        return future
+        return await submitted(step, of, found.number, index, label_of(record), results, wait_for=first)
 
-    submitted = [asyncio.create_task(submit(index)) for index in range(len(found.records))]
-    return list(await asyncio.gather(*submitted))
+    futures = [asyncio.create_task(submit(index)) for index in range(len(found.records))]
+    return list(await asyncio.gather(*futures))
 
 
 async def _concluded(of: Conducted, title: str, failed: Sequence[State[Any]]) -> Any:

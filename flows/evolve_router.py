@@ -48,7 +48,7 @@ from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.preset import EvolutionPlan, PresetName, load_preset
 from tasks.setup.questions import load_set, located
 from tasks.setup.router import load_router
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.scoring import Part, Recipe
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.settings import HOUSE, settings
@@ -204,7 +204,7 @@ async def _search(run: Run, start: Vector, log: list[list[float]]) -> tuple[Sear
     """The two-stage search, advanced to the end of the log, and the turns that were taken for its coordinates."""
     plan = run.plan
     # Sorted, because the order of replies differs between runs.
-    met, turns = await submitted(meet, "the start on train", run.training.recipe, start)
+    met, turns = await result_of(meet, "the start on train", run.training.recipe, start)
     texts = sorted(met)
     few = texts[:: max(1, len(texts) // STEP_SIZE_TEXTS)]
     later = plan.generations - plan.subspace_generations
@@ -264,7 +264,7 @@ async def _generation(run: Run, search: Search, best_reward: float) -> tuple[dic
 
 async def _judged(label: str, validation: Part, vector: Vector) -> Tally:
     """The sums over a parent's rollouts; one that cannot be rolled out has none and a reward of 0: it is not kept."""
-    scores = await submitted(roll_out, label, validation.recipe, vector)
+    scores = await result_of(roll_out, label, validation.recipe, vector)
     return tally(scores, len(validation.scoring.objective.pool.workers))
 
 
@@ -288,7 +288,7 @@ async def generation(run: str, number: int, part: Live[Part], candidates: Live[P
 
     async def score(going: Sequence[int], part: slice) -> list[Tally]:
         shared = scoring.meaning, part.start, part.stop, number
-        asked = (submitted(score_candidate, training.recipe, population[i], *shared, i) for i in going)
+        asked = (result_of(score_candidate, training.recipe, population[i], *shared, i) for i in going)
         return await all_ended(*asked)
 
     slots = len(scoring.objective.slots)

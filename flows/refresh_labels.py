@@ -27,7 +27,7 @@ from tasks.pages.report import Progress, coverage_artifact
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.session import Access, all_ended, open_session
 from tasks.setup.settings import HOUSE
 
@@ -102,7 +102,7 @@ async def label_worker(worker: str, attempts: int, missing: Live[list[Cell]], sh
         versions = {question.id: version(question.grader) for question in questions}
         label = {"count": len(batch), "first": batch[0].question_id}
         async with turn:
-            await submitted(measure_batch, refresh.access, worker, batch, asked, versions, **label)
+            await result_of(measure_batch, refresh.access, worker, batch, asked, versions, **label)
         await refresh.progress.add(len(batch))
 
     await all_ended(*(run(cells[i : i + BATCH]) for i in range(0, attempts, BATCH)))

@@ -12,7 +12,7 @@ from models.workers.ask import Ask, Reply
 from tasks.caching import PAID, REVISION, unless_lost
 from tasks.quiet import task
 from tasks.setup.asking import Asking
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.session import Access, current
 from tasks.setup.settings import open_ledger
 
@@ -39,5 +39,5 @@ async def ask(wanted: Ask, label: str) -> Reply:
     For flows.
     """
     session = current()
-    await submitted(ask_worker, session.access, wanted.identity, label, wanted.payload())
+    await result_of(ask_worker, session.access, wanted.identity, label, wanted.payload())
     return await session.ask(wanted)

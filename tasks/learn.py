@@ -29,7 +29,7 @@ from tasks.setup.conductor import house_folder
 from tasks.setup.course import ColdStartPlan
 from tasks.setup.process import on_loop
 from tasks.setup.questions import Registered
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.session import Access, all_ended, session_of
 from tasks.setup.settings import HOUSE
 from tasks.setup.texts import what
@@ -133,7 +133,7 @@ async def carried_out(trials: Sequence[Trial], stage: Stage, practice: Practice 
         return await _by_steps(trials, stage)
     batches = [trials[start : start + BATCH] for start in range(0, len(trials), BATCH)]
     # `quote`: Prefect need not search thousands of values for futures.
-    tasks = (submitted(carry_out_batch, quote(practice.of(some)), quote(some), len(some)) for some in batches)
+    tasks = (result_of(carry_out_batch, quote(practice.of(some)), quote(some), len(some)) for some in batches)
     return [outcome for outcomes in await all_ended(*tasks) for outcome in outcomes]
 
 

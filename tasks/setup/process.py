@@ -11,19 +11,12 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture
-
 T = TypeVar("T")
-
-_WAITING = ThreadPoolExecutor(1024, thread_name_prefix="waits")
-"""Threads that wait for tasks: more than any flow submits batches of tasks at once, so that none waits for another."""
 
 
 @lru_cache(maxsize=1)
@@ -55,17 +48,6 @@ async def _ended_all() -> None:
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
     """Run the coroutine on the process's loop and block this thread, which must be another one, until it has ended."""
     return asyncio.run_coroutine_threadsafe(work, loop()).result()
-
-
-async def ended(futures: Sequence[PrefectFuture[Any]]) -> list[State[Any]]:
-    """The states of submitted tasks once all have ended; waited for in a thread, off the flow's event loop."""
-
-    def wait() -> list[State[Any]]:
-        for future in futures:
-            future.wait()
-        return [future.state for future in futures]
-
-    return await asyncio.get_running_loop().run_in_executor(_WAITING, wait) if futures else []
 
 
 async def on_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -12,13 +12,14 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import Task
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
@@ -50,19 +51,43 @@ class SettingsRunner(TaskRunner[PrefectFuture[Any]]):
         raise NotImplementedError
 
 
-async def submitted(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Submit the task to the flow's runner, and wait for its result without blocking the flow's event loop."""
-    # In a thread: the first one starts a cluster.
-    future = await asyncio.to_thread(task.submit, *args, **kwargs)
-    ended, here = asyncio.Event(), asyncio.get_running_loop()
+async def submitted(task: Task[..., Any], *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+    """Submit the task to the flow's runner: in a thread, since the first one starts a cluster."""
+    future: PrefectFuture[Any] = await asyncio.to_thread(task.submit, *args, **kwargs)
+    return future
+
+
+async def result_of(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Submit the task, and wait for its result. Raises the task's error."""
+    [state] = await ended([await submitted(task, *args, **kwargs)])
+    return await state.aresult()
+
+
+async def ended(futures: Sequence[PrefectFuture[Any]]) -> list[State[Any]]:
+    """The states of submitted tasks once all have ended, without blocking the flow's event loop."""
+    over, here = asyncio.Event(), asyncio.get_running_loop()
+    left = len(futures)
 
     def end(_: Any) -> None:
         with suppress(RuntimeError):  # the flow's loop is closed
-            here.call_soon_threadsafe(ended.set)
+            here.call_soon_threadsafe(count)
 
-    future.add_done_callback(end)
-    await ended.wait()
-    return await asyncio.to_thread(future.result)
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            over.set()
+
+    for future in futures:
+        future.add_done_callback(end)
+    if futures:
+        await over.wait()
+    return await asyncio.to_thread(lambda: [_final(future) for future in futures])
+
+
+def _final(future: PrefectFuture[Any]) -> State[Any]:
+    future.wait()  # it has ended; its state is taken over from its process
+    return future.state
 
 
 def _threads(here: Settings) -> Any:

@@ -18,7 +18,7 @@ from tasks.attempt import measure_batch
 from tasks.candidate import score_candidate
 from tasks.setup.preset import load_preset
 from tasks.setup.questions import load_set, wanted_cells
-from tasks.setup.runner import submitted
+from tasks.setup.runner import result_of
 from tasks.setup.session import open_session
 from tasks.setup.settings import HOUSE, open_ledger
 
@@ -73,7 +73,7 @@ def test_a_kept_batch_asks_nothing_and_one_whose_rows_are_lost_runs_again(home, 
             asked = questions_of.registered(questions)
 
             async def measured():
-                await submitted(measure_batch, session.access, "w", cells, asked, versions, count=5, first="f")
+                await result_of(measure_batch, session.access, "w", cells, asked, versions, count=5, first="f")
                 return len(ran)
 
             told = [await measured(), await measured()]

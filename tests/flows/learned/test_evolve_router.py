@@ -63,10 +63,10 @@ async def test_a_generation_goes_on_without_those_that_cannot_be_rolled_out(rung
 
 
 async def test_a_parent_that_cannot_be_rolled_out_is_not_kept(monkeypatch):
-    async def submitted(*_):
+    async def result_of(*_):
         return []
 
-    monkeypatch.setattr(evolving, "submitted", submitted)
+    monkeypatch.setattr(evolving, "result_of", result_of)
     part = Part(None, SimpleNamespace(objective=Rolled()))
     assert (await evolving._judged("parent 1", part, np.full(1, -1.0))).mean_reward == 0.0
 
