@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 
 import pytest
@@ -13,7 +14,7 @@ from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
 from models.grading.grade import version
 from models.ledger.labels import missing
-from models.ledger.tables import attempts
+from models.ledger.tables import attempts, generations
 from tasks.attempt import measure_batch
 from tasks.candidate import score_candidate
 from tasks.setup.preset import load_preset
@@ -25,6 +26,7 @@ from tasks.setup.settings import HOUSE, open_ledger
 
 @pytest.mark.usefixtures("prefect_server")
 def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypatch):
+    @functools.wraps(measure_batch.fn)  # whose parameters name the run
     async def nothing(*_, **__):
         return 0
 
@@ -37,8 +39,9 @@ def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_hom
     class Reached(Exception):
         pass
 
-    async def nothing(recipe, vector, *_):
-        scored.append(vector)
+    @functools.wraps(score_candidate.fn)
+    async def nothing(*given, **_):
+        scored.append(given)
         raise Reached
 
     home, counter, scored = tmp_path / "home", tmp_path / "asked.jsonl", []
@@ -49,8 +52,6 @@ def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_hom
     monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(tmp_path / "results"))
     ledger = open_ledger()
     with ledger.transaction() as connection:
-        from models.ledger.tables import generations
-
         connection.execute(delete(generations))
     ledger.close()
     monkeypatch.setattr(score_candidate, "fn", nothing)
@@ -81,6 +82,7 @@ def test_a_kept_batch_asks_nothing_and_one_whose_rows_are_lost_runs_again(home, 
                 connection.execute(delete(attempts))
             return [*told, await measured(), await measured()]
 
+    @functools.wraps(body)
     async def noted(*given, **named):
         ran.append(given)
         return await body(*given, **named)
