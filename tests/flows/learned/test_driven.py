@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from prefect import flow
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from sqlalchemy import delete
 
 from flows.evolve_router import evolve_router
@@ -49,13 +50,13 @@ def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_hom
     monkeypatch.setenv("FUGU_HOME", str(home))
     monkeypatch.setenv("FUGU_DATA", str(small_data))
     monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
-    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(tmp_path / "results"))
     ledger = open_ledger()
     with ledger.transaction() as connection:
         connection.execute(delete(generations))
     ledger.close()
     monkeypatch.setattr(score_candidate, "fn", nothing)
-    with pytest.raises(Reached):
+    nothing_kept = temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"})
+    with nothing_kept, pytest.raises(Reached):
         asyncio.run(evolve_router())
     assert len(scored) == 4 and not counter.exists()
 
