@@ -13,6 +13,7 @@ from sqlalchemy import delete
 
 from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
+from models.errors import PermanentError
 from models.grading.grade import version
 from models.ledger.labels import missing
 from models.ledger.tables import attempts, generations
@@ -37,7 +38,7 @@ def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypa
 
 
 def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_home, monkeypatch, tmp_path, small_data):
-    class Reached(Exception):
+    class Reached(PermanentError):
         pass
 
     @functools.wraps(score_candidate.fn)
