@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 
 import pytest
 from prefect import flow
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from sqlalchemy import delete
 
 from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
+from models.errors import PermanentError
 from models.grading.grade import version
 from models.ledger.labels import missing
-from models.ledger.tables import attempts
+from models.ledger.tables import attempts, generations
 from tasks.attempt import measure_batch
 from tasks.candidate import score_candidate
 from tasks.setup.preset import load_preset
@@ -25,6 +28,7 @@ from tasks.setup.settings import HOUSE, open_ledger
 
 @pytest.mark.usefixtures("prefect_server")
 def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypatch):
+    @functools.wraps(measure_batch.fn)  # whose parameters name the run
     async def nothing(*_, **__):
         return 0
 
@@ -34,11 +38,12 @@ def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypa
 
 
 def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_home, monkeypatch, tmp_path, small_data):
-    class Reached(Exception):
+    class Reached(PermanentError):
         pass
 
-    async def nothing(recipe, vector, *_):
-        scored.append(vector)
+    @functools.wraps(score_candidate.fn)
+    async def nothing(*given, **_):
+        scored.append(given)
         raise Reached
 
     home, counter, scored = tmp_path / "home", tmp_path / "asked.jsonl", []
@@ -46,15 +51,13 @@ def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_hom
     monkeypatch.setenv("FUGU_HOME", str(home))
     monkeypatch.setenv("FUGU_DATA", str(small_data))
     monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
-    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(tmp_path / "results"))
     ledger = open_ledger()
     with ledger.transaction() as connection:
-        from models.ledger.tables import generations
-
         connection.execute(delete(generations))
     ledger.close()
     monkeypatch.setattr(score_candidate, "fn", nothing)
-    with pytest.raises(Reached):
+    nothing_kept = temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"})
+    with nothing_kept, pytest.raises(Reached):
         asyncio.run(evolve_router())
     assert len(scored) == 4 and not counter.exists()
 
@@ -81,6 +84,7 @@ def test_a_kept_batch_asks_nothing_and_one_whose_rows_are_lost_runs_again(home, 
                 connection.execute(delete(attempts))
             return [*told, await measured(), await measured()]
 
+    @functools.wraps(body)
     async def noted(*given, **named):
         ran.append(given)
         return await body(*given, **named)

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
@@ -67,7 +68,9 @@ def test_an_evolution_comes_to_the_same_vector_bit_for_bit_and_asks_the_same(hom
         shutil.copytree(tmp_path / "kept", home)
         on(runner, monkeypatch)
         before = len(paid.asked())
-        evolved[runner] = asyncio.run(evolve_router(warm))
+        # A folder of results for each: what one has scored, the other has to score, too.
+        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / runner}):
+            evolved[runner] = asyncio.run(evolve_router(warm))
         asked[runner] = paid.asked()[before:]
         assert len(set(asked[runner])) == len(asked[runner]) > 0
     assert evolved["threads"] == evolved["dask"]  # a checkpoint's id is the digest of its vector
