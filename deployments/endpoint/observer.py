@@ -180,7 +180,7 @@ def _load() -> Show:
     os.environ.update(QUIET)
     from prefect import flow_engine
 
-    from flows.show_request import show
+    from deployments.endpoint.show_request import show
 
     # While a flow runs Prefect handles SIGTERM by raising inside whatever the event loop does, which would end an
     # endpoint.

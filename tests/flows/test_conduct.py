@@ -14,8 +14,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterName
 from request_rows import recent_requests
 
+from deployments.endpoint.show_request import show
 from flows.conduct import conduct
-from flows.show_request import show
 from models.conductor.plan.writers import FixedWriter
 from models.conductor.run.request import ConductParts, ConductRequest
 from models.conductor.run.request_run import RequestRuns
