@@ -41,6 +41,7 @@ from tasks.learn import (
 from tasks.pages.report import table
 from tasks.pages.training import training_artifacts
 from tasks.quiet import flow
+from tasks.setup.asking import Asking
 from tasks.setup.conductor import cards
 from tasks.setup.course import ConductorPreset, CoursePlan, load_course, training_home
 from tasks.setup.questions import QuestionSet, load_set
@@ -134,7 +135,7 @@ async def _lesson(
         questions={question.id: question for question in questions_of.questions},
         revisions={worker.name: worker.revision for worker in session.pool.workers},
         scope=epochs.scope_of(epoch),
-        ask=session.ask,
+        ask=Asking(session.access).ask,
         sampling=Sampling(max_tokens=plan.worker_max_tokens, temperature=plan.worker_temperature),
     )
     asked = questions_of.registered(questions_of.questions)

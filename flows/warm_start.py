@@ -32,6 +32,7 @@ from models.workers.pool import Pool
 from tasks.candidate import measure_schedules
 from tasks.pages.report import table
 from tasks.quiet import flow
+from tasks.setup.asking import Asking
 from tasks.setup.preset import BackbonePlan, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set
 from tasks.setup.router import first_texts, load_backbone
@@ -142,7 +143,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         router,
         session.pool,
         [Slot(question, 0) for question in questions_of.split("train")[: min(count, SCHEDULE_SLOTS)]],
-        session.ask_all,
+        Asking(session.access).ask_all,
         scope=epochs.scope_of(epoch),
         options=LoopOptions(),
     )

@@ -38,6 +38,6 @@ async def ask(wanted: Ask, label: str) -> Reply:
 
     For flows.
     """
-    session = current()
-    await result_of(ask_worker, session.access, wanted.identity, label, wanted.payload())
-    return await session.ask(wanted)
+    access = current().access
+    await result_of(ask_worker, access, wanted.identity, label, wanted.payload())
+    return await Asking(access).ask(wanted)

@@ -6,10 +6,8 @@ The endpoint belongs to a layer above tasks, so that layer provides it (`provide
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -29,10 +27,10 @@ from models.workers.pool import Pool
 from tasks.caching import RETRIED
 from tasks.quiet import task
 from tasks.setup.asking import Asking
-from tasks.setup.process import on_loop
+from tasks.setup.process import built_once, on_loop
 from tasks.setup.router import load_router
-from tasks.setup.session import Access
-from tasks.setup.settings import config_file, open_ledger, open_pool, settings
+from tasks.setup.session import Access, pool_of
+from tasks.setup.settings import config_file, open_ledger, settings
 
 ServerOf = Callable[[Ledger, Pool], Serve]
 
@@ -114,18 +112,10 @@ class Arena:
     repeats: int
 
 
-_opening = threading.Lock()
-
-
+@built_once(maxsize=2)
 def rollouts_of(arena: Arena) -> Rollouts:
     """The arena's rollouts, opened at the first use in this process."""
-    with _opening:
-        return _opened(arena)
-
-
-@lru_cache(maxsize=2)
-def _opened(arena: Arena) -> Rollouts:
-    pool = open_pool(arena.access.pool)
+    pool = pool_of(arena.access)
     return arena.work.open(arena.access, open_ledger(), pool, arena.scope, arena.repeats, model=arena.model)
 
 
@@ -147,7 +137,7 @@ async def roll_out_task(
 
 def _policy(rollouts: Rollouts, arena: Arena, worker: str, checkpoint: str) -> Callable[[int], Player]:
     if worker:
-        return constant(open_pool(arena.access.pool).names, worker)
+        return constant(pool_of(arena.access).names, worker)
     ledger = open_ledger()
     router = load_router(registry.load_checkpoint(ledger, checkpoint))
     ledger.close()

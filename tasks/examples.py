@@ -14,6 +14,7 @@ from models.errors import BadInput, FuguError
 from models.grading.question import Question
 from models.workers.ask import Ask, Reply
 from models.workers.pool import Pool
+from tasks.setup.asking import Asking
 from tasks.setup.session import Session
 from tasks.setup.settings import HOUSE
 from tasks.setup.texts import what
@@ -73,7 +74,7 @@ async def _by_worker(
         Ask(scope="plans", worker=name, revision=revision, messages=tuple(dict(m) for m in full_prompt(each.request)))
         for each in exercises
     ]
-    replies = await session.ask_all(asks)
+    replies = await Asking(session.access).ask_all(asks)
     failed = [reply for reply in replies if isinstance(reply, FuguError)]
     if failed:
         get_run_logger().warning("%d of %d plans could not be had: %s", len(failed), len(asks), what(failed[0]))

@@ -119,6 +119,5 @@ async def run_step(of: Conducted, round: int, index: int, label: str, sees: Sequ
 
 
 def stepping(found: RecordedRound) -> Task[..., Any]:
-    """`run_step`, with as many retries as its workers have tries: all but the last one of each."""
-    state = found.rounds.state
-    return run_step.with_options(retries=(state.parts.retry.tries - 1) * len(state.request.allowed))
+    """`run_step`, with as many retries as a step of the round may have transient failures."""
+    return run_step.with_options(retries=found.rounds.state.most_failures)

@@ -1,8 +1,8 @@
 """The ledger's table of requests: answered ones, and conducted ones from their start on.
 
 The row of a conducted request (`fugu-ultra`) is `{"id", "model", "status": "running" | "answered" | "awaiting-tools" |
-"failed", "created" (Unix seconds), "request": the ConductRequest, "key", "digest", "body": the final JSON or null,
-"trace", ...}`. `record`, `begin`, `finish` and `note_end` are changes for a `Journal`.
+"failed" | "cancelled", "created" (Unix seconds), "request": the ConductRequest, "key", "digest", "body": the final JSON
+or null, "trace", ...}`. `record`, `begin`, `finish` and `note_end` are changes for a `Journal`.
 """
 
 from __future__ import annotations

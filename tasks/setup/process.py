@@ -11,11 +11,12 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -25,6 +26,22 @@ def loop() -> asyncio.AbstractEventLoop:
     made = asyncio.new_event_loop()
     os.register_at_fork(after_in_child=loop.cache_clear)  # a fork has no such thread
     threading.Thread(target=made.run_forever, name="fugu-loop", daemon=True).start()
+    return made
+
+
+def built_once(maxsize: int) -> Callable[[Callable[[K], T]], Callable[[K], T]]:
+    """`lru_cache` for what is slow to build: threads that ask at the same time wait for one that builds it."""
+
+    def made(build: Callable[[K], T]) -> Callable[[K], T]:
+        cached, building = lru_cache(maxsize)(build), threading.Lock()
+
+        @wraps(build)
+        def get(of: K) -> T:
+            with building:
+                return cached(of)
+
+        return get
+
     return made
 
 

@@ -6,9 +6,7 @@ A flow makes a `Recipe`, which is an input of its tasks; each process that runs 
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from models.coding.mixture import Mixture, Rewarding
 from models.digest import json_digest
@@ -28,10 +26,11 @@ from tasks.coding import Work
 from tasks.coding import meaning as agentic_meaning
 from tasks.setup.asking import Asking
 from tasks.setup.preset import BackbonePlan, QuestionCounts
+from tasks.setup.process import built_once
 from tasks.setup.questions import load_set
 from tasks.setup.router import load_router
-from tasks.setup.session import Access
-from tasks.setup.settings import open_ledger, open_pool
+from tasks.setup.session import Access, pool_of
+from tasks.setup.settings import open_ledger
 
 CONCURRENT_CANDIDATES = 64
 """Candidates that may wait for shared forwards (models/fugu/learn/tree.py), which limit their own memory."""
@@ -90,20 +89,10 @@ class Scoring:
         return fitness(total, self.objective.options.turns, self.weights)
 
 
-_building = threading.Lock()
-
-
+@built_once(maxsize=4)
 def scoring_of(recipe: Recipe) -> Scoring:
     """The recipe's scoring, built at its first use in this process. Slow: call it in a thread."""
-    with _building:
-        return _built(recipe)
-
-
-@lru_cache(maxsize=4)
-def _built(recipe: Recipe) -> Scoring:
-    ledger, pool = open_ledger(), open_pool(recipe.access.pool)
-    if pool.fingerprint != recipe.access.fingerprint:
-        raise BadInput(f"the pool {recipe.access.pool!r} differs between the flow's process and the task's", "pool")
+    ledger, pool = open_ledger(), pool_of(recipe.access)
     try:
         router = load_router(registry.load_checkpoint(ledger, recipe.checkpoint), recipe.memory)
         chosen = recipe.chosen(ledger)

@@ -10,17 +10,15 @@ import asyncio
 import atexit
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from models.errors import BadInput, FuguError
+from models.errors import BadInput
 from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
-from models.workers.ask import Ask, Reply
-from models.workers.client import Chunk
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
@@ -69,23 +67,6 @@ class Session:
     def __post_init__(self) -> None:
         self._making = asyncio.Lock()
 
-    async def ask(self, ask: Ask) -> Reply:
-        """`Dispatcher.ask`, from any event loop."""
-        return await on_loop(self.dispatcher.ask(ask))
-
-    async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
-        """`Dispatcher.ask_all`, from any event loop."""
-        return await on_loop(self.dispatcher.ask_all(asks))
-
-    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
-        """`Dispatcher.stream`, from any event loop."""
-        chunks = self.dispatcher.stream(ask)
-        try:
-            while (chunk := await on_loop(_next(chunks))) is not None:
-                yield chunk
-        finally:
-            await on_loop(chunks.aclose())
-
     async def close(self) -> None:
         """End the calls in flight, and close what is open."""
         await on_loop(self._close())
@@ -95,10 +76,6 @@ class Session:
             await kept.close()
         await self.dispatcher.close()
         self.ledger.close()
-
-
-async def _next(chunks: AsyncGenerator[Chunk]) -> Chunk | None:
-    return await anext(chunks, None)
 
 
 _SESSION: ContextVar[Session] = ContextVar("session")
@@ -138,6 +115,14 @@ def current() -> Session:
     return _SESSION.get()
 
 
+def pool_of(access: Access) -> Pool:
+    """The pool that `access` names, in this process. Raises BadInput where it is another one than the flow's."""
+    pool = open_pool(access.pool)
+    if pool.fingerprint != access.fingerprint:
+        raise BadInput(f"the pool {access.pool!r} differs between the flow's process and the task's", "pool")
+    return pool
+
+
 @contextmanager
 def session_of(access: Access) -> Iterator[Session]:
     """The session that `access` names, opened where this process has none. For tasks, on the process's loop.
@@ -146,10 +131,7 @@ def session_of(access: Access) -> Iterator[Session]:
     """
     session = _open.get(access)
     if session is None:
-        pool = open_pool(access.pool)
-        if pool.fingerprint != access.fingerprint:
-            raise BadInput(f"the pool {access.pool!r} differs between the flow's process and the task's", "pool")
-        session = _started(access, open_ledger(), pool)
+        session = _started(access, open_ledger(), pool_of(access))
     _open.move_to_end(access)
     session.users += 1
     try:

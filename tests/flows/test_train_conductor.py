@@ -31,6 +31,7 @@ from models.workers.client import Client
 from tasks import ask as ask_worker_module
 from tasks import learn
 from tasks.ask import ask_worker
+from tasks.setup.asking import Asking
 from tasks.setup.course import ConductorPreset, load_course
 from tasks.setup.session import open_session
 from tasks.setup.settings import PROJECT, open_ledger
@@ -266,7 +267,7 @@ async def practise(count, scope):
     async with open_session("house", 0.0) as session:
         pool = session.pool
         revisions = {worker.name: worker.revision for worker in pool.workers}
-        stage = Stage({SUM.id: SUM}, revisions, scope, session.ask)
+        stage = Stage({SUM.id: SUM}, revisions, scope, Asking(session.access).ask)
         return await learn.carried_out([two_steps(pool.names)] * count, stage)
 
 

@@ -182,6 +182,11 @@ class RunState:
             return None
         return Allowance(self.request.root, limits.max_usd, limits.max_calls)
 
+    @property
+    def most_failures(self) -> int:
+        """Maximum transient failures that a caller of a step can see: for each worker, all but that of its last try."""
+        return (self.parts.retry.tries - 1) * len(self.request.allowed)
+
     async def may_ask_again(self, call_id: str, error: TransientError) -> bool:
         """Whether the same worker gets another try: the ledger counts the failed ones, those of all processes.
 

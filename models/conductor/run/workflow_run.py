@@ -51,8 +51,8 @@ class WorkflowRun:
 
     @property
     def most_failures(self) -> int:
-        """Maximum transient failures that a caller of a step can see: for each worker, all but that of its last try."""
-        return (self._state.parts.retry.tries - 1) * len(self._state.request.allowed)
+        """Maximum transient failures that a caller of a step can see."""
+        return self._state.most_failures
 
     def nested(self, index: int) -> ConductAnswer | None:
         """The answer of a step that the conductor itself took."""
