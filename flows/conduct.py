@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import allow_failure
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
@@ -39,6 +40,8 @@ from tasks.setup.runner import ended, submitted
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown, what
 from tasks.step import Conducted, plan_round, recorded, stepping
+
+CANCELLED = "the request was cancelled"
 
 CONCURRENT_QUESTIONS = 16
 """Questions of a batch that run concurrently."""
@@ -83,7 +86,12 @@ async def conduct(
 
             async def answer(request: ConductRequest) -> Row | None:
                 async with gate:
-                    return await _answered(session, conductor, request, cancelling)
+                    try:
+                        return await _answered(session, conductor, request, cancelling)
+                    except FuguError:
+                        if cancelling.all:  # a cancelled run has no other end
+                            return None
+                        raise
 
             found = await all_ended(*map(answer, requests))
             table_rows = [_row(request, row) for request, row in zip(requests, found, strict=True)]
@@ -108,9 +116,8 @@ async def _answered(session: Session, conductor: str, request: ConductRequest, c
         return None
     ledger, of = session.ledger, Conducted(session.access, conductor, request.id)
     await asyncio.to_thread(begin_request, ledger, request)
-    run = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
     with cancelling.of(request.id):
-        state: State[Any] = await run(of, title_of(request), return_state=True)
+        state = await _run(of, title_of(request))
     if state.is_cancelled():
         await asyncio.to_thread(end_request, ledger, request.id, {"status": "cancelled"})
         return None
@@ -120,6 +127,18 @@ async def _answered(session: Session, conductor: str, request: ConductRequest, c
         await asyncio.to_thread(end_request, ledger, request.id, rows.failed(error))
         raise
     return await asyncio.to_thread(get_request, ledger, request.id)
+
+
+async def _run(of: Conducted, title: str) -> State[Any]:
+    """The state in which the subflow ends. One that fails while it is to be cancelled would stay Cancelling: Prefect
+    refuses any other end than Cancelled.
+    """
+    state: State[Any] = await _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())(of, title, return_state=True)
+    if state.is_cancelling() and (run := state.state_details.flow_run_id) is not None:
+        state = Cancelled(message=CANCELLED)
+        async with get_client() as client:
+            await client.set_flow_run_state(run, state, force=True)
+    return state
 
 
 @lru_cache(maxsize=1)
@@ -160,7 +179,7 @@ async def _submitted(of: Conducted, found: RecordedRound, plan: PrefectFuture[An
         sees = [await futures[other] for other in record.sees]
         if record.worker == CONDUCTOR:
             await ended([plan, *sees])
-            await workflow(replace(of, path=f"{found.id}/s{index}"), label_of(record), return_state=True)
+            await _run(replace(of, path=f"{found.id}/s{index}"), label_of(record))
         # A step that failed or was passed over does not keep the others from saying that they were passed over.
         results = [allow_failure(future) for future in sees]
         first = [] if sees else [plan]
@@ -178,7 +197,7 @@ async def _concluded(of: Conducted, title: str, failed: Sequence[State[Any]]) ->
         error = error or await _error_of(state)
     await workflow_page(title, end.rounds, end.answer, what(error) if error and not end.cancelled else "")
     if end.cancelled:
-        return Cancelled(message="the request was cancelled")
+        return Cancelled(message=CANCELLED)
     if error is not None:
         raise error
     assert end.answer is not None

@@ -9,12 +9,12 @@ from weakref import WeakValueDictionary
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled
 
 from models.conductor.run.request_run import RequestRun
 from models.conductor.run.workflow_run import WorkflowRun
 from tasks.caching import PAID, STEP_DELAYS, key_of
 from tasks.quiet import task
+from tasks.step import passed_over
 
 _NUMBERS = count()
 
@@ -46,7 +46,7 @@ async def run_step(meaning: str, label: str, run: int, round: int, index: int) -
     workflow_run = shown_run(run).rounds[round]
     record = await workflow_run.attempt(index)
     if record.state == "passed over":
-        return Cancelled(message="not asked: a limit was reached, or the request was cancelled", name="PassedOver")
+        return passed_over()
     return f"{record.state} {record.call_ids[-1] if record.call_ids else ''}".strip()
 
 

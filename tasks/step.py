@@ -9,7 +9,7 @@ from typing import Any
 from prefect import Task
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 
 from models.conductor.run.recorded import RecordedRound, RecordedRun
 from models.digest import json_digest
@@ -25,7 +25,18 @@ WAITS_IN_THE_LEDGER: dict[str, Any] = PAID | {"retry_delay_seconds": 0, "retry_j
 Retry-After included, for all processes.
 """
 
-NOT_ASKED = "not asked: a limit was reached, or the request was cancelled"
+
+PASSED_OVER: dict[str, Any] = {
+    "name": "PassedOver",
+    "message": "not asked: a limit was reached, or the request was cancelled",
+}
+
+
+def passed_over() -> State[Any]:
+    """The state of a step that is not asked. Completed: in Prefect a task whose input is Cancelled stays Pending for
+    ever. The steps that see this one are passed over, too.
+    """
+    return Completed(**PASSED_OVER)
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ async def plan_round(of: Conducted, round: int) -> str | State[Any]:
     try:
         return str(await recorded(of, plan))
     except LimitReached:
-        return Cancelled(message=NOT_ASKED, name="PassedOver")
+        return Cancelled(**PASSED_OVER)
 
 
 @task(task_run_name="{label}", cache_key_fn=_step_key, **WAITS_IN_THE_LEDGER)
@@ -114,7 +125,7 @@ async def run_step(of: Conducted, round: int, index: int, label: str, sees: Sequ
     while not ended:  # a worker that refused for good is replaced at once
         ended, state, calls = await recorded(of, attempt)
     if state in ("passed over", "waiting"):
-        return Cancelled(message=NOT_ASKED, name="PassedOver")
+        return passed_over()
     return " ".join([state, *calls])
 
 

@@ -92,7 +92,7 @@ def claim(
     BudgetExceeded and writes nothing.
     """
     wanted = {spec.identity: spec for spec in specs}
-    ids = sorted(wanted)  # rows are always locked in this order, calls, then budgets, each sorted, to avoid deadlocks
+    ids = sorted(wanted)  # locked are calls, then allowances, then new calls, then budgets, each sorted: no deadlocks
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         found: dict[str, Claim] = {}
@@ -101,10 +101,10 @@ def claim(
             found[row.id] = _judge(row, now, resend)
             if row.status in OPEN and row.lease_until <= now:
                 expired.add(row.id)
-        expire(connection, expired, now, budget)
         found |= _refused(ledger, connection, [s for s in wanted.values() if _may_be_mine(found.get(s.identity))], now)
         fresh = [wanted[identity] for identity in ids if identity not in found]
         found |= _insert(ledger, connection, fresh, owner, now, lease_s)
+        expire(connection, expired, now, budget)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
     return [found[spec.identity] for spec in specs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from models.errors import BadInput
@@ -59,8 +60,9 @@ def _narrow_files(folder: Path) -> None:
     except OSError:
         return
     for entry in entries:
-        if entry.is_file(follow_symlinks=False):
-            _narrow(Path(entry.path), entry.stat(follow_symlinks=False))
+        with suppress(FileNotFoundError):  # another process has removed it meanwhile
+            if entry.is_file(follow_symlinks=False):
+                _narrow(Path(entry.path), entry.stat(follow_symlinks=False))
 
 
 def _narrow(path: Path, found: os.stat_result) -> bool:

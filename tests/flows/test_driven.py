@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections import Counter
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -32,6 +33,7 @@ DIAMOND = {
     "subtasks": ["top", "left", "right", "join"],
     "access_list": [[], [0], [0], [1, 2]],
 }
+CHAIN = {"model_id": [0, 1, 2], "subtasks": ["x", "y", "z"], "access_list": [[], [0], [1]]}
 PAIR = {"model_id": [0, 1], "subtasks": ["one", "two"], "access_list": [[], [0]]}
 
 
@@ -60,11 +62,11 @@ class Provider:
     async def complete(self, client, ask):
         said = str(ask.messages[-1]["content"])
         self.asked.append(f"{ask.worker} {ask.replicate}")
-        if faults := self.faults.get(ask.worker):
-            raise faults.pop(0)
         if ask.worker in self.holds:
             while not self.release.is_set():
                 await asyncio.sleep(0.02)  # the event belongs to another loop
+        if faults := self.faults.get(ask.worker):
+            raise faults.pop(0)
         text = self.plans.pop(0) if ask.replicate < 0 and self.plans else f"{ask.worker} to {said[-20:]}"
         return Reply(worker=ask.worker, revision=ask.revision, text=text, cost_usd=0.1, seconds=0.01)
 
@@ -171,12 +173,13 @@ async def test_transient_faults_are_retries_of_the_task_and_the_last_one_moves_t
 async def test_a_step_that_nobody_can_take_fails_the_question_and_names_itself(pool, provider, planned):
     provider.faults = {name: [UpstreamRefused("no")] * 9 for name in "abc"}
     with pytest.raises(WorkflowFailed, match=r"step 1 .* failed on a, b, c"):
-        await conduct([a_question()], pool=pool, conductor=planned(PAIR), max_usd=100.0)
+        await conduct([a_question()], pool=pool, conductor=planned(CHAIN), max_usd=100.0)
     assert len(provider.asked) == 3
     _, [run] = await subflows()
     assert run.state.is_failed()
-    states = {task.name.split(":")[0]: task.state for task in await tasks_of(run, 3)}
-    assert states["step 1"].is_failed() and states["step 2"].is_cancelled()
+    states = {task.name.split(":")[0]: task.state for task in await tasks_of(run, 4)}
+    assert states["step 1"].is_failed()
+    assert states["step 2"].name == states["step 3"].name == "PassedOver"
 
 
 async def test_a_result_is_taken_while_the_ledger_has_what_it_stands_for(home, pool, provider, planned):
@@ -228,13 +231,23 @@ async def test_a_step_of_the_conductor_itself_is_a_subflow_and_recursion_another
 
 
 async def test_a_limit_holds_over_the_steps_and_the_best_finished_answer_stands(pool, provider, planned):
-    plan = {"model_id": [0, 1, 2], "subtasks": ["x", "y", "z"], "access_list": [[], [0], [1]]}
     provider.faults = {"a": [UpstreamUnavailable("away", maybe_paid=True)]}
-    await conduct([a_question()], pool=pool, conductor=planned(plan), max_usd=100.0, max_calls_each=3)
+    await conduct([a_question()], pool=pool, conductor=planned(CHAIN), max_usd=100.0, max_calls_each=3)
     ledger = open_ledger()
     [row] = recent_requests(ledger)
     ledger.close()
     assert (row["trace"]["ended"], row["body"]["finish_reason"], len(provider.asked)) == ("max_calls", "length", 3)
+    _, [run] = await subflows()
+    assert [task.state.name for task in await tasks_of(run, 4)].count("PassedOver") == 1
+
+
+@pytest.mark.parametrize("limit", [{"max_calls_each": 1}, {"max_usd_each": 0.5}, {"max_seconds_each": 0.001}])
+async def test_whatever_a_limit_leaves_out_all_tasks_end(pool, provider, planned, limit):
+    with suppress(LimitReached):
+        await conduct([a_question()], pool=pool, conductor=planned(CHAIN), max_usd=100.0, **limit)
+    assert len(provider.asked) <= 1
+    _, [run] = await subflows()
+    await tasks_of(run, 1)
 
 
 async def until(reached):
@@ -243,10 +256,31 @@ async def until(reached):
             await asyncio.sleep(0.02)  # what is reached is any condition
 
 
+@pytest.mark.parametrize("conductor", ["worker:a", None])
+@pytest.mark.parametrize("fault", [None, UpstreamUnavailable("away"), UpstreamRefused("no")])
+async def test_what_is_cancelled_at_its_first_call_ends_however_that_ends(pool, provider, planned, conductor, fault):
+    provider.holds = {"a"}
+    provider.faults = {"a": [fault] * 9} if fault else {}
+    conductor = conductor or planned({**CHAIN, "model_id": [0, 0, 0]})
+    running = asyncio.create_task(
+        conduct([a_question()], pool=pool, conductor=conductor, max_usd=100.0, return_state=True)
+    )
+    await until(lambda: len(provider.asked) == 1)
+    _, [run] = await subflows()
+    async with get_client() as client:
+        await client.set_flow_run_state(run.id, Cancelling(), force=True)
+        await asyncio.sleep(2)  # longer than it takes to be seen: that nothing happens has no event
+        provider.release.set()
+        await asyncio.wait_for(running, 20)
+        assert (await client.read_flow_run(run.id)).state.is_cancelled()
+    await tasks_of(run, 1)
+    assert len(provider.asked) == 1
+
+
 @pytest.mark.parametrize("whole", [True, False])
 async def test_cancelling_sends_nothing_new_and_settles_what_was_sent(pool, provider, planned, whole):
     provider.holds = {"a", "b", "c"}
-    plan = planned({"model_id": [0, 1], "subtasks": ["x", "y"], "access_list": [[], [0]]})
+    plan = planned(CHAIN)
     running = asyncio.create_task(
         conduct([a_question(), a_question()], pool=pool, conductor=plan, max_usd=100.0, return_state=True)
     )
@@ -266,9 +300,9 @@ async def test_cancelling_sends_nothing_new_and_settles_what_was_sent(pool, prov
         assert len(provider.asked) == 2
     else:
         assert state.is_completed() and sorted(ended) == [StateType.CANCELLED, StateType.COMPLETED]
-        assert len(provider.asked) == 3
+        assert len(provider.asked) == 4
     for run in runs:
-        await tasks_of(run, 1)
+        await tasks_of(run, 4)
     ledger = open_ledger()
     with ledger.reading() as connection:
         assert set(connection.execute(select(calls.c.status)).scalars()) == {"settled"}

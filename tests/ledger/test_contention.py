@@ -3,12 +3,13 @@
 import random
 import threading
 
-from models.ledger.accounts import spend
+from models.ledger.accounts import Allowance, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.calls import CallSpec, Settlement, claim, settle
 from models.ledger.tries import free, renew, send
 
 CALLS, BUDGETS, ROUNDS = 40, ("a", "b"), 40
+ALLOWANCES = (None, Allowance("r", 1000.0, None), Allowance("q", None, 1000))
 
 
 def test_batches_that_overlap_never_stop_one_another(ledger):
@@ -22,7 +23,7 @@ def test_batches_that_overlap_never_stop_one_another(ledger):
         try:
             for _ in range(ROUNDS):
                 some = [f"call{n:02}" for n in chance.sample(range(CALLS), 6)]
-                specs = [CallSpec(name, "s", "w", "1", {}, 0.01) for name in some]
+                specs = [CallSpec(name, "s", "w", "1", {}, 0.01, chance.choice(ALLOWANCES)) for name in some]
                 lease_s = chance.choice([0.0, 0.0, 60.0])
                 mine = [
                     found

@@ -13,7 +13,7 @@ from models.conductor.run.answer import concluded
 from models.conductor.run.planner import CONDUCTOR, Plan
 from models.conductor.run.request import ConductAnswer, ConductParts, StepRecord
 from models.conductor.run.rounds import Rounds
-from models.conductor.run.state import RunState
+from models.conductor.run.state import CANCELLED, RunState
 from models.conductor.run.step_run import StepRun, try_step
 from models.errors import FuguError, LimitReached, NotFound
 from models.ledger.journal import Journal
@@ -27,8 +27,6 @@ SIGKILL."""
 
 LOOK_S = 1.0
 """Seconds between two looks at what other processes have told of the request."""
-
-CANCELLED = "cancelled"
 
 _NESTED = re.compile(r"/(\d+)/s(\d+)")
 

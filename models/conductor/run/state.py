@@ -18,6 +18,9 @@ from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
 from models.workers.usage import worst_usd
 
+CANCELLED = "cancelled"
+"""What ends a request that somebody has cancelled, beside its limits."""
+
 
 class RunState:
     """`request` is the client's (a nested request run also has its own). `journal=None`: a replay.
@@ -147,6 +150,8 @@ class RunState:
             return self._known[identity]
         if self.replaying:
             raise NotFound(f"the ledger has no reply of worker {ask.worker!r} to call {identity} of {ask.scope}")
+        if self.notes.cancelled is not None:
+            raise LimitReached("the request was cancelled", CANCELLED)
         worst = worst_usd(self.parts.pool.worker(ask.worker), ask.messages, ask.sampling)
         await self.meter.enter(worst)
         self.asking.add(identity)
