@@ -8,23 +8,23 @@ from prefect.context import TaskRunContext
 
 from models.digest import json_digest
 from models.ledger.calls import is_settled
+from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from tasks.caching import PAID, REVISION, unless_lost
 from tasks.quiet import task
 from tasks.setup.asking import Asking
 from tasks.setup.runner import result_of
-from tasks.setup.session import Access, current
-from tasks.setup.settings import open_ledger
+from tasks.setup.session import Access, current, read_ledger
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> tuple[str, bool]:
     """The call, and whether the ledger has its reply."""
-    ledger = open_ledger()
-    try:
-        known = json_digest([context.task.name, REVISION, ledger.name, parameters["identity"]])
-        return known, is_settled(ledger, parameters["identity"])
-    finally:
-        ledger.close()
+    identity = parameters["identity"]
+
+    def read(ledger: Ledger) -> tuple[str, bool]:
+        return json_digest([context.task.name, REVISION, ledger.name, identity]), is_settled(ledger, identity)
+
+    return read_ledger(parameters["access"], read)
 
 
 @task(task_run_name="{label}", cache_key_fn=unless_lost(_key), **PAID)

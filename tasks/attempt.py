@@ -11,12 +11,12 @@ from prefect.context import TaskRunContext
 from models.digest import json_digest
 from models.evaluation.measure import measure
 from models.ledger.labels import Cell, are_attempted
+from models.ledger.store import Ledger
 from tasks.caching import PAID, REVISION, unless_lost
 from tasks.quiet import task
 from tasks.setup.process import on_loop
 from tasks.setup.questions import Registered
-from tasks.setup.session import Access, session_of
-from tasks.setup.settings import open_ledger
+from tasks.setup.session import Access, read_ledger, session_of
 
 BATCH = 50
 """A task costs 5 to 12 ms, as much as one house attempt; a larger batch would only make the progress coarser."""
@@ -25,12 +25,12 @@ BATCH = 50
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> tuple[str, bool]:
     """The batch's meaning, and whether the ledger has all of its attempts."""
     cells, asked, versions = parameters["cells"], parameters["asked"], parameters["versions"]
-    ledger = open_ledger()
-    try:
+
+    def read(ledger: Ledger) -> tuple[str, bool]:
         meaning = [ledger.name, [astuple(cell) for cell in cells], asked.source, asked.digests, versions]
         return json_digest([context.task.name, REVISION, meaning]), are_attempted(ledger, cells, versions)
-    finally:
-        ledger.close()
+
+    return read_ledger(parameters["access"], read)
 
 
 @task(task_run_name="{worker}: {count} attempts from {first}", cache_key_fn=unless_lost(_key), **PAID)

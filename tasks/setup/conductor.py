@@ -37,7 +37,7 @@ NOBODY: PlanWriter = FixedWriter("", name="nobody")
 """Plan writer for requests whose plans are recorded, so that no checkpoint is loaded or made."""
 
 TRIES = RetryPolicy(tries=4)
-"""Tries of a step on one worker: as many as its Prefect task has (`tasks.caching.RETRIED`)."""
+"""Tries of a step on one worker, and of a plan; the ledger counts them over all processes."""
 
 
 def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> PlanWriter:

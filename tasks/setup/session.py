@@ -22,7 +22,7 @@ from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
-from tasks.setup.process import loop, on_loop
+from tasks.setup.process import loop, on_loop, wait_for
 from tasks.setup.settings import open_ledger, open_pool, settings
 
 T = TypeVar("T")
@@ -139,6 +139,16 @@ def session_of(access: Access) -> Iterator[Session]:
     finally:
         session.users -= 1
         _close_idle()
+
+
+def read_ledger(access: Access, read: Callable[[Ledger], T]) -> T:
+    """What `read` finds in the session's ledger. For the key functions of tasks, which are called in their threads."""
+
+    async def found() -> T:
+        with session_of(access) as session:
+            return await asyncio.to_thread(read, session.ledger)
+
+    return wait_for(found())
 
 
 async def _opened(access: Access, ledger: Ledger, pool: Pool) -> Session:

@@ -40,7 +40,8 @@ from tasks.batch import begin_request
 from tasks.caching import PAID, key_of
 from tasks.quiet import task
 from tasks.setup.conductor import open_parts
-from tasks.setup.process import ended, on_loop
+from tasks.setup.process import on_loop
+from tasks.setup.runner import ended
 from tasks.setup.session import open_session
 from tasks.setup.settings import open_ledger
 
