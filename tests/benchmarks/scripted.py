@@ -24,6 +24,9 @@ refuses, or is cut off after it has worked; a plan that nobody can read."""
 
 ITSELF = 4
 
+ANSWERED = "ANSWERED"
+"""What answers begin with, so that a planner knows that it is shown one."""
+
 
 def call_of(model: str, messages: Any) -> str:
     """A call as the counter names it."""
@@ -32,7 +35,7 @@ def call_of(model: str, messages: Any) -> str:
 
 def plan(kind: str, prompt: str) -> str:
     """What the planner writes."""
-    if "answers" in prompt and (kind != "again" or "once more" in prompt):
+    if ANSWERED in prompt and (kind != "again" or "once more" in prompt):
         return columns([], [], [])
     if kind == "unreadable":
         return "I would rather not say."
@@ -42,7 +45,7 @@ def plan(kind: str, prompt: str) -> str:
         return columns([2], ["in the deep"], [[]])
     if kind == "nested":
         return columns([ITSELF, 3], ["go deeper", "finish"], [[], [0]])
-    if "answers" in prompt:
+    if ANSWERED in prompt:
         return columns([3], ["once more"], [[]])
     return columns([1, 2, 1, 3], ["one", "two", "three", "four"], [[], [0], [1], ["all"]])
 
@@ -71,7 +74,7 @@ class Script:
         count(self.counter, call)
         if model == "w1" and kind == "dropped" and not again:
             return None
-        text = plan(kind, prompt) if model == "planner" else f"{model} answers {json_digest(messages)[:12]}"
+        text = plan(kind, prompt) if model == "planner" else f"{ANSWERED} by {model}: {json_digest(messages)[:12]}"
         return 200, completion(body, text)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -241,6 +241,15 @@ async def test_a_limit_holds_over_the_steps_and_the_best_finished_answer_stands(
     assert [task.state.name for task in await tasks_of(run, 4)].count("PassedOver") == 1
 
 
+async def test_a_limit_that_keeps_a_round_from_being_planned_is_the_end_of_the_request(pool, provider):
+    provider.plans = ["model_id = [1]\nsubtasks = ['x']\naccess_list = [[]]"]
+    await conduct([a_question()], pool=pool, conductor="worker:a", recursive=True, max_usd=100.0, max_calls_each=2)
+    ledger = open_ledger()
+    [row] = recent_requests(ledger)
+    ledger.close()
+    assert (row["trace"]["ended"], len(provider.asked)) == ("max_calls", 2)
+
+
 @pytest.mark.parametrize("limit", [{"max_calls_each": 1}, {"max_usd_each": 0.5}, {"max_seconds_each": 0.001}])
 async def test_whatever_a_limit_leaves_out_all_tasks_end(pool, provider, planned, limit):
     with suppress(LimitReached):

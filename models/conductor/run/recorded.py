@@ -126,7 +126,10 @@ class RecordedRun:
             limit = self.state.meter.ended or CANCELLED
             raise LimitReached(f"the request's limit {limit} is reached", limit)
         previous = (await self.last(number - 1)).text or "" if number else None
-        return await self._in_time(self.rounds.planned(number, previous))
+        try:
+            return await self._in_time(self.rounds.planned(number, previous))
+        finally:
+            await self.state.share_limit()
 
     async def try_step(self, number: int, index: int) -> StepRun:
         """One try of a step; what has come of it is on disk then. Raises what `step_run.try_step` raises."""
