@@ -59,7 +59,7 @@ class Till:
     reached: set[str] = field(default_factory=set)
     killed: dict[str, asyncio.Event] = field(default_factory=dict)
 
-    async def answer(self, body: dict[str, Any]) -> str:
+    async def answer(self, body: dict[str, Any]) -> upstream.Answer:
         messages = body["messages"]
         question, step = messages[0]["content"], int(messages[-1]["content"].split(",")[0].split()[1]) - 1
         victim, moment, number = question.split()

@@ -65,7 +65,7 @@ PRESET = {
     "layout": "late",
     "evolution": {"population": 8, "generations": 1, "questions": 20, "validation": 15, "rungs": 2},
 }
-TIMES = {"seconds", "plan_seconds", "created", "created_at", "lease_until", "started_at", "call_started", "run"}
+TIMES = {"seconds", "plan_seconds", "started_at", "created", "run"}
 H = TypeVar("H", bound="House")
 
 

@@ -14,7 +14,7 @@ import re
 import sys
 from typing import Any
 
-from upstream import completion, count
+from upstream import Answer, count, serving
 
 from models.digest import json_digest
 
@@ -60,8 +60,8 @@ class Script:
     def __init__(self, counter: str) -> None:
         self.counter, self.tried = counter, set[str]()
 
-    def answer(self, body: dict[str, Any]) -> tuple[int, bytes] | None:
-        """Status and body; `None`: the connection is cut off."""
+    async def answer(self, body: dict[str, Any]) -> Answer:
+        await asyncio.sleep(0.02)  # so that calls overlap
         model, messages = str(body["model"]), body["messages"]
         prompt = "\n".join(str(message["content"]) for message in messages)
         call, kind = call_of(model, messages), re.findall(r"question \d+: (\w+)", prompt)[-1]
@@ -74,32 +74,12 @@ class Script:
         count(self.counter, call)
         if model == "w1" and kind == "dropped" and not again:
             return None
-        text = plan(kind, prompt) if model == "planner" else f"{ANSWERED} by {model}: {json_digest(messages)[:12]}"
-        return 200, completion(body, text)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                body = json.loads(await reader.readexactly(int(fields["content-length"])))
-                await asyncio.sleep(0.02)  # so that calls overlap
-                found = self.answer(body)
-                if found is None:
-                    break
-                status, content = found
-                lines = f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(content)}"
-                writer.write("\r\n".join([*lines, "", ""]).encode() + content)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client, or this server, is gone
-        finally:
-            writer.close()
+        return plan(kind, prompt) if model == "planner" else f"{ANSWERED} by {model}: {json_digest(messages)[:12]}"
 
 
 async def main() -> None:
     port, counter = sys.argv[1:]
-    server = await asyncio.start_server(Script(counter).serve, "127.0.0.1", int(port))
+    server = await asyncio.start_server(serving(Script(counter).answer), "127.0.0.1", int(port))
     print(f"http://127.0.0.1:{port}/v1", flush=True)
     await server.serve_forever()
 

@@ -12,6 +12,10 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
+
+Answer = str | tuple[int, bytes] | None
+"""The text of a completion; a status with its JSON; `None`: the connection is cut off."""
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
@@ -28,14 +32,14 @@ def count(path: str | None, line: str) -> None:
         os.close(descriptor)
 
 
-def completion(body: dict[str, object], text: str) -> bytes:
+def completion(body: dict[str, Any], text: str) -> bytes:
     message = {"role": "assistant", "content": text}
     reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE}
     return json.dumps({**reply, "id": "x", "object": "chat.completion", "created": 1, "model": body["model"]}).encode()
 
 
 def serving(
-    answer: Callable[[dict[str, object]], Awaitable[str]],
+    answer: Callable[[dict[str, Any]], Awaitable[Answer]],
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     """What `asyncio.start_server` wants; connections stay open."""
 
@@ -45,8 +49,13 @@ def serving(
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
                 body = json.loads(await reader.readexactly(int(fields["content-length"])))
-                content = completion(body, await answer(body))
-                start = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+                found = await answer(body)
+                if found is None:
+                    break
+                status, content = (200, completion(body, found)) if isinstance(found, str) else found
+                start = (
+                    f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+                )
                 writer.write(start.encode() + content)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -60,8 +69,8 @@ def serving(
 async def start(seconds: float, port: int = 0, counter: str | None = None) -> asyncio.Server:
     """A server whose every call takes `seconds`, on a free port by default."""
 
-    async def answer(body: dict[str, object]) -> str:
-        last = str(body["messages"][-1]["content"])  # type: ignore[index]
+    async def answer(body: dict[str, Any]) -> Answer:
+        last = str(body["messages"][-1]["content"])
         count(counter, last.splitlines()[0][:80])
         await asyncio.sleep(seconds)
         return f"reply to {last[:40]}"

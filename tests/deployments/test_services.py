@@ -57,6 +57,7 @@ def test_what_a_service_leaves_behind_when_it_ends_is_ended(tmp_path: Path) -> N
     with Services(tmp_path) as running:
         pids = _start(running, tmp_path, "leave")
         _wait_until(lambda: not _alive(pids))
+        assert not _alive(pids)
 
 
 def test_a_failed_start_ends_what_had_started(tmp_path: Path) -> None:
@@ -91,6 +92,7 @@ def test_the_death_of_a_guard_takes_its_command_along(tmp_path: Path) -> None:
         pids = _start(running, tmp_path)
         psutil.Process(pids[0]).parent().kill()
         _wait_until(lambda: not _alive(pids[:1]))
+        assert not _alive(pids[:1]) and _alive(pids[1:])
         psutil.Process(pids[1]).kill()
 
 

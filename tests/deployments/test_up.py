@@ -153,6 +153,7 @@ def test_an_idle_prefect_server_is_idle(killed: Killed) -> None:
 
 def test_nothing_outlives_a_killed_supervisor(place: Place, killed: Killed) -> None:
     _wait_until(lambda: not place.left(), 20)
+    assert not place.left()
 
 
 def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place, killed: Killed) -> None:

@@ -99,6 +99,7 @@ async def test_runs_that_last_let_others_begin(monkeypatch, serving):
             observer.watch(name)
         await until(lambda: stage.now == 5)
         stage.over.set()
+    assert stage.most == 5
 
 
 async def test_a_server_that_is_down_is_told_of_once_and_what_waited_is_shown_when_it_is_back(
