@@ -18,7 +18,6 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
@@ -128,6 +127,8 @@ class _Design:
 
     def fit(self, targets: Floats, penalty: float) -> NDArray[np.float64]:
         """Ridge start, then forward KL + penalty by L-BFGS: targets [Q, L] → weights [L, d] on raw features."""
+        from scipy.optimize import minimize  # takes half a second to import, in each process that runs a flow
+
         x, n, (d, width) = self._x, len(targets), (len(self._gram), targets.shape[1])
         curvature = self._gram / 2 + penalty * np.eye(d)  # bounds the Hessian of the softmax (Böhning 1992)
         lower = cholesky(curvature, lower=True)  # L-BFGS in these coordinates is well conditioned
