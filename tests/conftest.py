@@ -19,6 +19,7 @@ import certifi
 import pytest
 import yaml
 from filelock import FileLock
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import select
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -33,6 +34,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 gc.disable()  # until all tests are imported
+
+# Speed is no property: an example that takes long on a machine in use is no failure.
+hypothesis_settings.register_profile("timeless", deadline=None)
+hypothesis_settings.load_profile("timeless")
 
 
 def _few_certificates() -> str:
@@ -52,11 +57,11 @@ SECONDS = {
     "tests/flows/learned": 150,
     "tests/flows": 70,
     "tests/strangers": 45,
-    "tests/endpoint/test_observer.py": 60,
+    "tests/endpoint/test_observer.py": 50,
     "tests/deployments/test_up.py": 45,
     "tests/conductor/learn/test_grpo.py": 35,
     "tests/endpoint/answer/test_ultra_keys.py": 30,
-    "tests/house/test_conductor.py": 25,
+    "tests/house/test_conductor.py": 20,
     "tests/deployments/test_damaged_homes.py": 10,
     "tests/coding/test_agentic.py": 10,
     "tests/endpoint/test_annex.py": 10,

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from deployments.prefect_server import QueueingSqlite
-
 COUNT = text("SELECT n FROM counter")
 
 
 @pytest.mark.asyncio
 async def test_transactions_that_read_and_then_write_queue_up(tmp_path: Path) -> None:
     """Begun deferred, all but the first would fail: what they have read is no longer the newest."""
+    from deployments.prefect_server import QueueingSqlite  # takes seconds: not in every process that collects
+
     configuration = QueueingSqlite(connection_url=f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}")
     engine = await configuration.engine()
     async with engine.begin() as connection:
