@@ -56,11 +56,11 @@ SECONDS = {
     "tests/flows/learned": 150,
     "tests/flows": 70,
     "tests/strangers": 45,
-    "tests/endpoint/test_observer.py": 60,
+    "tests/endpoint/test_observer.py": 50,
     "tests/deployments/test_up.py": 45,
     "tests/conductor/learn/test_grpo.py": 35,
     "tests/endpoint/answer/test_ultra_keys.py": 30,
-    "tests/house/test_conductor.py": 25,
+    "tests/house/test_conductor.py": 20,
     "tests/deployments/test_damaged_homes.py": 10,
     "tests/coding/test_agentic.py": 10,
     "tests/endpoint/test_annex.py": 10,
@@ -71,6 +71,14 @@ SECONDS = {
     "tests/endpoint/test_schemathesis.py": 6,
 }
 """What takes long, about; the others take far less than a second a test."""
+
+
+WHOLE = ("tests/flows", "tests/flows/learned", "tests/strangers")
+"""Folders that stay in one process. Their servers end with the folder's last test: they would work beside all tests
+that follow."""
+
+SERVERS = ("prefect_server", "house", "browser", "pages")
+"""The fixtures of a session that are such servers."""
 
 
 class Sharing(LoadScopeScheduling):
@@ -90,12 +98,23 @@ class Sharing(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
         folder = file.rpartition("/")[0]
-        return folder if folder.endswith(("flows", "learned", "strangers")) else file
+        return folder if folder in WHOLE else file
 
 
 def _seconds(unit: tuple[str, dict[str, bool]]) -> float:
     scope, tests = unit
     return SECONDS.get(scope, 0.2 * len(tests))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    folders = [folder for folder in WHOLE if item.nodeid.startswith(f"{folder}/")]
+    after = nextitem.nodeid if nextitem else ""
+    if folders and not any(after.startswith(f"{folder}/") for folder in folders):
+        for name in SERVERS:
+            for fixture in item.session._fixturemanager.getfixturedefs(name, item) or ():
+                fixture.finish(item._request)  # type: ignore[attr-defined]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:

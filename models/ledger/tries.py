@@ -23,7 +23,7 @@ from models.ledger.tables import calls, tries
 OPEN = ("claimed", "sent")
 """The statuses of a try that has not ended: its worst-case cost is reserved."""
 
-NOT_SENT = EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
+EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
 """The errors of tries whose requests were never sent."""
 
 CHUNK = 1000  # identities per statement; both databases limit a statement's parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from functools import cache
 from typing import Any
@@ -30,8 +31,13 @@ async def prepared(worker: Worker, ask: Ask) -> tuple[Any, dict[str, Any]]:
 def load_litellm() -> Any:
     """litellm, configured to fetch nothing on import, and to print and report nothing."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches a file from the network
-    import litellm
-
+    collects = gc.isenabled()
+    gc.disable()  # what an import makes stays, and walking it again and again is a fifth of the import's time
+    try:
+        import litellm
+    finally:
+        if collects:
+            gc.enable()
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     return litellm

@@ -48,7 +48,7 @@ def server(home: Path) -> Iterator[None]:
         until = time.monotonic() + START_S
         while not Server(url, secret(settings().home)).healthy():
             assert time.monotonic() < until and running.poll() is None, "the Prefect server did not start"
-            time.sleep(0.2)
+            time.sleep(0.2)  # another process, which can only be asked
         yield
     finally:
         running.terminate()

@@ -48,7 +48,7 @@ import uvicorn
 
 async def chat(request):
     body = await request.json()
-    await asyncio.sleep({STEP_S})
+    await asyncio.sleep({STEP_S})  # what a step takes
     message = {{"role": "assistant", "content": str(len(body["messages"]))}}
     usage = {{"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}}
     choice = {{"index": 0, "message": message, "finish_reason": "stop"}}
@@ -196,7 +196,7 @@ async def _completed(api: str, wanted: int) -> int:
             found = await _count(client, api)
             if found >= wanted or time.monotonic() > deadline:
                 return max(0, wanted - found)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # another process, which can only be asked
 
 
 async def _count(client: httpx.AsyncClient, api: str) -> int:
@@ -213,7 +213,7 @@ def until(reached: object, seconds: float) -> None:
     while not reached():  # type: ignore[operator]
         if time.monotonic() > deadline:
             raise TimeoutError("not ready in time")
-        time.sleep(0.2)
+        time.sleep(0.2)  # other processes, which can only be asked
 
 
 def _answers(url: str) -> bool:

@@ -135,7 +135,7 @@ async def until(reached: Callable[[], object]) -> None:
     while not await asyncio.to_thread(reached):
         if time.monotonic() > deadline:
             raise TimeoutError("not reached in time")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # other processes are waited for, which can only be asked
 
 
 def settled(ledger: Ledger) -> set[Paid]:
@@ -225,7 +225,7 @@ async def rival(till: Till, url: str, moment: str) -> int:
     await first.wait()
     known = {paid for paid in till.paid if paid[0] in questions} - (reached if moment == "during" else set())
     killed.set()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # that nobody is paid any more has no event
     before = len(till.paid)
     again = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     answers, _ = await again.communicate()

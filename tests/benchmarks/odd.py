@@ -105,7 +105,7 @@ class Provider:
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         question, kind = question_of(body["messages"]), body["model"]
         self.arrived[question] += 1
-        await asyncio.sleep(self._seconds(question))
+        await asyncio.sleep(self._seconds(question))  # what an answer takes
         if kind in ERRORS:
             status, message, wait = ERRORS[kind]
             more = f"retry-after: {wait}\r\n" if wait else ""

@@ -40,7 +40,7 @@ from models.ledger import registry
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
-from models.ledger.tries import NOT_SENT
+from models.ledger.tries import EXPIRED, WITHDRAWN
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Worker
 from models.workers.translation import load_litellm
@@ -161,10 +161,10 @@ async def ask(client: httpx.AsyncClient, question: int, kind: str) -> tuple[int,
 async def disturbed(plan: Plan, faults: dict[str, Fault], tally: Tally) -> None:
     started = time.monotonic()
     for begin, seconds, name in plan:
-        await asyncio.sleep(max(0.0, started + begin - time.monotonic()))
+        await asyncio.sleep(max(0.0, started + begin - time.monotonic()))  # the plan says when
         tally.windows.append((time.monotonic(), float("inf")))
         await faults[name](True)
-        await asyncio.sleep(max(0.0, tally.windows[-1][0] + seconds - time.monotonic()))
+        await asyncio.sleep(max(0.0, tally.windows[-1][0] + seconds - time.monotonic()))  # the plan says how long
         await faults[name](False)
         tally.windows[-1] = tally.windows[-1][0], time.monotonic()
 
@@ -189,10 +189,10 @@ async def measure(
     with served(ledger, pool) as url:
         async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
             while not (await client.get("/readyz")).json().get("conductor"):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # readiness can only be asked for
 
             async def one(question: int) -> None:
-                await asyncio.sleep(question / PER_SECOND)
+                await asyncio.sleep(question / PER_SECOND)  # the rate of requests
                 kind = kinds[question // 10 % len(kinds)] if question % 10 == 9 else "plain"
                 status, text = await ask(client, question, kind)
                 if kind == "plain":
@@ -217,7 +217,7 @@ def accounted(ledger: Ledger, provider: odd.Provider) -> dict[str, float]:
     settled, sent, usd = Counter[int](), Counter[int](), 0.0
     for row in rows:
         question = odd.question_of(row.payload["messages"])
-        if row.status == "failed" and row.error in NOT_SENT:
+        if row.status == "failed" and row.error in (EXPIRED, WITHDRAWN):
             continue
         sent[question] += 1
         settled[question] += row.status == "settled"

@@ -169,7 +169,7 @@ def endpoint(home: Path) -> Any:
                 response.read()
                 if response.status == 200:
                     break
-                time.sleep(0.1)
+                time.sleep(0.1)  # another process, which can only be asked
             yield url, psutil.Process(process.pid)
         finally:
             process.terminate()
@@ -187,7 +187,7 @@ def serve(stood: Path, arguments: list[str]) -> int:
         stood.write_text("0")
         while True:
             started = time.perf_counter()
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # what it is late by is the measurement
             seconds = time.perf_counter() - started - 0.005
             if seconds > 0.01 and seconds > float(stood.read_text()):
                 stood.write_text(f"{seconds:.4f}")
@@ -219,7 +219,7 @@ def main() -> None:
             for _ in range(20):
                 post(connect(url), chat([user(f"warm {time.time_ns()}")]))
             with quiet.on():
-                time.sleep(QUIET_S)
+                time.sleep(QUIET_S)  # what an idle endpoint takes is measured
             (home / "stood").write_text("0")
             print(f"quiet: {told(quiet)}; {megabytes(process)} MB")
             with busy.on():
@@ -227,7 +227,7 @@ def main() -> None:
                     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in one_round(url, bodies).items())
                     print(f"round {number + 1}: {took}; {megabytes(process)} MB")
             print(f"busy: {told(busy)}; the loop stood still for {(home / 'stood').read_text()} s at most")
-            time.sleep(1)
+            time.sleep(1)  # memory is given back in a while, which has no event
             print(f"afterwards: {megabytes(process)} MB")
         upstream.terminate()
         upstream.wait()

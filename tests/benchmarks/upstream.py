@@ -72,7 +72,7 @@ async def start(seconds: float, port: int = 0, counter: str | None = None) -> as
     async def answer(body: dict[str, Any]) -> Answer:
         last = str(body["messages"][-1]["content"])
         count(counter, last.splitlines()[0][:80])
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # what an answer takes
         return f"reply to {last[:40]}"
 
     return await asyncio.start_server(serving(answer), "127.0.0.1", port)

@@ -143,14 +143,40 @@ def test_a_process_is_known_from_others_by_more_than_its_number():
     assert not is_dead(f"elsewhere {pid} 1")
 
 
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory, prefect_database):
+    """The folder of a real Prefect server, and the variables of its clients; all tests share it, each with its own
+    endpoints."""
+    folder = tmp_path_factory.mktemp("server")
+    with pytest.MonkeyPatch.context() as patch:
+        _no_variables(patch)
+        patch.setenv("FUGU_HOME", str(folder))
+        url = f"http://127.0.0.1:{(port := server.free_port('127.0.0.1', 0, '--prefect-port'))}"
+        environment = server.environment(settings(), url)
+    (folder / "prefect").mkdir()
+    shutil.copy(prefect_database, folder / "prefect" / "prefect.db")
+    command = [sys.executable, "-m", *server.command(port)]
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait(server.Server(url, secret(folder)).healthy, 120)
+        yield folder, {name: value for name, value in environment.items() if name.startswith("PREFECT_")}
+    finally:
+        running.kill()
+        running.wait()
+
+
+def _no_variables(patch):
+    for name in [name for name in os.environ if name.startswith(("FUGU_", "PREFECT_"))]:
+        patch.delenv(name)
+
+
 @pytest.fixture
-def home(tmp_path, upstream_url, prefect_database, monkeypatch):
-    """A real Prefect server's clients: their environment, which is that of an endpoint with a plan of two steps."""
+def home(tmp_path, upstream_url, prefect, monkeypatch):
+    """The environment of an endpoint with a plan of two steps, whose runs the server shows."""
     from models.ledger import registry
     from models.ledger.store import Ledger
 
-    for name in [name for name in os.environ if name.startswith(("FUGU_", "PREFECT_"))]:
-        monkeypatch.delenv(name)
+    _no_variables(monkeypatch)
     people = [f"{{name: {n}, model: openai/{n}, api_base: {upstream_url}/v1, price: {{}}}}" for n in ("ada", "silent")]
     (tmp_path / "pool.yaml").write_text(f"workers: [{', '.join(people)}]")
     (tmp_path / "plan.txt").write_text('model_id = [0, 1]\nsubtasks = ["a", "b"]\naccess_list = [[], ["all"]]')
@@ -163,19 +189,22 @@ def home(tmp_path, upstream_url, prefect_database, monkeypatch):
     for model in ("fugu", "trinity"):
         registry.promote(ledger, model, {"kind": "worker", "worker": "ada"}, "test")
     ledger.close()
-    port = server.free_port("127.0.0.1", 0, "--prefect-port")
-    environment = server.environment(settings(), f"http://127.0.0.1:{port}")
-    (tmp_path / "prefect").mkdir()
-    shutil.copy(prefect_database, tmp_path / "prefect" / "prefect.db")
-    command = [sys.executable, "-m", *server.command(port)]
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        prefect = server.Server(f"http://127.0.0.1:{port}", secret(tmp_path))
-        wait(prefect.healthy, 120)
-        yield environment
-    finally:
-        running.kill()
-        running.wait()
+    _, clients = prefect
+    return server.environment(settings(), clients["PREFECT_API_URL"].removesuffix("/api")) | clients
+
+
+@pytest.fixture
+def shown(home):
+    """`shown("flow_runs")`, `shown("artifacts")`: what the server has of this test."""
+
+    def ask(what):
+        key = server.credentials(home["PREFECT_API_AUTH_STRING"])
+        sort = {"flow_runs": "START_TIME_ASC", "artifacts": "CREATED_DESC"}[what]
+        url = f"{home['PREFECT_API_URL']}/{what}/filter"
+        return httpx.post(url, json={"sort": sort}, headers=key).raise_for_status().json()
+
+    others = {what: {one["id"] for one in ask(what)} for what in ("flow_runs", "artifacts")}
+    return lambda what: [one for one in ask(what) if one["id"] not in others[what]]
 
 
 def wait(reached, seconds=60):
@@ -196,14 +225,9 @@ def start(environment):
     return process, url
 
 
-def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home, upstream):
-    def found():
-        key = server.credentials(home["PREFECT_API_AUTH_STRING"])
-        url = f"{home['PREFECT_API_URL']}/flow_runs/filter"
-        return httpx.post(url, json={"sort": "START_TIME_ASC"}, headers=key).json()
-
+def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home, shown, upstream):
     def runs():
-        return [run["state"]["type"] for run in found()]
+        return [run["state"]["type"] for run in shown("flow_runs")]
 
     def send(url):
         return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=60)
@@ -231,7 +255,7 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
         upstream.released.set()
         assert send(url).status_code == 200
         wait(lambda: len(runs()) == 3 and runs()[-1] == "COMPLETED" and "RUNNING" not in runs())
-        assert all(run["name"].startswith("chatcmpl-") for run in found())
+        assert all(run["name"].startswith("chatcmpl-") for run in shown("flow_runs"))
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
     finally:
@@ -253,25 +277,22 @@ for what in (sys.argv[1], [sys.argv[2]]):
 """
 
 
-def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(home, upstream, upstream_url, tmp_path):
+def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(
+    home, shown, prefect, upstream, upstream_url, tmp_path
+):
     people = [f"{{name: {n}, model: openai/{n}, api_base: {upstream_url}/v1, price: {{}}}}" for n in ("ada", "e400")]
     (tmp_path / "people.yaml").write_text(f"workers: [{', '.join(people)}]")
     (tmp_path / "marked.txt").write_text(f'model_id = [0]\nsubtasks = ["do {MARKER}"]\naccess_list = [[]]')
     (tmp_path / "asked.jsonl").write_text(json.dumps({"question": f"where is {MARKER}?"}))
     there = {"FUGU_POOL": f"{tmp_path}/people.yaml", "FUGU_CONDUCTOR": f"fixed:{tmp_path}/marked.txt"}
     environment = {**home, **there}
-    secret = home["PREFECT_API_AUTH_STRING"]
 
     def ask(url, **more):
         body = {"model": "fugu-ultra", "messages": [{"role": "user", "content": f"where is {MARKER}?"}], **more}
         return httpx.post(f"{url}/v1/chat/completions", json={**body, "user": MARKER}, timeout=60)
 
-    def api(what):
-        headers = {"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
-        return httpx.post(f"{home['PREFECT_API_URL']}/{what}/filter", json={}, headers=headers).json()
-
     def ended(count):
-        runs = [run for run in api("flow_runs") if run["state"]["type"] in ("COMPLETED", "FAILED")]
+        runs = [run for run in shown("flow_runs") if run["state"]["type"] in ("COMPLETED", "FAILED")]
         return len(runs) == count
 
     def batches(file, question):
@@ -288,19 +309,19 @@ def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(home, u
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=30)
     words = (MARKER.encode(), b"secret of e400")
-    kept = [path for path in (tmp_path / "prefect").rglob("*") if path.is_file()]
+    kept = [path for path in (prefect[0] / "prefect").rglob("*") if path.is_file()]
     assert any(path.name == "prefect.db" for path in kept)
     assert [path for path in kept for word in words if word in path.read_bytes()] == []
     assert MARKER not in log and "secret of e400" not in log
-    assert MARKER not in _pictures(api("artifacts"))
+    assert MARKER not in _pictures(shown("artifacts"))
 
     process, url = start({**environment, "FUGU_SHOW_TEXTS": "true"})
     ask(url)
     wait(lambda: ended(6))
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=30)
-    assert any(MARKER in run["name"] for run in api("flow_runs"))
-    assert any(MARKER in str(page["data"]) for page in api("artifacts")) and MARKER in _pictures(api("artifacts"))
+    assert any(MARKER in run["name"] for run in shown("flow_runs"))
+    assert any(MARKER in str(page["data"]) for page in shown("artifacts")) and MARKER in _pictures(shown("artifacts"))
 
 
 def _pictures(artifacts):

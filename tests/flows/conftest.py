@@ -15,7 +15,7 @@ from deployments.server import TUNED
 from tasks.setup.settings import open_ledger, settings
 
 SMALL = {
-    "questions": {"train": 40, "validation": 20, "test": 40, "unseen": 10},
+    "questions": {"train": 24, "validation": 16, "test": 24, "unseen": 6},
     "repeats": 1,
     "backbone": {"size": "tiny", "lines": 640},
     "layout": "late",

@@ -58,6 +58,9 @@ def conductors(home, prefect_server, small_data, monkeypatch):
     return write
 
 
+BRIEF = SMALL["course"] | {"iterations": 2}
+
+
 @pytest.fixture
 def untrained(tmp_path) -> Path:
     """A checkpoint that has learned nothing, with the shipped conductor's tokenizer."""
@@ -80,6 +83,7 @@ def settled() -> list:
 
 
 def test_it_trains_on_asked_workers_and_a_second_run_asks_nobody(conductors, home, paid):
+    conductors(course=BRIEF)
     folder = Path(asyncio.run(train_conductor()))
     assert CheckpointWriter.load(folder).name == "final"
     assert {row.scope.partition(":")[0] for row in settled()} == {"measure"}
@@ -119,6 +123,7 @@ def test_a_conductor_that_is_not_ready_stops_at_the_gate_and_says_why(conductors
 
 
 def test_an_outage_is_no_sample_and_ends_nothing(conductors, home, monkeypatch):
+    conductors(course=BRIEF)
     complete, lost = Client.complete, []
 
     async def without_atlas(self, ask):

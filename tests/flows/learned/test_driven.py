@@ -33,7 +33,7 @@ def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypa
         return 0
 
     monkeypatch.setattr(measure_batch, "fn", nothing)
-    assert asyncio.run(refresh_labels()) == 110 * 6
+    assert asyncio.run(refresh_labels()) == 70 * 6
     assert not paid.asked()
 
 

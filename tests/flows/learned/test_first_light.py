@@ -54,7 +54,7 @@ def finished(first_light_home, small_data, monkeypatch):
 def test_every_cell_is_labelled_and_both_models_have_a_champion(finished):
     ledger = open_ledger()
     frame = labels(ledger, pool="house")
-    assert len(frame) == 110 * 6
+    assert len(frame) == 70 * 6
     assert frame["score"].between(0, 1).all()
     for model in ("fugu", "trinity"):
         assert registry.champion(ledger, model) is not None

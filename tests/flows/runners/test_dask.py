@@ -54,7 +54,7 @@ def test_a_killed_process_is_replaced_and_what_it_settled_is_not_asked_again(pai
     asyncio.run(refresh_labels())
     assert killed and not paid.twice()
     ledger = open_ledger()
-    assert len(labels(ledger, pool="house")) == 110 * 6
+    assert len(labels(ledger, pool="house")) == 70 * 6
     ledger.close()
     assert not processes()
 

@@ -51,5 +51,5 @@ def test_labelling_asks_everything_once_behind_a_closed_door(home, paid, monkeyp
     asked = paid.asked()
     assert len(asked) == len(set(asked)) and set(asked) == paid.settled()
     ledger = open_ledger()
-    assert len(labels(ledger, pool="house")) == 110 * 6
+    assert len(labels(ledger, pool="house")) == 70 * 6
     ledger.close()
