@@ -175,11 +175,14 @@ def _definitions(of_sqlite: bool) -> tuple[str, ...]:
 def _make_private(file: Path) -> None:
     """Create the database's file, or restrict an existing one, to its owner; SQLite gives its journals the same mode.
 
+    An existing file must never be opened but by SQLite: a process that closes any descriptor of a file loses all its
+    locks on it (POSIX). Another process could then take itself for the last one and delete the journal in use.
     Errors are ignored here: opening the file reports them.
     """
     with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         for path in (file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))):
             if path.exists() and path.stat().st_mode & 0o077:
                 path.chmod(0o600)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -22,6 +24,32 @@ def test_a_sqlite_ledger_makes_its_folder_and_uses_wal(tmp_path):
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
     ledger.close()
+
+
+OPEN_AND_CLOSE = """
+import sys
+from models.ledger.budgets import open_budget
+from models.ledger.store import Ledger
+ledger = Ledger(sys.argv[1])
+open_budget(ledger, "theirs", 1.0)
+ledger.close()
+"""
+
+
+def test_a_journal_in_use_survives_a_second_handle_here_and_the_end_of_another_process(tmp_path):
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    ours = Ledger(url)
+    ours.create_schema()
+    open_budget(ours, "ours", 1.0)
+    journal = (tmp_path / "ledger.db-wal").stat().st_ino
+    Ledger(url).close()  # if it opened the file by itself, all locks of this process on it would be lost
+    subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, url], check=True)
+    assert (tmp_path / "ledger.db-wal").stat().st_ino == journal
+    open_budget(ours, "later", 1.0)
+    with Ledger(url).reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+        assert set(connection.execute(select(budgets.c.name)).scalars()) == {"ours", "theirs", "later"}
+    ours.close()
 
 
 def test_concurrent_read_modify_write_transactions_lose_no_update(ledger):

@@ -23,7 +23,7 @@ from tasks.setup.settings import open_ledger
 
 pytest.importorskip("prefect_dask", reason="the extra dask is not installed")
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+pytestmark = [pytest.mark.runners, pytest.mark.usefixtures("prefect_server", "home")]
 
 
 def on(runner, monkeypatch):
@@ -62,14 +62,13 @@ def test_a_killed_process_is_replaced_and_what_it_settled_is_not_asked_again(pai
 def test_an_evolution_comes_to_the_same_vector_bit_for_bit_and_asks_the_same(home, paid, monkeypatch, tmp_path):
     asyncio.run(refresh_labels())
     warm, asked, evolved = asyncio.run(warm_start()), {}, {}
-    shutil.copytree(home, tmp_path / "kept")
     for runner in ("threads", "dask"):
-        shutil.rmtree(home)
-        shutil.copytree(tmp_path / "kept", home)
+        copy = shutil.copytree(home, tmp_path / runner / "home")
+        monkeypatch.setenv("FUGU_HOME", str(copy))
         on(runner, monkeypatch)
         before = len(paid.asked())
         # A folder of results for each: what one has scored, the other has to score, too.
-        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / runner}):
+        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / runner / "results"}):
             evolved[runner] = asyncio.run(evolve_router(warm))
         asked[runner] = paid.asked()[before:]
         assert len(set(asked[runner])) == len(asked[runner]) > 0

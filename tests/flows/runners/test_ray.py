@@ -17,6 +17,8 @@ from tasks.setup.settings import open_ledger
 
 pytest.importorskip("prefect_ray", reason="the extra ray is not installed")
 
+pytestmark = pytest.mark.runners
+
 JOIN = "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR'); ray.get(ray.remote(int).remote())"
 
 

@@ -28,8 +28,6 @@ def evolve(search, generations):
     ("n", "seed", "population", "generations"), [(2, 0, 6, 40), (40, 5, 0, 25), (40, 6, 12, 25), (2304, 42, 16, 6)]
 )
 def test_parent_equals_pycma_bit_for_bit_on_the_same_draws_and_fitnesses(n, seed, population, generations):
-    import cma  # takes a second: not in every process that collects the tests
-
     target = np.random.default_rng(1).standard_normal(n)
     ours = Evolution(np.zeros(n), EvolutionOptions(0.3, population, seed))
     draws = np.random.Generator(np.random.PCG64(seed))

@@ -40,8 +40,6 @@ def run(search, generations):
 
 
 def test_one_stage_of_every_parameter_is_pycma_bit_for_bit():
-    import cma  # takes a second: not in every process that collects the tests
-
     search = Search(START, [Stage("whole", 6, whole, 0.03)], 0, 7)
     draws = np.random.Generator(np.random.PCG64(7))
     settings = {"CMA_diagonal": True, "verbose": -9, "seed": np.nan, "randn": lambda *s: draws.standard_normal(s)}
