@@ -48,6 +48,7 @@ class Pool(Value):
             for name in [name for name in document.value if str(name).startswith("x-")]:
                 del document.value[name]
             document.value.setdefault("name", path.stem)
+        _check_names(document)
         pool = document.parsed(cls)
         pool._read = document
         for place in ("workers", "conductors"):
@@ -112,3 +113,16 @@ class Pool(Value):
         if not allowed:
             raise NoWorkerAllowed("the mask leaves no worker to ask", field="allowed")
         return np.array([name in allowed for name in self.names])
+
+
+def _check_names(document: Document) -> None:
+    """Raises BadFile, naming the line, for a name that two workers have."""
+    seen: set[str] = set()
+    for place in ("workers", "conductors"):
+        entries = document.value.get(place) if isinstance(document.value, dict) else None
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name in seen:
+                line = document.line((place, index, "name"))
+                raise BadFile(document.path, f"worker {name!r} appears twice", line)
+            seen.add(str(name))
