@@ -62,10 +62,12 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
 
     @asynccontextmanager
     async def serve(listening: socket, policy: Decider, asking: Asking, model: str) -> AsyncIterator[None]:
-        # The route calls only `ask` and `stream` of it.
+        # The route calls only what `Asking` has.
         parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
         seats = OneSeat(model, policy)
-        chat = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None)}, OPTIONS).serve(ChatCompletions())
+        chat = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}, OPTIONS).serve(
+            ChatCompletions()
+        )
 
         async def models(request: Request) -> Response:
             data = [model_body(name, 0) for name in seats.names]

@@ -1,10 +1,9 @@
 """The second source of terminal reward: a coding agent works on a repository and uses the router under test.
 
 A rollout runs an agent on a copy of a task's repository, in a workshop whose only network is an endpoint served by the
-candidate's router; when the agent has ended, the verifying command gives 1 or 0. As with questions, common random
-numbers are used throughout: a call's seed is a function of (task, repeat, number of the call), the policy's noise of
-(task, repeat, number of the decision). Rollouts are cached by the router's choices, so that candidates with the same
-choices share one; if the agent is itself random, they share one sample of it.
+candidate's router; when the agent has ended, the verifying command gives 1 or 0. Common random numbers are used as with
+questions: a call's seed is a function of (task, repeat, call), the policy's noise of (task, repeat, decision). Rollouts
+are cached by the router's choices, so that candidates with the same choices share one.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,22 +31,24 @@ from models.fugu.rollout import Decider
 from models.grading import command
 from models.grading.repository import RepositoryTask
 from models.isolation import workshop
+from models.ledger.breakers import OpenBreaker
 from models.workers.ask import Ask, Message, Reply, seed_for
 from models.workers.client import Chunk
 
 OUT_OF_TIME = "out of time"
 """As in `models.isolation.workshop.CommandResult.ended`."""
 
-MAX_DECISIONS = 256
-"""Maximum of one rollout. An agent that needs more is stuck, and gets errors from then on."""
+MAX_DECISIONS = 256  # of one rollout: an agent that needs more is stuck, and gets errors from then on
 
 
 class Asking(Protocol):
-    """The part of a dispatcher that the endpoint uses."""
+    """The part of a dispatcher that the endpoint uses for `fugu` and `trinity`."""
 
     async def ask(self, ask: Ask) -> Reply: ...
 
     def stream(self, ask: Ask) -> AsyncGenerator[Chunk]: ...
+
+    async def open_workers(self) -> Mapping[str, OpenBreaker]: ...
 
 
 Serve = Callable[[socket, Decider, Asking, str], AbstractAsyncContextManager[None]]
@@ -156,6 +157,9 @@ class Calls:
             reply = await self._through.ask(self._own(ask))
         self.usd += reply.cost_usd
         return reply
+
+    async def open_workers(self) -> Mapping[str, OpenBreaker]:
+        return {}  # the choices are those of the router that is tried, whatever becomes of them
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
         last: Chunk | None = None

@@ -26,7 +26,7 @@ class RetryPolicy:
     base_s: float = 0.5
     cap_s: float = 30.0
     patience_s: float = 120.0
-    open_s: float = 120.0
+    open_s: float = 0.0
     pace_s: float = 120.0
     budget: float = 0.1
     poll_s: float = 0.05

@@ -28,6 +28,9 @@ from tasks.setup.settings import open_ledger, open_pool, settings
 
 T = TypeVar("T")
 
+OPEN_S = 120.0
+"""How long a call of a flow waits for the breaker of its worker to close."""
+
 IDLE = 4
 """Sessions that a process which runs only tasks keeps open for the next task."""
 
@@ -159,7 +162,7 @@ async def _opened(access: Access, ledger: Ledger, pool: Pool) -> Session:
 def _started(access: Access, ledger: Ledger, pool: Pool) -> Session:
     # Only the tasks retry, so that Prefect shows every try.
     # A batch waits for its turn at workers with limits, however long.
-    retry, lease_s = RetryPolicy(tries=1, pace_s=math.inf), settings().lease_s
+    retry, lease_s = RetryPolicy(tries=1, open_s=OPEN_S, pace_s=math.inf), settings().lease_s
     dispatcher = Dispatcher(ledger, pool, budget=access.budget, retry=retry, lease_s=lease_s)
     session = _open[access] = Session(access, ledger, pool, dispatcher)
     return session

@@ -57,8 +57,10 @@ class Routed:
         journal: Journal | None,
         question: Question,
         digest: Callable[[], str],
+        failover: bool = True,
     ) -> None:
-        """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`.
+        """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`. `failover`:
+        whether another worker is asked where one fails, unless the caller forbids it.
 
         `digest` is neither called nor kept: it holds the body.
         """
@@ -71,7 +73,7 @@ class Routed:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
-        self._begun = False
+        self._begun, self._failover = False, failover and question.fugu.failover
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
         self._askable: tuple[str, ...] = self._allowed
 
@@ -176,7 +178,7 @@ class Routed:
     ) -> Reply:
         """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others."""
         failed: FuguError | None = None
-        for worker in (step.worker, *(others if self._question.fugu.failover else ())):
+        for worker in (step.worker, *(others if self._failover else ())):
             try:
                 return await self._ask(replace(step, worker=worker), messages, live)
             except FuguError as error:

@@ -43,7 +43,7 @@ INVALID = "invalid_request_error"
 CLIENT_GONE = 499
 """Status of a request whose client has gone, in the log and the ledger."""
 
-LONGEST_CLOSED_S = 60.0
+UNKNOWN_WAIT_S = 60.0
 """The Retry-After of an endpoint whose workers wait for somebody to act."""
 
 LONGEST = 1000
@@ -79,7 +79,7 @@ def not_ready(message: str) -> Problem:
 
 def no_worker(wait_s: float) -> Problem:
     """No worker may be asked now, since all have kept failing; the first one is tried again in `wait_s` seconds."""
-    wait = min(wait_s, LONGEST_CLOSED_S)
+    wait = wait_s if math.isfinite(wait_s) else UNKNOWN_WAIT_S
     message = f"no worker can be asked{_until(wait) if math.isfinite(wait_s) else ' until somebody acts'}"
     return Problem(503, message, "server_error", "no_worker", headers=_retry_after(wait))
 

@@ -120,8 +120,8 @@ def test_without_a_valid_plan_the_champions_best_answers_and_the_trace_says_so(h
 
 
 def test_a_step_that_nobody_can_take_names_itself_and_no_worker(house, upstream, plan, ledger):
-    only = {"fugu": {"allowed_workers": ["e500", "e400"]}}
-    with house(fugu=ADA, plan=plan(("e400", "first", []), ("e500", "second", [0]))) as here:
+    only = {"fugu": {"allowed_workers": ["e500", "e401"]}}
+    with house(fugu=ADA, plan=plan(("e401", "first", []), ("e500", "second", [0]))) as here:
         with pytest.raises(openai.APIStatusError) as failed:
             ask(here, extra_body=only)
         with pytest.raises(openai.APIStatusError, match="e500"):
@@ -129,6 +129,20 @@ def test_a_step_that_nobody_can_take_names_itself_and_no_worker(house, upstream,
     assert (failed.value.status_code, failed.value.code) == (502, "workflow_failed")
     assert "step 1" in failed.value.message and "e500" not in failed.value.message
     assert [(row["status"], row["http"]) for row in recent_requests(ledger)] == [("failed", 502)] * 2
+
+
+def test_a_request_that_a_worker_refuses_is_the_callers_error_once_and_nobody_elses(house, upstream, plan):
+    steps = ("e400", "first", []), ("ada", "second", [0])
+    with house(fugu=ADA, plan=plan(*steps)) as here, pytest.raises(openai.BadRequestError) as failed:
+        ask(here)
+    assert failed.value.code == "upstream_refused" and [body["model"] for body in upstream.seen] == ["e400"]
+
+
+def test_a_step_stays_with_its_worker_where_the_caller_forbids_another(house, upstream, plan):
+    steps = ("e500", "first", []), ("ada", "second", [0])
+    with house(fugu=ADA, plan=plan(*steps)) as here, pytest.raises(openai.InternalServerError):
+        ask(here, extra_body={"fugu": {"failover": False}})
+    assert {body["model"] for body in upstream.seen} == {"e500"}
 
 
 def test_over_a_limit_the_best_finished_answer_is_given_and_the_trace_says_why(house, upstream, plan):
