@@ -32,6 +32,8 @@ def status(pool: PoolName = None, home: Home = None) -> None:
         typer.echo(f"{model:<10}{_serving(registry.champion(ledger, model))}")
     for line in _labels(ledger, Pool.load(pool_path())):
         typer.echo(line)
+    for line in _open(ledger):
+        typer.echo(line)
     typer.echo(f"spent     {_spent(ledger)}")
 
 
@@ -74,6 +76,18 @@ def _labels(ledger: Ledger, pool: Pool) -> list[str]:
         hours = mine["age_s"].max() / 3600
         lines.append(f"  {name}: {len(mine)} questions, mean score {mine['score'].mean():.3f}, up to {hours:.1f} h old")
     return lines
+
+
+def _open(ledger: Ledger) -> list[str]:
+    """A line for each worker that is not asked now, since it kept failing."""
+    from models.ledger.breakers import open_breakers
+
+    rows = open_breakers(ledger)
+    until = [f"until {row.until:%F %T} UTC" if row.until else "until somebody acts (fugu pool check)" for row in rows]
+    return [
+        f"not asked {row.worker}{f' with {row.key}' if row.key else ''} {when}: {row.reason}"
+        for row, when in zip(rows, until, strict=True)
+    ]
 
 
 def _spent(ledger: Ledger) -> str:

@@ -36,6 +36,7 @@ from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, mod
 from models.conductor.run.request_run import RequestRuns
 from models.errors import NotFound
 from models.ledger import registry
+from models.ledger.breakers import OpenBreaker
 from models.ledger.journal import Journal
 from models.ledger.requests import get_request
 
@@ -169,13 +170,16 @@ class Endpoint:
 
         The conductor is reported but not required: the other models answer without it.
         """
+        open_ = await self._parts.dispatcher.open_workers()
+        workers = [worker for worker in self._parts.pool.workers if is_askable(worker)]
         checks = {
             "ledger": await self._writes(),
             "champions": self._champions.complete,
-            "workers": any(is_askable(worker) for worker in self._parts.pool.workers),
+            "workers": any(worker.name not in open_ for worker in workers),
         }
         ready = all(checks.values())
-        return _json({"ready": ready, **checks, "conductor": self._conductor.ready}, 200 if ready else 503)
+        told = {"conductor": self._conductor.ready, "open": {name: _until(row) for name, row in open_.items()}}
+        return _json({"ready": ready, **checks, **told}, 200 if ready else 503)
 
     async def _writes(self) -> bool:
         """Whether the registry can be read and a row be written: without that no call can be claimed."""
@@ -185,6 +189,10 @@ class Endpoint:
                 await self._journal.put(self._parts.ledger.probe, patience_s=0.0)
             return True
         return False
+
+
+def _until(row: OpenBreaker) -> str | None:
+    return None if row.until is None else row.until.isoformat()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 from models.errors import BadInput
 from models.ledger.budgets import open_budget
 from models.ledger.store import Ledger
+from models.workers.breakers import BreakerPolicy
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
@@ -163,7 +164,8 @@ def _started(access: Access, ledger: Ledger, pool: Pool) -> Session:
     # Only the tasks retry, so that Prefect shows every try.
     # A batch waits for its turn at workers with limits, however long.
     retry, lease_s = RetryPolicy(tries=1, open_s=OPEN_S, pace_s=math.inf), settings().lease_s
-    dispatcher = Dispatcher(ledger, pool, budget=access.budget, retry=retry, lease_s=lease_s)
+    breakers = BreakerPolicy() if settings().breakers else None
+    dispatcher = Dispatcher(ledger, pool, budget=access.budget, retry=retry, lease_s=lease_s, breakers=breakers)
     session = _open[access] = Session(access, ledger, pool, dispatcher)
     return session
 

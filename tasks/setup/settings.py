@@ -80,6 +80,8 @@ class Settings(BaseSettings):
         description="seconds until a dead process's call may be taken over; a live process renews its lease",
     )
 
+    breakers: bool = Field(True, description="whether a worker that keeps failing is not asked for a while")
+
     task_runner: Literal["threads", "dask", "ray"] = Field(
         "threads", description="where the tasks of flows run: threads of the flow, or processes of Dask or Ray"
     )
@@ -170,6 +172,7 @@ class Settings(BaseSettings):
             "FUGU_KEEP_DAYS": str(self.keep_days),
             "FUGU_KEEP_BYTES": str(self.keep_bytes),
             "FUGU_SHOW_TEXTS": str(self.shows_texts).lower(),
+            "FUGU_BREAKERS": str(self.breakers).lower(),
             "FUGU_TASK_RUNNER": self.task_runner,
             "FUGU_TASK_RUNNER_SIZE": str(self.task_runner_size),
             "FUGU_TASK_RUNNER_ADDRESS": self.task_runner_address,

@@ -33,8 +33,8 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
-class Readiness(RootModel[dict[str, bool]]):
-    """`ready`, and what it depends on."""
+class Readiness(RootModel[dict[str, bool | dict[str, str | None]]]):
+    """`ready`, and what it depends on. `open`: workers that are not asked, each with the time until which, if any."""
 
 
 READ = (ChatRequest,)
