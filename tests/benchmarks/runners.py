@@ -157,7 +157,8 @@ class Conducting(House):
             if flow.wait(PATIENCE_S) == -signal.SIGKILL:
                 time.sleep(2)  # its other processes notice
             self.run(self.code)
-        counted, accounted = Counter(self.counted()), self.tried("settled", "maybe_paid")
+        # What is still "sent" died in flight and was not asked again: the ledger counts it as maybe paid.
+        counted, accounted = Counter(self.counted()), self.tried("settled", "maybe_paid", "sent")
         again = sum(call in settled for call in self.counted()[before:])
         unknown, unasked = counted - accounted, set(self.tried("settled")) - set(counted)
         found = again + unknown.total() + len(unasked) + self.passed_budgets()
@@ -173,7 +174,7 @@ class Conducting(House):
         with ledger.reading() as connection:
             spent = func.coalesce(tries.c.cost_usd, tries.c.worst_usd)
             paid = select(calls.c.scope, spent).join(tries, tries.c.call_id == calls.c.id)
-            rows = connection.execute(paid.where(tries.c.status.in_(["settled", "maybe_paid"]))).all()
+            rows = connection.execute(paid.where(tries.c.status.in_(["settled", "maybe_paid", "sent"]))).all()
             of_runs = connection.execute(select(budgets.c.spent_usd, budgets.c.max_usd)).all()
         ledger.close()
         of_requests: Counter[str] = Counter()

@@ -1,0 +1,233 @@
+"""Does an answer come whatever two of three workers do? 5,000 requests, 32 in flight, over all three models.
+
+Three workers of a provider on loopback (`faulty.py`): 30 % of the calls of two of them meet a fault (429 with and
+without Retry-After, 500, reset, stall, cut in mid-stream, malformed events, 3 MB of reply, wrong and missing usage).
+`answered_share`: of whole requests, and of streamed ones that no fault struck after their first token, those that were
+answered, at least 0.999; `wrong_ends`: the other streamed ones that did not end in exactly one error event; `hung`:
+requests that took longer than a minute; `ledger_minus_upstream`: tries that the ledger has less those that the provider
+counted. Once with breakers and once without; the figures are the worst of the two, `shares` each worker's calls.
+
+    python tests/benchmarks/faults.py [REQUESTS]
+
+`rival.py` puts the same requests to LiteLLM's proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from reporting import report
+from sqlalchemy import func, select
+
+from deployments.migrations import upgrade
+from deployments.server import free_port
+from models.ledger import registry
+from models.ledger.tables import calls, tries
+from tasks.setup.settings import open_ledger, settings
+
+REQUESTS, IN_FLIGHT, SHARE, PATIENCE_S = 5000, 32, 0.3, 60.0
+WORKERS = ("shaky", "wobbly", "steady")
+PLAN = 'model_id = [0, 1]\nsubtasks = ["look", "answer"]\naccess_list = [[], ["all"]]'
+READY_S = 120.0
+
+
+@dataclass
+class Tally:
+    """What became of the requests."""
+
+    asked: int = 0
+    answered: int = 0
+    struck: int = 0
+    wrong_ends: int = 0
+    hung: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Of the requests that no fault struck after their first token."""
+        return self.answered / max(1, self.asked - self.struck)
+
+
+async def load(base: str, count: int, models: tuple[str, ...], headers: dict[str, str]) -> Tally:
+    """Put the requests to the endpoint, and tell what became of each."""
+    tally, gate, draw = Tally(), asyncio.Semaphore(IN_FLIGHT), random.Random(13)
+    limits = httpx.Limits(max_connections=IN_FLIGHT)
+
+    async def one(number: int, model: str, stream: bool) -> None:
+        body = {"model": model, "messages": [{"role": "user", "content": f"question {number}"}], "stream": stream}
+        async with gate:
+            began = time.perf_counter()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await (_streamed if stream else _whole)(http, body, headers, tally)
+            except TimeoutError:
+                tally.hung += 1
+            except httpx.HTTPError as error:
+                tally.statuses[type(error).__name__] += 1
+            tally.asked += 1
+            tally.seconds.append(time.perf_counter() - began)
+
+    async with httpx.AsyncClient(base_url=base, timeout=PATIENCE_S, limits=limits, trust_env=False) as http:
+        await asyncio.gather(*(one(n, draw.choice(models), draw.random() < 0.5) for n in range(count)))
+    return tally
+
+
+async def _whole(http: httpx.AsyncClient, body: dict[str, Any], headers: dict[str, str], tally: Tally) -> None:
+    response = await http.post("/chat/completions", json=body, headers=headers)
+    tally.statuses[f"{body['model']} {response.status_code}"] += 1
+    tally.answered += response.status_code == 200
+
+
+async def _streamed(http: httpx.AsyncClient, body: dict[str, Any], headers: dict[str, str], tally: Tally) -> None:
+    begun, errors, finished = False, 0, False
+    async with http.stream("POST", "/chat/completions", json=body, headers=headers) as response:
+        tally.statuses[f"{body['model']} stream {response.status_code}"] += 1
+        async for line in response.aiter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            event = json.loads(line.removeprefix("data: "))
+            errors += "error" in event
+            for choice in event.get("choices") or ():
+                begun |= bool(choice["delta"].get("content"))
+                finished |= choice.get("finish_reason") is not None
+    answered = response.status_code == 200 and finished and not errors
+    tally.answered += answered
+    if begun and not answered:
+        tally.struck += 1
+        tally.wrong_ends += errors != 1 or finished
+
+
+@contextmanager
+def provider(folder: Path) -> Iterator[str]:
+    """The address of the provider, which counts in `folder`."""
+    port = free_port("127.0.0.1", 0, "port")
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("faulty.py")),
+        str(port),
+        str(folder / "counted"),
+        str(SHARE),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stdout.readline()
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            running.terminate()
+
+
+@contextmanager
+def endpoint(folder: Path, upstream: str, breakers: bool) -> Iterator[str]:
+    """The address of an endpoint of these workers; `shaky` answers for `fugu`, `wobbly` for `trinity`."""
+    options = {
+        "api_base": upstream,
+        "price": {"input_per_million": 1.0, "output_per_million": 1.0},
+        "limits": {"concurrency": 64, "max_output_tokens": 256},
+        "timeouts": {"first_token_s": 2.0, "between_tokens_s": 2.0, "total_s": 4.0},
+    }
+    workers = [{"name": name, "model": f"openai/{name}", **options} for name in WORKERS]
+    (folder / "pool.yaml").write_text(yaml.safe_dump({"workers": workers}))
+    (folder / "plan.txt").write_text(PLAN)
+    os.environ |= {
+        "FUGU_HOME": str(folder / "home"),
+        "FUGU_POOL": str(folder / "pool.yaml"),
+        "FUGU_CONDUCTOR": f"fixed:{folder / 'plan.txt'}",
+        "FUGU_BREAKERS": str(breakers).lower(),
+        "OPENAI_API_KEY": "none",
+    }
+    upgrade(settings().database)
+    ledger = open_ledger()
+    for model, worker in (("fugu", "shaky"), ("trinity", "wobbly")):
+        registry.promote(ledger, model, {"kind": "worker", "worker": worker}, "benchmark")
+    ledger.close()
+    told, written = folder / "endpoint.json", folder / "endpoint.log"
+    command = [sys.executable, "-m", "deployments.endpoint", "--port", "0", "--no-observe", "--announce", str(told)]
+    with written.open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
+        try:
+            until = time.monotonic() + READY_S
+            while not (told.exists() and _ready(json.loads(told.read_text())["url"])):
+                assert time.monotonic() < until and running.poll() is None, (folder / "endpoint.log").read_text()[
+                    -2000:
+                ]
+                time.sleep(0.1)  # another process, which can only be asked
+            yield f"{json.loads(told.read_text())['url']}/v1"
+        finally:
+            running.terminate()
+            running.wait()
+
+
+def _ready(url: str) -> bool:
+    try:
+        found = httpx.get(f"{url}/readyz", trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return found.status_code == 200 and bool(found.json()["conductor"])
+
+
+def counted(folder: Path) -> Counter[str]:
+    """Calls that reached the provider, by model."""
+    return Counter((folder / "counted").read_text().split())
+
+
+def sent() -> Counter[str]:
+    """Tries that the ledger has, but those that were never sent, by worker."""
+    unsent = tries.c.error.like("%is not asked%") | tries.c.error.like("%is being tried again%")
+    own = select(calls.c.worker, func.count()).join(tries, tries.c.call_id == calls.c.id)
+    ledger = open_ledger()
+    with ledger.reading() as connection:
+        rows = connection.execute(own.where(tries.c.error.is_(None) | ~unsent).group_by(calls.c.worker)).tuples().all()
+    ledger.close()
+    return Counter(dict(rows))
+
+
+def measure(folder: Path, breakers: bool, count: int) -> dict[str, Any]:
+    folder.mkdir()
+    with provider(folder) as upstream:
+        with endpoint(folder, upstream, breakers) as base:
+            tally = asyncio.run(load(base, count, ("fugu", "trinity", "fugu-ultra"), {}))
+        there = counted(folder)
+    print(f"breakers {'on' if breakers else 'off'}: {dict(sorted(tally.statuses.items()))}", flush=True)
+    return {
+        "answered_share": tally.share,
+        "wrong_ends": tally.wrong_ends,
+        "hung": tally.hung,
+        "ledger_minus_upstream": sum(abs(number) for number in _difference(sent(), there).values()),
+        "shares": {name: round(there[name] / there.total(), 3) for name in WORKERS},
+        "p50_s": round(sorted(tally.seconds)[len(tally.seconds) // 2], 3),
+    }
+
+
+def _difference(one: Counter[str], other: Counter[str]) -> dict[str, int]:
+    return {name: one[name] - other[name] for name in one | other}
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {name: measure(Path(folder) / name, name == "on", count) for name in ("on", "off")}
+    worst: dict[str, Any] = {"answered_share": min(run["answered_share"] for run in runs.values())}
+    for name in ("wrong_ends", "hung", "ledger_minus_upstream"):
+        worst[name] = max(run[name] for run in runs.values())
+    figures = worst | {f"{what}_{name}": runs[name][what] for name in runs for what in ("shares", "p50_s")}
+    bounds = {name: ["==", 0] for name in ("wrong_ends", "hung", "ledger_minus_upstream")}
+    report("faults", figures, {"answered_share": [">=", 0.999], **bounds})
+
+
+if __name__ == "__main__":
+    main()
