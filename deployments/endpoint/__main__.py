@@ -102,7 +102,13 @@ def _options(arguments: argparse.Namespace) -> Options:
     here = settings()
     bounds = Bounds(here.max_messages, here.max_fields)
     limits, observe = _limits(arguments), arguments.observe
-    return Options(limits=limits, observe=observe, max_body_bytes=here.max_body_bytes, bounds=bounds)
+    return Options(
+        limits=limits,
+        observe=observe,
+        max_body_bytes=here.max_body_bytes,
+        bounds=bounds,
+        keep_margin=here.keep_margin,
+    )
 
 
 def _arguments() -> argparse.Namespace:

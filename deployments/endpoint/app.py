@@ -25,6 +25,7 @@ from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
 from deployments.endpoint.answer.jobs import Jobs
+from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
@@ -88,7 +89,8 @@ class Endpoint:
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
-        routed = partial(Routed, parts, self._champions, options.turns, self._journal)
+        keeping = Keeping(self._journal, options.keep_margin)
+        routed = partial(Routed, parts, self._champions, options.turns, self._journal, keeping=keeping)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 

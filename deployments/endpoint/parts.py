@@ -55,7 +55,8 @@ class Options:
     for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a server;
     `shown`: how many of their flow runs may begin concurrently. With one, 40 of them are final 6 to 9 s after the last
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
-    it blocks for a minute. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
+    it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
+    conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
     need is loaded at the start, instead of with the first of them.
     """
 
@@ -71,6 +72,7 @@ class Options:
     tools_s: float = 24 * 3600.0
     observe: bool = True
     shown: int = 1
+    keep_margin: float = 1.0
     eager: bool = True
 
 

@@ -236,6 +236,14 @@ paces = Table(
     Column("next_tokens", Utc, nullable=False),  # when its tokens per minute do
 )
 
+conversation_workers = Table(
+    "conversation_workers",
+    metadata,
+    Column("key", String(64), primary_key=True),  # sha256 of what identifies the conversation
+    Column("worker", String(200), nullable=False),  # who answered it last
+    Column("at", Utc, nullable=False, index=True),
+)
+
 identity = Table(
     "identity",
     metadata,

@@ -82,6 +82,13 @@ class Settings(BaseSettings):
 
     breakers: bool = Field(True, description="whether a worker that keeps failing is not asked for a while")
 
+    keep_margin: float = Field(
+        1.0,
+        ge=0,
+        description="by how much (in logits) a router has to prefer another worker to take a conversation from the one "
+        "that answered it last",
+    )
+
     task_runner: Literal["threads", "dask", "ray"] = Field(
         "threads", description="where the tasks of flows run: threads of the flow, or processes of Dask or Ray"
     )
@@ -173,6 +180,7 @@ class Settings(BaseSettings):
             "FUGU_KEEP_BYTES": str(self.keep_bytes),
             "FUGU_SHOW_TEXTS": str(self.shows_texts).lower(),
             "FUGU_BREAKERS": str(self.breakers).lower(),
+            "FUGU_KEEP_MARGIN": str(self.keep_margin),
             "FUGU_TASK_RUNNER": self.task_runner,
             "FUGU_TASK_RUNNER_SIZE": str(self.task_runner_size),
             "FUGU_TASK_RUNNER_ADDRESS": self.task_runner_address,

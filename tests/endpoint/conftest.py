@@ -24,6 +24,7 @@ from deployments.endpoint.connections import Patience, config_of
 from deployments.endpoint.listening import listen, url_of
 from deployments.endpoint.parts import Options, Parts, no_conductor
 from models.conductor.plan.writers import FixedWriter
+from models.fugu.decision import Decision
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
@@ -282,9 +283,8 @@ class Scripted:
             self.read.append((list(messages), allowed))
         name = name if allowed is None or name in allowed else allowed[0]
         index = self.workers.index(name)
-        logits = np.where(np.arange(len(self.workers)) == index, 1.0, 0.0)
-        # Not the router's own Decision: importing that brings torch.
-        return SimpleNamespace(worker=name, worker_index=index, role=role, margin=0.5, worker_logits=logits)
+        logits = np.where(np.arange(len(self.workers)) == index, 1.0, 0.0).astype(np.float32)
+        return Decision(name, index, role, logits, None, 0.5, 0.0)
 
 
 @pytest.fixture(scope="session")

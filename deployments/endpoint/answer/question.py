@@ -25,7 +25,8 @@ class Key:
 class Question:
     """`id`: a new one. `messages`: in OpenAI's chat shape, as workers get them. `workers`: the header X-Fugu-Workers.
 
-    `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user.
+    `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user. `session`: its name for
+    the conversation, or for the prompt that a provider may have cached.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Question:
     stream: bool
     include_usage: bool
     user: str | None
+    session: str | None = None
 
     def wanted(self) -> list[str] | None:
         """The caller's own list of workers: where the field and the header are both given, those in both.
@@ -59,7 +61,7 @@ class Question:
 
     def refuse_conducting(self) -> None:
         """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
-        for name in self.fugu.model_fields_set - {"allowed_workers", "failover"}:
+        for name in self.fugu.model_fields_set - {"allowed_workers", "failover", "conversation"}:
             if getattr(self.fugu, name) is not None:
                 raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
 from deployments.endpoint.answer.champions import Seats
+from deployments.endpoint.answer.keeping import Keeper, Keeping
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Calls, Emit, Report, Result, Text, emit_whole
 from deployments.endpoint.parts import Parts
@@ -37,13 +38,17 @@ SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 
 @dataclass(frozen=True)
 class Step:
-    """One ask of a request. `role` and `margin` are `None` where no router decided them. `error`: why it failed."""
+    """One ask of a request. `role` and `margin` are `None` where no router decided them. `error`: why it failed.
+
+    `kept`: the worker had the conversation, and the router did not clearly prefer another.
+    """
 
     worker: str
     role: Role | None
     margin: float | None
     reply: Reply | None = None
     error: str | None = None
+    kept: bool = False
 
 
 class Routed:
@@ -58,6 +63,7 @@ class Routed:
         question: Question,
         digest: Callable[[], str],
         failover: bool = True,
+        keeping: Keeping | None = None,
     ) -> None:
         """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`. `failover`:
         whether another worker is asked where one fails, unless the caller forbids it.
@@ -73,6 +79,7 @@ class Routed:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
+        self._keeping = keeping if question.model == FUGU else None  # `trinity` chooses anew at each turn
         self._begun, self._failover = False, failover and question.fugu.failover
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
         self._askable: tuple[str, ...] = self._allowed
@@ -112,6 +119,9 @@ class Routed:
         return replace(report, worker=answering.worker, turns=self._asked, roles=roles, margin=margin, cost_usd=paid)
 
     def keep(self, row: Row) -> None:
+        answering = self._answering
+        if self._keeping is not None and answering is not None and answering.reply is not None:
+            self._keeping.note(self._question, answering.worker)
         if self._journal is not None:
             self._journal.put(record(self._parts.ledger, row), math.inf)
 
@@ -146,12 +156,13 @@ class Routed:
         options = LoopOptions(turns=self._turns, roles=roles, dispatcher=router.roles)
 
         async def ask(turn: Turn) -> Reply:
-            step = Step(turn.worker, turn.role, turn.decision.margin)
+            step = Step(turn.worker, turn.role, turn.decision.margin, kept=kept.kept)
             order = best_first(allowed, router.workers, turn.decision.worker_logits)
             others = [name for name in order if name != turn.worker]
             return await self._ask_in_order(step, others, turn.messages, live)
 
-        outcome = await answer(self._question.messages, router, ask, options, allowed)
+        kept = Keeper(router, None, 0.0) if self._keeping is None else await self._keeping.of(self._question, router)
+        outcome = await answer(self._question.messages, kept, ask, options, allowed)
         assert self._answering is not None and self._answering.reply is not None
         result = self._result(self._answering.reply)
         return replace(result, text=outcome.text, tool_calls=()) if roles else result
@@ -234,6 +245,7 @@ def _traced(step: Step) -> dict[str, Any]:
         "worker": step.worker,
         "role": step.role.name if step.role is not None else None,
         "margin": _finite(step.margin),
+        "kept": step.kept,
         "error": step.error,
         "call_id": reply.call_id if reply else None,
         "prompt_tokens": reply.usage.prompt_tokens if reply else None,

@@ -11,6 +11,14 @@ from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
 from deployments.endpoint.wire.response import Completion, event
 
+SESSIONS = ("X-Session-Id", "session_id", "X-Conversation-Id")
+"""Headers by which clients name a conversation."""
+
+
+def session_of(headers: Mapping[str, str], cache_key: str | None) -> str | None:
+    """The client's own name for the conversation, or for the prompt that a provider may have cached."""
+    return next((headers[name] for name in SESSIONS if headers.get(name)), cache_key)
+
 
 class ChatCompletions:
     path = "/v1/chat/completions"
@@ -29,6 +37,7 @@ class ChatCompletions:
             stream=chat.stream,
             include_usage=chat.stream_options.include_usage,
             user=chat.user,
+            session=session_of(headers, chat.prompt_cache_key),
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Completion:

@@ -12,9 +12,9 @@ from models.errors import BadInput
 class Extension(BaseModel):
     """This endpoint's own field, `fugu`. `failover`: whether another worker is asked where one fails.
 
-    All but the first two are of conducted requests: their limits, and how they plan. `shuffle`: the seed by which the
-    workers' ordinals are permuted, for a conductor that reads cards. `conversation`: the name of the conversation whose
-    memory is shared.
+    `conversation`: the name of the conversation, whose worker stays and whose memory is shared. The others are of
+    conducted requests: their limits, and how they plan. `shuffle`: the seed by which the workers' ordinals are
+    permuted, for a conductor that reads cards.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

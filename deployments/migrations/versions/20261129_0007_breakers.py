@@ -1,4 +1,4 @@
-"""Breakers of workers, the pace of their calls, and an index of the calls that are open."""
+"""Breakers of workers, the pace of their calls, an index of open calls, and who answered a conversation last."""
 
 from __future__ import annotations
 
@@ -30,10 +30,18 @@ def upgrade() -> None:
         sa.Column("next_request", sa.DateTime(timezone=True), nullable=False),
         sa.Column("next_tokens", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_table(
+        "conversation_workers",
+        sa.Column("key", sa.String(64), primary_key=True),
+        sa.Column("worker", sa.String(200), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_index("ix_conversation_workers_at", "conversation_workers", ["at"])
     op.create_index("ix_calls_open", "calls", ["worker"], sqlite_where=OPEN, postgresql_where=OPEN)
 
 
 def downgrade() -> None:
     op.drop_index("ix_calls_open", "calls")
+    op.drop_table("conversation_workers")
     op.drop_table("paces")
     op.drop_table("breakers")
