@@ -90,7 +90,8 @@ class Endpoint:
         self._journal = Journal(parts.ledger)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
         keeping = Keeping(self._journal, options.keep_margin)
-        routed = partial(Routed, parts, self._champions, options.turns, self._journal, keeping=keeping)
+        own = parts, self._champions, options.turns, self._journal
+        routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 

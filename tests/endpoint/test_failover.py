@@ -64,3 +64,12 @@ def test_a_worker_whose_breaker_is_open_is_left_out_and_with_none_left_the_clien
     assert alone.json()["error"]["code"] == "no_worker"
     assert [body["model"] for body in upstream.seen] == ["e401", "ada", "ada"]
     assert [(row.worker, row.until) for row in open_breakers(ledger)] == [("e401", None)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_deadline_ends_a_request_whatever_it_waits_for(house, upstream, stream):
+    with house(fugu=only("silent")) as here:
+        fields = {"fugu": {"allowed_workers": ["silent", "ada"], "max_seconds": 0.5}, "stream": stream}
+        late = post(here, "silent", **fields)
+    assert late.status_code == 504 and late.json()["error"]["code"] == "max_seconds_reached"
+    assert upstream.gone.wait(10) and [body["model"] for body in upstream.seen] == ["silent"]

@@ -23,6 +23,7 @@ class Upstream:
     script: list[str] = field(default_factory=list)
     seen: list[dict] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # a client left before its answer was whole
     url: str = ""
@@ -34,6 +35,7 @@ class Upstream:
         body = json.loads(await reader.readexactly(int(fields["content-length"])))
         self.seen.append(body)
         self.keys.append(fields.get("authorization", ""))
+        self.heads.append(fields)
         self.arrived.set()
         fault = self.script.pop(0) if self.script else "ok"
         answer = self.stream if body.get("stream") else self.whole

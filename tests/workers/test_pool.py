@@ -190,3 +190,62 @@ def test_a_key_comes_from_the_environment_alone(monkeypatch):
 def test_the_example_pool_can_be_loaded():
     pool = Pool.load(Path(models.workers.__file__).parents[2] / "data/pools/example.yaml")
     assert pool.name == "example" and pool.worker("desk").worst_usd(1000) == 0.0
+
+
+FULL = """
+x-shared: &shared
+  price: {}
+  timeouts: {first_token_s: 3}
+workers:
+  - <<: *shared
+    name: calm
+    model: openai/m
+    params: {temperature: 0.2, reasoning_effort: low}
+    max_tokens: 100
+  - <<: *shared
+    name: wild
+    model: openai/m
+    params: {temperature: 1.5}
+    headers: {x-team: "${TEAM}"}
+    key_env: [KEY_A, KEY_B]
+  - {name: older, model: openai/m, price: {}, limits: {total_timeout_s: 7, concurrency: 2}}
+"""
+
+
+def test_one_model_may_be_several_workers_and_what_shapes_replies_is_their_revision(write, monkeypatch):
+    pool = Pool.load(write(FULL))
+    calm, wild, older = pool.workers
+    assert len({worker.revision for worker in pool.workers}) == 3 and older.revision == "1"
+    assert calm.limits.max_output_tokens == 100 and calm.timeouts.first_token_s == wild.timeouts.first_token_s == 3
+    assert (older.timeouts.total_s, older.limits.concurrency) == (7, 2)
+    other = Pool.load(write(FULL.replace("KEY_B", "KEY_C").replace("max_tokens: 100", "limits: {concurrency: 1}")))
+    assert [worker.revision for worker in other.workers] == [worker.revision for worker in pool.workers]
+    monkeypatch.setenv("TEAM", "night")
+    assert wild.sent_headers() == {"x-team": "night"}
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "says"),
+    [
+        (("name: wild", "name: calm"), 12, "'calm' appears twice"),
+        (("temperature: 1.5", "api_key: sk-live"), 14, "a key never stands in a file"),
+        (("temperature: 1.5", "max_tokens: 5"), 14, "beside params"),
+        (("[KEY_A, KEY_B]", "[sk-live-1234]"), 16, "name of an environment variable"),
+        (("max_tokens: 100", "max_tokens: 100\n    limits: {max_output_tokens: 5}"), 6, "the same limit"),
+        (("timeouts: {first", "timeout: {first"), 4, "Extra inputs"),
+    ],
+)
+def test_a_wrong_field_of_a_worker_is_one_line_with_its_place(write, change, line, says):
+    with pytest.raises(BadFile, match=says) as caught:
+        Pool.load(write(FULL.replace(*change)))
+    assert "\n" not in str(caught.value) and "sk-live" not in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_a_missing_variable_is_one_line_with_its_place(write, monkeypatch):
+    pool = Pool.load(write(FULL))
+    monkeypatch.setenv("KEY_A", "sk-a")
+    monkeypatch.setenv("KEY_B", "")
+    monkeypatch.setenv("TEAM", "night")
+    with pytest.raises(MissingKey, match=r"pool.yaml:11: .*KEY_B is empty"):
+        pool.check_keys()

@@ -21,6 +21,14 @@ ALLOWED = "fugu.allowed_workers"
 _BEYOND_HOUSE = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "logit_bias", "messages"})
 """Fields that the house's workers cannot honour: they are programs that read text. `messages`: images in them."""
 
+_ABILITY = {
+    **dict.fromkeys(TOOL_FIELDS, "tools"),
+    "messages": "images",
+    "response_format": "structured_output",
+    "reasoning_effort": "reasoning",
+}
+"""The field of a request -> what the pool says of a worker's ability, where it says anything."""
+
 _WISHES = frozenset({"seed"})
 """Fields that no worker is passed over for."""
 
@@ -64,6 +72,9 @@ def _demands(question: Question) -> list[str]:
 
 
 def _honours(worker: Worker, field: str) -> bool:
+    said = getattr(worker.abilities, _ABILITY.get(field, ""), None)
+    if said is not None:
+        return bool(said)
     if worker.is_house:
         return field not in _BEYOND_HOUSE
     known = _supported(worker.model)

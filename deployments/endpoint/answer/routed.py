@@ -19,7 +19,7 @@ from deployments.endpoint.answer.result import Calls, Emit, Report, Result, Text
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire.problems import no_worker, not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
-from models.errors import FuguError, NoWorkerAllowed, another_may_answer
+from models.errors import FuguError, LimitReached, NoWorkerAllowed, another_may_answer
 from models.fugu.decision import best_first
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.roles import Role
@@ -64,9 +64,11 @@ class Routed:
         digest: Callable[[], str],
         failover: bool = True,
         keeping: Keeping | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`. `failover`:
-        whether another worker is asked where one fails, unless the caller forbids it.
+        whether another worker is asked where one fails, unless the caller forbids it. `max_seconds`: the deadline of
+        a request that sets none.
 
         `digest` is neither called nor kept: it holds the body.
         """
@@ -80,12 +82,26 @@ class Routed:
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
         self._keeping = keeping if question.model == FUGU else None  # `trinity` chooses anew at each turn
+        self._max_seconds = question.fugu.max_seconds or max_seconds
         self._begun, self._failover = False, failover and question.fugu.failover
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
         self._askable: tuple[str, ...] = self._allowed
 
     async def answer(self, emit: Emit | None) -> Result:
-        """Deltas are emitted as they come (`fugu`) or once a reply is accepted (`trinity`)."""
+        """Deltas are emitted as they come (`fugu`) or once a reply is accepted (`trinity`).
+
+        Raises LimitReached at the request's deadline, which all waits and tries share.
+        """
+        clock = asyncio.timeout(self._max_seconds)
+        try:
+            async with clock:
+                return await self._answer(emit)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise LimitReached("the request's time is over", "max_seconds") from None
+
+    async def _answer(self, emit: Emit | None) -> Result:
         live = emit if self._question.model == FUGU else None
         self._askable = await self._not_open()
         result = await (self._worker_answers(live) if self._seat.router is None else self._router_answers(live))
