@@ -80,7 +80,7 @@ def _labels(ledger: Ledger, pool: Pool) -> list[str]:
 
 def _open(ledger: Ledger) -> list[str]:
     """A line for each worker that is not asked now, since it kept failing."""
-    from models.ledger.breakers import open_breakers
+    from models.ledger.providers.breakers import open_breakers
 
     rows = open_breakers(ledger)
     until = [f"until {row.until:%F %T} UTC" if row.until else "until somebody acts (fugu pool check)" for row in rows]

@@ -37,8 +37,8 @@ from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, mod
 from models.conductor.run.request_run import RequestRuns
 from models.errors import NotFound
 from models.ledger import registry
-from models.ledger.breakers import OpenBreaker
 from models.ledger.journal import Journal
+from models.ledger.providers.breakers import OpenBreaker
 from models.ledger.requests import get_request
 
 log = logging.getLogger(__name__)

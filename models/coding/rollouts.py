@@ -31,7 +31,7 @@ from models.fugu.rollout import Decider
 from models.grading import command
 from models.grading.repository import RepositoryTask
 from models.isolation import workshop
-from models.ledger.breakers import OpenBreaker
+from models.ledger.providers.breakers import OpenBreaker
 from models.workers.ask import Ask, Message, Reply, seed_for
 from models.workers.client import Chunk
 

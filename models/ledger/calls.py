@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from models.ledger.accounts import Allowance, Room, room
 from models.ledger.budgets import priced, reserve
-from models.ledger.paces import Pace, paced
+from models.ledger.providers.paces import Pace, paced
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.text import storable_json

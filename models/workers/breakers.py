@@ -1,8 +1,8 @@
 """Circuit breakers: a worker that keeps failing, or whose key is refused, is not asked for a while.
 
-Each process counts the failures that it sees; what it opens is a row of the ledger (`models/ledger/breakers.py`), which
-all processes of endpoints and flows read. Of each worker every key has a breaker of its own; a worker is open when all
-of its keys are.
+Each process counts the failures that it sees; what it opens is a row of the ledger, which all processes of endpoints
+and flows read (`models/ledger/providers/breakers.py`). Of each worker every key has a breaker of its own; a worker is
+open when all of its keys are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.errors import (
     UpstreamRefused,
     WorkerOpen,
 )
-from models.ledger.breakers import OpenBreaker, close_breaker, open_breaker, open_breakers, take_probe
+from models.ledger.providers.breakers import OpenBreaker, close_breaker, open_breaker, open_breakers, take_probe
 from models.ledger.store import Ledger
 from models.workers.worker import Worker
 

@@ -97,7 +97,7 @@ class GroupCommit:
         await asyncio.wait([self._put(failure)], timeout=PROMPT_S)
 
     def give_back(self, worker: str, seconds: float) -> None:
-        """`ledger.paces.give_back`, together with the writes that wait."""
+        """`ledger.providers.paces.give_back`, together with the writes that wait."""
         self._put(Unused(worker, seconds))
 
     async def close(self) -> None:

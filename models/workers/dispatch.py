@@ -18,8 +18,8 @@ from models.errors import (
     UpstreamUnavailable,
 )
 from models.ledger.accounts import Allowance
-from models.ledger.breakers import OpenBreaker
 from models.ledger.calls import Claim
+from models.ledger.providers.breakers import OpenBreaker
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.breakers import BreakerPolicy, Breakers

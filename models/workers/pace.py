@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.ledger.paces import Pace
+from models.ledger.providers.paces import Pace
 from models.workers.ask import TOKEN_BYTES, Ask, Reply, prompt_bytes
 from models.workers.worker import Worker
 

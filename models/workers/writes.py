@@ -12,7 +12,7 @@ from typing import Any
 from models.errors import BudgetExceeded, LedgerAway
 from models.ledger.calls import CallSpec, Claim, Settlement, claim, fail, settle
 from models.ledger.outage import apart
-from models.ledger.paces import give_back
+from models.ledger.providers.paces import give_back
 from models.ledger.store import Ledger
 from models.ledger.tries import free, renew, send, withdraw
 from models.ledger.unsettled import recover

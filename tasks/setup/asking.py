@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from models.errors import FuguError
-from models.ledger.breakers import OpenBreaker
+from models.ledger.providers.breakers import OpenBreaker
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk
 from tasks.setup.process import on_loop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 
-from models.ledger.breakers import open_breakers
+from models.ledger.providers.breakers import open_breakers
 
 HELLO = [{"role": "user", "content": "hello"}]
 TRACE = {"X-Fugu-Trace": "1"}

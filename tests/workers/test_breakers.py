@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from models.errors import RateLimited, UpstreamRefused, UpstreamUnavailable, WorkerOpen
-from models.ledger.breakers import close_breaker, open_breakers
+from models.ledger.providers.breakers import close_breaker, open_breakers
 from models.ledger.tables import breakers
 from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher

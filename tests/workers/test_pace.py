@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.errors import RateLimited
 from models.ledger.calls import CallSpec, claim
-from models.ledger.paces import Pace, give_back
+from models.ledger.providers.paces import Pace, give_back
 from models.ledger.store import Ledger
 from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher

@@ -40,11 +40,10 @@ async def test_params_are_sent_unless_the_request_has_its_own(client, upstream, 
 
 
 async def test_a_parameter_that_litellm_does_not_know_is_sent_as_it_is(client, upstream):
-    await client(params={"thinking": {"type": "enabled", "budget_tokens": 9}, "reasoning_effort": "low"}).complete(
-        ask()
-    )
+    thinking = {"type": "enabled", "budget_tokens": 9}
+    await client(params={"thinking": thinking, "reasoning_effort": "low"}).complete(ask())
     [sent] = upstream.seen
-    assert sent["thinking"] == {"type": "enabled", "budget_tokens": 9} and sent["reasoning_effort"] == "low"
+    assert sent["thinking"] == thinking and sent["reasoning_effort"] == "low"
 
 
 @pytest.mark.parametrize("model", ["openai/m", "deepseek/m"])

@@ -39,8 +39,8 @@ Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
 async def try_step(run: StepRun, seen: Sequence[StepRecord], begun: bool = False) -> StepRecord:
     """Read the turns that the step has had, ask once, and write the turn, the next worker, or the end.
 
-    `seen`: the records of the steps that it sees. `begun`: a limit does not keep it from its end any more. If
-    `run.ended` is not set then, the step was given to another worker, whose try is next.
+    `seen`: the steps that it sees. `begun`: a limit does not keep it from its end any more. If `run.ended` is not set
+    then, the step was given to another worker, whose try is next.
 
     Raises the TransientError after which the same worker may be tried again (the call's row has the earliest time),
     WorkflowFailed where no worker is left, BadInput, MaybePaid and LedgerAway.
@@ -95,7 +95,6 @@ class StepRun:
 
     @property
     def sampling(self) -> Sampling:
-        """The step's sampling."""
         wanted, index = self._request.sampling, self.record.index
         if self._plan.stored.fallback is not None:
             return wanted
@@ -164,9 +163,8 @@ class StepRun:
         """Give the step to the next best worker, on disk before it is asked. Raises WorkflowFailed if none is left."""
         failed = self.record.worker
         tried = self.record.tried if failed in self.record.tried else (*self.record.tried, failed)
-        hopeless = isinstance(error, UpstreamRefused) and not another_may_answer(error)
-        may = self._request.failover and not hopeless
-        left = [name for name in self._request.allowed if name not in tried] if may else []
+        stays = not self._request.failover or (isinstance(error, UpstreamRefused) and not another_may_answer(error))
+        left = [name for name in self._request.allowed if name not in tried and not stays]
         if self._state.replaying or not left:
             reason = (self.record.error or str(error)) if self._state.replaying else str(error)
             self.record = replace(self.record, state="failed", tried=tried, error=reason)

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from models.ledger.columns import Count, Usd, Utc, Words
+from models.ledger.tables.columns import Count, Usd, Utc, Words
 
 metadata = MetaData()
 

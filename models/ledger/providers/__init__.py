@@ -1,0 +1,1 @@
+"""What all processes that share the ledger know of the workers' providers."""
