@@ -68,7 +68,7 @@ class Script:
         again = call in self.tried
         self.tried.add(call)
         if model == "w1" and kind == "refused":
-            return 400, b'{"error": {"message": "not this one", "type": "invalid_request_error"}}'
+            return 404, b'{"error": {"message": "no such model", "type": "invalid_request_error"}}'
         if model == "w1" and kind == "away" and not again:
             return 503, b'{"error": {"message": "away"}}'
         count(self.counter, call)

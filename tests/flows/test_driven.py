@@ -155,7 +155,7 @@ async def test_a_diamond_is_four_tasks_whose_inputs_are_those_that_they_see(pool
 async def test_transient_faults_are_retries_of_the_task_and_the_last_one_moves_the_step_to_another_worker(
     pool, provider, planned
 ):
-    provider.faults = {"a": [UpstreamUnavailable("away")] * 4, "c": [UpstreamRefused("no")]}
+    provider.faults = {"a": [UpstreamUnavailable("away")] * 4, "c": [UpstreamRefused("no", 403)]}
     [answer] = await conduct([a_question()], pool=pool, conductor=planned({**PAIR, "model_id": [0, 2]}), max_usd=100.0)
     assert answer
     counts = Counter(asked.split()[0] for asked in provider.asked)
@@ -171,7 +171,7 @@ async def test_transient_faults_are_retries_of_the_task_and_the_last_one_moves_t
 
 
 async def test_a_step_that_nobody_can_take_fails_the_question_and_names_itself(pool, provider, planned):
-    provider.faults = {name: [UpstreamRefused("no")] * 9 for name in "abc"}
+    provider.faults = {name: [UpstreamRefused("no", 403)] * 9 for name in "abc"}
     with pytest.raises(WorkflowFailed, match=r"step 1 .* failed on a, b, c"):
         await conduct([a_question()], pool=pool, conductor=planned(CHAIN), max_usd=100.0)
     assert len(provider.asked) == 3
@@ -266,7 +266,7 @@ async def until(reached):
 
 
 @pytest.mark.parametrize("conductor", ["worker:a", None])
-@pytest.mark.parametrize("fault", [None, UpstreamUnavailable("away"), UpstreamRefused("no")])
+@pytest.mark.parametrize("fault", [None, UpstreamUnavailable("away"), UpstreamRefused("no", 403)])
 async def test_what_is_cancelled_at_its_first_call_ends_however_that_ends(pool, provider, planned, conductor, fault):
     provider.holds = {"a"}
     provider.faults = {"a": [fault] * 9} if fault else {}

@@ -102,7 +102,6 @@ class StepRun:
         return sampling_for(wanted, self._steps, index, place)
 
     def messages(self, seen: Sequence[StepRecord]) -> list[dict[str, Any]]:
-        """Its first context."""
         return self._messages(self._done(seen), [])
 
     def meaning(self, seen: Sequence[StepRecord]) -> str:
@@ -176,7 +175,6 @@ class StepRun:
 
     @property
     def failure(self) -> WorkflowFailed:
-        """The error of a step that failed on every worker."""
         record = self.record
         message = f"{self._name} failed on {', '.join(record.tried)}: {record.error}"
         return WorkflowFailed(message, record.workflow, record.number - 1)

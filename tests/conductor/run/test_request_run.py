@@ -58,7 +58,7 @@ async def test_a_step_that_nobody_reads_is_pruned_before_it_is_paid_with_a_warni
 
 
 async def test_a_step_goes_by_the_number_that_it_was_written_with_wherever_it_is_told(house, workers):
-    workers.replies["c"] = UpstreamRefused("no", 400)
+    workers.replies["c"] = UpstreamRefused("no", 403)
     plan = house.plan((0, "idle", []), (1, "used", []), (0, "also idle", [0]), (2, "end", [1]))
     request_run = house.open(plan).open(house.ask(allowed=("a", "b", "c")))
     answer = await request_run.answer()
@@ -71,7 +71,7 @@ async def test_a_step_goes_by_the_number_that_it_was_written_with_wherever_it_is
     [workflow_run] = request_run.rounds
     assert [label_of(workflow_run.records[index]).split(":")[0] for index in range(2)] == ["step 2", "step 4"]
     assert "2. b" in mermaid(workflow_run.records) and "4. " in svg(workflow_run.records)
-    workers.replies |= dict.fromkeys("abc", UpstreamRefused("no", 400))
+    workers.replies |= dict.fromkeys("abc", UpstreamRefused("no", 403))
     with pytest.raises(WorkflowFailed, match=r"step 2 .'used'") as failed:
         await house.conduct(plan, house.ask("again"))
     assert failed.value.step == 1
@@ -170,7 +170,7 @@ async def test_a_conductor_that_cannot_be_asked_is_replaced_by_the_router(house,
 
 
 async def test_a_resumed_request_pays_for_nothing_that_is_settled_and_keeps_its_choices(house, workers):
-    workers.replies["a"] = UpstreamRefused("no", 400)
+    workers.replies["a"] = UpstreamRefused("no", 403)
     workers.gates = {1: asyncio.Event()}
     workers.arrived = {1: asyncio.Event()}
     plan = house.plan((0, "x", []), (1, "y", [0]), (2, "z", [1]))
@@ -200,7 +200,7 @@ async def test_a_settled_reply_whose_step_was_not_yet_recorded_is_read_from_the_
 
 
 async def test_a_replay_gives_the_same_answer_and_sends_and_writes_nothing(house, workers):
-    workers.replies["b"] = UpstreamRefused("no", 400)
+    workers.replies["b"] = UpstreamRefused("no", 403)
     plan = house.plan((0, "x", []), (1, "y", [0]), (2, "z", "all"))
     answer = await house.conduct(plan)
     workers.asked.clear()
@@ -223,7 +223,7 @@ async def test_a_replay_tells_where_a_context_is_not_the_recorded_one_and_what_t
 
 
 async def test_a_replay_of_a_failed_request_fails_as_it_did(house, workers):
-    workers.replies |= {name: UpstreamRefused(f"{name} says no", 400) for name in "abc"}
+    workers.replies |= {name: UpstreamRefused(f"{name} says no", 403) for name in "abc"}
     with pytest.raises(WorkflowFailed) as first:
         await house.conduct(house.plan((0, "x", [])))
     parts = house.parts(Script([]))

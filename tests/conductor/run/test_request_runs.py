@@ -95,7 +95,7 @@ async def test_tries_are_counted_over_all_who_join_then_the_next_best_worker_has
 
 
 async def test_a_refused_step_goes_to_the_next_at_once_and_the_choice_is_on_disk_before_it_is_asked(house, workers):
-    workers.replies["a"] = UpstreamRefused("no", 400)
+    workers.replies["a"] = UpstreamRefused("no", 403)
     workers.gates = {}
     rows = []
 
@@ -117,7 +117,7 @@ async def test_a_refused_step_goes_to_the_next_at_once_and_the_choice_is_on_disk
 async def test_a_step_that_fails_everywhere_fails_the_workflow_by_its_name_and_what_is_finished_stays_paid(
     house, workers
 ):
-    workers.replies |= {(name, 1): UpstreamRefused("no", 400) for name in "abc"}
+    workers.replies |= {(name, 1): UpstreamRefused("no", 403) for name in "abc"}
     plan = house.plan((0, "good", []), (1, "bad one", []), (2, "end", [0, 1]), (0, "last", [2]))
     with pytest.raises(WorkflowFailed, match=r"step 2 .'bad one'.*b, c, a: no") as failed:
         await house.conduct(plan)
@@ -130,7 +130,7 @@ async def test_a_step_that_fails_everywhere_fails_the_workflow_by_its_name_and_w
 
 
 async def test_calls_that_are_paid_for_when_a_step_fails_are_waited_for_and_no_new_one_is_begun(house, workers):
-    workers.replies |= {(name, 0): UpstreamRefused("no", 400) for name in "abc"}
+    workers.replies |= {(name, 0): UpstreamRefused("no", 403) for name in "abc"}
     workers.gates = {1: asyncio.Event()}
     workers.arrived = {1: asyncio.Event()}
     plan = house.plan((0, "bad", []), (1, "slow", []), (1, "after slow", [1]), (2, "end", [0, 2]))
