@@ -36,6 +36,7 @@ from tasks.setup.questions import QuestionSet, digests, load_set, located
 from tasks.setup.router import first_texts, load_router
 from tasks.setup.runner import result_of
 from tasks.setup.scoring import Recipe
+from tasks.setup.seat import is_unmeasured
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
 
@@ -111,9 +112,9 @@ async def _compare(
 
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
-    """The row name of the current champion; its router is added to the contenders if it is not one of them."""
+    """The row name of the current champion, `None` if there is none or it was never measured; its router is added to the contenders if it is not one of them."""
     champion = serving(session.ledger, model, session.pool)
-    if champion is None:
+    if champion is None or is_unmeasured(champion):
         return None
     if champion.target["kind"] == "worker":
         return str(champion.target["worker"])
