@@ -6,6 +6,7 @@ FuguError
 │   ├── UpstreamTimeout        connect or total limit passed (the call may have been paid)
 │   ├── UpstreamUnavailable    connection lost, 5xx
 │   │   └── UpstreamBroken     a worker reported a failure after it began to answer: paid, not resent immediately
+│   ├── WorkerOpen         its breaker keeps the worker from being asked; nothing was sent
 │   ├── ClaimHeld              another owner's lease on the same call has not expired
 │   └── LedgerAway             the ledger's database cannot be reached or written; nothing was sent
 └── PermanentError             a later try would fail the same way
@@ -29,6 +30,7 @@ FuguError
 from __future__ import annotations
 
 import math
+import re
 import traceback
 from datetime import datetime
 from typing import Any, ClassVar
@@ -96,6 +98,11 @@ class UpstreamBroken(UpstreamUnavailable):
         super().__init__(message, maybe_paid=True)
 
 
+class WorkerOpen(TransientError):
+    """The worker is not asked at present: it kept failing (`retry_after`: until its next probe), or its key was refused
+    (`retry_after` is `None`: until somebody acts). Nothing was sent."""
+
+
 class ClaimHeld(TransientError):
     """Another owner holds a live lease on the same call."""
 
@@ -132,6 +139,14 @@ class NoWorkerAllowed(BadInput):
     """The mask leaves no worker to ask."""
 
 
+_ABILITY = re.compile(
+    r"(?:not|n't|un) ?support|context.{0,30}(?:length|window|size)|too (?:long|large|many tokens)|maximum.{0,20}tokens"
+    r"|(?:image|vision|audio|tool|function|json|response_format|schema|modalit|reasoning).{0,40}(?:not|un|only)\b",
+    re.IGNORECASE,
+)
+"""What providers say in a 400 where another model may take the request."""
+
+
 class UpstreamRefused(PermanentError):
     """A worker's provider refused the request. `status`: its HTTP status.
 
@@ -148,7 +163,12 @@ class UpstreamRefused(PermanentError):
     @property
     def of_the_request(self) -> bool:
         """Whether the request's content was refused (too long, filtered), rather than its key or its model's name."""
-        return self.answered and self.status in (400, 413, 422)
+        return self.answered and self.status in (400, 413, 415, 422)
+
+    @property
+    def of_an_ability(self) -> bool:
+        """Whether the model cannot do what the request needs (its length, images, tools, a format), and another may."""
+        return self.status == 413 or _ABILITY.search(str(self)) is not None
 
 
 class UpstreamMalformed(PermanentError):
@@ -209,6 +229,14 @@ class Pruned(NotFound):
     def __init__(self, what: str, since: datetime) -> None:
         super().__init__(f"{what} was pruned on {since:%Y-%m-%d}: its texts are gone (FUGU_KEEP_DAYS, FUGU_KEEP_BYTES)")
         self.since = since
+
+
+def another_may_answer(error: FuguError) -> bool:
+    """Whether another worker may take what this one failed at: its fault is of the worker, not of the request."""
+    if isinstance(error, UpstreamRefused):
+        return not error.of_the_request or error.of_an_ability
+    of_the_ledger = isinstance(error, LedgerAway | ClaimHeld)
+    return isinstance(error, TransientError | UpstreamMalformed | MissingKey) and not of_the_ledger
 
 
 def loggable(error: BaseException) -> str:

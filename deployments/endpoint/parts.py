@@ -75,10 +75,10 @@ class Options:
 
 DEFAULT = Options()
 
-SERVING = RetryPolicy(tries=3, base_s=0.2, cap_s=2.0, patience_s=2.0)
-"""A client waits: a worker that asks to wait longer than `patience_s` is reported to it."""
+SERVING = RetryPolicy(tries=3, base_s=0.2, cap_s=2.0, patience_s=2.0, open_s=0.0, pace_s=5.0)
+"""A client waits: instead of a worker that asks to wait longer than `patience_s`, another one is asked."""
 
-CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0)
+CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0, open_s=0.0, pace_s=5.0)
 """Of a step: a worker that asks to wait longer is passed over, and another one gets the step."""
 
 

@@ -15,8 +15,9 @@ from sqlalchemy import BindParameter, Connection, and_, case, func, literal, sel
 from sqlalchemy.sql import ColumnElement
 
 from models.errors import BadInput, BudgetExceeded, NotFound
+from models.ledger.columns import Usd
 from models.ledger.store import Ledger
-from models.ledger.tables import Usd, budgets, calls, tries
+from models.ledger.tables import budgets, calls, tries
 
 MOST_USD = 1e6
 """The largest budget, and the largest price of a call: sums of very many of them fit the columns."""

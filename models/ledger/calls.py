@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from models.ledger.accounts import Allowance, Room, room
 from models.ledger.budgets import priced, reserve
+from models.ledger.paces import Pace, paced
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.text import storable_json
@@ -38,15 +39,17 @@ class CallSpec:
     payload: dict[str, Any]
     worst_usd: float = 0.0
     allowance: Allowance | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
     """The result of a claim; `call_id` is the identity. The states:
 
-    `mine`: send it, as this attempt. `settled`: `reply` is the answer. `held`: another try's lease is live until
-    `lease_until`, or the next try may not start before `not_before`, or (neither is given) it fits its allowance only
-    if running calls of the request turn out cheaper. `limited`: it does not fit its allowance, by `limit`.
+    `mine`: send it, as this attempt, not before `start_at`. `settled`: `reply` is the answer. `held`: another try's
+    lease is live until `lease_until`, or the next try may not start before `not_before`, or (neither is given) it fits
+    its allowance, or its worker's calls in flight, only once running calls have ended. `limited`: it does not fit its
+    allowance, by `limit`.
     `maybe_paid`: the last try died in flight, and the claim was made with `resend=False`. `pruned`: the call's texts
     were deleted at `pruned_at`.
     """
@@ -59,6 +62,7 @@ class Claim:
     not_before: datetime | None = None
     pruned_at: datetime | None = None
     limit: str | None = None
+    start_at: datetime | None = None
 
     @property
     def identity(self) -> str:
@@ -92,7 +96,7 @@ def claim(
     BudgetExceeded and writes nothing.
     """
     wanted = {spec.identity: spec for spec in specs}
-    ids = sorted(wanted)  # locked are calls, then allowances, then new calls, then budgets, each sorted: no deadlocks
+    ids = sorted(wanted)  # locked are calls, allowances, paces, new calls, budgets, each sorted: no deadlocks
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         found: dict[str, Claim] = {}
@@ -102,12 +106,15 @@ def claim(
             if row.status in OPEN and row.lease_until <= now:
                 expired.add(row.id)
         found |= _refused(ledger, connection, [s for s in wanted.values() if _may_be_mine(found.get(s.identity))], now)
+        limited = [(s.identity, s.worker, s.pace) for s in wanted.values() if _may_be_mine(found.get(s.identity))]
+        held, starts = paced(ledger, connection, limited, now)
+        found |= {identity: Claim(identity, 0, "held", not_before=at) for identity, at in held.items()}
         fresh = [wanted[identity] for identity in ids if identity not in found]
         found |= _insert(ledger, connection, fresh, owner, now, lease_s)
         expire(connection, expired, now, budget)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
-    return [found[spec.identity] for spec in specs]
+    return [replace(found[s.identity], start_at=starts.get(s.identity)) for s in specs]
 
 
 def _judge(row: Any, now: datetime, resend: bool) -> Claim:

@@ -1,4 +1,4 @@
-"""The ledger's tables, and column types that behave the same on both databases.
+"""The ledger's tables.
 
 A call is one identity. Each transport try of it has its own row, and the call's row holds what the next try needs
 (attempt number, owner, lease, earliest time). An attempt is one graded reply.
@@ -9,15 +9,10 @@ A call and its try are "claimed" until just before the first byte of the request
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
     Column,
-    DateTime,
     Float,
     Index,
     Integer,
@@ -25,64 +20,15 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
+    text,
 )
-from sqlalchemy.engine import Dialect
 
-from models.ledger.text import storable
-
-
-class Utc(TypeDecorator[datetime]):
-    """A time, always timezone-aware and in UTC, also on SQLite, which stores no zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Usd(TypeDecorator[float]):
-    """US dollars, stored as whole billionths: sums and limits are exact."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> int | None:
-        return None if value is None else round(value * 1e9)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
-        return None if value is None else float(value) / 1e9
-
-
-class Words(TypeDecorator[str]):
-    """Any text; characters that databases cannot store are replaced."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else storable(value)
-
-
-class Count(TypeDecorator[int]):
-    """A count, clamped to [0, 2**31 - 1]."""
-
-    impl = Integer
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        return None if value is None else min(max(value, 0), 2**31 - 1)
-
+from models.ledger.columns import Count, Usd, Utc, Words
 
 metadata = MetaData()
+
+_OPEN = "status IN ('claimed', 'sent')"
 
 calls = Table(
     "calls",
@@ -103,6 +49,7 @@ calls = Table(
     Column("updated_at", Utc, nullable=False),
     Column("pruned_at", Utc),  # when its texts were deleted: payload {}, no reply, no error
     Index("ix_calls_created_at", "created_at", "scope"),
+    Index("ix_calls_open", "worker", sqlite_where=text(_OPEN), postgresql_where=text(_OPEN)),
 )
 
 tries = Table(
@@ -267,6 +214,26 @@ tool_calls = Table(
     Column("result", Words),
     Column("created_at", Utc, nullable=False),
     Column("expires_at", Utc, nullable=False),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("worker", String(200), primary_key=True),
+    Column("key", String(200), primary_key=True),  # the variable that holds the worker's key, or ""
+    Column("reason", Words, nullable=False),
+    Column("opens", Integer, nullable=False),  # how often in a row
+    Column("since", Utc, nullable=False),
+    Column("until", Utc),  # NULL: until somebody acts
+    Column("probe_until", Utc),
+)
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("worker", String(200), primary_key=True),
+    Column("next_request", Utc, nullable=False),  # when the provider's requests per minute allow the next call
+    Column("next_tokens", Utc, nullable=False),  # when its tokens per minute do
 )
 
 identity = Table(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import FuguError
+from models.errors import FuguError, UpstreamTimeout
 from models.workers import wire
 from models.workers.ask import Ask, Reply
+from models.workers.breakers import Breakers
 from models.workers.pool import Pool, Worker
 from models.workers.saying import Piece, Saying
 from models.workers.translation import body_of, prepared, speaks_openai
@@ -35,11 +36,11 @@ class Chunk:
 class Client:
     """Sends asks to the pool's workers. Each method sends once; the dispatcher retries.
 
-    Belongs to one event loop.
+    `breakers`, where there are any, choose the key of a call and count its result. Belongs to one event loop.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, breakers: Breakers | None = None) -> None:
+        self._pool, self._breakers = pool, breakers
         self._wire = wire.Wire(pool)
 
     async def close(self) -> None:
@@ -48,14 +49,21 @@ class Client:
     async def complete(self, ask: Ask) -> Reply:
         """The worker's whole reply, with usage and cost.
 
-        Raises MissingKey, RecordedWorker, and the errors of `upstream.translated` and `Saying`.
+        Raises MissingKey, RecordedWorker, WorkerOpen, and the errors of `upstream.translated` and `Saying`.
         """
         worker = self._pool.worker(ask.worker)
-        litellm, fields = await prepared(worker, ask)
+        async with self._asking(worker) as key:
+            return await self._complete(worker, ask, key)
+
+    def _asking(self, worker: Worker) -> AbstractAsyncContextManager[str | None]:
+        return nullcontext() if self._breakers is None else self._breakers.asking(worker)
+
+    async def _complete(self, worker: Worker, ask: Ask, key: str | None) -> Reply:
+        litellm, fields = await prepared(worker, ask, key)
         saying = _saying(worker, ask)
         started = time.monotonic()
         try:
-            async with asyncio.timeout(worker.limits.total_timeout_s):
+            async with asyncio.timeout(worker.timeouts.total_s):
                 if speaks_openai(worker):
                     async with self._wire.post(worker, body_of(worker, fields), fields["api_key"]) as response:
                         body, saying.cut = await wire.whole(response, worker, saying.most)
@@ -72,21 +80,27 @@ class Client:
     async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
         """The reply as it arrives. Closing the iterator closes the upstream's connection.
 
-        The total limit covers the whole stream. A stream that ends without an end mark was cut: UpstreamUnavailable.
+        The total limit covers the whole stream; others its first event and each later one. A stream that ends without
+        an end mark was cut: UpstreamUnavailable.
         """
         worker = self._pool.worker(ask.worker)
-        litellm, fields = await prepared(worker, ask)
+        async with self._asking(worker) as key, aclosing(self._stream(worker, ask, key)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _stream(self, worker: Worker, ask: Ask, key: str | None) -> AsyncGenerator[Chunk]:
+        litellm, fields = await prepared(worker, ask, key)
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
         saying = _saying(worker, ask)
         started = time.monotonic()
-        deadline = asyncio.get_running_loop().time() + worker.limits.total_timeout_s
+        clock = _Clock(worker)
         parts = self._events(worker, fields, saying) if speaks_openai(worker) else _translated_events(litellm, fields)
         complete = False
         try:
             async with aclosing(parts):
                 # The limit is set around each wait only: a `timeout` held across a yield would cancel the consumer.
                 while not saying.cut:
-                    async with asyncio.timeout_at(deadline):
+                    async with clock.next_event():
                         part = await anext(parts, _END)
                     if part is _END or part is None:
                         complete = part is None
@@ -115,6 +129,31 @@ class Client:
                     if event is None:
                         await _drain(events)
                     yield event
+
+
+class _Clock:
+    """How long a stream's next event may take."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self._begun = worker, False
+        self._deadline = asyncio.get_running_loop().time() + worker.timeouts.total_s
+
+    @asynccontextmanager
+    async def next_event(self) -> AsyncIterator[None]:
+        """Raises UpstreamTimeout, naming the limit of this event, and TimeoutError for that of the whole."""
+        times = self._worker.timeouts
+        limit = times.between_tokens_s if self._begun else times.first_token_s
+        now = asyncio.get_running_loop().time()
+        own = limit is not None and now + limit < self._deadline
+        try:
+            async with asyncio.timeout_at(now + limit if own and limit is not None else self._deadline):
+                yield
+        except TimeoutError:
+            if not own:
+                raise
+            what = "no more came" if self._begun else "its reply did not begin"
+            raise UpstreamTimeout(f"worker {self._worker.name!r}: {what} within {limit:g} s", maybe_paid=True) from None
+        self._begun = True
 
 
 _END = object()

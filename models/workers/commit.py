@@ -17,7 +17,7 @@ from models.ledger.calls import CallSpec, Claim, Settlement
 from models.ledger.outage import PAUSE_S
 from models.ledger.store import Ledger
 from models.ledger.unsettled import Unsettled
-from models.workers.writes import Chore, Failure, Sending, Writer
+from models.workers.writes import Chore, Failure, Sending, Unused, Writer
 
 BATCH = 500  # writes per transaction, so that other processes can write in between
 
@@ -95,6 +95,10 @@ class GroupCommit:
     async def fail(self, failure: Failure) -> None:
         """Record a failure, even if the caller is cancelled while it waits, or during an outage."""
         await asyncio.wait([self._put(failure)], timeout=PROMPT_S)
+
+    def give_back(self, worker: str, seconds: float) -> None:
+        """`ledger.paces.give_back`, together with the writes that wait."""
+        self._put(Unused(worker, seconds))
 
     async def close(self) -> None:
         """Write the waiting items, and stop. An outage is not waited for: the replies are on disk."""

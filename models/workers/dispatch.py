@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -12,27 +11,24 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from models.errors import (
-    BudgetExceeded,
     ClaimHeld,
     FuguError,
     LedgerAway,
-    LimitReached,
-    MaybePaid,
-    Pruned,
-    RateLimited,
     TransientError,
     UpstreamUnavailable,
 )
 from models.ledger.accounts import Allowance
-from models.ledger.calls import CallSpec, Claim
+from models.ledger.breakers import OpenBreaker
+from models.ledger.calls import Claim
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
+from models.workers.breakers import BreakerPolicy, Breakers
+from models.workers.claims import Claims
 from models.workers.client import Chunk, Client
-from models.workers.commit import GroupCommit
+from models.workers.pace import paced, unused_s
 from models.workers.pool import Pool, Worker
-from models.workers.retry import RetryPolicy
+from models.workers.retry import RetryBudget, RetryPolicy
 from models.workers.settlement import failure_of, replayed, reply_or_error, settlement_of, stored
-from models.workers.usage import worst_usd
 
 
 class Sender(Protocol):
@@ -53,8 +49,10 @@ class _Lane:
     """A worker's concurrency limits: `slots` of calls sent, `claims` of calls claimed, which may wait for a slot."""
 
     def __init__(self, worker: Worker) -> None:
-        self.slots = asyncio.Semaphore(worker.limits.concurrency)
-        self.claims = asyncio.Semaphore(max(64, 2 * worker.limits.concurrency))
+        most = worker.limits.concurrency
+        self.slots = asyncio.Semaphore(most)
+        # Claims of a paced worker have their turns: few wait, so that a process that dies leaves few of them unused.
+        self.claims = asyncio.Semaphore(2 * most if paced(worker) else max(64, 2 * most))
 
 
 class Dispatcher:
@@ -75,16 +73,18 @@ class Dispatcher:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
         resend: bool = True,
         lease_s: float = 120.0,
+        breakers: BreakerPolicy | None = BreakerPolicy(),  # noqa: B008 - a frozen value
     ) -> None:
         self._pool = pool
-        self._own = Client(pool)
+        self.breakers = Breakers(ledger, breakers)
+        self._own = Client(pool, self.breakers)
         self._client: Sender = self._own if client is None else client
-        self._retry = retry
+        self._retry, self._budget = retry, RetryBudget(retry)
         self.owner = owner or uuid.uuid4().hex
-        self._commit = GroupCommit(ledger, self.owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
+        self._claims = Claims(ledger, self.breakers, retry, self.owner, budget=budget, resend=resend, lease_s=lease_s)
+        self._commit = self._claims.commit
         self._flights: dict[str, _Flight] = {}
         self._lanes = {worker.name: _Lane(worker) for worker in (*pool.workers, *pool.conductors)}
-        self._freed = asyncio.Event()
 
     async def ask(self, ask: Ask) -> Reply:
         """The settled reply if there is one, else the worker's.
@@ -120,8 +120,9 @@ class Dispatcher:
         """
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first = 0
+        self._budget.called()
         while True:
-            claim = await self._claim(worker, ask, identity, self._retry.patience_s)
+            claim = await self._claims.claim(worker, ask, identity, self._retry.patience_s)
             if claim.state == "settled":
                 for chunk in replayed(stored(claim)):
                     yield chunk
@@ -142,12 +143,19 @@ class Dispatcher:
         """Start to settle the replies that a dead process left in the home; the first ask does so, too."""
         self._commit.recover()
 
+    async def open_workers(self) -> dict[str, OpenBreaker]:
+        """The workers that are not to be asked now, since they keep failing."""
+        await self.breakers.refresh()
+        states = ((worker.name, self.breakers.state(worker)) for worker in self._pool.workers)
+        return {name: row for name, row in states if row is not None}
+
     async def close(self) -> None:
         """Cancel the calls in flight, and write what waits for the ledger."""
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.breakers.close()
         await self._commit.close()
         await self._own.close()
 
@@ -183,9 +191,10 @@ class Dispatcher:
     async def _run(self, ask: Ask, identity: str, patience_s: float, once: bool, allowance: Allowance | None) -> Reply:
         worker = self._pool.worker(ask.worker)
         first = 0
+        self._budget.called()
         async with self._lanes[worker.name].claims:
             while True:
-                claim = await self._claim(worker, ask, identity, patience_s, allowance)
+                claim = await self._claims.claim(worker, ask, identity, patience_s, allowance)
                 if claim.state == "settled":
                     return stored(claim)
                 first = first or claim.attempt
@@ -195,38 +204,10 @@ class Dispatcher:
                     if once or not self._may_retry(claim, first, error):
                         raise
 
-    async def _claim(
-        self, worker: Worker, ask: Ask, identity: str, patience_s: float, allowance: Allowance | None = None
-    ) -> Claim:
-        """Claim the call; wait while another owner holds it, and for the budget while own calls may release money."""
-        payload = ask.payload()
-        worst = worst_usd(worker, ask.messages, ask.sampling)
-        spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, payload, worst, allowance)
-        started, pause = time.monotonic(), self._retry.poll_s
-        while True:
-            try:
-                claim = await self._commit.claim(spec)
-            except BudgetExceeded:
-                if not self._commit.alive:
-                    raise
-                await self._freed.wait()
-                continue
-            if claim.state == "maybe_paid":
-                raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
-            if claim.state == "limited":
-                raise LimitReached(f"the request's limit {claim.limit} is reached", claim.limit or "")
-            if claim.pruned_at is not None:
-                raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
-            if claim.state != "held":
-                return claim
-            if time.monotonic() - started > self._retry.hold_s:
-                raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
-            await asyncio.sleep(_pause(claim, pause, worker, patience_s))
-            pause = min(2 * pause, self._retry.poll_cap_s)
-
     async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, once: bool) -> Reply:
         sent = False
         try:
+            await _until(claim.start_at)
             async with self._lanes[worker.name].slots:
                 await self._mark_sent(claim)
                 sent = True
@@ -237,6 +218,7 @@ class Dispatcher:
             await self._failed(claim, first, error, sent, once)
             raise
         reply = reply.model_copy(update={"call_id": claim.call_id})
+        self._give_back(worker, ask, claim, reply)
         if await self._settled(claim, reply) is False:
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before the reply came")
         return reply
@@ -245,6 +227,7 @@ class Dispatcher:
         sent = False
         last: Chunk | None = None
         try:
+            await _until(claim.start_at)
             async with self._lanes[worker.name].slots, aclosing(self._client.stream(ask)) as chunks:
                 await self._mark_sent(claim)
                 sent = True
@@ -261,6 +244,7 @@ class Dispatcher:
             await self._failed(claim, first, error, sent)
             raise
         reply = last.reply.model_copy(update={"call_id": claim.call_id})
+        self._give_back(worker, ask, claim, reply)
         await self._settled(claim, reply)  # yielded even if fenced off: the consumer has received this text
         yield Chunk(last.text, last.tool_calls, reply)
 
@@ -276,20 +260,16 @@ class Dispatcher:
         tries = claim.attempt if once else claim.attempt - first + 1
         await self._commit.fail(failure_of(claim, error, sent, self._retry, tries, once))
 
+    def _give_back(self, worker: Worker, ask: Ask, claim: Claim, reply: Reply) -> None:
+        """Return what the call took of the worker's tokens per minute and did not use."""
+        if claim.start_at is not None and (unused := unused_s(worker, ask, reply)) > 0:
+            self._commit.give_back(worker.name, unused)
+
     def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
-        return self._retry.delay(claim.attempt - first + 1, error) is not None
-
-    def _free(self) -> None:
-        """Wake the calls that wait for the budget."""
-        freed, self._freed = self._freed, asyncio.Event()
-        freed.set()
+        return self._retry.delay(claim.attempt - first + 1, error) is not None and self._budget.take()
 
 
-def _pause(claim: Claim, pause: float, worker: Worker, patience_s: float) -> float:
-    """Seconds until the next try may start, or `pause` while a try runs. Raises RateLimited beyond `patience_s`."""
-    if claim.not_before is None:
-        return pause
-    wait = max(0.0, (claim.not_before - datetime.now(UTC)).total_seconds())
-    if wait > patience_s:
-        raise RateLimited(f"worker {worker.name!r} may not get this request before {claim.not_before:%F %T} UTC", wait)
-    return wait
+async def _until(start_at: datetime | None) -> None:
+    """Wait for the call's turn among those of a worker with limits."""
+    if start_at is not None:
+        await asyncio.sleep(max(0.0, (start_at - datetime.now(UTC)).total_seconds()))

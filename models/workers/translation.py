@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -18,9 +19,10 @@ PROVIDERS = frozenset({"openai", "custom_openai", "hosted_vllm"})
 """litellm's names of providers that speak OpenAI's protocol unchanged, at an address given in the pool."""
 
 
-async def prepared(worker: Worker, ask: Ask) -> tuple[Any, dict[str, Any]]:
-    """litellm, imported on first use (takes seconds) off the event loop, and the fields to send."""
-    fields = _fields(worker, ask)
+async def prepared(worker: Worker, ask: Ask, key: str | None = None) -> tuple[Any, dict[str, Any]]:
+    """litellm, imported on first use (takes seconds) off the event loop, and the fields to send. `key`: the variable
+    that holds the key (default: the worker's first)."""
+    fields = _fields(worker, ask, key)
     litellm = load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
     if "seed" in fields and not _takes_seed(worker.model):
         del fields["seed"]
@@ -71,33 +73,52 @@ def speaks_openai(worker: Worker) -> bool:
     return bool(load_litellm().model_cost.get(model, {}).get("mode") != "responses")
 
 
-def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
+def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
     if worker.is_recorded:
         raise RecordedWorker(f"worker {worker.name!r} is known from recorded scores only and cannot be asked")
-    key = worker.key()
-    fields = ask.sampling.fields()
+    key = worker.key(variable)
+    fields = deepcopy(worker.params) | ask.sampling.fields()
+    if worker.params:
+        fields["allowed_openai_params"] = list(worker.params)  # sent as they are where litellm does not know them
     if worker.api_base is not None:
         fields |= {"api_base": worker.api_base, "api_key": key or "none"}
     elif key is not None:
         fields["api_key"] = key
+    if worker.api_version is not None:
+        fields["api_version"] = worker.api_version
+    if worker.headers:
+        fields["extra_headers"] = worker.sent_headers()
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
-    limits = worker.limits
+    timeouts = worker.timeouts
     limit = worker.output_tokens(fields.pop("max_tokens", None))
     if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):
-        fields["extra_body"] = {"max_tokens": limit}  # bypasses litellm, which renames it for some models
+        fields["extra_body"] = fields.get("extra_body", {}) | {
+            "max_tokens": limit
+        }  # bypasses litellm, which renames it for some models
     else:
         fields[worker.limit_field or "max_tokens"] = limit
     return fields | {
         "model": worker.model,
         "messages": [dict(message) for message in ask.messages],
-        "timeout": httpx.Timeout(limits.total_timeout_s, connect=limits.connect_timeout_s),
+        "timeout": httpx.Timeout(timeouts.total_s, connect=timeouts.connect_s),
         "num_retries": 0,
         "max_retries": 0,
     }
 
 
-_UNSENT = frozenset({"api_base", "api_key", "timeout", "num_retries", "max_retries", "_skip_mcp_handler"})
+_UNSENT = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_version",
+        "extra_headers",
+        "timeout",
+        "num_retries",
+        "max_retries",
+        "_skip_mcp_handler",
+    }
+)
 """Fields of a litellm call that do not go into the request's body."""
 
 

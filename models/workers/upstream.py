@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -47,7 +48,7 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     if isinstance(error, FuguError):
         return error
     if isinstance(error, TimeoutError):
-        limit = worker.limits.total_timeout_s
+        limit = worker.timeouts.total_s
         return UpstreamTimeout(f"worker {worker.name!r}: no reply within {limit:g} s", maybe_paid=True)
     if isinstance(error, RecursionError | httpx.DecodingError):
         what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as its headers say"
@@ -182,10 +183,9 @@ def _text(error: Exception) -> str:
 
 
 def _line(text: str, worker: Worker) -> str:
-    """One line of at most 500 characters that every database can store, with the worker's key masked."""
+    """One line of at most 500 characters that every database can store, with the worker's keys masked."""
     text = " ".join(storable(text).split())
-    try:
-        key = worker.key()
-    except FuguError:
-        key = None
-    return f"worker {worker.name!r}: {text.replace(key, '***') if key else text}"[:500]
+    for variable in worker.key_names:
+        with suppress(FuguError):
+            text = text.replace(worker.key(variable) or "", "***")
+    return f"worker {worker.name!r}: {text}"[:500]

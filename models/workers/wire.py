@@ -47,13 +47,13 @@ class Wire:
     async def post(self, worker: Worker, body: Mapping[str, Any], key: str) -> AsyncIterator[httpx.Response]:
         """The response, once its headers have arrived. Raises httpx's errors, and `answered` for an error status."""
         http = await self._opened()
-        limits = worker.limits
+        timeouts = worker.timeouts
         request = http.build_request(
             "POST",
             f"{str(worker.api_base).rstrip('/')}/chat/completions",
             content=json.dumps(body).encode(),  # in ASCII: UTF-8 cannot encode half a surrogate pair
-            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
-            timeout=httpx.Timeout(limits.total_timeout_s, connect=limits.connect_timeout_s),
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json", **worker.sent_headers()},
+            timeout=httpx.Timeout(timeouts.total_s, connect=timeouts.connect_s),
         )
         response = await http.send(request, stream=True)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 from models.errors import BudgetExceeded, LedgerAway
 from models.ledger.calls import CallSpec, Claim, Settlement, claim, fail, settle
 from models.ledger.outage import apart
+from models.ledger.paces import give_back
 from models.ledger.store import Ledger
 from models.ledger.tries import free, renew, send, withdraw
 from models.ledger.unsettled import recover
@@ -39,6 +41,14 @@ class Sending:
 
 
 @dataclass(frozen=True)
+class Unused:
+    """Seconds of a worker's tokens per minute that a call took and did not use."""
+
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Chore:
     """A background task: `recover` dead processes' replies, `withdraw` claims, or `renew` leases."""
 
@@ -61,6 +71,7 @@ class Writer:
         writers: list[tuple[type, Callable[[Sequence[Any]], list[Any]]]] = [
             (Chore, lambda some: _singly(self._do, some)),
             (Settlement, lambda some: apart(lambda these: settle(self._ledger, these), some)),
+            (Unused, lambda some: apart(self._give_back, some)),
             (Failure, lambda some: _singly(self._fail, some)),
             (Sending, lambda some: apart(self._send, some)),
             (CallSpec, self._claim),
@@ -84,6 +95,13 @@ class Writer:
                 withdraw(self._ledger, chore.ids, self._owner)
             case "renew":
                 renew(self._ledger, chore.ids, self._owner, self._lease_s)
+
+    def _give_back(self, some: Sequence[Unused]) -> list[None]:
+        seconds: dict[str, float] = defaultdict(float)
+        for each in some:
+            seconds[each.worker] += each.seconds
+        give_back(self._ledger, seconds)
+        return [None] * len(some)
 
     def _fail(self, failure: Failure) -> bool:
         return fail(self._ledger, owner=self._owner, **vars(failure))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import math
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -157,7 +158,8 @@ async def _opened(access: Access, ledger: Ledger, pool: Pool) -> Session:
 
 def _started(access: Access, ledger: Ledger, pool: Pool) -> Session:
     # Only the tasks retry, so that Prefect shows every try.
-    retry, lease_s = RetryPolicy(tries=1), settings().lease_s
+    # A batch waits for its turn at workers with limits, however long.
+    retry, lease_s = RetryPolicy(tries=1, pace_s=math.inf), settings().lease_s
     dispatcher = Dispatcher(ledger, pool, budget=access.budget, retry=retry, lease_s=lease_s)
     session = _open[access] = Session(access, ledger, pool, dispatcher)
     return session

@@ -42,7 +42,7 @@ from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.tries import EXPIRED, WITHDRAWN
 from models.workers.dispatch import Dispatcher
-from models.workers.pool import Limits, Pool, Price, Worker
+from models.workers.pool import Limits, Pool, Price, Timeouts, Worker
 from models.workers.translation import load_litellm
 
 REQUESTS, PER_SECOND = 500, 25.0
@@ -115,7 +115,8 @@ class Tally:
 
 def pool_of(url: str) -> Pool:
     common: dict[str, Any] = {"api_base": url, "price": Price(input_per_million=1.0, output_per_million=10.0)}
-    common["limits"] = Limits(concurrency=100, total_timeout_s=30, max_output_tokens=1000)
+    common["limits"] = Limits(concurrency=100, max_output_tokens=1000)
+    common["timeouts"] = Timeouts(total_s=30)
     names = ("plain", *odd.KINDS)
     return Pool(name="odd", workers=tuple(Worker(name=name, model=f"openai/{name}", **common) for name in names))
 

@@ -159,8 +159,13 @@ class Conducting(House):
             self.run(self.code)
         counted, accounted = Counter(self.counted()), self.tried("settled", "maybe_paid")
         again = sum(call in settled for call in self.counted()[before:])
-        unknown = (counted - accounted).total() + len(set(self.tried("settled")) - set(counted))
-        return again + unknown + self.passed_budgets()
+        unknown, unasked = counted - accounted, set(self.tried("settled")) - set(counted)
+        found = again + unknown.total() + len(unasked) + self.passed_budgets()
+        if found:
+            kept = Path(tempfile.mkdtemp(prefix="runners-"))
+            shutil.copytree(self.home, kept / "home")
+            print(f"{again} again, not in the ledger {dict(unknown)}, not asked {unasked}, kept in {kept}", flush=True)
+        return found
 
     def passed_budgets(self) -> int:
         """Requests that cost more than their limit, and budgets of runs that were passed."""

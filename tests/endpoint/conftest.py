@@ -27,7 +27,7 @@ from models.conductor.plan.writers import FixedWriter
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
-from models.workers.pool import Limits, Pool, Price, Worker
+from models.workers.pool import Pool, Price, Timeouts, Worker
 from models.workers.retry import RetryPolicy
 
 WORDS = ["one ", "two ", "three"]
@@ -201,10 +201,10 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def pool(upstream_url):
-    base, limits = upstream_url + "/v1", Limits(total_timeout_s=20)
+    base, timeouts = upstream_url + "/v1", Timeouts(total_s=20)
     price = Price(input_per_million=1.0, output_per_million=2.0)
-    remote = [Worker(name=m, model=f"openai/{m}", api_base=base, price=price, limits=limits) for m in MODELS]
-    late = Worker(name="late", model="openai/silent", api_base=base, limits=Limits(total_timeout_s=0.3))
+    remote = [Worker(name=m, model=f"openai/{m}", api_base=base, price=price, timeouts=timeouts) for m in MODELS]
+    late = Worker(name="late", model="openai/silent", api_base=base, timeouts=Timeouts(total_s=0.3))
     house = [Worker(name=name, model=f"house/{name}") for name in ("calc", "atlas")]
     recorded = Worker(name="past", model="recorded/past")
     return Pool(name="test", workers=(*remote, late, *house, recorded))

@@ -10,7 +10,7 @@ import pytest
 from models.ledger.store import Ledger
 from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher
-from models.workers.pool import Limits, Pool, Price, Worker
+from models.workers.pool import Limits, Pool, Price, Timeouts, Worker
 from models.workers.retry import RetryPolicy
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -94,9 +94,9 @@ def pool(upstream, monkeypatch):
     monkeypatch.setenv("UPSTREAM_KEY", "sk-secret")
     monkeypatch.delenv("EMPTY_KEY", raising=False)
     price = Price(input_per_million=1.0, output_per_million=10.0)
-    limits = Limits(max_output_tokens=50, total_timeout_s=20)
-    live = {"model": "openai/m", "price": price, "limits": limits, "api_base": upstream.url}
-    hasty = live | {"limits": Limits(total_timeout_s=0.05)}
+    limits, timeouts = Limits(max_output_tokens=50), Timeouts(total_s=20)
+    live = {"model": "openai/m", "price": price, "limits": limits, "timeouts": timeouts, "api_base": upstream.url}
+    hasty = live | {"timeouts": Timeouts(total_s=0.05)}
     workers = (
         Worker(name="live", key_env="UPSTREAM_KEY", **live),
         Worker(name="hasty", **hasty),
@@ -198,7 +198,7 @@ async def meet(odd, ledger):
         model="openai/odd",
         api_base=odd.url,
         price=Price(input_per_million=1, output_per_million=10),
-        limits=Limits(total_timeout_s=30),
+        timeouts=Timeouts(total_s=30),
     )
     retry = RetryPolicy(tries=3, base_s=0, poll_s=0, patience_s=2.0)
     dispatcher = Dispatcher(ledger, Pool(name="p", workers=(worker,)), retry=retry)

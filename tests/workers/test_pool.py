@@ -72,8 +72,8 @@ def test_a_pool_without_a_name_is_called_as_its_file(write):
         (GOOD.replace("1000", "1" + "0" * 30), 8, "is no plain"),
         (GOOD.replace("1000", "100000000"), 8, "less than or equal"),
         (GOOD.replace("concurrency: 2", "concurrency: 1000000"), 8, "less than or equal"),
-        (GOOD.replace("concurrency: 2", "total_timeout_s: 1e9"), 8, "less than or equal"),
-        (GOOD.replace("concurrency: 2", "connect_timeout_s: -1"), 8, "greater than 0"),
+        (GOOD.replace("tags: [cheap]", "timeouts: {total_s: 1e9}"), 9, "less than or equal"),
+        (GOOD.replace("tags: [cheap]", "timeouts: {connect_s: -1}"), 9, "greater than 0"),
         (GOOD.replace("1000,", "1000, max_output_tokens: 2,"), 8, "'max_output_tokens' is already on line 8"),
         (GOOD + "workers: [{name: b, model: house/b}]\n", 14, "'workers' is already on line 3"),
         (GOOD.replace("tags: [cheap]", "price: {}"), 9, "'price' is already on line 7"),
@@ -153,7 +153,7 @@ def test_the_fingerprint_holds_names_models_revisions_and_their_order():
         (a, b),
         (b, a),
         (a,),
-        (a, b.model_copy(update={"revision": "2"})),
+        (a, b.model_copy(update={"stated_revision": "2"})),
         (a, b.model_copy(update={"model": "x"})),
     ]
     prints = [Pool(name="p", workers=workers).fingerprint for workers in pools]

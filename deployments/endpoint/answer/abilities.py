@@ -30,7 +30,7 @@ _REMEMBERED = 4096
 
 def is_askable(worker: Worker) -> bool:
     """Whether a live call can be made: the worker is not a recorded one, and its key is set."""
-    return not worker.is_recorded and (worker.key_env is None or bool(os.environ.get(worker.key_env, "").strip()))
+    return not worker.is_recorded and all(os.environ.get(name, "").strip() for name in worker.key_names)
 
 
 def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ class Conducted:
             "shuffle": wish.shuffle,
             "recursive": bool(wish.recursive),
             "wanted": workers,
+            "failover": wish.failover,
         }
 
         def make() -> ConductRequest:

@@ -59,7 +59,7 @@ class Question:
 
     def refuse_conducting(self) -> None:
         """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
-        for name in self.fugu.model_fields_set - {"allowed_workers"}:
+        for name in self.fugu.model_fields_set - {"allowed_workers", "failover"}:
             if getattr(self.fugu, name) is not None:
                 raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
 

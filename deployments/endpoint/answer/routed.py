@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
@@ -14,9 +16,10 @@ from deployments.endpoint.answer.champions import Seats
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Calls, Emit, Report, Result, Text, emit_whole
 from deployments.endpoint.parts import Parts
-from deployments.endpoint.wire.problems import not_ready
+from deployments.endpoint.wire.problems import no_worker, not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
-from models.errors import NoWorkerAllowed
+from models.errors import FuguError, NoWorkerAllowed, another_may_answer
+from models.fugu.decision import best_first
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.roles import Role
 from models.fugu.rollout import answer
@@ -25,18 +28,22 @@ from models.ledger.outage import PATIENCE_S, when_back
 from models.ledger.requests import Row, record
 from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
 
+PATIENCE_OPEN_S, POLL_S = 10.0, 0.1
+"""How long a request waits where the breakers of all workers are open, and how often it looks, at least."""
+
 SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 """What reaches a THINKER and a VERIFIER too; limits and formats are meant for the answer, a SOLVER's."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One ask of a request. `role` and `margin` are `None` where no router decided them."""
+    """One ask of a request. `role` and `margin` are `None` where no router decided them. `error`: why it failed."""
 
     worker: str
     role: Role | None
     margin: float | None
     reply: Reply | None = None
+    error: str | None = None
 
 
 class Routed:
@@ -64,11 +71,14 @@ class Routed:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
+        self._begun = False
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
+        self._askable: tuple[str, ...] = self._allowed
 
     async def answer(self, emit: Emit | None) -> Result:
         """Deltas are emitted as they come (`fugu`) or once a reply is accepted (`trinity`)."""
         live = emit if self._question.model == FUGU else None
+        self._askable = await self._not_open()
         result = await (self._worker_answers(live) if self._seat.router is None else self._router_answers(live))
         if emit is not None and live is None:
             await emit_whole(result, emit)
@@ -79,7 +89,7 @@ class Routed:
         cost_usd = sum(step.reply.cost_usd for step in self.steps if step.reply)
         work = {
             "worker": answering.worker if answering else None,
-            "turns": len(self.steps),
+            "turns": self._asked,
             "cost_usd": cost_usd,
             "steps": [_traced(step) for step in self.steps],
         }
@@ -93,16 +103,20 @@ class Routed:
         report = Report(log, {"request_id": self.id, **work})
         if answering is None:
             return report
-        roles = () if answering.role is None else tuple(step.role.name for step in self.steps if step.role is not None)
+        said = [step for step in self.steps if step.error is None]
+        roles = () if answering.role is None else tuple(step.role.name for step in said if step.role is not None)
         paid = cost_usd if answering.reply is not None else None
         margin = _finite(answering.margin)
-        return replace(
-            report, worker=answering.worker, turns=len(self.steps), roles=roles, margin=margin, cost_usd=paid
-        )
+        return replace(report, worker=answering.worker, turns=self._asked, roles=roles, margin=margin, cost_usd=paid)
 
     def keep(self, row: Row) -> None:
         if self._journal is not None:
             self._journal.put(record(self._parts.ledger, row), math.inf)
+
+    @property
+    def _asked(self) -> int:
+        """Turns of the loop: asks but those that another worker took over."""
+        return sum(step.error is None for step in self.steps) or len(self.steps[:1])
 
     @property
     def _usage(self) -> Usage:
@@ -111,18 +125,19 @@ class Routed:
     @property
     def _answering(self) -> Step | None:
         """Whose reply is the answer, as far as is known: the last SOLVER's or, without roles, the worker's."""
-        return next((step for step in reversed(self.steps) if step.role in (None, Role.SOLVER)), None)
+        solvers = [step for step in self.steps if step.role in (None, Role.SOLVER)]
+        return next((step for step in reversed(solvers) if step.error is None), solvers[-1] if solvers else None)
 
     async def _worker_answers(self, live: Emit | None) -> Result:
         best = self._seat.worker
-        worker = best if best in self._allowed else self._allowed[0]
-        assert worker is not None
-        return self._result(await self._ask(Step(worker, None, None), self._question.messages, live))
+        order = best_first(self._askable, [str(best)], [0.0])
+        step = Step(order[0], None, None)
+        return self._result(await self._ask_in_order(step, order[1:], self._question.messages, live))
 
     async def _router_answers(self, live: Emit | None) -> Result:
         router = self._seat.router
         assert router is not None
-        allowed = [name for name in router.workers if name in self._allowed]
+        allowed = [name for name in router.workers if name in self._askable]
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
         roles = router.roles and self._question.model == TRINITY
@@ -130,7 +145,9 @@ class Routed:
 
         async def ask(turn: Turn) -> Reply:
             step = Step(turn.worker, turn.role, turn.decision.margin)
-            return await self._ask(step, turn.messages, live)
+            order = best_first(allowed, router.workers, turn.decision.worker_logits)
+            others = [name for name in order if name != turn.worker]
+            return await self._ask_in_order(step, others, turn.messages, live)
 
         outcome = await answer(self._question.messages, router, ask, options, allowed)
         assert self._answering is not None and self._answering.reply is not None
@@ -139,6 +156,36 @@ class Routed:
 
     def _result(self, reply: Reply) -> Result:
         return Result(reply.text, reply.tool_calls, reply.finish_reason, self._usage)
+
+    async def _not_open(self) -> tuple[str, ...]:
+        """The allowed workers but those whose breakers are open; where all are, the first to close is waited for."""
+        deadline = time.monotonic() + PATIENCE_OPEN_S
+        while True:
+            found = await self._parts.dispatcher.open_workers()
+            left = tuple(name for name in self._allowed if name not in found)
+            if left:
+                return left
+            waits = [row.until for row in found.values() if row.until is not None]
+            wait = min(((until - datetime.now(UTC)).total_seconds() for until in waits), default=math.inf)
+            if time.monotonic() + max(wait, 0.0) > deadline:
+                raise no_worker(wait)
+            await asyncio.sleep(max(wait, POLL_S))
+
+    async def _ask_in_order(
+        self, step: Step, others: Sequence[str], messages: Sequence[Message], live: Emit | None
+    ) -> Reply:
+        """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others."""
+        failed: FuguError | None = None
+        for worker in (step.worker, *(others if self._question.fugu.failover else ())):
+            try:
+                return await self._ask(replace(step, worker=worker), messages, live)
+            except FuguError as error:
+                self.steps[-1] = replace(self.steps[-1], error=type(error).__name__)
+                failed = failed or error
+                if self._begun or not another_may_answer(error):
+                    raise
+        assert failed is not None
+        raise failed
 
     async def _ask(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
         parts, sampling = self._parts, self._question.sampling
@@ -165,6 +212,7 @@ class Routed:
         # Closed immediately, not by the garbage collector, when this task is cancelled between two chunks.
         async with aclosing(self._parts.dispatcher.stream(ask)) as chunks:
             async for chunk in chunks:
+                self._begun |= bool(chunk.text or chunk.tool_calls)
                 if chunk.text:
                     await live(Text(chunk.text))
                 if chunk.tool_calls:
@@ -184,6 +232,7 @@ def _traced(step: Step) -> dict[str, Any]:
         "worker": step.worker,
         "role": step.role.name if step.role is not None else None,
         "margin": _finite(step.margin),
+        "error": step.error,
         "call_id": reply.call_id if reply else None,
         "prompt_tokens": reply.usage.prompt_tokens if reply else None,
         "completion_tokens": reply.usage.completion_tokens if reply else None,

@@ -10,15 +10,17 @@ from models.errors import BadInput
 
 
 class Extension(BaseModel):
-    """This endpoint's own field, `fugu`. All but the first are of conducted requests: their limits, and how they plan.
+    """This endpoint's own field, `fugu`. `failover`: whether another worker is asked where one fails.
 
-    `shuffle`: the seed by which the workers' ordinals are permuted, for a conductor that reads cards. `conversation`:
-    the name of the conversation whose memory is shared.
+    All but the first two are of conducted requests: their limits, and how they plan. `shuffle`: the seed by which the
+    workers' ordinals are permuted, for a conductor that reads cards. `conversation`: the name of the conversation whose
+    memory is shared.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     allowed_workers: list[str] | None = Field(None, min_length=1)
+    failover: bool = True
     max_usd: float | None = Field(None, ge=0)
     max_calls: int | None = Field(None, ge=1)
     max_seconds: float | None = Field(None, gt=0)

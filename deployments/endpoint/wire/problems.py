@@ -34,6 +34,7 @@ from models.errors import (
     RateLimited,
     UpstreamRefused,
     UpstreamTimeout,
+    WorkerOpen,
     WorkflowFailed,
 )
 
@@ -41,6 +42,9 @@ INVALID = "invalid_request_error"
 
 CLIENT_GONE = 499
 """Status of a request whose client has gone, in the log and the ledger."""
+
+LONGEST_CLOSED_S = 60.0
+"""The Retry-After of an endpoint whose workers wait for somebody to act."""
 
 LONGEST = 1000
 """Characters of a message, which may quote a caller's text."""
@@ -71,6 +75,13 @@ def problem_response(
 
 def not_ready(message: str) -> Problem:
     return Problem(503, message, "server_error", "not_ready", headers={"Retry-After": "1"})
+
+
+def no_worker(wait_s: float) -> Problem:
+    """No worker may be asked now, since all have kept failing; the first one is tried again in `wait_s` seconds."""
+    wait = min(wait_s, LONGEST_CLOSED_S)
+    message = f"no worker can be asked{_until(wait) if math.isfinite(wait_s) else ' until somebody acts'}"
+    return Problem(503, message, "server_error", "no_worker", headers=_retry_after(wait))
 
 
 def unknown_model(name: str) -> Problem:
@@ -115,10 +126,16 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
         case LedgerAway():
             headers = _retry_after(error.retry_after)
             return Problem(503, "the ledger cannot be written", "server_error", "ledger_away", None, headers)
+        case WorkerOpen():
+            headers = _retry_after(error.retry_after)
+            message = f"a worker is not asked at present{_until(error.retry_after)}{detail}"
+            return Problem(503, message, "server_error", "worker_open", None, headers)
         case UpstreamTimeout():
             return Problem(504, f"a worker did not answer in time{detail}", "server_error", "upstream_timeout")
         case UpstreamRefused() if error.status in (400, 413, 415, 422):
             # Other refusals (a key, a model that is gone) are not the caller's fault.
+            return Problem(400, f"a worker refused the request{detail}", INVALID, "upstream_refused")
+        case WorkflowFailed() if isinstance(refused := error.__cause__, UpstreamRefused) and refused.of_the_request:
             return Problem(400, f"a worker refused the request{detail}", INVALID, "upstream_refused")
         case WorkflowFailed():
             message = f"step {error.step + 1} of the workflow failed with every worker that may be asked{detail}"

@@ -48,8 +48,9 @@ class ConductRequest(BaseModel):
     `messages`: the user's whole conversation. `conversation`: the one whose memory it shares (`None`: a new one, by its
     id). `sampling`: all of it for the last step; the others get the fields that do not concern the answer's form.
     `allowed`: the workers that may be asked, in the pool's order. `shuffle`: the seed by which their ordinals are
-    permuted; `None`: the pool's ordinals, masked. `chain`: the requests that this one continues with tool results,
-    oldest first. `wanted`: the workers that the caller listed, of which `allowed` are able (`None`: no list).
+    permuted; `None`: the pool's ordinals, masked. `failover`: whether a step that a worker fails at goes to another.
+    `chain`: the requests that this one continues with tool results, oldest first. `wanted`: the workers that the caller
+    listed, of which `allowed` are able (`None`: no list).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ class ConductRequest(BaseModel):
     recursive: bool = False
     chain: tuple[str, ...] = ()
     wanted: tuple[str, ...] | None = None
+    failover: bool = True
 
     @property
     def root(self) -> str:

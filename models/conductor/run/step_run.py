@@ -25,7 +25,9 @@ from models.errors import (
     NotFound,
     PermanentError,
     TransientError,
+    UpstreamRefused,
     WorkflowFailed,
+    another_may_answer,
 )
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling, total
@@ -162,7 +164,9 @@ class StepRun:
         """Give the step to the next best worker, on disk before it is asked. Raises WorkflowFailed if none is left."""
         failed = self.record.worker
         tried = self.record.tried if failed in self.record.tried else (*self.record.tried, failed)
-        left = [name for name in self._request.allowed if name not in tried]
+        hopeless = isinstance(error, UpstreamRefused) and not another_may_answer(error)
+        may = self._request.failover and not hopeless
+        left = [name for name in self._request.allowed if name not in tried] if may else []
         if self._state.replaying or not left:
             reason = (self.record.error or str(error)) if self._state.replaying else str(error)
             self.record = replace(self.record, state="failed", tried=tried, error=reason)

@@ -1,0 +1,222 @@
+"""Circuit breakers: a worker that keeps failing, or whose key is refused, is not asked for a while.
+
+Each process counts the failures that it sees; what it opens is a row of the ledger (`models/ledger/breakers.py`), which
+all processes of endpoints and flows read. Of each worker every key has a breaker of its own; a worker is open when all
+of its keys are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from models.errors import (
+    LedgerAway,
+    MissingKey,
+    RateLimited,
+    TransientError,
+    UpstreamMalformed,
+    UpstreamRefused,
+    WorkerOpen,
+)
+from models.ledger.breakers import OpenBreaker, close_breaker, open_breaker, open_breakers, take_probe
+from models.ledger.store import Ledger
+from models.workers.worker import Worker
+
+REFRESH_S = 1.0
+"""How old what is known of other processes' breakers may be."""
+
+LASTING = frozenset({401, 402, 403})
+"""Statuses that no waiting mends: a key that is wrong, without money, or without rights."""
+
+
+@dataclass(frozen=True)
+class BreakerPolicy:
+    """Opens after `consecutive` failures, or where `share` of at least `least` calls within `window_s` seconds failed,
+    for `first_s` seconds, twice as long each time that the probe fails, at most `cap_s`."""
+
+    consecutive: int = 5
+    share: float = 0.5
+    least: int = 20
+    window_s: float = 60.0
+    first_s: float = 5.0
+    cap_s: float = 300.0
+
+    def pause(self, opens: int) -> float:
+        """Seconds until the next probe, after it has been opened so many times in a row."""
+        return min(self.cap_s, self.first_s * 2.0 ** min(opens, 16))
+
+
+@dataclass
+class _Seen:
+    """What this process has seen of a worker with one key."""
+
+    in_a_row: int = 0
+    recent: deque[tuple[float, bool]] = field(default_factory=deque)
+
+
+class Breakers:
+    """The breakers of a pool's workers. Belongs to one event loop. `policy`: `None` opens none."""
+
+    def __init__(self, ledger: Ledger, policy: BreakerPolicy | None = BreakerPolicy()) -> None:
+        self._ledger, self._policy = ledger, policy
+        self._open: dict[tuple[str, str], OpenBreaker] = {}
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._turns: dict[str, int] = {}
+        self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Task[Any]] = set()
+
+    async def refresh(self) -> None:
+        """Read what other processes have opened and closed, unless that was done a moment ago."""
+        if self._policy is None or time.monotonic() - self._read_at < REFRESH_S:
+            return
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        await asyncio.shield(self._reading)
+
+    def state(self, worker: Worker) -> OpenBreaker | None:
+        """The breaker that keeps the worker from being asked: of its keys' the one that opens first; as last read."""
+        now, names = datetime.now(UTC), worker.key_names or ("",)
+        found = [self._open.get((worker.name, name)) for name in names]
+        rows = [row for row in found if row is not None and not row.is_due(now)]
+        if len(rows) < len(names):
+            return None
+        return min(rows, key=lambda row: (row.until is None, row.until or now))
+
+    @asynccontextmanager
+    async def asking(self, worker: Worker) -> AsyncIterator[str | None]:
+        """One call to the worker within the block, with the key in this variable; its result is counted.
+
+        Raises WorkerOpen, before the block.
+        """
+        variable = await self._take(worker)
+        try:
+            yield variable
+        except Exception as error:
+            self._count(worker, variable or "", error)
+            raise
+        self._count(worker, variable or "", None)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            rows = await asyncio.to_thread(open_breakers, self._ledger)
+            self._open = {(row.worker, row.key): row for row in rows}
+        except LedgerAway:
+            pass  # what is known stays
+        finally:
+            self._read_at, self._reading = time.monotonic(), None
+
+    async def _take(self, worker: Worker) -> str | None:
+        """The variable of the key whose turn it is among those that may be used."""
+        if self._policy is None:
+            return next(iter(worker.key_names), None)
+        names, turn = worker.key_names or ("",), self._turns.get(worker.name, 0)
+        self._turns[worker.name] = turn + 1
+        for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
+            row = self._open.get((worker.name, name))
+            if row is None or (row.is_due(datetime.now(UTC)) and await self._may_probe(worker, name)):
+                return name or None
+        row = self.state(worker)
+        if row is None:  # another process has taken the probe
+            raise WorkerOpen(f"worker {worker.name!r} is being tried again", REFRESH_S)
+        raise refusal(row)
+
+    async def _may_probe(self, worker: Worker, name: str) -> bool:
+        for_s = worker.timeouts.total_s
+        try:
+            mine = await asyncio.to_thread(take_probe, self._ledger, worker.name, name, for_s)
+        except LedgerAway:
+            return True
+        if not mine and (row := self._open.get((worker.name, name))) is not None:
+            until = datetime.now(UTC) + timedelta(seconds=REFRESH_S)
+            self._open[worker.name, name] = OpenBreaker(**(vars(row) | {"probe_until": until}))
+        return mine
+
+    def _count(self, worker: Worker, key: str, error: Exception | None) -> None:
+        policy = self._policy
+        if policy is None or isinstance(error, WorkerOpen | MissingKey | LedgerAway):
+            return
+        mark = worker.name, key
+        seen = self._seen.setdefault(mark, _Seen())
+        if lasting := _lasting(error):
+            return self._opened(mark, lasting, None)
+        failed = isinstance(error, TransientError | UpstreamMalformed)
+        now = time.monotonic()
+        seen.in_a_row = seen.in_a_row + 1 if failed else 0
+        seen.recent.append((now, failed))
+        while seen.recent[0][0] < now - policy.window_s:
+            seen.recent.popleft()
+        row = self._open.get(mark)
+        if not failed:
+            if row is not None:  # it was the probe, or a call from before
+                self._closed(mark)
+            return None
+        failures = sum(each for _, each in seen.recent)
+        wait = error.retry_after if isinstance(error, TransientError) else None
+        often = len(seen.recent) >= policy.least and failures >= policy.share * len(seen.recent)
+        if row is not None or seen.in_a_row >= policy.consecutive or often:
+            self._opened(mark, str(error), max(policy.pause(row.opens if row else 0), wait or 0.0))
+        elif isinstance(error, RateLimited) and wait:
+            self._opened(mark, str(error), wait)
+        return None
+
+    def _opened(self, mark: tuple[str, str], reason: str, wait_s: float | None) -> None:
+        assert self._policy is not None
+        now, row = datetime.now(UTC), self._open.get(mark)
+        wait_s = None if wait_s is None else min(wait_s, self._policy.cap_s)
+        until = None if wait_s is None else now + timedelta(seconds=wait_s)
+        if row is not None and (row.until is None or (until is not None and row.until > until)):
+            return  # it is open for longer already
+        opens = 1 if row is None else row.opens + bool(row.until and row.until <= now)
+        self._open[mark] = OpenBreaker(*mark, reason=reason, opens=opens, since=row.since if row else now, until=until)
+        self._seen.pop(mark, None)
+        self._write(lambda: open_breaker(self._ledger, *mark, reason, wait_s))
+
+    def _closed(self, mark: tuple[str, str]) -> None:
+        del self._open[mark]
+        self._write(lambda: close_breaker(self._ledger, *mark))
+
+    def _write(self, change: Callable[[], Any]) -> None:
+        """In a thread, so that the answer does not wait for it; where the ledger is away, this process alone knows."""
+        task = asyncio.create_task(asyncio.to_thread(change))
+        self._writing.add(task)
+
+        def written(task: asyncio.Task[Any]) -> None:
+            self._writing.discard(task)
+            if not task.cancelled():
+                task.exception()
+
+        task.add_done_callback(written)
+
+
+def _lasting(error: Exception | None) -> str | None:
+    """The reason why this key is of no use until somebody acts, or `None`."""
+    if isinstance(error, UpstreamRefused) and error.answered and error.status in LASTING:
+        return str(error)
+    exhausted = isinstance(error, RateLimited) and any(word in str(error).lower() for word in EXHAUSTED)
+    return str(error) if exhausted else None
+
+
+EXHAUSTED = ("insufficient_quota", "exceeded your current quota", "quota exhausted", "credit balance", "billing")
+"""What providers say in a 429 that no waiting mends."""
+
+
+def refusal(row: OpenBreaker) -> WorkerOpen:
+    """The error of a call to a worker with this breaker."""
+    reason = row.reason.removeprefix(f"worker {row.worker!r}: ")
+    if row.until is None:
+        message = f"worker {row.worker!r} is not asked until somebody acts (`fugu pool check` asks it again): {reason}"
+        return WorkerOpen(message, None)
+    left = max(0.0, (row.until - datetime.now(UTC)).total_seconds())
+    return WorkerOpen(f"worker {row.worker!r} is not asked before {row.until:%F %T} UTC: {reason}", max(left, 0.05))

@@ -1,0 +1,95 @@
+"""Claims of the dispatcher: waits for breakers, other owners, budgets and limits, until a call may be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from datetime import UTC, datetime
+
+from models.errors import BudgetExceeded, ClaimHeld, LimitReached, MaybePaid, Pruned, RateLimited
+from models.ledger.accounts import Allowance
+from models.ledger.calls import CallSpec, Claim, is_settled
+from models.ledger.store import Ledger
+from models.workers.ask import Ask
+from models.workers.breakers import Breakers, refusal
+from models.workers.commit import GroupCommit
+from models.workers.pace import pace_of
+from models.workers.retry import RetryPolicy
+from models.workers.usage import worst_usd
+from models.workers.worker import Worker
+
+
+class Claims:
+    """Claims calls for `owner`; `commit` writes them, and whatever else becomes of them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        breakers: Breakers,
+        retry: RetryPolicy,
+        owner: str,
+        *,
+        budget: str | None,
+        resend: bool,
+        lease_s: float,
+    ) -> None:
+        self._ledger, self._breakers, self._retry = ledger, breakers, retry
+        self._freed = asyncio.Event()
+        self.commit = GroupCommit(ledger, owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
+
+    def _free(self) -> None:
+        """Wake the calls that wait for the budget."""
+        freed, self._freed = self._freed, asyncio.Event()
+        freed.set()
+
+    async def claim(
+        self, worker: Worker, ask: Ask, identity: str, patience_s: float, allowance: Allowance | None = None
+    ) -> Claim:
+        """Claim the call; wait while another owner holds it, and for the budget while own calls may release money."""
+        await self._admitted(worker, identity)
+        worst, pace = worst_usd(worker, ask.messages, ask.sampling), pace_of(worker, ask, self._retry.pace_s)
+        spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, ask.payload(), worst, allowance, pace)
+        started, pause = time.monotonic(), self._retry.poll_s
+        while True:
+            try:
+                claim = await self.commit.claim(spec)
+            except BudgetExceeded:
+                if not self.commit.alive:
+                    raise
+                await self._freed.wait()
+                continue
+            if claim.state == "maybe_paid":
+                raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
+            if claim.state == "limited":
+                raise LimitReached(f"the request's limit {claim.limit} is reached", claim.limit or "")
+            if claim.pruned_at is not None:
+                raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
+            if claim.state != "held":
+                return claim
+            if time.monotonic() - started > self._retry.hold_s:
+                raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
+            await asyncio.sleep(_pause(claim, pause, worker, patience_s))
+            pause = min(2 * pause, self._retry.poll_cap_s)
+
+    async def _admitted(self, worker: Worker, identity: str) -> None:
+        """Wait until the worker's breaker closes, where that is soon. Raises WorkerOpen; not for a settled call."""
+        await self._breakers.refresh()
+        while (row := self._breakers.state(worker)) is not None:
+            if await asyncio.to_thread(is_settled, self._ledger, identity):
+                return
+            wait = math.inf if row.until is None else (row.until - datetime.now(UTC)).total_seconds()
+            if wait > self._retry.open_s:
+                raise refusal(row)
+            await asyncio.sleep(min(max(wait, self._retry.poll_s), self._retry.poll_cap_s))
+            await self._breakers.refresh()
+
+
+def _pause(claim: Claim, pause: float, worker: Worker, patience_s: float) -> float:
+    """Seconds until the next try may start, or `pause` while a try runs. Raises RateLimited beyond `patience_s`."""
+    if claim.not_before is None:
+        return pause
+    wait = max(0.0, (claim.not_before - datetime.now(UTC)).total_seconds())
+    if wait > patience_s:
+        raise RateLimited(f"worker {worker.name!r} may not get this request before {claim.not_before:%F %T} UTC", wait)
+    return wait

@@ -1,0 +1,219 @@
+"""A worker: a model that can be asked, with all that its provider needs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from models.digest import json_digest
+from models.errors import MissingKey
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown fields, and numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Price(Value):
+    """USD per million tokens."""
+
+    input_per_million: float = Field(default=0.0, ge=0, le=1e8)
+    output_per_million: float = Field(default=0.0, ge=0, le=1e8)
+
+    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6
+
+
+class Timeouts(Value):
+    """Seconds until a connection is made, until the first event of a stream, between two, and until the end of the
+    reply; `None`: until the end."""
+
+    connect_s: float = Field(default=10.0, gt=0, le=3600)
+    first_token_s: float | None = Field(default=None, gt=0, le=86_400)
+    between_tokens_s: float | None = Field(default=None, gt=0, le=86_400)
+    total_s: float = Field(default=120.0, gt=0, le=86_400)
+
+
+class Limits(Value):
+    """`max_output_tokens`: of each call; always sent, since it bounds the price. `concurrency`: calls in flight of one
+    process. Over all processes that share the ledger: `in_flight`, and the provider's requests and tokens per minute;
+    `None` is no limit."""
+
+    max_output_tokens: int = Field(default=4096, gt=0, le=10_000_000)
+    concurrency: int = Field(default=8, gt=0, le=10_000)
+    in_flight: int | None = Field(default=None, gt=0, le=10_000)
+    requests_per_minute: float | None = Field(default=None, gt=0, le=1e7)
+    tokens_per_minute: float | None = Field(default=None, gt=0, le=1e12)
+
+
+class Abilities(Value):
+    """What a worker can do beside plain text; `None`: what litellm knows of its model."""
+
+    tools: bool | None = None
+    images: bool | None = None
+    structured_output: bool | None = None
+    reasoning: bool | None = None
+
+
+MAX_NAME = 200
+
+ELSEWHERE = {
+    **dict.fromkeys(("model", "api_base", "api_version", "timeout"), "it has a field of its own"),
+    **dict.fromkeys(("messages", "stream", "stream_options", "tools", "n"), "it belongs to each request"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "write max_tokens beside params"),
+    **dict.fromkeys(("api_key", "key"), "a key never stands in a file: name its variable in key_env"),
+    **dict.fromkeys(("headers", "extra_headers"), "write headers beside params"),
+    **dict.fromkeys(("num_retries", "max_retries", "fallbacks"), "retries and failover are fugu's own"),
+}
+"""Parameters of litellm that do not belong into `params`, and why."""
+
+_MOVED = {"connect_timeout_s": "connect_s", "total_timeout_s": "total_s"}
+"""Fields of `limits` in older pool files, and their names in `timeouts`."""
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME_OF_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def name_problem(name: str) -> str | None:
+    """The reason why a name cannot be used in headers (X-Fugu-Worker, X-Fugu-Workers), or `None` if it can."""
+    printable = name.isascii() and name.isprintable()
+    if 1 <= len(name) <= MAX_NAME and printable and "," not in name and name == name.strip():
+        return None
+    return f"a worker's name is 1 to {MAX_NAME} printable ASCII characters without a comma and without outer spaces"
+
+
+class Worker(Value):
+    """A model that can be asked.
+
+    `model`: litellm's name for it. `params`: parameters of litellm or the provider that are sent unless the request has
+    its own (temperature, reasoning_effort, thinking, extra_body, ...). `headers`: sent, too; `${NAME}` in a value is an
+    environment variable. `key_env`: the variable that holds its key, or several, which take turns. `context`: the most
+    tokens that it reads. `limit_field`: the provider's name for the limit on a reply's tokens, where litellm cannot
+    derive it from the model's name (an alias, say, or a deployment's name).
+    """
+
+    name: str
+    model: str = Field(min_length=1)
+    stated_revision: str = Field(default="1", alias="revision")
+    price: Price | None = None
+    params: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    key_env: str | tuple[str, ...] | None = None
+    api_base: str | None = None
+    api_version: str | None = None
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    context: int | None = Field(default=None, gt=0)
+    limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    vendor: str | None = None
+    region: str | None = None
+    local: bool = False
+    tags: tuple[str, ...] = ()
+    abilities: Abilities = Abilities()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, given: Any) -> Any:
+        """`max_tokens` stands for `limits.max_output_tokens`; times in `limits`, as older files have them, move."""
+        if not isinstance(given, Mapping):
+            return given
+        fields = dict(given)
+        limits = fields.get("limits")
+        limits = dict(limits) if isinstance(limits, Mapping) else limits
+        if isinstance(limits, dict) and any(name in limits for name in _MOVED):
+            moved = {new: limits.pop(old) for old, new in _MOVED.items() if old in limits}
+            fields["timeouts"] = moved | dict(fields.get("timeouts") or {})
+        if "max_tokens" in fields:
+            most = fields.pop("max_tokens")
+            if isinstance(limits, Limits) or (limits or {}).get("max_output_tokens", most) != most:
+                raise ValueError("max_tokens and limits.max_output_tokens are the same limit: write one of them")
+            limits = (limits or {}) | {"max_output_tokens": most}
+        return fields if limits is None else fields | {"limits": limits}
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_header(cls, name: str) -> str:
+        if (problem := name_problem(name)) is not None:
+            raise ValueError(f"{problem}, not {name!r}")
+        return name
+
+    @field_validator("key_env")
+    @classmethod
+    def _are_variables(cls, names: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        """The key itself is refused, and not repeated in the message."""
+        each = (names,) if isinstance(names, str) else names
+        if each is not None and not (each and all(_NAME_OF_VARIABLE.fullmatch(name) for name in each)):
+            raise ValueError("key_env is the name of an environment variable, or a list of names")
+        return names
+
+    @field_validator("params")
+    @classmethod
+    def _no_others_business(cls, params: dict[str, Any]) -> dict[str, Any]:
+        for name in params:
+            if name in ELSEWHERE:
+                raise ValueError(f"{name} is no parameter of a worker: {ELSEWHERE[name]}")
+        return params
+
+    @property
+    def revision(self) -> str:
+        """The stated revision, with a digest of what else shapes the replies, where there is anything."""
+        shaping = {"params": self.params, "headers": self.headers, "api_version": self.api_version}
+        given = {name: value for name, value in shaping.items() if value}
+        return f"{self.stated_revision}+{json_digest(given)[:8]}" if given else self.stated_revision
+
+    @property
+    def is_house(self) -> bool:
+        return self.model.startswith("house/")
+
+    @property
+    def is_recorded(self) -> bool:
+        return self.model.startswith("recorded/")
+
+    def output_tokens(self, wanted: int | None) -> int:
+        """The `max_tokens` to send: the caller's, at most the worker's limit."""
+        limit = self.limits.max_output_tokens
+        return limit if wanted is None else min(wanted, limit)
+
+    def worst_usd(self, prompt_bytes: int, max_tokens: int | None = None) -> float:
+        """The most a call can cost: no tokenizer makes more tokens than the prompt has bytes."""
+        return 0.0 if self.price is None else self.price.usd(prompt_bytes, self.output_tokens(max_tokens))
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The variables that hold its keys."""
+        return (self.key_env,) if isinstance(self.key_env, str) else self.key_env or ()
+
+    def key(self, variable: str | None = None) -> str | None:
+        """The key in the variable (default: its first), or `None` if it has none. Raises MissingKey, naming the
+        variable but never its value, if that is empty or not valid in a header."""
+        variable = variable or next(iter(self.key_names), None)
+        if variable is None:
+            return None
+        key = os.environ.get(variable, "").strip()
+        if not key:
+            raise MissingKey(f"worker {self.name!r}: the environment variable {variable} is empty")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            message = f"worker {self.name!r}: the environment variable {variable} holds no valid key: "
+            raise MissingKey(message + "a key is printable ASCII without spaces")
+        return key
+
+    def sent_headers(self) -> dict[str, str]:
+        """The headers with the values of their variables. Raises MissingKey for one that is empty."""
+
+        def value(found: re.Match[str]) -> str:
+            if not (held := os.environ.get(found[1], "").strip()):
+                raise MissingKey(f"worker {self.name!r}: the environment variable {found[1]} of a header is empty")
+            return held
+
+        return {name: _VARIABLE.sub(value, text) for name, text in self.headers.items()}
+
+    def check_keys(self) -> None:
+        """Raises MissingKey for the first of its variables that is empty."""
+        for variable in self.key_names:
+            self.key(variable)
+        self.sent_headers()

@@ -1,0 +1,142 @@
+"""Breakers: opened by failures, shared by processes, closed by a probe; several keys take turns."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from models.errors import RateLimited, UpstreamRefused, UpstreamUnavailable, WorkerOpen
+from models.ledger.breakers import close_breaker, open_breakers
+from models.ledger.tables import breakers
+from models.workers.ask import Ask
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Pool, Worker
+from models.workers.retry import RetryPolicy
+
+ONCE = RetryPolicy(tries=1, open_s=0.0, patience_s=0.0)
+
+
+def ask(text, worker="live"):
+    return Ask(scope="s", worker=worker, revision="1", messages=({"role": "user", "content": text},))
+
+
+async def fails(dispatcher, count, error=UpstreamUnavailable):
+    for number in range(count):
+        with pytest.raises(error):
+            await dispatcher.ask(ask(f"{error.__name__} {number}"))
+
+
+async def written(dispatcher, ledger, count):
+    await dispatcher.breakers.close()  # what is being written
+    found = open_breakers(ledger)
+    assert len(found) == count
+    return found
+
+
+async def test_five_failures_in_a_row_open_it_for_all_processes_and_a_probe_closes_it(dispatcher, upstream, ledger):
+    one, other = dispatcher(retry=ONCE), dispatcher(retry=ONCE)
+    upstream.script = ["500"] * 5
+    await fails(one, 5)
+    [row] = await written(one, ledger, 1)
+    assert (row.worker, row.key, row.opens) == ("live", "UPSTREAM_KEY", 1) and row.until > datetime.now(UTC)
+    for dispatched in (one, other):
+        with pytest.raises(WorkerOpen, match="the upstream says 500") as caught:
+            await dispatched.ask(ask("refused here"))
+        assert 0 < caught.value.retry_after <= 5
+        assert list(await dispatched.open_workers()) == ["live"]
+    assert len(upstream.seen) == 5
+    with ledger.transaction() as connection:
+        connection.execute(update(breakers).values(until=datetime.now(UTC) - timedelta(seconds=1)))
+    fresh = dispatcher(retry=ONCE)  # another process, which reads it now
+    assert (await fresh.ask(ask("probe"))).text == "hello"
+    await written(fresh, ledger, 0)
+
+
+async def test_of_many_that_meet_a_breaker_whose_time_has_passed_one_is_the_probe(dispatcher, upstream, ledger):
+    one = dispatcher(retry=ONCE)
+    upstream.script = ["500"] * 5
+    await fails(one, 5)
+    await written(one, ledger, 1)
+    with ledger.transaction() as connection:
+        connection.execute(update(breakers).values(until=datetime.now(UTC) - timedelta(seconds=1)))
+    others = [dispatcher(retry=ONCE) for _ in range(3)]
+    upstream.script = ["hang"]
+    asks = [asyncio.create_task(other.ask(ask(f"{n}"))) for n, other in enumerate(others)]
+    _, waiting = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
+    while len(waiting) > 1:
+        _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert len(upstream.seen) == 6
+    for task in waiting:
+        task.cancel()
+    results = await asyncio.gather(*asks, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["CancelledError", "WorkerOpen", "WorkerOpen"]
+
+
+@pytest.mark.parametrize("status", ["401", "402", "403"])
+async def test_a_refused_key_opens_it_at_once_until_somebody_acts(dispatcher, upstream, ledger, status):
+    one = dispatcher(retry=ONCE)
+    upstream.script = [status]
+    await fails(one, 1, UpstreamRefused)
+    [row] = await written(one, ledger, 1)
+    assert row.until is None
+    with pytest.raises(WorkerOpen, match="pool check") as caught:
+        await one.ask(ask("again"))
+    assert caught.value.retry_after is None
+    close_breaker(ledger, "live")
+    assert (await dispatcher(retry=ONCE).ask(ask("after that"))).text == "hello"
+
+
+async def test_a_429_with_a_time_keeps_everybody_away_until_then_and_no_longer_than_a_bound(
+    dispatcher, upstream, ledger
+):
+    one = dispatcher(retry=ONCE)
+    upstream.script = ["429 retry-after: 86400"]
+    await fails(one, 1, RateLimited)
+    [row] = await written(one, ledger, 1)
+    assert timedelta(seconds=250) < row.until - datetime.now(UTC) <= timedelta(seconds=300)
+
+
+async def test_a_call_that_is_settled_is_read_although_its_worker_is_not_asked(dispatcher, upstream, ledger):
+    one = dispatcher(retry=ONCE)
+    first = await one.ask(ask("known"))
+    upstream.script = ["401"]
+    await fails(one, 1, UpstreamRefused)
+    assert await dispatcher(retry=ONCE).ask(ask("known")) == first
+
+
+async def test_a_refused_request_is_no_failure_of_the_worker(dispatcher, upstream, ledger):
+    one = dispatcher(retry=ONCE)
+    upstream.script = ["500"] * 4 + ["400"] + ["500"] * 4
+    await fails(one, 4)
+    with pytest.raises(UpstreamRefused):
+        await one.ask(ask("bad"))
+    for number in range(4):
+        with pytest.raises(UpstreamUnavailable):
+            await one.ask(ask(f"later {number}"))
+    await written(one, ledger, 0)
+
+
+async def test_keys_take_turns_and_one_that_is_refused_is_left_out(ledger, upstream, monkeypatch):
+    for name in ("A", "B"):
+        monkeypatch.setenv(f"KEY_{name}", f"sk-{name}")
+    worker = Worker(name="live", model="openai/m", api_base=upstream.url, key_env=("KEY_A", "KEY_B"), price={})
+    one = Dispatcher(ledger, Pool(name="p", workers=(worker,)), retry=ONCE)
+    for number in range(4):
+        await one.ask(ask(f"turn {number}"))
+    assert upstream.keys == ["bearer sk-a", "bearer sk-b"] * 2
+    upstream.script = ["401"]
+    await fails(one, 1, UpstreamRefused)
+    for number in range(3):
+        await one.ask(ask(f"rest {number}"))
+    assert upstream.keys[5:] == ["bearer sk-b"] * 3
+    await one.close()
+
+
+async def test_without_a_policy_nothing_opens(dispatcher, upstream, ledger):
+    one = dispatcher(retry=ONCE, breakers=None)
+    upstream.script = ["500"] * 8
+    await fails(one, 8)
+    await written(one, ledger, 0)

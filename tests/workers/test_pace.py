@@ -1,0 +1,102 @@
+"""Limits per minute and in flight are kept by all that share a ledger, before a provider has to refuse anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import RateLimited
+from models.ledger.calls import CallSpec, claim
+from models.ledger.paces import Pace, give_back
+from models.ledger.store import Ledger
+from models.workers.ask import Ask
+from models.workers.dispatch import Dispatcher
+from models.workers.pool import Limits, Pool, Worker
+from models.workers.retry import RetryPolicy
+
+
+def spec(name, pace, worker="w"):
+    return CallSpec(name, "s", worker, "1", {}, pace=pace)
+
+
+def starts(ledger, specs, owner="me"):
+    return [(one.state, one.start_at, one.not_before) for one in claim(ledger, specs, owner)]
+
+
+def test_calls_start_evenly_whoever_claims_them(ledger):
+    pace, before = Pace(request_s=0.5), datetime.now(UTC)
+    found = [each for owner in "abc" for each in starts(ledger, [spec(f"{owner}{n}", pace) for n in range(4)], owner)]
+    times = [start for state, start, _ in found if state == "mine"]
+    assert len(times) == 12 and times[0] >= before
+    assert all(later - earlier == timedelta(seconds=0.5) for earlier, later in zip(times, times[1:], strict=False))
+
+
+def test_a_call_that_would_wait_too_long_takes_no_turn(ledger):
+    pace = Pace(request_s=10.0, patience_s=15.0)
+    found = starts(ledger, [spec(f"{n}", pace) for n in range(4)])
+    assert [state for state, *_ in found] == ["mine", "mine", "held", "held"]
+    first = found[0][1]
+    assert {at for *_, at in found[2:]} == {first + timedelta(seconds=20)}
+
+
+def test_no_more_calls_are_open_than_may_be_in_flight(ledger):
+    pace = Pace(in_flight=2)
+    assert [state for state, *_ in starts(ledger, [spec(f"{n}", pace) for n in range(3)])] == ["mine", "mine", "held"]
+    assert [state for state, *_ in starts(ledger, [spec("other", pace)], "another")] == ["held"]
+
+
+def test_tokens_that_were_not_used_come_back(ledger):
+    pace = Pace(tokens_s=30.0)
+    [(_, first, _)] = starts(ledger, [spec("a", pace)])
+    give_back(ledger, {"w": 29.0})
+    [(_, second, _)] = starts(ledger, [spec("b", pace)])
+    assert second - first == timedelta(seconds=1)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.sampled_from([60.0, 240.0, 7.0]))
+def test_in_no_minute_start_more_than_the_limit(tmp_path_factory, batches, limit):
+    ledger = Ledger(f"sqlite:///{tmp_path_factory.mktemp('l')}/ledger.db")
+    ledger.create_schema()
+    pace, times = Pace(request_s=1.01 * 60.0 / limit), []
+    for number, size in enumerate(batches):
+        specs = [spec(f"{number}-{n}", pace) for n in range(size)]
+        times += [start for _, start, _ in starts(ledger, specs, f"owner {number}")]
+    ledger.close()
+    within = [sum(start <= at < start + timedelta(seconds=60) for at in times) for start in times]
+    assert max(within) <= limit
+
+
+async def test_a_worker_with_limits_is_asked_in_turns_by_two_processes(ledger, upstream):
+    limits = Limits(requests_per_minute=1200, concurrency=4)
+    worker = Worker(name="w", model="openai/m", api_base=upstream.url, limits=limits, price={})
+    both = [Dispatcher(ledger, Pool(name="p", workers=(worker,))) for _ in range(2)]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    def ask(n):
+        return Ask(scope="s", worker="w", revision="1", messages=({"role": "user", "content": f"{n}"},))
+
+    replies = await asyncio.gather(*(both[n % 2].ask(ask(n)) for n in range(20)))
+    assert Counter(reply.text for reply in replies) == {"hello": 20}
+    assert loop.time() - began >= 19 * 0.05
+    for one in both:
+        await one.close()
+
+
+async def test_whoever_has_no_patience_is_told_when_it_may_be_asked(ledger, upstream):
+    worker = Worker(name="w", model="openai/m", api_base=upstream.url, limits={"requests_per_minute": 1}, price={})
+    one = Dispatcher(ledger, Pool(name="p", workers=(worker,)), retry=RetryPolicy(pace_s=1.0, patience_s=1.0))
+
+    def ask(n):
+        return Ask(scope="s", worker="w", revision="1", messages=({"role": "user", "content": f"{n}"},))
+
+    await one.ask(ask(0))
+    with pytest.raises(RateLimited) as caught:
+        await one.ask(ask(1))
+    assert 50 < caught.value.retry_after <= 61 and len(upstream.seen) == 1
+    await one.close()
