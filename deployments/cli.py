@@ -16,10 +16,10 @@ from deployments.commands import (
     pool,
     prefect,
     prune,
+    questions,
     replay,
     resume,
     rollback,
-    scores,
     show,
     status,
     trinity,
@@ -42,13 +42,14 @@ app.command()(rollback.rollback)
 app.command()(resume.resume)
 app.command()(replay.replay)
 app.command()(show.show)
-app.command("import-scores")(scores.import_scores)
+app.command("import-scores")(questions.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
 app.command()(prune.prune)
 app.command()(migrate.migrate)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
+app.add_typer(questions.app, name="questions")
 
 
 _UsageError = typer.BadParameter.__mro__[1]

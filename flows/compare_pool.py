@@ -112,7 +112,8 @@ async def _compare(
 
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
-    """The row name of the current champion, `None` if there is none or it was never measured; its router is added to the contenders if it is not one of them."""
+    """The row name of the current champion, or `None` if there is none or it was seated without a measurement; its
+    router is added to the contenders if it is not one of them."""
     champion = serving(session.ledger, model, session.pool)
     if champion is None or is_unmeasured(champion):
         return None

@@ -189,7 +189,7 @@ def deal(questions: Sequence[Question]) -> list[Question]:
     """
     free = sorted((question for question in questions if not question.split), key=lambda q: _place(q.id))
     splits = {q.id: hashed(q.id) for q in free}
-    declared = Counter(question.split for question in questions if question.split)
+    declared: Counter[str] = Counter(question.split for question in questions if question.split)
     if any(not (declared + Counter(splits.values()))[name] for name in DEALT):
         splits = dict(zip([q.id for q in free], _few(len(free), declared), strict=True))
     return [q if q.split else q.model_copy(update={"split": splits[q.id]}) for q in questions]

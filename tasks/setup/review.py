@@ -43,7 +43,7 @@ def review(path: Path) -> Review:
     """
     given = read_set(path)
     questions = deal(given)
-    counts = Counter(question.split for question in questions)
+    counts: Counter[str] = Counter(question.split for question in questions)
     for name in ("train", "test"):
         if not counts[name]:
             raise BadInput(

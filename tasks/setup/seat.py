@@ -47,7 +47,7 @@ def chosen(pool: Pool, wanted: str | None) -> tuple[Worker, str]:
         worker = pool.worker(wanted)
         if worker.is_recorded:
             raise BadInput(f"--serve: worker {wanted!r} is known from recorded scores only", "serve")
-        worker.key()
+        worker.check_keys()
         return worker, "named by --serve"
     askable = [worker for worker in pool.workers if not worker.is_recorded and _has_key(worker)]
     if not askable:
@@ -60,7 +60,7 @@ def chosen(pool: Pool, wanted: str | None) -> tuple[Worker, str]:
 
 def _has_key(worker: Worker) -> bool:
     try:
-        worker.key()
+        worker.check_keys()
     except MissingKey:
         return False
     return True

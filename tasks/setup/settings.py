@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     ledger_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`")
     pool: str = Field("house", description="a name in `data/pools` or `home/pools`, or the path of a pool file")
     questions: str = Field(
-        "house", description="`house`, the path of a JSONL file, or `none`; unset: `house` for the house pool, else `none`"
+        "house",
+        description="`house`, the path of a JSONL file, or `none`; unset: `house` for the house pool, else `none`",
     )
     preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
     backbone: str = Field("house", description="`house`, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
