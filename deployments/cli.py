@@ -11,6 +11,7 @@ import typer
 
 from deployments.commands import (
     ask,
+    init,
     measure,
     migrate,
     pool,
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(up.up)
+app.command()(init.init)
 app.command()(ask.ask)
 app.command()(status.status)
 app.command()(measure.measure)

@@ -204,7 +204,8 @@ def test_a_key_that_is_not_there_is_named_by_the_pool_check(run, tmp_path: Path)
         os.environ.pop("DEAR_KEY", None)
         status, out, _ = run("pool", "check", str(tmp_path / "priced.yaml"))
     assert status == 1
-    assert "dear: openai/dear, $10/$30 per million tokens: MissingKey" in out and "DEAR_KEY" in out
+    assert "key       MISSING" in out and "DEAR_KEY" in out and "$10 in, $30 out per million tokens" in out
+    assert "ping" not in out
 
 
 def test_rollback_brings_back_what_served_before_and_says_so_in_one_line(run, home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def test_calls_start_evenly_whoever_claims_them(ledger):
     found = [each for owner in "abc" for each in starts(ledger, [spec(f"{owner}{n}", pace) for n in range(4)], owner)]
     times = [start for state, start, _ in found if state == "mine"]
     assert len(times) == 12 and times[0] >= before
-    assert all(later - earlier == timedelta(seconds=0.5) for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier == timedelta(seconds=0.5) for earlier, later in pairwise(times))
 
 
 def test_a_call_that_would_wait_too_long_takes_no_turn(ledger):
