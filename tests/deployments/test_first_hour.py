@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,11 +24,14 @@ from deployments.home import secret
 from deployments.server import credentials
 from models.ledger import registry
 from models.ledger.store import Ledger
+from models.workers.pool import Pool
+from tasks.setup.seat import is_unmeasured, seat
+from tasks.setup.settings import PROJECT
 
-README = """\
-{"id": "q1", "task": "arithmetic", "question": "What is 17 * 23?", "grader": "number", "reference": 391}
-{"id": "q2", "task": "capitals", "question": "Capital of Peru?", "grader": "exact", "reference": "Lima", "split": "test"}
-"""
+README = "".join(
+    f"{line}\n" for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith('{"id": "q')
+)
+"""The two example questions, as printed."""
 
 
 class Desk(NamedTuple):
@@ -93,8 +97,10 @@ class Up(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def up(desk: Desk) -> Iterator[Up]:
+def up(desk: Desk, prefect_database: Path) -> Iterator[Up]:
     """`fugu up --pool my.yaml`, without questions."""
+    (desk.folder / "home" / "prefect").mkdir(parents=True)
+    shutil.copy(prefect_database, desk.folder / "home" / "prefect" / "prefect.db")
     process = desk.start_fugu("up", "--port", "0", "--prefect-port", "0", "--pool", "my.yaml")
     try:
         said = _read_until(process, "Prefect   ")
@@ -118,10 +124,8 @@ def test_a_pool_without_questions_serves_at_once_by_its_first_worker(desk: Desk,
 
 
 def test_nothing_is_learned_without_questions(desk: Desk, up: Up) -> None:
-    runs = _prefect(
-        desk, up, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "COMPLETED"]}}}}
-    )
-    assert runs == []
+    begun = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "COMPLETED"]}}}}
+    assert _prefect(desk, up, "flow_runs/filter", begun) == []
 
 
 def test_a_refresh_without_a_limit_ends_well_and_its_page_says_what_it_left(desk: Desk, up: Up) -> None:
@@ -164,10 +168,8 @@ def test_the_endpoint_on_an_empty_home_says_in_one_line_what_is_missing(desk: De
     process = empty.start("-m", "deployments.endpoint", "--port", "0")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 2 and not (empty.folder / "home").exists()
-    assert (
-        out
-        == f"the home {empty.folder / 'home'} is empty: `fugu up` makes the ledger and lets a worker or a router serve\n"
-    )
+    begin = "`fugu up` makes the ledger and lets a worker or a router serve"
+    assert out == f"the home {empty.folder / 'home'} is empty: {begin}\n"
 
 
 @pytest.mark.parametrize("words", [["questions", "check", "bad.jsonl"], ["up", "--once", "--questions", "bad.jsonl"]])
@@ -204,7 +206,7 @@ def test_init_writes_a_pool_checks_it_and_offers_questions_with_their_cost(desk:
     assert desk.asked - before == Counter(slow=1, quick=1)
     assert "240 attempts are missing: measuring costs at most $" in out
     assert len((desk.folder / "questions.jsonl").read_text().splitlines()) == 120
-    assert f"{'fugu up --pool made.yaml'} --questions questions.jsonl --max-usd 5" in out
+    assert "fugu up --pool made.yaml --questions questions.jsonl --max-usd 5" in out
 
 
 def test_init_overwrites_nothing_and_names_the_variables_that_it_looks_for(desk: Desk) -> None:
@@ -228,14 +230,10 @@ def test_the_pool_check_says_what_a_worker_is_and_what_litellm_does_with_its_fie
     assert "abilities text, tools, images, structured output, reasoning effort" in out
     assert "4,096 tokens a reply" in out and "reads 272,000 tokens" in out
     assert "refused   temperature, top_p" in out
-    assert "params    temperature (REFUSED by litellm), reasoning_effort (sent)" in out
+    assert "params    reasoning_effort (sent), temperature (REFUSED by litellm)" in out
 
 
 def test_a_worker_that_is_named_serves_and_another_one_takes_over(desk: Desk) -> None:
-    """Without starting all: who is seated is a row of the ledger."""
-    from models.workers.pool import Pool
-    from tasks.setup.seat import is_unmeasured, seat
-
     ledger = Ledger(f"sqlite:///{desk.folder / 'seats.db'}")
     ledger.create_schema()
     pool = Pool.load(desk.folder / "my.yaml")
