@@ -25,8 +25,8 @@ from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
+from tasks.setup.checkpoint import seat
 from tasks.setup.review import review
-from tasks.setup.seat import seat
 from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"

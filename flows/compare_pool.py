@@ -30,13 +30,12 @@ from models.ledger.labels import labels
 from tasks.candidate import roll_out
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
-from tasks.setup.checkpoint import MODELS, find_checkpoint, serving
+from tasks.setup.checkpoint import MODELS, find_checkpoint, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set, located
 from tasks.setup.router import first_texts, load_router
 from tasks.setup.runner import result_of
 from tasks.setup.scoring import Recipe
-from tasks.setup.seat import is_unmeasured
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
 

@@ -25,7 +25,7 @@ from deployments.server import credentials
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.pool import Pool
-from tasks.setup.seat import is_unmeasured, seat
+from tasks.setup.checkpoint import is_unmeasured, seat
 from tasks.setup.settings import PROJECT
 
 README = "".join(
@@ -34,18 +34,32 @@ README = "".join(
 """The two example questions, as printed."""
 
 
+KNOWN = {"What is 17 * 23?": "391", "Capital of Peru?": "Lima"}
+
+PRESET = {
+    "questions": {"train": 8, "validation": 4, "test": 4, "unseen": 4},
+    "repeats": 1,
+    "backbone": {"size": "tiny", "lines": 200},
+    "layout": "head",
+    "evolution": {
+        "population": 4, "generations": 2, "questions": 8, "validation": 8, "rank": 4, "subspace_generations": 1
+    },
+}  # fmt: skip
+
+
 class Desk(NamedTuple):
     """A folder with a pool of two real upstreams, `slow` and `quick`, and the home beside it."""
 
     folder: Path
     url: str
     asked: Counter[str]
+    more: dict[str, str] = {}  # noqa: RUF012 - a tuple's field
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("PREFECT_", "FUGU_"))}
         mine = {"FUGU_HOME": str(self.folder / "home"), "COLUMNS": "200", "DESK_KEY": "sk-desk", "OMP_NUM_THREADS": "1"}
-        return kept | mine
+        return kept | mine | self.more
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A Python process with these words, which has no terminal."""
@@ -74,7 +88,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
     models: dict[str, Callable[[str], str]] = {
         "slow": lambda text: f"slow says {text}",
-        "quick": lambda text: f"quick says {text}",
+        "quick": lambda text: KNOWN.get(text, f"quick says {text}"),
     }
     with answering(models) as (url, asked):
         pool = {"workers": [_worker("slow", url, 3.0), _worker("quick", url, 1.0)]}
@@ -246,4 +260,23 @@ def test_a_worker_that_is_named_serves_and_another_one_takes_over(desk: Desk) ->
             assert champion is not None and is_unmeasured(champion) and champion.target["worker"] == "quick"
         with pytest.raises(Exception, match="has no worker 'nobody'"):
             seat(ledger, pool, "nobody")
+    ledger.close()
+
+
+@pytest.mark.whole_house
+def test_the_readmes_two_questions_are_measured_learned_from_and_served(desk: Desk, data_with) -> None:
+    data = data_with(PRESET)
+    new = desk._replace(folder=desk.folder / "learned", more={"FUGU_DATA": str(data)})
+    new.folder.mkdir()
+    (new.folder / "readme.jsonl").write_text(README)
+    where = ["--once", "--port", "0", "--prefect-port", "0", "--pool", str(desk.folder / "my.yaml")]
+    process = new.start_fugu("up", *where, "--serve", "slow", "--questions", "readme.jsonl", "--max-usd", "5")
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, out
+    assert "warning: no question is left to validate with" in out and "first-light/local is done" in out
+    assert "the nightly refresh spends nothing while its max_usd is 0" in out
+    ledger = Ledger(f"sqlite:///{new.folder / 'home' / 'ledger.db'}")
+    for model in ("fugu", "trinity"):
+        champion = registry.champion(ledger, model)
+        assert champion is not None and not is_unmeasured(champion), "the worker that was named did not answer best"
     ledger.close()
