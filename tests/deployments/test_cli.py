@@ -177,18 +177,8 @@ def test_a_priced_pool_is_refused_without_a_terminal_and_nothing_starts(
 ) -> None:
     (tmp_path / "priced.yaml").write_text(PRICED)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    words = [
-        "up",
-        "--once",
-        "--pool",
-        str(tmp_path / "priced.yaml"),
-        "--questions",
-        "house",
-        "--port",
-        "0",
-        "--prefect-port",
-        "0",
-    ]
+    priced = ["--pool", str(tmp_path / "priced.yaml"), "--questions", "house"]
+    words = ["up", "--once", *priced, "--port", "0", "--prefect-port", "0"]
     status, _, err = run(*words)
     assert status == 2
     assert "costs at most $" in one_line(err) and "--yes" in err and "--max-usd" in err
