@@ -71,11 +71,11 @@ def main() -> int:
 def _check_home() -> None:
     """Raises NotReady, saying how to begin, for a home without a ledger; logs what `/readyz` waits for where nothing
     serves the pool yet."""
-    here = settings()
+    here, pool = settings(), load_pool()
     where = "the ledger at FUGU_LEDGER_URL" if here.ledger_url else f"the home {here.home}"
     if not is_made(here.database):
         raise NotReady(f"{where} is empty: `fugu up` makes the ledger and lets a worker or a router serve")
-    pool, ledger = load_pool(), open_ledger()
+    ledger = open_ledger()
     lacking = [model for model in MODELS if registry.champion(ledger, model) is None]
     ledger.close()
     if lacking:
