@@ -11,15 +11,16 @@ import typer
 
 from deployments.commands import (
     ask,
+    init,
     measure,
     migrate,
     pool,
     prefect,
     prune,
+    questions,
     replay,
     resume,
     rollback,
-    scores,
     show,
     status,
     trinity,
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(up.up)
+app.command()(init.init)
 app.command()(ask.ask)
 app.command()(status.status)
 app.command()(measure.measure)
@@ -42,13 +44,14 @@ app.command()(rollback.rollback)
 app.command()(resume.resume)
 app.command()(replay.replay)
 app.command()(show.show)
-app.command("import-scores")(scores.import_scores)
+app.command("import-scores")(questions.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
 app.command()(prune.prune)
 app.command()(migrate.migrate)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
+app.add_typer(questions.app, name="questions")
 
 
 _UsageError = typer.BadParameter.__mro__[1]

@@ -42,6 +42,12 @@ class Estimate:
         return self.labels_usd + (0.0 if self.learned else self.learning_usd)
 
     @property
+    def line(self) -> str:
+        """What is missing and what it costs, in words."""
+        learning = "" if self.learned else f", learning after that at most ${self.learning_usd:,.2f}"
+        return f"{self.missing:,} attempts are missing: measuring costs at most ${self.labels_usd:,.2f}{learning}"
+
+    @property
     def nothing_missing(self) -> bool:
         return self.learned and not self.missing
 
@@ -73,11 +79,13 @@ def _learned(here: Settings, pool: Pool, questions: QuestionSet, ledger: Ledger)
 def _learning_usd(preset: Preset, questions: QuestionSet, pool: Pool) -> float:
     """The answers that warm start, evolution and comparison need, each turn at the most expensive worker's price."""
     evolution = preset.evolution
-    schedules = SCHEDULES * min(SCHEDULE_SLOTS, evolution.questions)
+    train, validated = (len(questions.split(name)) for name in ("train", "validation"))
+    slots, judged = min(evolution.questions, train), min(evolution.validation, validated)
+    schedules = SCHEDULES * min(SCHEDULE_SLOTS, slots)
     population = evolution.population or POPULATION
     vectors = evolution.generations * population + 1  # and the start, whose states give the search its coordinates
-    candidates = vectors * evolution.questions * evolution.repeats
-    parents = (evolution.generations + 1) * evolution.validation
+    candidates = vectors * slots * evolution.repeats
+    parents = (evolution.generations + 1) * judged
     compared = ROUTERS * preset.repeats * sum(group_of(q) is not None for q in questions.questions)
     mean_bytes = sum(len(q.model_dump_json().encode()) for q in questions.questions) / len(questions.questions)
     replies = (TURNS - 1) * TOKEN_BYTES * max(worker.limits.max_output_tokens for worker in pool.workers)

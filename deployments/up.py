@@ -25,7 +25,9 @@ from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
-from tasks.setup.settings import HOUSE, Settings, load_pool, open_ledger
+from tasks.setup.checkpoint import seat
+from tasks.setup.review import review
+from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"
@@ -41,6 +43,7 @@ class Options:
     once: bool = False
     yes: bool = False
     max_usd: float | None = None
+    serve: str | None = None
 
 
 class Stopped(Exception):
@@ -56,7 +59,8 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
     start = Start(here, console, may_ask=options.yes or not load_pool().is_priced)
     with locked(here.home) as lock:
         start.check_ports()
-        max_usd = _agree(options, here)
+        max_usd = _agree(options, here, console)
+        start.seat(options.serve)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, start.stop)
         with Services(here.home, lock) as services:
@@ -69,14 +73,23 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
     return 0
 
 
-def _agree(options: Options, here: Settings) -> float | None:
-    """The agreed limit in USD for measuring and learning; `None` if nothing is missing."""
+def _agree(options: Options, here: Settings, console: Console) -> float | None:
+    """The agreed limit in USD for measuring and learning; `None` if nothing is missing, or there are no questions.
+
+    Raises PermanentError if the cost is declined, and for questions that nothing can be learned from.
+    """
     upgrade(here.database)
+    if here.questions == NONE:
+        return None
     pool, ledger = load_pool(), open_ledger()
+    looked = None if here.questions == HOUSE else review(Path(here.questions))
     estimate = estimate_cost(here, pool, ledger)
     ledger.close()
     if estimate.nothing_missing:
         return None
+    if looked is not None:
+        for line in looked.text(here.questions, estimate.line):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     what = f"learning with preset {here.preset!r}"
     limit = agreed_limit(pool.name, what, estimate.usd, yes=options.yes, max_usd=options.max_usd)
     pool.check_keys()
@@ -89,7 +102,7 @@ class Start:
     def __init__(self, here: Settings, console: Console, *, may_ask: bool = True) -> None:
         self.here, self.console, self.ready = here, console, False
         self.may_ask = may_ask
-        self._began, self._stopped = time.monotonic(), False
+        self._began, self._stopped, self._alone = time.monotonic(), False, False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Signal handler. It sets a flag: an exception raised here could be swallowed by the interrupted code."""
@@ -117,6 +130,17 @@ class Start:
         self._prefect = f"http://127.0.0.1:{port}"
         self._server_command = server.command(port)
 
+    def seat(self, wanted: str | None) -> None:
+        """Where there are no questions, or a worker is named: let one worker serve what nothing else serves."""
+        self._alone = self.here.questions == NONE
+        if not self._alone and wanted is None:
+            return
+        ledger = open_ledger()
+        worker = seat(ledger, load_pool(), wanted)
+        ledger.close()
+        if worker is not None:
+            self.say(f"nothing was measured: worker {worker!r} answers (--serve NAME names another one)")
+
     def run(self, services: Services, max_usd: float | None) -> None:
         """Start everything; measure and learn first unless `max_usd` is `None`."""
         environment = server.environment(self.here, self._prefect)
@@ -125,7 +149,9 @@ class Start:
             services.start("backbone", [BACKBONE], environment, stays=False)
         announcement = self._start_endpoint(services, environment)
         self._start_pools(services, environment)
-        if max_usd is None:
+        if self._alone:
+            self.say("there are no questions: nothing is measured or learned (--questions FILE names some)")
+        elif max_usd is None:
             self.say("nothing is missing: no learning is scheduled")
         else:
             self._learn(services, max_usd)
@@ -134,6 +160,11 @@ class Start:
             self.say(f"fugu was asked {QUESTION!r} and answered {ask(endpoint, QUESTION)!r}")
         else:
             self.say("no test question is asked, because the pool has prices (--yes asks one)")
+        if not self._alone and load_pool().is_priced:
+            self.say(
+                "the nightly refresh spends nothing while its max_usd is 0: its page says what it leaves, and "
+                "`fugu measure --max-usd USD` measures that"
+            )
         self.ready = True
         leave_note(self.here.home, Note(prefect=self._prefect, endpoint=endpoint))
         self._print_summary(endpoint)

@@ -30,7 +30,7 @@ from models.ledger.labels import labels
 from tasks.candidate import roll_out
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
-from tasks.setup.checkpoint import MODELS, find_checkpoint, serving
+from tasks.setup.checkpoint import MODELS, find_checkpoint, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set, located
 from tasks.setup.router import first_texts, load_router
@@ -111,9 +111,10 @@ async def _compare(
 
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
-    """The row name of the current champion; its router is added to the contenders if it is not one of them."""
+    """The row name of the current champion, or `None` if there is none or it was seated without a measurement; its
+    router is added to the contenders if it is not one of them."""
     champion = serving(session.ledger, model, session.pool)
-    if champion is None:
+    if champion is None or is_unmeasured(champion):
         return None
     if champion.target["kind"] == "worker":
         return str(champion.target["worker"])

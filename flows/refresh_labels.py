@@ -8,7 +8,7 @@ repeats only what is missing.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,14 +22,15 @@ from models.grading.question import Question
 from models.ledger import labels
 from models.ledger.epochs import put_workers
 from models.ledger.labels import Cell
+from models.workers.pool import Pool
 from tasks.attempt import BATCH, measure_batch
-from tasks.pages.report import Progress, coverage_artifact
+from tasks.pages.report import Progress, coverage_artifact, markdown
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
 from tasks.setup.runner import result_of
-from tasks.setup.session import Access, all_ended, open_session
-from tasks.setup.settings import HOUSE
+from tasks.setup.session import Access, all_ended, is_within, open_session
+from tasks.setup.settings import HOUSE, NONE
 
 CONCURRENT_BATCHES = 2
 """Concurrent batches of one worker, to bound memory. The dispatcher enforces the worker's own concurrency limit."""
@@ -57,8 +58,14 @@ async def refresh_labels(
     max_age_days: float | None = Field(None, gt=0, description="repeat labels older than this; empty: never"),
     max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
 ) -> int:
-    """Measure the missing labels of a pool on a question set; returns the number of attempts."""
-    plan = load_preset(preset)
+    """Measure the missing labels of a pool on a question set; returns the number of attempts.
+
+    Without questions, and by itself with a limit of 0, it ends well: its page `labels-left` says what was left.
+    """
+    if questions == NONE:
+        await _left("Nothing was measured: there are no questions. `fugu up --questions FILE` names some.")
+        return 0
+    plan, alone = load_preset(preset), not is_within()
     async with open_session(pool, max_usd) as session:
         questions_of = load_set(questions, plan.questions, session.ledger)
         # Before anything is paid: check keys, model names and, if code is graded, the sandbox.
@@ -73,6 +80,8 @@ async def refresh_labels(
         )
         cells = labels.missing(session.ledger, **wanted)
         get_run_logger().info("%d attempts are missing", len(cells))
+        if alone and max_usd == 0:
+            cells = await _free(cells, session.pool)
         refresh = Refresh(session.access, questions_of, await Progress.start("labelling", len(cells)))
         try:
             await all_ended(
@@ -81,6 +90,26 @@ async def refresh_labels(
         finally:
             await coverage_artifact(labels.coverage(session.ledger, **wanted))
     return len(cells)
+
+
+async def _free(cells: list[Cell], pool: Pool) -> list[Cell]:
+    """The cells that cost nothing. The page says which others a limit of 0 leaves: as part of another run, which needs
+    them, they are asked for all the same, and refused."""
+    free = [cell for cell in cells if pool.worker(cell.worker).worst_usd(1) == 0]
+    left = Counter(cell.worker for cell in cells if pool.worker(cell.worker).worst_usd(1) > 0)
+    if left:
+        each = ", ".join(f"{worker} {count:,}" for worker, count in left.items())
+        await _left(
+            f"{left.total():,} attempts were left, because `max_usd` is 0 and these workers have a price: {each}. "
+            "`fugu measure --max-usd USD` measures them once; with the parameter `max_usd` this run measures them "
+            "whenever it is due."
+        )
+    return free
+
+
+async def _left(text: str) -> None:
+    get_run_logger().warning("%s", text)
+    await markdown("labels-left", text, "What this run did not measure, and why")
 
 
 def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prefect.cache_policies import NO_CACHE
 
 from models.fugu.learn.adapt import Adapted, Examples, adapt
-from models.fugu.learn.warm_start import Head, fit_head
+from models.fugu.learn.warm_start import FEW, Head, HeadOptions, fit_head
 from models.fugu.router import Router
 from tasks.pages.report import Progress
 from tasks.quiet import task
@@ -39,8 +39,10 @@ async def read_states(router: Router, texts: Sequence[str]) -> NDArray[np.float3
 
 @task(task_run_name="fit head", cache_policy=NO_CACHE, cache_result_in_memory=False)
 async def fit_worker_rows(features: NDArray[np.float32], labels: NDArray[np.float64], tasks: Sequence[str]) -> Head:
-    """Fit the worker rows [L, d]; temperature, shrinkage and penalty are chosen by cross-validation."""
-    return await asyncio.to_thread(fit_head, features, labels, tasks)
+    """Fit the worker rows [L, d]; temperature, shrinkage and penalty are chosen by cross-validation where there are
+    questions for it."""
+    options = HeadOptions() if len(labels) >= HeadOptions.folds else FEW
+    return await asyncio.to_thread(fit_head, features, labels, tasks, options)
 
 
 @task(task_run_name="train offsets", cache_policy=NO_CACHE, cache_result_in_memory=False)

@@ -58,6 +58,7 @@ SECONDS = {
     "tests/strangers": 45,
     "tests/endpoint/test_observer.py": 50,
     "tests/deployments/test_up.py": 45,
+    "tests/deployments/test_first_hour.py": 45,
     "tests/conductor/learn/test_grpo.py": 35,
     "tests/endpoint/answer/test_ultra_keys.py": 30,
     "tests/house/test_conductor.py": 20,

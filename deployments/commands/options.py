@@ -31,7 +31,11 @@ PoolName = Annotated[
 ]
 Questions = Annotated[
     str | None,
-    typer.Option(callback=sets("FUGU_QUESTIONS"), help="`house` or a JSONL file.", show_default="house"),
+    typer.Option(
+        callback=sets("FUGU_QUESTIONS"),
+        help="`house`, a JSONL file, or `none`: nothing is measured.",
+        show_default="house for the house pool, else none",
+    ),
 ]
 PresetName = Annotated[
     str | None,

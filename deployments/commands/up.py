@@ -39,6 +39,14 @@ def up(
     backbone: Backbone = None,
     max_usd: MaxUsd = None,
     yes: Yes = False,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The worker that answers until a router is learned; `cheapest`: the one with the lowest prices.",
+            show_default="without questions the pool's first",
+        ),
+    ] = None,
     for_trying: Annotated[
         bool,
         typer.Option(
@@ -56,4 +64,4 @@ def up(
 
     if for_trying:
         mark_for_trying(settings().home)
-    raise typer.Exit(bring_up(Options(once=once, yes=yes, max_usd=max_usd), settings(), Console()))
+    raise typer.Exit(bring_up(Options(once=once, yes=yes, max_usd=max_usd, serve=serve), settings(), Console()))

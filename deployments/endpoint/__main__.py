@@ -30,12 +30,17 @@ from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from deployments.loopback import skip_proxies
+from deployments.migrations import is_made
 from models.conductor.run.request import Limits
-from models.errors import BadInput, FuguError
-from tasks.setup.settings import settings
+from models.errors import BadInput, FuguError, NotReady
+from models.ledger import registry
+from tasks.setup.checkpoint import MODELS
+from tasks.setup.settings import load_pool, open_ledger, settings
 
 if TYPE_CHECKING:
     from models.fugu.microbatch import MicroBatcher
+
+log = logging.getLogger("deployments.endpoint")
 
 GRACE_S = 4.0
 """Limit for answers under way to end after SIGTERM; the supervisor kills after 5 s."""
@@ -49,6 +54,7 @@ def main() -> int:
     log_to_stderr()
     _allow_files()
     try:
+        _check_home()
         server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except FuguError as error:
         print(error, file=sys.stderr)
@@ -60,6 +66,20 @@ def main() -> int:
     if arguments.annex is not None:
         shutil.rmtree(arguments.annex, ignore_errors=True)  # the process that made it may have been killed
     return 0 if server.started else 1
+
+
+def _check_home() -> None:
+    """Raises NotReady, saying how to begin, for a home without a ledger; logs what `/readyz` waits for where nothing
+    serves the pool yet."""
+    here, pool = settings(), load_pool()
+    where = "the ledger at FUGU_LEDGER_URL" if here.ledger_url else f"the home {here.home}"
+    if not is_made(here.database):
+        raise NotReady(f"{where} is empty: `fugu up` makes the ledger and lets a worker or a router serve")
+    ledger = open_ledger()
+    lacking = [model for model in MODELS if registry.champion(ledger, model) is None]
+    ledger.close()
+    if lacking:
+        log.warning("nothing serves %s on pool %s yet: `fugu up` does that", " and ".join(lacking), pool.name)
 
 
 def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from models.errors import PermanentError
 from models.ledger.store import Ledger, read_url
-from models.ledger.tables import metadata
+from models.ledger.tables import metadata, promotions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -59,6 +59,20 @@ def upgrade(url: str | URL, revision: str = "head", *, read_through: int = READ_
         ledger.close()
         if new and file is not None and file.is_file() and file.stat().st_size == 0:
             file.unlink()  # the disk had no room for its first page
+
+
+def is_made(url: str | URL) -> bool:
+    """Whether the database at `url` is a ledger. Nothing is created. SQLAlchemy's DatabaseError where it cannot be
+    used."""
+    parsed = read_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).is_file():
+        return False
+    ledger = Ledger(url)
+    try:
+        with ledger.reading() as connection:
+            return inspect(connection).has_table(promotions.name)
+    finally:
+        ledger.close()
 
 
 def _check_file(path: Path) -> None:

@@ -106,6 +106,7 @@ NEIGHBOURS = (1, 3, 5, 10, 20, 40, 80, 160)
 def knn(train: Part, features: Floats, grid: Sequence[int] = NEIGHBOURS, folds: int = 5, seed: int = 0) -> Choices:
     """The worker with the highest mean score among the k nearest train questions, by cosine of standardised
     features; k from `grid` by cross-validation on train (mean score of the choices)."""
+    folds = min(folds, len(train.scores))  # a fold without questions would have no neighbours to look for
     fold = np.random.default_rng(seed).permutation(len(train.scores)) % folds
     grid = [k for k in grid if k <= (fold != 0).sum()] or [1]
     totals = np.zeros(len(grid))

@@ -1,15 +1,21 @@
-"""Find checkpoints by id or kind, and the champion that serves a pool."""
+"""Find checkpoints by id or kind, and the champion that serves a pool; seat a worker where nothing was measured."""
 
 from __future__ import annotations
 
-from models.errors import BadInput, NotFound
+from models.errors import BadInput, MissingKey, NotFound
 from models.ledger import registry
 from models.ledger.registry import Champion, Checkpoint
 from models.ledger.store import Ledger
-from models.workers.pool import Pool
+from models.workers.pool import Pool, Worker
 
 MODELS = ("fugu", "trinity")
 """The served models that have a champion: `fugu` asks one worker, `trinity` runs the loop."""
+
+CHEAPEST = "cheapest"
+"""In place of a worker's name: the one with the lowest prices."""
+
+UNMEASURED = "nothing was measured"
+"""How the reason begins for which such a worker serves. The first comparison does not have to beat it."""
 
 
 def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
@@ -49,3 +55,58 @@ def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Ch
             f"checkpoint {found.id[:12]} was trained on other workers ({workers}) than those of pool {pool.name!r}"
         )
     return found
+
+
+def is_unmeasured(champion: Champion) -> bool:
+    """Whether the champion was seated without a measurement."""
+    return champion.reason.startswith(UNMEASURED)
+
+
+def seat(ledger: Ledger, pool: Pool, wanted: str | None = None) -> str | None:
+    """Let a worker serve the models that nothing serves on this pool; returns its name, or `None` if nothing changed.
+
+    `wanted`: a worker's name, or "cheapest"; it serves all models, also in place of a router. Without one it is the
+    first that can be asked. Raises BadInput for an unknown or recorded one, MissingKey where none can be asked.
+    """
+    lacking = [model for model in MODELS if wanted is not None or serving(ledger, model, pool) is None]
+    if not lacking:
+        return None
+    worker, why = chosen(pool, wanted)
+    target = {"kind": "worker", "worker": worker.name}
+    found = {model: registry.champion(ledger, model) for model in lacking}
+    changed = [model for model, champion in found.items() if champion is None or champion.target != target]
+    for model in changed:
+        registry.promote(ledger, model, target, f"{UNMEASURED}: {why}")
+    return worker.name if changed else None
+
+
+def chosen(pool: Pool, wanted: str | None) -> tuple[Worker, str]:
+    """The worker to seat, and why. Raises as `seat` does."""
+    if wanted is not None and wanted != CHEAPEST:
+        if wanted not in pool.names:
+            raise BadInput(f"--serve: the pool has no worker {wanted!r}; it has {', '.join(pool.names)}", "serve")
+        worker = pool.worker(wanted)
+        if worker.is_recorded:
+            raise BadInput(f"--serve: worker {wanted!r} is known from recorded scores only", "serve")
+        worker.check_keys()
+        return worker, "named by --serve"
+    askable = [worker for worker in pool.workers if not worker.is_recorded and _has_key(worker)]
+    if not askable:
+        pool.check_keys()  # names the variable
+        raise BadInput(f"pool {pool.name!r} has recorded scores only: nothing can serve", "pool")
+    if wanted == CHEAPEST:
+        return min(askable, key=_price), "the cheapest worker"
+    return askable[0], "the pool's first worker that can be asked"
+
+
+def _has_key(worker: Worker) -> bool:
+    try:
+        worker.check_keys()
+    except MissingKey:
+        return False
+    return True
+
+
+def _price(worker: Worker) -> float:
+    """USD of a million tokens, in and out."""
+    return 0.0 if worker.price is None else worker.price.input_per_million + worker.price.output_per_million

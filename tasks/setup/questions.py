@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +22,7 @@ from models.ledger.store import Ledger
 from models.workers.pool import Pool
 from models.workers.translation import check_models
 from tasks.setup.preset import QuestionCounts
-from tasks.setup.settings import HOUSE
+from tasks.setup.settings import HOUSE, NONE
 
 
 @dataclass(frozen=True)
@@ -74,39 +75,48 @@ class QuestionSet:
         return Registered(self.source, digests(questions))
 
     def split(self, *names: str) -> list[Question]:
-        """The questions of these splits, in order."""
-        return [q for q in self.questions if q.split in names]
+        """The questions of these splits, in order. A set without `validation` is validated on what it is trained on:
+        too small for three splits, it keeps for the comparison what nothing was learned from."""
+        found = [q for q in self.questions if q.split in names]
+        return found if found or "validation" not in names else [q for q in self.questions if q.split == "train"]
 
 
 def located(source: str) -> str:
     """The source of a set for a process with another current folder: "house" or an absolute path."""
-    return source if source == HOUSE else str(Path(source).resolve())
+    return source if source in (HOUSE, NONE) else str(Path(source).resolve())
 
 
 def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet:
     """Load a set and register its questions in the ledger. `source`: "house" or the path of a JSONL file.
 
-    Raises BadFile for a file that cannot be read and for a question that does not fit its grader.
+    Raises BadFile for a file that cannot be read and for a question that does not fit its grader, BadInput for "none".
     """
+    if source == NONE:
+        raise BadInput("there are no questions to measure: name a JSONL file (`--questions FILE`)", "questions")
     if source == HOUSE:
         from models.house.questions import generate
 
         sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
         return _keep(ledger, HOUSE, HOUSE, generate(counts.seed, sizes, counts.two_hop_share))
-    questions = load_questions(Path(source))
+    return keep_set(Path(source), read_set(Path(source)), ledger)
+
+
+def read_set(path: Path) -> list[Question]:
+    """The questions of a JSONL file. Raises BadFile, also for a question that does not fit its grader."""
+    questions = load_questions(path)
     for question in questions:
         try:
             check(question)
         except BadInput as error:
-            raise BadFile(source, f"question {question.id!r}: {error}") from None
-    return keep_set(Path(source), questions, ledger)
+            raise BadFile(path, f"question {question.id!r}: {error}") from None
+    return questions
 
 
 def keep_set(path: Path, questions: Sequence[Question], ledger: Ledger) -> QuestionSet:
     """The set of these questions, registered in the ledger. `path`: their file, which need not exist yet."""
     stem = path.stem[:40]
     source = f"{stem[:20]}-{_digest(str(path.resolve()))[:40]}"
-    return _keep(ledger, source, stem, [_with_split(question) for question in questions])
+    return _keep(ledger, source, stem, deal(questions))
 
 
 def _keep(ledger: Ledger, source: str, stem: str, questions: Sequence[Question]) -> QuestionSet:
@@ -168,10 +178,39 @@ def _row(question: Question) -> dict[str, Any]:
     return {k: body[k] for k in ("id", "task", "split", "tags")} | {"digest": question.digest, "body": body}
 
 
-def _with_split(question: Question) -> Question:
-    """Assign a split, 60 : 20 : 20 by a hash of the id, if there is none; adding questions moves no other."""
-    if question.split:
-        return question
-    place = int.from_bytes(hashlib.sha256(question.id.encode()).digest()[:4]) / 2**32
-    split = "train" if place < 0.6 else "validation" if place < 0.8 else "test"
-    return question.model_copy(update={"split": split})
+DEALT = {"train": 0.6, "validation": 0.2, "test": 0.2}
+"""Shares of the splits that questions without one are dealt to."""
+
+
+def deal(questions: Sequence[Question]) -> list[Question]:
+    """The questions, each with a split: those without one are dealt 60 : 20 : 20 by a hash of the id, so that adding
+    questions moves no other. Where that leaves a split without any question, the set is small: they are dealt in the
+    order of the hashes then, so that train and test have questions, and validation has if there is a third.
+    """
+    free = sorted((question for question in questions if not question.split), key=lambda q: _place(q.id))
+    splits = {q.id: hashed(q.id) for q in free}
+    declared: Counter[str] = Counter(question.split for question in questions if question.split)
+    if any(not (declared + Counter(splits.values()))[name] for name in DEALT):
+        splits = dict(zip([q.id for q in free], _few(len(free), declared), strict=True))
+    return [q if q.split else q.model_copy(update={"split": splits[q.id]}) for q in questions]
+
+
+def hashed(id: str) -> str:
+    """The split that an id is dealt to in a large set."""
+    place = _place(id)
+    return "train" if place < 0.6 else "validation" if place < 0.8 else "test"
+
+
+def _few(count: int, declared: Counter[str]) -> list[str]:
+    """Splits for `count` questions of a small set beside those that declare one: first one for each split that is
+    empty, those that nothing works without before the others, then always the one that is furthest from its share."""
+    has = Counter({name: declared[name] for name in DEALT})
+    for _ in range(count):
+        empty = [name for name in ("train", "test", "validation") if not has[name]]
+        has[empty[0] if empty else min(DEALT, key=lambda name: has[name] / DEALT[name])] += 1
+    return [name for name in DEALT for _ in range(has[name] - declared[name])]
+
+
+def _place(id: str) -> float:
+    """The place of an id in [0, 1), by its hash."""
+    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:4]) / 2**32

@@ -115,6 +115,11 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
         await on_loop(_forget(session))
 
 
+def is_within() -> bool:
+    """Whether a flow run's session is open here: a flow that is called now is a part of that run."""
+    return _SESSION.get(None) is not None
+
+
 def current() -> Session:
     """The session of the current flow run. For flows."""
     return _SESSION.get()

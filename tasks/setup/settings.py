@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 HOUSE = "house"
 """The name of the embedded pool, its questions, its backbone and its conductor in settings and parameters."""
 
+NONE = "none"
+"""As questions: nothing is measured, and a worker serves by itself. The default of every pool but the house's."""
+
 PROJECT = Path(models.__file__).resolve().parent.parent
 """The folder of `pyproject.toml` (the package is installed in place; an image copies the tree)."""
 
@@ -37,7 +40,10 @@ class Settings(BaseSettings):
     data: Path = Field(PROJECT / "data", description="folder of pools, questions and the catalog, read only")
     ledger_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`")
     pool: str = Field("house", description="a name in `data/pools` or `home/pools`, or the path of a pool file")
-    questions: str = Field("house", description="`house` or the path of a JSONL file")
+    questions: str = Field(
+        "house",
+        description="`house`, the path of a JSONL file, or `none`; unset: `house` for the house pool, else `none`",
+    )
     preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
     backbone: str = Field("house", description="`house`, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
     conductor: str = Field(
@@ -98,6 +104,13 @@ class Settings(BaseSettings):
     task_runner_address: str = Field(
         "", description="a running cluster: tls://HOST:PORT of Dask's scheduler, ray://HOST:PORT or HOST:PORT of Ray"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_questions(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The house's questions are about what the house's workers can do: another pool is asked them only by name."""
+        house = given.get("pool", HOUSE) == HOUSE
+        return {"questions": HOUSE if house else NONE, **given}
 
     @field_validator("home", "data")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.errors import BadInput, FuguError, loggable
-from tasks.setup.settings import HOUSE, settings
+from tasks.setup.settings import HOUSE, NONE, settings
 
 ASK_OTHERWISE = (
     "give questions as a set (house) or as the full path of a JSONL file: literal questions in the parameters would "
@@ -43,7 +43,7 @@ def unquoted(error: Exception) -> Exception:
 
 def are_literal(questions: Any) -> bool:
     """Whether a flow's parameter `questions` is literal text, not the name of a set or the full path of a file."""
-    return not isinstance(questions, str) or not (questions == HOUSE or questions.startswith("/"))
+    return not isinstance(questions, str) or not (questions in (HOUSE, NONE) or questions.startswith("/"))
 
 
 def refuse_literal(questions: Any) -> None:

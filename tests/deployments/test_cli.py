@@ -177,7 +177,8 @@ def test_a_priced_pool_is_refused_without_a_terminal_and_nothing_starts(
 ) -> None:
     (tmp_path / "priced.yaml").write_text(PRICED)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    words = ["up", "--once", "--pool", str(tmp_path / "priced.yaml"), "--port", "0", "--prefect-port", "0"]
+    priced = ["--pool", str(tmp_path / "priced.yaml"), "--questions", "house"]
+    words = ["up", "--once", *priced, "--port", "0", "--prefect-port", "0"]
     status, _, err = run(*words)
     assert status == 2
     assert "costs at most $" in one_line(err) and "--yes" in err and "--max-usd" in err
@@ -204,7 +205,8 @@ def test_a_key_that_is_not_there_is_named_by_the_pool_check(run, tmp_path: Path)
         os.environ.pop("DEAR_KEY", None)
         status, out, _ = run("pool", "check", str(tmp_path / "priced.yaml"))
     assert status == 1
-    assert "dear: openai/dear, $10/$30 per million tokens: MissingKey" in out and "DEAR_KEY" in out
+    assert "key       MISSING" in out and "DEAR_KEY" in out and "$10 in, $30 out per million tokens" in out
+    assert "ping" not in out
 
 
 def test_rollback_brings_back_what_served_before_and_says_so_in_one_line(run, home: Path) -> None:

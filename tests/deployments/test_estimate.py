@@ -37,7 +37,8 @@ def test_learning_counts_schedules_candidates_parents_and_every_router_compared(
         update={"population": population, "generations": 3, "questions": 256, "validation": 100, "repeats": 2}
     )
     preset = preset.model_copy(update={"evolution": evolution, "repeats": 6})
-    answers = 2 * 200 + (3 * candidates + 1) * 256 * 2 + 4 * 100 + 4 * 6 * 2
+    # No more slots than there are questions: two to learn from, one to validate with, two held out.
+    answers = 2 * 2 + (3 * candidates + 1) * 2 * 2 + 4 * 1 + 4 * 6 * 2
     price = Price(output_per_million=1000.0)  # an ask costs a dollar
     assert learning_usd(preset, price, questions) == pytest.approx(5 * answers)
 

@@ -57,13 +57,14 @@ def test_a_priced_pool_is_asked_no_question_unbidden(tmp_path: Path, words: list
     here = {
         "FUGU_HOME": str(tmp_path / "home"),
         "FUGU_POOL": str(tmp_path / "priced.yaml"),
+        "FUGU_QUESTIONS": "house",
         "FUGU_PORT": "0",
         "FUGU_PREFECT_PORT": "0",
     }
     seen: list[bool] = []
     with (
         mock.patch.dict(os.environ, here),
-        mock.patch("deployments.up._agree", lambda options, here: None),  # a second start: nothing is missing
+        mock.patch("deployments.up._agree", lambda options, here, console: None),  # a second start: nothing is missing
         mock.patch("deployments.up.Start.run", lambda start, services, max_usd: seen.append(start.may_ask)),
     ):
         assert bring_up(Options(once=True, yes=bool(words)), settings(), Console(file=io.StringIO())) == 0

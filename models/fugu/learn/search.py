@@ -121,8 +121,10 @@ class States:
         return Decided(logits[:, :workers].argmax(axis=1), roles)
 
     def space(self, centre: Vector, rank: int = 0) -> Space:
-        """Coordinates around `centre`: the head along the texts' `rank` leading directions; 0: every parameter."""
+        """Coordinates around `centre`: the head along the texts' `rank` leading directions, or along as many as few
+        texts have; 0: every parameter."""
         router = self._router
         rows = len(router.workers), router.logit_count - len(router.workers)
-        directions = principal_directions(self.of(centre), rank) if rank else None
+        states = self.of(centre) if rank else None
+        directions = None if states is None else principal_directions(states, min(rank, *states.shape))
         return Space(centre, router.layout.offsets, *rows, directions)

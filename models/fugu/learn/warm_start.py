@@ -39,6 +39,10 @@ class HeadOptions:
     seed: int = 0
 
 
+FEW = HeadOptions(temperatures=(0.3,), shrinkages=(0.8,), penalties=(1.0,))
+"""For fewer questions than folds: nothing can be chosen, so the most cautious point of the grid."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One point of the grid and its cross-validated mean score (NaN if the grid has a single point)."""
@@ -108,7 +112,9 @@ def _checked(
         raise BadInput("features [Q, d], labels [Q, L] and tasks [Q] must name the same questions", "features")
     if not np.isfinite(features).all() or not np.isfinite(labels).all():
         raise BadInput("features and labels must be finite: every worker measured on every question", "labels")
-    if len(labels) < options.folds or options.folds < 2:
+    if not len(labels):
+        raise BadInput("there is no question to fit a head on", "labels")
+    if len(_grid(options)) > 1 and (len(labels) < options.folds or options.folds < 2):
         raise BadInput(f"{len(labels)} questions are too few for {options.folds} folds", "folds")
     return np.asarray(features, np.float64), np.asarray(labels, np.float64), tasks
 
@@ -118,7 +124,8 @@ class _Design:
 
     def __init__(self, features: Floats, iterations: int) -> None:
         spread = features.std(axis=0)
-        self._scale = np.where(spread > 1e-6 * max(spread.max(), 1e-12), spread, max(spread.max(), 1e-12))
+        widest = float(spread.max()) if spread.max() > 1e-12 else 1.0  # a single question has no spread
+        self._scale = np.where(spread > 1e-6 * widest, spread, widest)
         scaled = features / self._scale
         self._gram = scaled.T @ scaled / len(features)  # in fp64: a large common mean would drown the rest
         self._x = scaled.astype(np.float32)  # half the memory traffic, in the loop

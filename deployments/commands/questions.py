@@ -1,0 +1,57 @@
+"""`fugu questions check` and `fugu import-scores`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.commands.options import Home, PoolName, PresetName
+
+app = typer.Typer(help="Files of questions.", no_args_is_help=True)
+
+
+@app.callback()
+def _questions() -> None:
+    """Files of questions."""
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A JSONL file.")],
+    pool: PoolName = None,
+    preset: PresetName = None,
+    home: Home = None,
+) -> None:
+    """Say what a file of questions is worth: splits, graders, repetitions, intervals, and the cost on the pool."""
+    from deployments.estimate import estimate_cost
+    from deployments.migrations import upgrade
+    from tasks.setup.review import review
+    from tasks.setup.settings import load_pool, open_ledger, settings
+
+    looked = review(file)
+    here = settings().model_copy(update={"questions": str(file.resolve())})
+    workers = load_pool()
+    upgrade(here.database)
+    ledger = open_ledger()
+    missing = estimate_cost(here, workers, ledger)
+    ledger.close()
+    for line in looked.text(str(file), f"on pool {workers.name!r}, preset {here.preset!r}: {missing.line}"):
+        typer.echo(line)
+
+
+def import_scores(
+    file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: score in [0, 1]}.")],
+    name: Annotated[str | None, typer.Option(help="Name of the pool.", show_default="the file's")] = None,
+    home: Home = None,
+) -> None:
+    """Import scores as labels of recorded workers: a router can learn from them, but they cannot be asked."""
+    from deployments.migrations import upgrade
+    from tasks.setup.scores import import_scores as import_file
+    from tasks.setup.settings import open_ledger, settings
+
+    upgrade(settings().database)
+    done = import_file(file.resolve(), file.stem if name is None else name, open_ledger())
+    typer.echo(f"{done.count} questions with the scores of {len(done.workers)} workers: pool {done.pool}")
+    typer.echo(f"questions {done.questions}")
