@@ -24,6 +24,7 @@ from deployments.commands import (
     status,
     trinity,
     up,
+    worker,
 )
 from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
@@ -49,6 +50,7 @@ app.command()(prune.prune)
 app.command()(migrate.migrate)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
+app.add_typer(worker.app, name="worker")
 
 
 _UsageError = typer.BadParameter.__mro__[1]

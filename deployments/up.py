@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,8 @@ from deployments import loopback, provision, server
 from deployments.doors import allowed
 from deployments.estimate import estimate_cost
 from deployments.home import Note, leave_note, locked, secret, secret_file
+from deployments.local.files import check_files
+from deployments.local.starting import LOADING_S, log_name, start_models, words_of
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
 from deployments.progress import say, watch
@@ -25,7 +28,8 @@ from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
-from tasks.setup.settings import HOUSE, Settings, load_pool, open_ledger
+from models.workers.local import find, models_of
+from tasks.setup.settings import HOUSE, Settings, load_pool, local_notes, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"
@@ -107,9 +111,12 @@ class Start:
         time.sleep(seconds)
 
     def check_ports(self) -> None:
-        """Check addresses and ports before anything starts. Raises PermanentError for a taken port, BadInput for an
-        address that is not loopback and for an invalid FUGU_HOSTS or FUGU_ORIGINS.
+        """Check addresses, ports and the files of local models before anything starts.
+
+        Raises PermanentError for a taken port, BadInput for an address that is not loopback, for an invalid FUGU_HOSTS
+        or FUGU_ORIGINS, and for a local model without files.
         """
+        check_files(load_pool(), self.here.home)
         loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
         server.free_port(self.here.host, self.here.port, "--port")
         allowed(self.here)
@@ -123,8 +130,10 @@ class Start:
         services.start("prefect-server", self._server_command, environment)
         if max_usd is not None and self.here.backbone == HOUSE:
             services.start("backbone", [BACKBONE], environment, stays=False)
+        start_models(models_of(load_pool()), local_notes(), services, environment)
         announcement = self._start_endpoint(services, environment)
         self._start_pools(services, environment)
+        self._wait_for_models(services)
         if max_usd is None:
             self.say("nothing is missing: no learning is scheduled")
         else:
@@ -198,6 +207,13 @@ class Start:
         watch(prefect, run, self.console, self._began, lambda: self.check(services))
         self.say(f"{FIRST_LIGHT} is done")
 
+    def _wait_for_models(self, services: Services) -> None:
+        """Wait until the pool's local models are loaded."""
+        notes = local_notes()
+        for model in models_of(load_pool()):
+            self._until(partial(find, notes, model), services, log_name(notes, model), LOADING_S)
+            self.say(words_of(model, notes))
+
     def _wait_for_endpoint(self, services: Services, announcement: Path) -> str:
         self._until(announcement.is_file, services, "endpoint", ENDPOINT_S)
         url = str(json.loads(announcement.read_text())["url"])
@@ -207,7 +223,7 @@ class Start:
 
     def _until(
         self,
-        reached: Callable[[], bool],
+        reached: Callable[[], object],
         services: Services,
         name: str,
         seconds: float,

@@ -71,5 +71,15 @@ async def _check(worker: Worker, dispatcher: Dispatcher) -> bool:
     except FuguError as error:
         typer.echo(f"{worker.name}: {worker.model}, {cost}: {type(error).__name__}: {error}")
         return False
-    typer.echo(f"{worker.name}: {worker.model}, {cost}: answers in {reply.seconds:.2f} s")
+    typer.echo(f"{worker.name}: {worker.model}, {cost}: answers in {reply.seconds:.2f} s{_template(worker)}")
     return True
+
+
+def _template(worker: Worker) -> str:
+    """What is to be known of a local model's chat template."""
+    from deployments.local.starting import PLAIN
+    from models.workers.local import find
+    from tasks.setup.settings import local_notes
+
+    note = find(local_notes(), worker.model) if worker.is_local else None
+    return f"; {PLAIN}" if note is not None and note.template == "plain" else ""

@@ -16,6 +16,7 @@ from typing import Any
 from models.errors import FuguError
 from models.workers import wire
 from models.workers.ask import Ask, Reply
+from models.workers.local import reached
 from models.workers.pool import Pool, Worker
 from models.workers.saying import Piece, Saying
 from models.workers.translation import body_of, prepared, speaks_openai
@@ -48,9 +49,9 @@ class Client:
     async def complete(self, ask: Ask) -> Reply:
         """The worker's whole reply, with usage and cost.
 
-        Raises MissingKey, RecordedWorker, and the errors of `upstream.translated` and `Saying`.
+        Raises MissingKey, RecordedWorker, and the errors of `reached`, `upstream.translated` and `Saying`.
         """
-        worker = self._pool.worker(ask.worker)
+        worker = reached(self._pool.worker(ask.worker))
         litellm, fields = await prepared(worker, ask)
         saying = _saying(worker, ask)
         started = time.monotonic()
@@ -74,7 +75,7 @@ class Client:
 
         The total limit covers the whole stream. A stream that ends without an end mark was cut: UpstreamUnavailable.
         """
-        worker = self._pool.worker(ask.worker)
+        worker = reached(self._pool.worker(ask.worker))
         litellm, fields = await prepared(worker, ask)
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
         saying = _saying(worker, ask)

@@ -30,6 +30,10 @@ class Price(_Value):
         return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6
 
 
+LOCAL = "local/"
+"""What the model's name of a local worker begins with."""
+
+
 class Limits(_Value):
     """Limits of each call, and of concurrent calls. `max_output_tokens` is always sent: it bounds the price."""
 
@@ -82,6 +86,11 @@ class Worker(_Value):
     def is_recorded(self) -> bool:
         return self.model.startswith("recorded/")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its model runs in a process of this home (models/workers/local.py)."""
+        return self.model.startswith(LOCAL)
+
     def output_tokens(self, wanted: int | None) -> int:
         """The `max_tokens` to send: the caller's, at most the worker's limit."""
         limit = self.limits.max_output_tokens
@@ -133,7 +142,8 @@ class Pool(_Value):
         pool = document.parsed(cls)
         for place in ("workers", "conductors"):
             for index, worker in enumerate(getattr(pool, place)):
-                if worker.price is None and not worker.is_house and not worker.is_recorded:
+                free = worker.is_house or worker.is_recorded or worker.is_local
+                if worker.price is None and not free:
                     message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
                     raise BadFile(path, message, document.line((place, index)))
         return pool
