@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -27,8 +26,6 @@ from models.errors import BadInput, RateLimited
 
 MOST_BYTES = 32 * 2**20
 """Of a request's body: the endpoint takes no longer one by default."""
-
-log = logging.getLogger(__name__)
 
 
 class LocalApp:
@@ -57,7 +54,6 @@ class LocalApp:
 
     async def _chat(self, request: Request) -> Response:
         self._check_key(request)
-        began = time.monotonic()
         try:
             chat = read_request(await _body(request))
             self._check_model(chat)
@@ -72,7 +68,7 @@ class LocalApp:
             headers = {"Retry-After": str(int(error.retry_after or 1))}
             raise Problem(429, str(error), "rate_limit_error", "line_full", headers=headers) from None
         watch = asyncio.create_task(_leave_with(request, turn))
-        answer = _Answer(self._name, chat, len(ids), turn, watch, began)
+        answer = _Answer(self._name, chat, len(ids), turn, watch)
         try:
             first = await anext(answer.items)
         except BaseException as error:
@@ -102,10 +98,8 @@ class LocalApp:
 class _Answer:
     """One answer on its way to the client."""
 
-    def __init__(
-        self, name: str, chat: ChatRequest, prompt: int, turn: Turn, watch: asyncio.Task[None], began: float
-    ) -> None:
-        self._chat, self._prompt, self._turn, self._watch, self._began = chat, prompt, turn, watch, began
+    def __init__(self, name: str, chat: ChatRequest, prompt: int, turn: Turn, watch: asyncio.Task[None]) -> None:
+        self._chat, self._prompt, self._turn, self._watch = chat, prompt, turn, watch
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
         self.items: AsyncIterator[str | Ended] = turn.items()
 
@@ -123,7 +117,6 @@ class _Answer:
             return problem_response(Problem(500, "the model failed; its log says why", "server_error", "model_failed"))
         finally:
             self.close()
-        self._log(item)
         if item.finish_reason == "cancelled":
             return Response(status_code=CLIENT_GONE)
         message = {"role": "assistant", "content": text}
@@ -138,7 +131,6 @@ class _Answer:
             while isinstance(item, str):
                 yield self._event({"content": item})
                 item = await anext(self.items)
-            self._log(item)
             if item.finish_reason == "cancelled":
                 return
             yield self._event({}, item.finish_reason)
@@ -159,15 +151,6 @@ class _Answer:
     def _usage(self, ended: Ended) -> dict[str, int]:
         total = self._prompt + ended.tokens
         return {"prompt_tokens": self._prompt, "completion_tokens": ended.tokens, "total_tokens": total}
-
-    def _log(self, ended: Ended) -> None:
-        fields = {
-            "finish_reason": ended.finish_reason,
-            "prompt_tokens": self._prompt,
-            "completion_tokens": ended.tokens,
-            "seconds": round(time.monotonic() - self._began, 3),
-        }
-        log.info("answered", extra={"fields": fields})
 
 
 def template_of(model: LanguageModel) -> str:

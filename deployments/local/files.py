@@ -15,20 +15,21 @@ from models.workers.local import reference
 from models.workers.pool import Pool
 
 GGUF = ".gguf"
-MODELS = "models"
-"""The folder of the home in which models are looked for by name."""
+WEIGHTS = "weights"
+"""The folder of the home in which models are looked for by name. (`models` would hide our package of that name from
+processes that are started in the home.)"""
 CONVERTED = "converted"
 """The folder of the home with what was made of GGUF files."""
 
 
 def named_file(model: str, home: Path) -> Path | None:
-    """The folder or file that `local/…` names: an absolute path, or a name in the home's folder `models`.
+    """The folder or file that `local/…` names: an absolute path, or a name in the home's folder `weights`.
 
     `None` for a name of the hub. Raises BadInput for a path, or the name of a GGUF file, that does not exist.
     """
     name = reference(model)
     path = Path(name).expanduser()
-    found = path if path.is_absolute() else home / MODELS / name
+    found = path if path.is_absolute() else home / WEIGHTS / name
     if found.is_dir() or (found.is_file() and found.suffix == GGUF):
         return found
     if found.is_file():
@@ -97,17 +98,15 @@ def _converted(file: Path, cache: Path) -> Path:
 
 def _convert(file: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source)
-        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        dense = GgufConfig(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, quantization_config=dense)
     except Exception as error:  # a broken file, or an architecture that is not known, fails in many ways
         reason = " ".join(str(error).split())[:300]
         raise BadInput(f"{file} cannot be read: {reason}", "model") from None
-    # The weights are plain numbers now: a note that they are quantised would make the next loading fail.
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Ended:
-    """How an answer ended. `finish_reason`: `stop`, `length`, or `cancelled`; `tokens`: generated, the last included."""
+    """How an answer ended. `finish_reason`: `stop`, `length` or `cancelled`; `tokens`: that were generated."""
 
     finish_reason: str
     tokens: int
@@ -75,7 +75,9 @@ class LanguageModel:
             raise BadInput(f"{folder} cannot be loaded as a causal language model: {reason}", "model") from None
         if not getattr(tokenizer, "is_fast", False):
             raise BadInput(f"{folder} has no fast tokenizer (tokenizer.json)", "model")
-        return cls(model.to(device).eval().requires_grad_(False), tokenizer)
+        model.eval().requires_grad_(False)
+        model.to(torch.device(device))
+        return cls(model, tokenizer)
 
     def prompt(self, messages: Sequence[Mapping[str, str]], arguments: Mapping[str, Any]) -> list[int]:
         """The token ids of a conversation (roles system, user and assistant), up to where the answer begins.

@@ -74,7 +74,11 @@ class Line:
         """Returns the seconds that the answer took, `None` where nobody listened to its end."""
         began = time.monotonic()
         try:
-            turn.put(work(turn.put, turn.cancelled))
+            ended = work(turn.put, turn.cancelled)
+            seconds = round(time.monotonic() - began, 3)
+            fields = {"finish_reason": ended.finish_reason, "completion_tokens": ended.tokens, "seconds": seconds}
+            log.info("answered", extra={"fields": fields})
+            turn.put(ended)
         except Exception as error:
             log.exception("an answer has failed")
             turn.put(error)

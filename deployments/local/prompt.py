@@ -17,7 +17,7 @@ def plain_prompt(messages: Sequence[Mapping[str, str]]) -> str:
 
 
 def merged(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The same conversation of users and assistants alone, which alternate: a system message is part of what follows."""
+    """The same conversation of users and assistants alone, in turn: a system message is part of what follows."""
     found: list[dict[str, str]] = []
     for message in messages:
         role = "assistant" if message["role"] == "assistant" else "user"

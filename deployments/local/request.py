@@ -33,7 +33,8 @@ class _Message(BaseModel):
 
     def plain(self) -> dict[str, str]:
         """As system, user or assistant, with a text: calls of tools and their results are told in words."""
-        content = self.content if isinstance(self.content, str) else text_of([p.model_dump() for p in self.content or ()])
+        given = self.content
+        content = given if isinstance(given, str) else text_of([part.model_dump() for part in given or ()])
         if self.tool_calls:
             calls = [json.dumps(call.get("function", call), ensure_ascii=False) for call in self.tool_calls]
             content = "\n".join(filter(None, [content, *(f"Tool call: {call}" for call in calls)]))

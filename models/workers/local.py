@@ -33,13 +33,14 @@ STARTING_S = 2.0
 """Seconds after which a caller may ask again while a model is being loaded."""
 
 ASKED_S = 1.0
-"""Seconds for which a new process tries to get the lock: one that only asks whether it is held has it for an instant."""
+"""Seconds for which a new process tries to get the lock: who only asks whether it is held has it for an instant."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a model's process leaves. `url`: ends in /v1; `key`: its secret; `template`: whether the chat template is the
-    tokenizer's own or, where that has none, the `plain` one."""
+    """What a model's process leaves. `url`: ends in /v1; `key`: its secret; `template`: the chat template is the
+    tokenizer's `own` or, where that has none, the `plain` one.
+    """
 
     model: str
     url: str
@@ -64,7 +65,8 @@ class LocalWorker(Worker):
             return _Reached.model_construct(**shape)
         if is_held(self.notes, self.model):
             raise UpstreamUnavailable(f"worker {self.name!r}: {self.model} is being loaded", STARTING_S)
-        message = f"worker {self.name!r}: no process serves {self.model}: start one with `fugu worker serve {self.model}`"
+        command = f"`fugu worker serve {self.model}`"
+        message = f"worker {self.name!r}: no process serves {self.model}: start one with {command}"
         raise UpstreamUnavailable(f"{message}, or `fugu up` with this pool")
 
 
