@@ -69,15 +69,13 @@ class LanguageModel:
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise BadInput(f"{folder} cannot be loaded as a causal language model: {reason}", "model") from None
         if not getattr(tokenizer, "is_fast", False):
             raise BadInput(f"{folder} has no fast tokenizer (tokenizer.json)", "model")
-        model.eval().requires_grad_(False)
-        model.to(torch.device(device))
-        return cls(model, tokenizer)
+        return cls(model.to(device).eval().requires_grad_(False), tokenizer)
 
     def prompt(self, messages: Sequence[Mapping[str, str]], arguments: Mapping[str, Any]) -> list[int]:
         """The token ids of a conversation (roles system, user and assistant), up to where the answer begins.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,13 @@ LOADING_S = 1800.0
 def start_models(
     models: Sequence[str], notes: Path, services: Services, environment: Mapping[str, str], queue: int | None = None
 ) -> None:
-    """Start a process for each model that none serves yet. It ends with the services."""
+    """Start a process for each model that none serves yet. It ends with the services.
+
+    Unless the environment says otherwise they share the CPUs: processes of which each computes with as many threads as
+    there are CPUs wait for one another's at each of a token's many small products.
+    """
+    share = max(1, (os.cpu_count() or 1) // max(1, len(models)))
+    environment = {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"} | dict(environment)
     for model in models:
         if not is_held(notes, model):
             more = [] if queue is None else ["--queue", str(queue)]

@@ -196,12 +196,14 @@ def test_a_model_is_served_once_in_a_home(serving):
     assert again.returncode == 2 and "already served" in again.stderr
 
 
-def test_a_model_that_is_not_there_is_one_line(serving):
+def test_a_model_that_is_not_there_is_one_line_before_anything_starts(serving, tmp_path):
+    (tmp_path / "p.yaml").write_text("workers: [{name: w, model: local/none.gguf}]")
+    file = f"there is no {serving.home}/weights/none.gguf; README.md says how to get a model"
     missing = serving.fugu("worker", "serve", "local/none.gguf")
-    assert missing.returncode == 2
-    assert missing.stderr.strip() == (
-        f"fugu: local/none.gguf: there is no {serving.home}/weights/none.gguf; README.md says how to get a model"
-    )
+    assert (missing.returncode, missing.stderr) == (2, f"fugu: local/none.gguf: {file}\n")
+    free = ("--port", "0", "--prefect-port", "0")
+    missing = serving.fugu("up", *free, "--pool", str(tmp_path / "p.yaml"))
+    assert (missing.returncode, missing.stderr) == (2, f"fugu: worker 'w': local/none.gguf: {file}\n")
 
 
 async def test_a_model_that_does_not_run_is_one_error_that_names_the_command(serving, opened, ledger):
