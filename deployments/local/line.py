@@ -23,22 +23,26 @@ log = logging.getLogger(__name__)
 
 
 class Turn:
-    """An answer that is waited for, or under way."""
+    """An answer that is waited for, or under way. `done`: called on the loop when it is over, with its seconds."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._said = loop, asyncio.Queue[str | Ended | Exception]()
+    def __init__(self, loop: asyncio.AbstractEventLoop, done: Callable[[float | None], None]) -> None:
+        self._loop, self._done, self._said = loop, done, asyncio.Queue[str | Ended | Exception]()
         self.cancelled = Event()
-        self.future: Future[float | None] | None = None
+        self.future: Future[None] | None = None
 
-    def put(self, item: str | Ended | Exception) -> None:
+    def say(self, text: str) -> None:
         """From the thread that generates."""
-        self._loop.call_soon_threadsafe(self._said.put_nowait, item)
+        self._loop.call_soon_threadsafe(self._said.put_nowait, text)
+
+    def end(self, last: Ended | Exception, seconds: float | None) -> None:
+        """From the thread that generates. `seconds`: that it took; `None` where nobody listened to its end."""
+        self._loop.call_soon_threadsafe(self._over, last, seconds)
 
     def leave(self) -> None:
         """Nobody listens any more: an answer under way ends with its next token, one that waits leaves the line."""
         self.cancelled.set()
-        if self.future is not None and self.future.cancel():
-            self._said.put_nowait(Ended("cancelled", 0))
+        if self.future is not None and not self.future.cancelled() and self.future.cancel():
+            self._over(Ended("cancelled", 0), None)
 
     async def items(self) -> AsyncIterator[str | Ended]:
         """The texts as they are generated, and at last how it ended. Raises what the generation raised."""
@@ -49,6 +53,11 @@ class Turn:
             yield item
             if isinstance(item, Ended):
                 return
+
+    def _over(self, last: Ended | Exception, seconds: float | None) -> None:
+        """Its place is free before its end is known: who asks again at once is let in."""
+        self._done(seconds)
+        self._said.put_nowait(last)
 
 
 class Line:
@@ -63,28 +72,26 @@ class Line:
         if self._inside > self._length:
             wait = min(max(math.ceil(self._seconds), 1), LONGEST_S)
             raise RateLimited(f"{self._inside} requests are under way or waiting: the line is full", wait)
-        loop = asyncio.get_running_loop()
-        turn = Turn(loop)
+        turn = Turn(asyncio.get_running_loop(), self._left)
         self._inside += 1
         turn.future = self._thread.submit(self._serve, work, turn)
-        turn.future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._left, done))
         return turn
 
-    def _serve(self, work: Work, turn: Turn) -> float | None:
-        """Returns the seconds that the answer took, `None` where nobody listened to its end."""
+    def _serve(self, work: Work, turn: Turn) -> None:
         began = time.monotonic()
         try:
-            ended = work(turn.put, turn.cancelled)
-            seconds = round(time.monotonic() - began, 3)
-            fields = {"finish_reason": ended.finish_reason, "completion_tokens": ended.tokens, "seconds": seconds}
-            log.info("answered", extra={"fields": fields})
-            turn.put(ended)
+            ended = work(turn.say, turn.cancelled)
         except Exception as error:
             log.exception("an answer has failed")
-            turn.put(error)
-        return None if turn.cancelled.is_set() else time.monotonic() - began
+            turn.end(error, None)
+            return
+        seconds = time.monotonic() - began
+        reason = ended.finish_reason
+        fields = {"finish_reason": reason, "completion_tokens": ended.tokens, "seconds": round(seconds, 3)}
+        log.info("answered", extra={"fields": fields})
+        turn.end(ended, None if reason == "cancelled" else seconds)
 
-    def _left(self, done: Future[float | None]) -> None:
+    def _left(self, seconds: float | None) -> None:
         self._inside -= 1
-        if not done.cancelled() and (seconds := done.result()) is not None:
+        if seconds is not None:
             self._seconds += 0.2 * (seconds - self._seconds)

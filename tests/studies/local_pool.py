@@ -1,22 +1,25 @@
 """A small question set of sums, comparisons and capitals, and a small preset, for the pool of two local models.
 
-    python tests/studies/local_pool.py HOME      # writes HOME/questions.jsonl and HOME/presets.yaml
+    python tests/studies/local_pool.py HOME      # writes HOME/questions.jsonl and, with the small preset, HOME/data
 
 Then, with the models in HOME/weights as README.md says:
 
-    fugu up --once --home HOME --pool data/pools/local.yaml --questions HOME/questions.jsonl
+    FUGU_DATA=HOME/data fugu up --home HOME --pool data/pools/local.yaml --questions HOME/questions.jsonl
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tasks.setup.settings import PROJECT
 
 CAPITALS = """
     Peru Lima, Chile Santiago, France Paris, Italy Rome, Spain Madrid, Portugal Lisbon, Germany Berlin, Austria Vienna,
@@ -64,7 +67,8 @@ def _row(task: str, index: int, text: str, grader: str, reference: object) -> di
 def main(home: Path) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     (home / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions()))
-    (home / "presets.yaml").write_text(yaml.safe_dump(PRESET))
+    shutil.copytree(PROJECT / "data", home / "data", dirs_exist_ok=True)
+    (home / "data" / "presets.yaml").write_text(yaml.safe_dump(PRESET))
 
 
 if __name__ == "__main__":

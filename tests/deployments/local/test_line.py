@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from threading import Event
 
 import pytest
@@ -56,7 +55,6 @@ async def test_who_leaves_the_line_is_never_answered_and_makes_room():
     await anext(first.items())
     second.leave()
     assert await all_of(second) == [Ended("cancelled", 0)]
-    await asyncio.sleep(0)  # one turn of the loop, in which the place is given back
     third = line.join(answering.of("c"))
     first.leave()
     assert await all_of(first) == [Ended("cancelled", 1)]
