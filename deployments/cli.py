@@ -25,6 +25,7 @@ from deployments.commands import (
     status,
     trinity,
     up,
+    worker,
 )
 from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
@@ -52,6 +53,7 @@ app.command()(migrate.migrate)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
 app.add_typer(questions.app, name="questions")
+app.add_typer(worker.app, name="worker")
 
 
 _UsageError = typer.BadParameter.__mro__[1]

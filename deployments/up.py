@@ -7,27 +7,31 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import httpx
 from rich.console import Console
 
 from deployments import loopback, provision, server
 from deployments.doors import allowed
 from deployments.estimate import estimate_cost
 from deployments.home import Note, leave_note, locked, secret, secret_file
+from deployments.local.files import check_files
+from deployments.local.starting import LOADING_S, log_name, start_models, words_of
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
 from deployments.progress import say, watch
+from deployments.readiness import ask, not_ready
 from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
 from models.errors import PermanentError
+from models.workers.local import find, models_of
 from tasks.setup.checkpoint import seat
 from tasks.setup.review import review
-from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, open_ledger
+from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, local_notes, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/local"
@@ -120,9 +124,12 @@ class Start:
         time.sleep(seconds)
 
     def check_ports(self) -> None:
-        """Check addresses and ports before anything starts. Raises PermanentError for a taken port, BadInput for an
-        address that is not loopback and for an invalid FUGU_HOSTS or FUGU_ORIGINS.
+        """Check addresses, ports and the files of local models before anything starts.
+
+        Raises PermanentError for a taken port, BadInput for an address that is not loopback, for an invalid FUGU_HOSTS
+        or FUGU_ORIGINS, and for a local model without files.
         """
+        check_files(load_pool(), self.here.home)
         loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
         server.free_port(self.here.host, self.here.port, "--port")
         allowed(self.here)
@@ -147,8 +154,10 @@ class Start:
         services.start("prefect-server", self._server_command, environment)
         if max_usd is not None and self.here.backbone == HOUSE:
             services.start("backbone", [BACKBONE], environment, stays=False)
+        start_models(models_of(load_pool()), local_notes(), services, environment)
         announcement = self._start_endpoint(services, environment)
         self._start_pools(services, environment)
+        self._wait_for_models(services)
         if self._alone:
             self.say("there are no questions: nothing is measured or learned (--questions FILE names some)")
         elif max_usd is None:
@@ -229,16 +238,23 @@ class Start:
         watch(prefect, run, self.console, self._began, lambda: self.check(services))
         self.say(f"{FIRST_LIGHT} is done")
 
+    def _wait_for_models(self, services: Services) -> None:
+        """Wait until the pool's local models are loaded."""
+        notes = local_notes()
+        for model in models_of(load_pool()):
+            self._until(partial(find, notes, model), services, log_name(notes, model), LOADING_S)
+            self.say(words_of(model, notes))
+
     def _wait_for_endpoint(self, services: Services, announcement: Path) -> str:
         self._until(announcement.is_file, services, "endpoint", ENDPOINT_S)
         url = str(json.loads(announcement.read_text())["url"])
-        self._until(lambda: not _not_ready(url), services, "endpoint", ENDPOINT_S, lambda: _not_ready(url))
+        self._until(lambda: not not_ready(url), services, "endpoint", ENDPOINT_S, lambda: not_ready(url))
         self.say(f"the endpoint is ready: {url}/v1")
         return url
 
     def _until(
         self,
-        reached: Callable[[], bool],
+        reached: Callable[[], object],
         services: Services,
         name: str,
         seconds: float,
@@ -267,24 +283,3 @@ class Start:
             markup=False,
             soft_wrap=True,
         )
-
-
-def ask(endpoint: str, question: str) -> str:
-    """The answer of `fugu`, through the openai client. Raises PermanentError with the endpoint's message."""
-    import openai
-
-    client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key="local", max_retries=0, timeout=120)
-    try:
-        reply = client.chat.completions.create(model="fugu", messages=[{"role": "user", "content": question}])
-    except openai.OpenAIError as error:
-        raise PermanentError(f"the endpoint at {endpoint} did not answer: {error}") from None
-    return (reply.choices[0].message.content or "").strip()
-
-
-def _not_ready(endpoint: str) -> str:
-    """The message of `/readyz` while the endpoint is not ready; empty once it is."""
-    try:
-        reply = httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False)
-    except httpx.TransportError as error:
-        return str(error) or type(error).__name__
-    return "" if reply.status_code == 200 else f"{reply.status_code} {reply.text.strip()}"

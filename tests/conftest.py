@@ -61,6 +61,7 @@ SECONDS = {
     "tests/deployments/test_first_hour.py": 45,
     "tests/conductor/learn/test_grpo.py": 35,
     "tests/endpoint/answer/test_ultra_keys.py": 30,
+    "tests/deployments/local/test_serving.py": 25,
     "tests/house/test_conductor.py": 20,
     "tests/deployments/test_damaged_homes.py": 10,
     "tests/coding/test_agentic.py": 10,

@@ -10,14 +10,16 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from deployments.begin.knowledge import Known, fields, known, params
+from deployments.local.starting import words_of
 from models.errors import FuguError, MissingKey
-from models.ledger.breakers import close_breaker
+from models.ledger.providers.breakers import close_breaker
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply, Sampling
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker
 from models.workers.retry import RetryPolicy
 from models.workers.translation import load_litellm
+from tasks.setup.settings import local_notes
 
 PING = "Count from 1 to 40 in digits, separated by spaces, and write nothing else."
 PING_TOKENS = 256
@@ -73,15 +75,18 @@ def _described(worker: Worker) -> Iterator[tuple[str, str]]:
     if worker.is_recorded:
         yield "scores", "recorded ones only: it cannot be asked"
         return
-    found = Known() if worker.is_house else known(worker.model)
+    ours = worker.is_house or worker.is_local
+    found = Known() if ours else known(worker.model)
     yield "key", _key(worker)
     yield "price", _price(worker, found)
     if worker.is_house:
         yield "abilities", "a program of this project: it reads text and answers with text"
+    elif worker.is_local:
+        yield "abilities", f"text; {words_of(worker.model, local_notes()) or 'not served: fugu worker serve'}"
     else:
         yield "abilities", _abilities(worker, found)
     yield "limits", _limits(worker, found)
-    if worker.is_house:
+    if ours:
         return
     handled = fields(worker)
     if handled.refused:

@@ -17,6 +17,7 @@ from models.errors import FuguError, UpstreamTimeout
 from models.workers import wire
 from models.workers.ask import Ask, Reply
 from models.workers.breakers import Breakers
+from models.workers.local import reached
 from models.workers.pool import Pool, Worker
 from models.workers.saying import Piece, Saying
 from models.workers.translation import body_of, prepared, speaks_openai
@@ -49,7 +50,8 @@ class Client:
     async def complete(self, ask: Ask) -> Reply:
         """The worker's whole reply, with usage and cost.
 
-        Raises MissingKey, RecordedWorker, WorkerOpen, and the errors of `upstream.translated` and `Saying`.
+        Raises MissingKey, RecordedWorker, WorkerOpen, and the errors of `reached`,
+        `upstream.translated` and `Saying`.
         """
         worker = self._pool.worker(ask.worker)
         async with self._asking(worker) as key:
@@ -59,6 +61,7 @@ class Client:
         return nullcontext() if self._breakers is None else self._breakers.asking(worker)
 
     async def _complete(self, worker: Worker, ask: Ask, key: str | None) -> Reply:
+        worker = reached(worker)
         litellm, fields = await prepared(worker, ask, key)
         saying = _saying(worker, ask)
         started = time.monotonic()
@@ -89,6 +92,7 @@ class Client:
                 yield chunk
 
     async def _stream(self, worker: Worker, ask: Ask, key: str | None) -> AsyncGenerator[Chunk]:
+        worker = reached(worker)
         litellm, fields = await prepared(worker, ask, key)
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
         saying = _saying(worker, ask)

@@ -53,7 +53,8 @@ class Pool(Value):
         pool._read = document
         for place in ("workers", "conductors"):
             for index, worker in enumerate(getattr(pool, place)):
-                if worker.price is None and not worker.is_house and not worker.is_recorded:
+                free = worker.is_house or worker.is_recorded or worker.is_local
+                if worker.price is None and not free:
                     message = f"worker {worker.name!r} has no price (USD per million tokens; 0 if it is free)"
                     raise BadFile(path, message, document.line((place, index)))
         return pool

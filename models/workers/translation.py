@@ -49,7 +49,7 @@ def check_models(pool: Pool) -> None:
     """Raises BadInput for a worker whose model has no provider known to litellm. Imports litellm (takes seconds)."""
     litellm = load_litellm()
     for worker in pool.workers:
-        if worker.is_recorded:
+        if worker.is_recorded or worker.is_local:
             continue
         try:
             litellm.get_llm_provider(worker.model, api_base=worker.api_base)

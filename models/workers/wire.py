@@ -184,7 +184,8 @@ def _tls() -> ssl.SSLContext:
 
 def _unproxied(pool: Pool) -> dict[str, None]:
     """httpx mounts that bypass the environment's proxies for workers on this machine."""
-    hosts = {urlsplit(worker.api_base or "").hostname for worker in (*pool.workers, *pool.conductors)}
+    workers = (*pool.workers, *pool.conductors)
+    hosts = {"127.0.0.1" if worker.is_local else urlsplit(worker.api_base or "").hostname for worker in workers}
     return {f"all://{f'[{host}]' if ':' in host else host}": None for host in hosts if host and _is_local(host)}
 
 

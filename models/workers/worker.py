@@ -60,6 +60,9 @@ class Abilities(Value):
     reasoning: bool | None = None
 
 
+LOCAL = "local/"
+"""What the model's name of a local worker begins with."""
+
 MAX_NAME = 200
 
 ELSEWHERE = {
@@ -173,6 +176,11 @@ class Worker(Value):
     @property
     def is_recorded(self) -> bool:
         return self.model.startswith("recorded/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its model runs in a process of this home (models/workers/local.py)."""
+        return self.model.startswith(LOCAL)
 
     def output_tokens(self, wanted: int | None) -> int:
         """The `max_tokens` to send: the caller's, at most the worker's limit."""

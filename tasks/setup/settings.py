@@ -240,6 +240,11 @@ def open_ledger() -> Ledger:
     return Ledger(here.database, unsettled=here.home / "unsettled")
 
 
+def local_notes() -> Path:
+    """The folder in which the processes of local models leave their addresses."""
+    return settings().home / "local"
+
+
 def config_file(name: str) -> Path:
     """`name` in the home where that file exists, else in the data."""
     here = settings()
@@ -266,8 +271,10 @@ def _is_path(source: str) -> bool:
 
 
 def open_pool(name_or_path: str | Path | None = None) -> Pool:
-    """Load a pool, and register the provider of house workers if the pool has one."""
-    pool = load_pool(name_or_path)
+    """Load a pool whose workers can be asked: house workers' provider is registered, local models are looked for."""
+    from models.workers import local
+
+    pool = local.opened(load_pool(name_or_path), local_notes())
     if any(worker.is_house for worker in pool.workers):
         from models.house.handler import register
 

@@ -13,6 +13,7 @@ from cachetools import LRUCache, cached
 from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
+from models.workers.local import FIELDS as LOCAL_FIELDS
 from models.workers.pool import Pool, Worker
 from models.workers.translation import load_litellm
 
@@ -77,6 +78,8 @@ def _honours(worker: Worker, field: str) -> bool:
         return bool(said)
     if worker.is_house:
         return field not in _BEYOND_HOUSE
+    if worker.is_local:
+        return field in LOCAL_FIELDS
     known = _supported(worker.model)
     # For few models it is known whether they read images; the provider refuses them otherwise.
     return field == "messages" or known is None or field in known
@@ -90,7 +93,8 @@ def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, str]:
     if not fields:
         return {}
     key = json_digest(fields)
-    found = {worker.name: _refused(worker.model, key, fields) for worker in workers if not worker.is_house}
+    asked = [worker for worker in workers if not worker.is_house and not worker.is_local]
+    found = {worker.name: _refused(worker.model, key, fields) for worker in asked}
     return {name: field for name, field in found.items() if field is not None}
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from models.errors import BadInput
 
-PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model")
-"""Configuration, weights and tokenizer; never pickled weights."""
+PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+"""Configuration, weights, tokenizer and chat template; never pickled weights."""
 
 
 def local_folder(path_or_name: str | Path, revision: str | None = None) -> Path:

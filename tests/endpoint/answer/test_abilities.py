@@ -66,3 +66,17 @@ def test_the_same_settings_are_tried_once(monkeypatch):
 def test_fields_that_shape_nothing_cost_no_trial(monkeypatch):
     monkeypatch.setattr(abilities, "_translates", None)
     assert candidates(POOL, chat(), None) == POOL.names
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"temperature": 1, "stop": ["x"], "presence_penalty": 1}, ("plain", "near")),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, ("plain",)),
+        ({"response_format": {"type": "json_object"}}, ("plain",)),
+        ({"response_format": {"type": "text"}}, ("plain", "near")),
+    ],
+)
+def test_a_local_model_is_passed_over_for_what_it_cannot_do(fields, left):
+    pool = Pool(name="p", workers=(POOL.workers[1], Worker(name="near", model="local/mine")))
+    assert candidates(pool, chat(**fields), None) == left

@@ -1,0 +1,28 @@
+"""Whether an endpoint is ready, and what it answers."""
+
+from __future__ import annotations
+
+import httpx
+
+from models.errors import PermanentError
+
+
+def ask(endpoint: str, question: str) -> str:
+    """The answer of `fugu`, through the openai client. Raises PermanentError with the endpoint's message."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key="local", max_retries=0, timeout=120)
+    try:
+        reply = client.chat.completions.create(model="fugu", messages=[{"role": "user", "content": question}])
+    except openai.OpenAIError as error:
+        raise PermanentError(f"the endpoint at {endpoint} did not answer: {error}") from None
+    return (reply.choices[0].message.content or "").strip()
+
+
+def not_ready(endpoint: str) -> str:
+    """The message of `/readyz` while the endpoint is not ready; empty once it is."""
+    try:
+        reply = httpx.get(f"{endpoint}/readyz", timeout=5, trust_env=False)
+    except httpx.TransportError as error:
+        return str(error) or type(error).__name__
+    return "" if reply.status_code == 200 else f"{reply.status_code} {reply.text.strip()}"
