@@ -105,12 +105,19 @@ class Player:
     """A policy as the endpoint's router in one rollout; it records its decisions. Threads may share it.
 
     `roles`: whether it was trained with role rows; `in_roles`: whether they are used, as in the model `trinity`.
+    `released`: see `models.fugu.loop.LoopOptions`.
     """
 
     def __init__(
-        self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False
+        self,
+        workers: tuple[str, ...],
+        choose: Choose,
+        *,
+        roles: bool = False,
+        in_roles: bool = False,
+        released: str | None = None,
     ) -> None:
-        self.workers, self.roles, self.in_roles, self._choose = workers, roles, in_roles, choose
+        self.workers, self.roles, self.in_roles, self.released, self._choose = workers, roles, in_roles, released, choose
         self.made: list[tuple[Node, Choice]] = []
         self._turn = threading.Lock()
 
@@ -174,7 +181,8 @@ class Calls:
         seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
         self.number += 1
         sampling = ask.sampling.model_copy(update={"seed": seed})
-        update = {"scope": self._scope, "replicate": self._slot.repeat, "sampling": sampling}
+        replicate = self._slot.repeat + ask.replicate  # not 0 where the loop asks again
+        update = {"scope": self._scope, "replicate": replicate, "sampling": sampling}
         return ask.model_copy(update=update)
 
     @contextmanager

@@ -17,9 +17,9 @@ from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire.problems import not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
 from models.errors import NoWorkerAllowed
-from models.fugu.loop import LoopOptions, Turn
+from models.fugu.loop import Turn
 from models.fugu.roles import Role
-from models.fugu.rollout import answer
+from models.fugu.rollout import answer, options_of
 from models.ledger.journal import Journal
 from models.ledger.outage import PATIENCE_S, when_back
 from models.ledger.requests import Row, record
@@ -31,11 +31,12 @@ SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 
 @dataclass(frozen=True)
 class Step:
-    """One ask of a request. `role` and `margin` are `None` where no router decided them."""
+    """One ask of a request. `role` and `margin` are `None` where no router decided them; `repeat` is that of `Turn`."""
 
     worker: str
     role: Role | None
     margin: float | None
+    repeat: int = 0
     reply: Reply | None = None
 
 
@@ -64,6 +65,7 @@ class Routed:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
+        self._accepted: bool | None = None  # None: no loop with roles has ended
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
 
     async def answer(self, emit: Emit | None) -> Result:
@@ -80,6 +82,7 @@ class Routed:
         work = {
             "worker": answering.worker if answering else None,
             "turns": len(self.steps),
+            "accepted": self._accepted,
             "cost_usd": cost_usd,
             "steps": [_traced(step) for step in self.steps],
         }
@@ -126,13 +129,14 @@ class Routed:
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
         roles = router.roles and self._question.model == TRINITY
-        options = LoopOptions(turns=self._turns, roles=roles, dispatcher=router.roles)
+        options = options_of(router, roles=roles, turns=self._turns)
 
         async def ask(turn: Turn) -> Reply:
-            step = Step(turn.worker, turn.role, turn.decision.margin)
+            step = Step(turn.worker, turn.role, turn.decision.margin, turn.repeat)
             return await self._ask(step, turn.messages, live)
 
         outcome = await answer(self._question.messages, router, ask, options, allowed)
+        self._accepted = outcome.accepted if roles else None
         assert self._answering is not None and self._answering.reply is not None
         result = self._result(self._answering.reply)
         return replace(result, text=outcome.text, tool_calls=()) if roles else result
@@ -148,9 +152,7 @@ class Routed:
             revision=parts.pool.worker(step.worker).revision,
             messages=tuple(dict(message) for message in messages),
             sampling=sampling if step.role in (None, Role.SOLVER) else _shared(sampling),
-            # No replicate: a turn that says the same to the same worker again is answered by the ledger, unpaid, as in
-            # the rollouts that the router was learned and judged by.
-        )
+        ).again(step.repeat)  # as in the rollouts that the router was learned and judged by
         paid = any(earlier.reply for earlier in self.steps)
         self.steps.append(step)
         if live is not None:

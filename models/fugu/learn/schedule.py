@@ -1,14 +1,18 @@
 """The start of the role rows: the best constant schedule of roles, measured by real rollouts of train questions.
 
 There are no labels for roles. A constant schedule (SOLVER, then VERIFIER, say) needs none, and it is the baseline
-that learned roles have to beat. Under argmax a THINKER's or a VERIFIER's turn leaves the router's text unchanged
-(only SOLVER thoughts are added), so a schedule gives one role per number of thoughts; the last one repeats.
+that learned roles have to beat. Every turn leaves a note in the router's text, so that a linear head can tell the turns
+apart: a schedule gives one role per turn and begins anew after its last one.
+
+The workers of the later turns need no labels of their own either: who can answer a question can also judge and revise
+answers to it. So the worker rows are fitted once more, on the texts of these rollouts as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,30 +36,40 @@ _ROLE_HEAD = HeadOptions(temperatures=(0.3,), shrinkages=(0.0,), penalties=(0.01
 
 
 @dataclass(frozen=True)
+class Met:
+    """A text that the router read in a rollout of the slot with the index `slot`, and the role that was next."""
+
+    text: str
+    role: Role
+    slot: int
+
+
+@dataclass(frozen=True)
 class Measured:
-    """A schedule's mean reward and turns on the slots, and the texts that the router read, each with its role."""
+    """A schedule's mean reward and turns on the slots, and the texts that the router read, each once."""
 
     schedule: Schedule
     reward: float
     turns: float
-    states: tuple[tuple[str, Role], ...]
+    states: tuple[Met, ...]
 
 
 async def measure(objective: Objective, vector: NDArray[np.floating], schedule: Schedule) -> Measured:
     """Roll the schedule out with the workers that `vector` picks (argmax)."""
-    by_turn = _by_turn(schedule, objective.options.turns)
+    by_turn = list(islice(cycle(schedule), objective.options.turns))
     policy = objective.policy(vector, temperature=0.0)
-    states: dict[str, Role] = {}
+    states: dict[str, Met] = {}
 
     def choose(at: Indices, slots: Indices, turn: int) -> Choices:
         role = by_turn[turn]
-        states.update((text, role) for text in objective.texts(at))
+        for text, slot in zip(objective.texts(at), slots.tolist(), strict=True):
+            states.setdefault(text, Met(text, role, slot))
         return Choices(policy(at, slots, turn).workers, np.full(len(at), int(role)))
 
     scores = await objective.scores_of(choose)
     reward = float(np.mean([score.reward for score in scores]))
     turns = float(np.mean([len(score.workers) for score in scores]))
-    return Measured(schedule, reward, turns, tuple(states.items()))
+    return Measured(schedule, reward, turns, tuple(states.values()))
 
 
 async def best(
@@ -70,12 +84,3 @@ def fit_rows(features: NDArray[np.floating], roles: Sequence[Role]) -> NDArray[n
     """Role rows [3, d] under which the argmax on states [S, d] is the schedule's role."""
     wanted = np.eye(len(Role))[[int(role) for role in roles]]
     return fit_head(features, wanted, [role.name for role in roles], _ROLE_HEAD).weights
-
-
-def _by_turn(schedule: Schedule, turns: int) -> list[Role]:
-    """The role of each turn: the schedule advances with every SOLVER turn."""
-    roles: list[Role] = []
-    for _ in range(turns):
-        thoughts = roles.count(Role.SOLVER)
-        roles.append(schedule[min(thoughts, len(schedule) - 1)])
-    return roles
