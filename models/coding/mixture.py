@@ -95,8 +95,6 @@ def players(
             drawn = temperature * noise[number : number + 1] if temperature else None
             return router.decisions(known[text][None], router.mask(allowed, 1), drawn)[0]
 
-        return Player(
-            router.workers, choose, roles=router.roles, in_roles=in_roles, released=router.released
-        )
+        return Player(router.workers, choose, roles=router.roles, in_roles=in_roles, released=router.released)
 
     return player

@@ -117,7 +117,13 @@ class Player:
         in_roles: bool = False,
         released: str | None = None,
     ) -> None:
-        self.workers, self.roles, self.in_roles, self.released, self._choose = workers, roles, in_roles, released, choose
+        self.workers, self.roles, self.in_roles, self.released, self._choose = (
+            workers,
+            roles,
+            in_roles,
+            released,
+            choose,
+        )
         self.made: list[tuple[Node, Choice]] = []
         self._turn = threading.Lock()
 

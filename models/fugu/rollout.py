@@ -44,7 +44,7 @@ def first_transcript(conversation: Sequence[Message], worker_count: int, options
 
 
 def options_of(router: Reading, *, roles: bool = True, turns: int = LoopOptions.turns) -> LoopOptions:
-    """The loop that this router is learned and served in. `roles`: TRINITY's, if it has role rows; else the product's."""
+    """The loop that a router is learned and served in. `roles`: TRINITY's, if it has role rows; else the product's."""
     used = roles and router.roles
     return LoopOptions(turns=turns, roles=used, dispatcher=router.roles, released=router.released)
 

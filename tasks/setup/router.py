@@ -132,7 +132,7 @@ def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Tur
     """A function that reads workers' replies in the rollouts of the checkpoint's training and comparison (`Objective`)
     from the ledger; `None` where it has none. No worker is asked."""
     pool, meta = load_pool(), checkpoint.meta
-    if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names:
+    if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names or "questions" not in meta:
         return lambda question, turn: None
     scope = scope_of(open_epoch(ledger, pool.name, meta["questions"]))
 

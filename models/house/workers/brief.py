@@ -28,7 +28,7 @@ _MEMORY = ("Tool results known from earlier in this conversation:", "Earlier sub
 
 @dataclass(frozen=True)
 class Brief:
-    """`thoughts`: earlier replies; `asked`: the subtask that each replies to ("" if none); `objections`: to thoughts."""
+    """`thoughts`: earlier replies; `asked`: the subtask that each replies to ("" if none); `objections`: to them."""
 
     role: Role
     question: str
