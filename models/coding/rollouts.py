@@ -105,25 +105,13 @@ class Player:
     """A policy as the endpoint's router in one rollout; it records its decisions. Threads may share it.
 
     `roles`: whether it was trained with role rows; `in_roles`: whether they are used, as in the model `trinity`.
-    `released`: see `models.fugu.loop.LoopOptions`.
     """
 
     def __init__(
-        self,
-        workers: tuple[str, ...],
-        choose: Choose,
-        *,
-        roles: bool = False,
-        in_roles: bool = False,
-        released: str | None = None,
+        self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False
     ) -> None:
-        self.workers, self.roles, self.in_roles, self.released, self._choose = (
-            workers,
-            roles,
-            in_roles,
-            released,
-            choose,
-        )
+        self.workers, self.roles, self.in_roles, self._choose = workers, roles, in_roles, choose
+        self.released: str | None = None  # as the router's
         self.made: list[tuple[Node, Choice]] = []
         self._turn = threading.Lock()
 
@@ -187,7 +175,7 @@ class Calls:
         seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
         self.number += 1
         sampling = ask.sampling.model_copy(update={"seed": seed})
-        replicate = self._slot.repeat + ask.replicate  # not 0 where the loop asks again
+        replicate = self._slot.repeat + ask.replicate  # the loop's own where it asks the same again
         update = {"scope": self._scope, "replicate": replicate, "sampling": sampling}
         return ask.model_copy(update=update)
 

@@ -51,7 +51,7 @@ def _work_out(worker: str, problem: Problem, noise: Noise) -> str | None:
 def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> str:
     if problem is not None and (result := _work_out(worker, problem, noise)) is not None:
         return f"{_INTRODUCTIONS[worker]}\n{_stating(problem, result)}"
-    if claimed := [found.group(1) for objection in brief.objections if (found := _CLAIM.search(objection))]:
+    if claimed := [result for objection in brief.objections for result in _CLAIM.findall(objection)]:
         return f"I rely on the objection here.\n{_stating(problem, claimed[-1])}"
     earlier = [found for thought in brief.thoughts if (found := _stated(problem, thought))]
     if earlier:
