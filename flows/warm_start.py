@@ -153,6 +153,5 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         for m in measured
     ]
     await table("role-schedules", rows, "Constant schedules of roles, rolled out on train")
-    met = measured[0].states
-    states = await asyncio.to_thread(router.states, [each.text for each in met])
-    return schedule.fit_rows(states, [each.role for each in met])
+    states, roles = zip(*measured[0].states, strict=True)
+    return schedule.fit_rows(await asyncio.to_thread(router.states, states), roles)

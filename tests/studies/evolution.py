@@ -201,8 +201,8 @@ async def _warm_start(direct: DirectPool, router: Router, train: Sequence[Questi
         return vectors.join(np.zeros(0), head.weights)
     blank = np.zeros((len(schedule.Role), router.backbone.width))
     best = (await schedule.best(rolled_out, vectors.join(np.zeros(0), np.concatenate([head.weights, blank]))))[0]
-    states = router.backbone.features([met.text for met in best.states])
-    rows = schedule.fit_rows(states, [met.role for met in best.states])
+    states, roles = zip(*best.states, strict=True)
+    rows = schedule.fit_rows(router.backbone.features(states), roles)
     return vectors.join(np.zeros(0), np.concatenate([head.weights, rows]))
 
 

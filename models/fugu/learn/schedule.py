@@ -3,9 +3,6 @@
 There are no labels for roles. A constant schedule (SOLVER, then VERIFIER, say) needs none, and it is the baseline
 that learned roles have to beat. Every turn leaves a note in the router's text, so that a linear head can tell the turns
 apart: a schedule gives one role per turn and begins anew after its last one.
-
-The workers of the later turns need no labels of their own either: who can answer a question can also judge and revise
-answers to it. So the worker rows are fitted once more, on the texts of these rollouts as well.
 """
 
 from __future__ import annotations
@@ -36,40 +33,30 @@ _ROLE_HEAD = HeadOptions(temperatures=(0.3,), shrinkages=(0.0,), penalties=(0.01
 
 
 @dataclass(frozen=True)
-class Met:
-    """A text that the router read in a rollout of the slot with the index `slot`, and the role that was next."""
-
-    text: str
-    role: Role
-    slot: int
-
-
-@dataclass(frozen=True)
 class Measured:
-    """A schedule's mean reward and turns on the slots, and the texts that the router read, each once."""
+    """A schedule's mean reward and turns on the slots, and the texts that the router read, each with its role."""
 
     schedule: Schedule
     reward: float
     turns: float
-    states: tuple[Met, ...]
+    states: tuple[tuple[str, Role], ...]
 
 
 async def measure(objective: Objective, vector: NDArray[np.floating], schedule: Schedule) -> Measured:
     """Roll the schedule out with the workers that `vector` picks (argmax)."""
     by_turn = list(islice(cycle(schedule), objective.options.turns))
     policy = objective.policy(vector, temperature=0.0)
-    states: dict[str, Met] = {}
+    states: dict[str, Role] = {}
 
     def choose(at: Indices, slots: Indices, turn: int) -> Choices:
         role = by_turn[turn]
-        for text, slot in zip(objective.texts(at), slots.tolist(), strict=True):
-            states.setdefault(text, Met(text, role, slot))
+        states.update((text, role) for text in objective.texts(at))
         return Choices(policy(at, slots, turn).workers, np.full(len(at), int(role)))
 
     scores = await objective.scores_of(choose)
     reward = float(np.mean([score.reward for score in scores]))
     turns = float(np.mean([len(score.workers) for score in scores]))
-    return Measured(schedule, reward, turns, tuple(states.values()))
+    return Measured(schedule, reward, turns, tuple(states.items()))
 
 
 async def best(

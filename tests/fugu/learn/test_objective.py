@@ -157,9 +157,9 @@ async def test_role_rows_take_up_the_best_schedule(router, pool, send):
     part = objective(router, pool, send, SLOTS[::2])
     measured = await schedule.best(part, router.vector)
     assert measured[0].reward == max(m.reward for m in measured)
-    states, roles = router.states([met.text for met in measured[0].states]), [met.role for met in measured[0].states]
-    rows = schedule.fit_rows(states, roles)
-    assert list((states @ rows.T).argmax(axis=1)) == [int(role) for role in roles]
+    states, roles = zip(*measured[0].states, strict=True)
+    rows = schedule.fit_rows(router.states(states), roles)
+    assert list((router.states(states) @ rows.T).argmax(axis=1)) == [int(role) for role in roles]
 
 
 async def test_candidates_that_move_the_head_alone_share_every_state(backbones, pool, send, monkeypatch):
