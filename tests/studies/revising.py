@@ -109,8 +109,10 @@ async def study(home: Path, seeds: int, train: int, test: int, unseen: int) -> N
         said = {f"{WORTH[right]} {VERDICT[accepted]}": count for (right, accepted), count in verdicts.items()}
         print(f"seed {seed}, {len(drawn)} train questions: {turns:.2f} turns; answers: {said}", flush=True)
     kinds = np.array([group_of(question) for question in asked])
-    for kind in ("seen", "unseen", "two-hop"):
-        fugu, trinity, control = np.array(rows).transpose(1, 0, 2)[:, :, kinds == kind]
+    tables = {name: kinds == name for name in ("seen", "unseen", "two-hop")}
+    tables |= {"single-hop": kinds != "two-hop", "all": kinds != ""}
+    for kind, chosen in tables.items():
+        fugu, trinity, control = np.array(rows).transpose(1, 0, 2)[:, :, chosen]
         means = f"fugu {fugu.mean():.4f}, trinity {trinity.mean():.4f}, control {control.mean():.4f}"
         print(f"{kind}, n = {fugu.shape[1]}: {means}; trinity less fugu {shown(over_seeds(trinity - fugu))}, ", end="")
         each = ", ".join(f"{gain:+.4f}" for gain in (trinity - fugu).mean(axis=1))
