@@ -17,7 +17,7 @@ from models.digest import json_digest
 from models.errors import NotFound
 from models.fugu.loop import LoopOptions, Turn
 from models.fugu.microbatch import MicroBatcher
-from models.fugu.rollout import Decider
+from models.fugu.rollout import Decider, options_of
 from models.fugu.rollout import answer as drive
 from models.ledger import registry
 from models.ledger.requests import Row, record_request
@@ -64,7 +64,7 @@ async def answer(
         else:
             checkpoint = registry.load_checkpoint(session.ledger, champion.target["checkpoint"])
             router = await asyncio.to_thread(load_router, checkpoint)
-            options = LoopOptions(roles=model == "trinity", dispatcher=router.roles)
+            options = options_of(router, roles=model == "trinity")
             shared = MicroBatcher(router)
             texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(batch)))
         done = [{**row, "status": "answered", "body": {"text": text}} for row, text in zip(rows, texts, strict=True)]
@@ -100,13 +100,15 @@ async def _of_loop(
     async def send(turn: Turn) -> Reply:
         role = "" if turn.role is None else f" as {turn.role.name}"
         label = f"question {number + 1}, turn {turn.turn}: {turn.worker}{role}"
-        return await _ask(session, scope, number, turn.worker, tuple(turn.messages), label)
+        return await _ask(session, scope, number, turn.worker, tuple(turn.messages), label, turn.repeat)
 
     outcome = await drive(list(question), decider, send, options)
     return outcome.text
 
 
-async def _ask(session: Session, scope: str, number: int, worker: str, messages: Asked, label: str) -> Reply:
+async def _ask(
+    session: Session, scope: str, number: int, worker: str, messages: Asked, label: str, repeat: int = 0
+) -> Reply:
     wanted = Ask(
         scope=scope,
         worker=worker,
@@ -114,4 +116,4 @@ async def _ask(session: Session, scope: str, number: int, worker: str, messages:
         messages=tuple(dict(m) for m in messages),
         replicate=number,
     )
-    return await ask(wanted, label)
+    return await ask(wanted.again(repeat), label)

@@ -21,8 +21,8 @@ from models.fugu import vector as vectors
 from models.fugu.forward.layout import LayoutName, layout_for
 from models.fugu.learn import schedule
 from models.fugu.learn.objective import Objective, Slot
-from models.fugu.loop import LoopOptions
 from models.fugu.roles import SCHEDULE_SLOTS, Role
+from models.fugu.rollout import options_of
 from models.fugu.router import Router
 from models.fugu.vector import Vector
 from models.grading.question import Question
@@ -145,7 +145,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         [Slot(question, 0) for question in questions_of.split("train")[: min(count, SCHEDULE_SLOTS)]],
         Asking(session.access).ask_all,
         scope=epochs.scope_of(epoch),
-        options=LoopOptions(),
+        options=options_of(router),
     )
     measured = await measure_schedules(objective, router.vector)
     rows: list[dict[str, Any]] = [

@@ -1,12 +1,15 @@
-"""`fugu fetch` and `fugu verify`: the router that TRINITY's authors released, which is not part of this project."""
+"""`fugu fetch`, `fugu verify`, `fugu adopt`: TRINITY's released router, which is not part of this project."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deployments.commands.options import Home
+from deployments.commands.options import Home, PoolName
+
+if TYPE_CHECKING:
+    from models.fugu.released import Verification
 
 Released = Annotated[Literal["trinity"], typer.Argument(help="The released router.")]
 
@@ -26,7 +29,53 @@ def verify(what: Released, home: Home = None) -> None:
     from tasks.setup.settings import settings
 
     here = settings()
-    found = released.verify(here.data / "catalog.yaml", here.home)
+    _told(released.verify(here.data / "catalog.yaml", here.home))
+
+
+def adopt(
+    what: Released,
+    workers: Annotated[
+        str,
+        typer.Option(help="Seven workers of the pool, separated by commas, in the order of the router's own agents."),
+    ] = "",
+    fugu: Annotated[
+        bool, typer.Option("--fugu", help="Let it serve the model `fugu`, too, not `trinity` alone.")
+    ] = False,
+    pool: PoolName = None,
+    home: Home = None,
+) -> None:
+    """Let the released router serve over seven workers of the pool, once it is verified. `fugu rollback` goes back.
+
+    Without `--workers` the pool needs workers with the names of the router's own agents. No gate is asked.
+    """
+    from deployments.migrations import upgrade
+    from models.errors import RecordedWorker
+    from models.fugu import released
+    from models.ledger import registry
+    from models.workers.pool import Pool
+    from tasks.setup.settings import open_ledger, pool_path, settings
+
+    here, chosen = settings(), Pool.load(pool_path())
+    catalog = here.data / "catalog.yaml"
+    names = [name.strip() for name in workers.split(",") if name.strip()] or list(released.agents(catalog))
+    chosen.mask(names)  # raises for a name that it does not have
+    if unasked := [name for name in names if chosen.worker(name).is_recorded]:
+        raise RecordedWorker(f"{', '.join(unasked)}: known from recorded scores only, and cannot be asked")
+    router = released.router_of(catalog, here.home, names)
+    _told(released.tried(router, catalog, here.home))
+    upgrade(here.database)
+    ledger = open_ledger()
+    meta = {"kind": "released", "pool": chosen.name, "backbone": f"{released.NAME}/backbone"}
+    checkpoint = registry.save_checkpoint(
+        ledger, name=f"released {released.NAME}", vector=router.vector, meta=router.meta | meta
+    )
+    for served in ("trinity", "fugu") if fugu else ("trinity",):
+        registry.promote(ledger, served, {"kind": "router", "checkpoint": checkpoint}, "adopted: the released router")
+        typer.echo(f"{served} is served by the released router over {', '.join(names)}")
+
+
+def _told(found: Verification) -> None:
+    """Print it. Raises Exit (status 1) if it is not faithful."""
     typer.echo(f"{found.cases} cases: worker right in {found.workers}, role in {found.roles}, both in {found.both}")
     if found.others:
         typer.echo(

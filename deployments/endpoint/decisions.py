@@ -48,7 +48,12 @@ async def _answer(load: Callable[[str], MicroBatcher], checkpoint: str, text: st
         router = await asyncio.to_thread(load, checkpoint)
         if not text:
             most = router.router.backbone.reader.most_chars
-            return {"workers": router.workers, "roles": router.roles, "most_chars": most}
+            return {
+                "workers": router.workers,
+                "roles": router.roles,
+                "released": router.released,
+                "most_chars": most,
+            }
         return {"logits": (await router.logits([text]))[0].tolist()}
     except BadInput as error:
         return {"refused": str(error), "field": error.field}
@@ -81,6 +86,7 @@ class DistantRouter:
         known = asyncio.run(_ask(folder, checkpoint))
         self.workers: tuple[str, ...] = tuple(known["workers"])
         self.roles: bool = known["roles"]
+        self.released: str | None = known["released"]
         self._most_chars: int = known["most_chars"]
 
     async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:

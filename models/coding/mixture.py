@@ -95,6 +95,8 @@ def players(
             drawn = temperature * noise[number : number + 1] if temperature else None
             return router.decisions(known[text][None], router.mask(allowed, 1), drawn)[0]
 
-        return Player(router.workers, choose, roles=router.roles, in_roles=in_roles)
+        played = Player(router.workers, choose, roles=router.roles, in_roles=in_roles)
+        played.released = router.released
+        return played
 
     return player

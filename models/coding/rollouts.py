@@ -60,7 +60,6 @@ Names = tuple[str, ...] | None
 Choose = Callable[[str, Names, int], Decision]
 """(text that the router reads, allowed workers, number of the decision from 0) -> the router's choice."""
 
-
 Choice = tuple[int, int]
 """A worker's index, and a role's id (0 where roles do not count)."""
 
@@ -75,9 +74,7 @@ class TaskSlot:
 
 @dataclass(frozen=True)
 class RolloutEnd:
-    """A finished rollout. `turns`: the choices; `calls`: number of asks; `detail`: of the verdict; `agent`: how it
-    ended, and the end of its output.
-    """
+    """`turns`: the choices; `calls`: number of asks; `detail`: of the verdict; `agent`: how it ended, and its last words."""
 
     reward: float
     turns: tuple[Choice, ...]
@@ -112,6 +109,7 @@ class Player:
         self, workers: tuple[str, ...], choose: Choose, *, roles: bool = False, in_roles: bool = False
     ) -> None:
         self.workers, self.roles, self.in_roles, self._choose = workers, roles, in_roles, choose
+        self.released: str | None = None  # as the router's
         self.made: list[tuple[Node, Choice]] = []
         self._turn = threading.Lock()
 
@@ -178,7 +176,8 @@ class Calls:
         seed = seed_for(f"{self._slot.task.id}/{self.number}", self._slot.repeat)
         self.number += 1
         sampling = ask.sampling.model_copy(update={"seed": seed})
-        update = {"scope": self._scope, "replicate": self._slot.repeat, "sampling": sampling}
+        replicate = self._slot.repeat + ask.replicate  # the loop's own where it asks the same again
+        update = {"scope": self._scope, "replicate": replicate, "sampling": sampling}
         return ask.model_copy(update=update)
 
     @contextmanager

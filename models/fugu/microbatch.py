@@ -117,6 +117,11 @@ class MicroBatcher:
         """Whether the router decides on roles."""
         return self.router.roles
 
+    @property
+    def released(self) -> str | None:
+        """The released router's dispatcher prompt, if this is it."""
+        return self.router.released
+
     def submit(self, texts: Sequence[str], candidate: Candidate | None = None) -> Future[Logits]:
         """Logits [B, L (+ 3)] of `texts` as a future, under the installed vector by default."""
         request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate)

@@ -1,4 +1,5 @@
-"""The released TRINITY router: downloaded from its public addresses, verified, and run on its 37 known cases.
+"""The released TRINITY router: downloaded from its public addresses, verified, run on its 37 known cases, and adopted
+over workers of a pool.
 
 Its files are not part of this project; `data/catalog.yaml` holds their addresses, revisions and digests. For a
 file without a digest there, the first fetch prints the sha256 and records it in `lock.json` beside the files;
@@ -10,16 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from filelock import FileLock
 
-from models.errors import BadFile, NotFound, UpstreamUnavailable
+from models.errors import BadFile, BadInput, NotFound, UpstreamUnavailable
 from models.files import read_yaml, staged
+
+if TYPE_CHECKING:
+    from models.fugu.router import Router
 
 Report = Callable[[str], None]
 
@@ -105,19 +109,38 @@ def missing(catalog: Path, home: Path) -> list[str]:
 
 def verify(catalog: Path, home: Path) -> Verification:
     """Run the known cases on the fetched files. Raises NotFound naming what is missing, BadFile."""
+    return tried(router_of(catalog, home), catalog, home)
+
+
+def agents(catalog: Path) -> tuple[str, ...]:
+    """The models that the released router was evolved with, in the order of its rows."""
+    return tuple(_entry(catalog)["workers"])
+
+
+def router_of(catalog: Path, home: Path, workers: Sequence[str] = ()) -> Router:
+    """The fetched router, which reads its own form. `workers`: the names of its rows, by default the catalog's.
+
+    Raises NotFound naming what is missing, BadFile, BadInput for another number of workers.
+    """
     from models.fugu.forward.backbone import Backbone
     from models.fugu.router import Router
 
-    absent, target = missing(catalog, home), folder(home)
-    if absent:
+    known, target = agents(catalog), folder(home)
+    if len(names := tuple(workers) or known) != len(known):
+        wanted = f"{len(known)} workers, for {', '.join(known)} in this order"
+        raise BadInput(f"this router needs {wanted}; {len(names)} were given", "workers")
+    if absent := missing(catalog, home):
         raise NotFound(f"not in {target}: {', '.join(absent)} (fetch {NAME} gets them)")
     lock = _lock(target)
     for source in sources(catalog):
         _check(target / source.name, source.sha256 or lock.get(source.name))
-    workers, known = tuple(_entry(catalog)["workers"]), _entry(catalog).get("known", {})
     backbone = Backbone.load(target / "backbone", cache=home / "factors")
-    router = Router.from_vector(backbone, target / "vector.npy", workers)
-    cases = _cases(target / "cases.json")
+    return Router.from_vector(backbone, target / "vector.npy", names, released=_dispatcher(catalog, target))
+
+
+def tried(router: Router, catalog: Path, home: Path) -> Verification:
+    """The known cases on this router."""
+    cases, known = _cases(folder(home) / "cases.json"), _entry(catalog).get("known", {})
     decisions = router.decide_many([case["messages"] for case in cases])
     right = [
         (decision.worker_index == expected["agent_id"], decision.role == expected["role_id"])
@@ -131,6 +154,18 @@ def verify(catalog: Path, home: Path) -> Verification:
         others=tuple(case["id"] for case, pair in zip(cases, right, strict=True) if not all(pair)),
         known=(known.get("workers", len(cases)), known.get("roles", len(cases))),
     )
+
+
+def _dispatcher(catalog: Path, target: Path) -> str:
+    """The system text of the case that the catalog names: the prompt that this router reads. Empty if it names none."""
+    name, path = _entry(catalog).get("dispatcher"), target / "cases.json"
+    if name is None:
+        return ""
+    for case in _cases(path):
+        first = case["messages"][0] if case["id"] == name else {}
+        if first.get("role") == "system" and isinstance(text := first.get("content"), str):
+            return text
+    raise BadFile(path, f"holds no case {name!r} with a system message, the router's dispatcher prompt")
 
 
 def _entry(catalog: Path) -> Mapping[str, Any]:

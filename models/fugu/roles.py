@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from models.workers.ask import Message
 
-PROMPTS_VERSION = "2"
+PROMPTS_VERSION = "3"
 
 SCHEDULE_SLOTS = 200
 """Train questions on which the warm start measures constant schedules of roles and fits the role rows, at most."""
@@ -33,7 +34,8 @@ DISPATCHER = "Pick one of {workers} workers and its role for the next turn."
 PROMPTS = {
     Role.SOLVER: (
         "You are the SOLVER. Work out the user's request and give your best final answer. "
-        "Earlier thoughts, where there are any, may hold parts of the solution or mistakes."
+        "Earlier thoughts, where there are any, may hold parts of the solution or mistakes. "
+        "Where a verifier objected to one, correct what the objection is right about."
     ),
     Role.THINKER: (
         "You are the THINKER. Do not answer the user's request. Say in a few words how it should be approached "
@@ -46,7 +48,8 @@ PROMPTS = {
     ),
 }
 
-THOUGHT, ADVICE, PROPOSED = "Earlier thought {k}:", "Suggestion:", "Proposed reply:"
+THOUGHT, OBJECTION, ADVICE = "Earlier thought {k}:", "A verifier's objection to thought {k}:", "Suggestion:"
+PROPOSED = "Proposed reply:"
 """Labels: another worker's text is shown as a separate assistant message after one of these."""
 
 NOW = {
@@ -65,9 +68,53 @@ _ACCEPT = re.compile(
     re.VERBOSE,
 )
 _THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_BLOCK = re.compile(r"<(\s*/?\s*reference_thought_)", re.IGNORECASE)
+_THINKING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_TAGS = {Role.SOLVER: "reference_thought", Role.THINKER: "advice", Role.VERIFIER: "objection"}
+_MARK = re.compile(rf"<(?=[\s/]*(?:{'|'.join(_TAGS.values())})_)", re.IGNORECASE)
 _SUGGESTION = re.compile(r"<suggestion>(.*?)</suggestion>", re.DOTALL)
 _SUGGESTED_ROLE = re.compile(r"<suggested_role>\s*(SOLVER|THINKER|VERIFIER|WORKER)\s*</suggested_role>", re.IGNORECASE)
+_CONTROL = re.compile(rf"{_SUGGESTED_ROLE.pattern}|</?suggestion>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a turn leaves to the later ones: a SOLVER's thought, a THINKER's advice or a VERIFIER's objection.
+
+    `number` counts thoughts, and pieces of advice, from 0; an objection has the number of the thought it judges.
+    """
+
+    role: Role
+    number: int
+    text: str
+
+    @property
+    def block(self) -> str:
+        """The note as the router reads it. The marks of any note in its text are escaped, so it cannot end its own."""
+        name = f"{_TAGS[self.role]}_{self.number}"
+        return f"<{name}>{_MARK.sub('&lt;', self.text)}</{name}>"
+
+    @property
+    def label(self) -> str:
+        """The message before the one that shows the note to a worker."""
+        return {Role.SOLVER: THOUGHT, Role.THINKER: ADVICE, Role.VERIFIER: OBJECTION}[self.role].format(k=self.number)
+
+
+def note_of(role: Role, reply: str, earlier: Sequence[Note]) -> Note:
+    """What `reply`, a `role`'s, leaves to the turns after the `earlier` notes."""
+    if role is Role.SOLVER:
+        return Note(role, _count(earlier, role), thought(reply))
+    if role is Role.THINKER:
+        return Note(role, _count(earlier, role), advice(reply))
+    return Note(role, _count(earlier, Role.SOLVER) - 1, _said(reply))
+
+
+def _count(notes: Sequence[Note], role: Role) -> int:
+    return sum(note.role is role for note in notes)
+
+
+def _said(reply: str) -> str:
+    """A reply without the thinking that some models write before it."""
+    return _THINKING.sub("", reply, count=1).strip() if _THINKING.match(reply) else reply.strip()
 
 
 def thought(reply: str) -> str:
@@ -76,25 +123,24 @@ def thought(reply: str) -> str:
     return (found.group(1) if found else reply).strip()
 
 
-def thought_block(k: int, text: str) -> str:
-    """The k-th thought (from 0) as the router reads it. Tags in it are escaped, so it cannot end its block."""
-    inside = _BLOCK.sub(r"&lt;\1", text)
-    return f"<reference_thought_{k}>{inside}</reference_thought_{k}>"
-
-
 def accepts(reply: str) -> bool:
     """Whether a VERIFIER's reply accepts; anything else means: continue.
 
-    It must begin, after optional Markdown marks, with the word ACCEPT, followed by the end of the text or line or by
-    one of `. , : – ;`. In quotes or in a block quote the word does not count.
+    It must begin, after `<think>` and optional Markdown marks, with the word ACCEPT, followed by the end of the text or
+    line or by one of `. , : – ;`. In quotes or in a block quote the word does not count.
     """
-    return _ACCEPT.match(reply) is not None
+    return _ACCEPT.match(_said(reply)) is not None
 
 
 def suggestion(reply: str) -> str | None:
-    """A THINKER's advice for the next worker: the content of `<suggestion>`, or `None`."""
+    """The content of a THINKER's `<suggestion>`, or `None`."""
     found = _SUGGESTION.search(reply)
     return found.group(1).strip() or None if found else None
+
+
+def advice(reply: str) -> str:
+    """A THINKER's advice: its `<suggestion>`, or, of a model that forgot the tags, all that it said."""
+    return suggestion(reply) or _CONTROL.sub("", _said(reply)).strip()
 
 
 def suggested_role(reply: str) -> Role | None:
@@ -107,26 +153,18 @@ def suggested_role(reply: str) -> Role | None:
 
 
 def messages_for(
-    role: Role,
-    conversation: Sequence[Message],
-    thoughts: Sequence[str] = (),
-    advice: str | None = None,
-    latest: str | None = None,
+    role: Role, conversation: Sequence[Message], notes: Sequence[Note] = (), latest: str | None = None
 ) -> list[dict[str, Any]]:
     """The messages sent to a worker in `role`.
 
-    SOLVER: the conversation under the role's prompt, then the earlier thoughts and the last advice.
-    THINKER: the conversation, then the thoughts. VERIFIER: the conversation, then the latest SOLVER reply.
+    SOLVER and THINKER: the conversation under the role's prompt, then the notes of the earlier turns, in their order.
+    VERIFIER: the conversation, then the latest SOLVER reply, and no one's opinion of an earlier one.
     Other workers' texts are separate messages, never part of the system's, so that no text can close its marks and
     continue as the prompt. The conversation itself is unchanged.
     """
-    shown: list[tuple[str, str]] = []
-    if role is not Role.VERIFIER:
-        shown += [(THOUGHT.format(k=k), text) for k, text in enumerate(thoughts)]
-    if role is Role.SOLVER and advice:
-        shown.append((ADVICE, advice))
+    shown = [(note.label, note.text) for note in notes if note.text or note.role is Role.SOLVER]
     if role is Role.VERIFIER:
-        shown.append((PROPOSED, latest or ""))
+        shown = [(PROPOSED, latest or "")]
     messages = [{"role": "system", "content": PROMPTS[role]}, *(dict(m) for m in conversation)]
     for label, text in shown:
         messages += [{"role": "user", "content": label}, {"role": "assistant", "content": text or EMPTY}]

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from models.fugu.decision import Decision
 
 
-class Decider(Protocol):
-    """Makes the decisions: `models.fugu.microbatch.MicroBatcher` over a router, in shared forwards."""
+class Reading(Protocol):
+    """What a router chooses and reads; `Router` and all that decide by one have these."""
 
     @property
     def workers(self) -> tuple[str, ...]: ...
 
     @property
     def roles(self) -> bool: ...
+
+    @property
+    def released(self) -> str | None: ...
+
+
+class Decider(Reading, Protocol):
+    """Makes the decisions: `models.fugu.microbatch.MicroBatcher` over a router, in shared forwards."""
 
     async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
         """The best allowed worker, and its role."""
@@ -36,9 +43,15 @@ def first_transcript(conversation: Sequence[Message], worker_count: int, options
     return first.messages
 
 
-def ranking_transcript(conversation: Sequence[Message], workers: Sequence[str], roles: bool) -> Sequence[Message]:
-    """What the router reads where its logits rank the workers for one whole answer. `roles`: whether it has rows."""
-    return first_transcript(conversation, len(workers), LoopOptions(roles=False, dispatcher=roles))
+def options_of(router: Reading, *, roles: bool = True, turns: int = LoopOptions.turns) -> LoopOptions:
+    """The loop that a router is learned and served in. `roles`: TRINITY's, if it has role rows; else the product's."""
+    used = roles and router.roles
+    return LoopOptions(turns=turns, roles=used, dispatcher=router.roles, released=router.released)
+
+
+def ranking_transcript(conversation: Sequence[Message], router: Reading) -> Sequence[Message]:
+    """What the router reads where its logits rank the workers for one whole answer."""
+    return first_transcript(conversation, len(router.workers), options_of(router, roles=False))
 
 
 async def answer(

@@ -49,7 +49,7 @@ class Router:
 
     `vector`: see `models.fugu.vector`; `roles`: whether the head has the three role rows. Raises BadInput for
     no workers, a repeated name, a layout that is unknown or not supported by the backbone, or an invalid
-    vector.
+    vector. `released`: see `models.fugu.loop.LoopOptions`.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class Router:
         workers: Sequence[str],
         roles: bool = True,
         layout: str = "released",
+        released: str | None = None,
     ) -> None:
         if not workers or len(set(workers)) != len(workers):
             raise BadInput("a router needs at least one worker, and every name once", "workers")
-        self.backbone, self.workers, self.roles = backbone, tuple(workers), roles
+        self.backbone, self.workers, self.roles, self.released = backbone, tuple(workers), roles, released
         self.logit_count = len(self.workers) + (len(Role) if roles else 0)
         self.layout = layout_for(backbone.decoder, layout)
         self._installed = self.candidate(vector)
@@ -75,6 +76,7 @@ class Router:
         workers: Sequence[str],
         roles: bool = True,
         layout: str = "released",
+        released: str | None = None,
         cache: str | Path | None = None,
     ) -> Router:
         """From a backbone (or its folder or hub name) and a vector (or its `.npy` path).
@@ -83,7 +85,7 @@ class Router:
         """
         backbone = backbone if isinstance(backbone, Backbone) else Backbone.load(backbone, cache=_cache(cache))
         vector = vectors.load(vector) if isinstance(vector, str | Path) else vector
-        return cls(backbone, vector, workers, roles, layout)
+        return cls(backbone, vector, workers, roles, layout, released)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -96,6 +98,7 @@ class Router:
             "layout": self.layout.name,
             "workers": list(self.workers),
             "roles": self.roles,
+            **({} if self.released is None else {"released": self.released}),
         }
 
     @property

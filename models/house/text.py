@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from random import Random
 
-from models.fugu.roles import DISPATCHER, thought_block
+from models.fugu.roles import DISPATCHER, Note, Role
 from models.house.families.phrasing import Kind
 from models.house.questions import KINDS, dressed
 from models.house.wordings import glosses
@@ -40,7 +40,7 @@ def _line(rng: Random, kinds: tuple[Kind, ...]) -> str:
             parts.insert(0, f"system: {DISPATCHER.format(workers=rng.choice(_POOL_SIZES))}")
     if rng.random() < 0.2:
         # As the router reads a conversation with thoughts; this also makes the tags few tokens.
-        parts += [thought_block(k, _gloss(rng, kind)) for k in range(rng.choice((1, 1, 2, 3)))]
+        parts += [Note(Role.SOLVER, k, _gloss(rng, kind)).block for k in range(rng.choice((1, 1, 2, 3)))]
     return "\n".join(parts)
 
 

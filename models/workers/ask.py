@@ -66,6 +66,11 @@ class Sampling(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+AGAIN = 1 << 20
+"""Distance between the replicates of an ask that is repeated within a rollout; those of slots and batches are smaller,
+so that no two asks share one."""
+
+
 class Ask(BaseModel):
     """A request to a worker. Its fields are the call's identity, which is paid once (ARCHITECTURE, decision 1)."""
 
@@ -93,6 +98,15 @@ class Ask(BaseModel):
     def identity(self) -> str:
         """sha256 (hex) of the canonical JSON of `payload`."""
         return json_digest(self.payload(), compact=True)
+
+    def again(self, times: int) -> Ask:
+        """This ask repeated for the `times`-th time: another sample, so another replicate, and another seed if it has
+        one. 0 is the ask itself."""
+        if times == 0:
+            return self
+        seed = self.sampling.seed
+        sampling = self.sampling.model_copy(update={"seed": None if seed is None else seed_for(f"{seed}", times)})
+        return self.model_copy(update={"replicate": self.replicate + times * AGAIN, "sampling": sampling})
 
 
 def prompt_bytes(messages: Sequence[Message], sampling: Sampling) -> int:

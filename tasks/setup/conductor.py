@@ -126,7 +126,7 @@ def _ranked(ledger: Ledger, pool: Pool, messages: Sequence[Message], allowed: Se
     from models.fugu.rollout import ranking_transcript
 
     router = _router(ledger, champion.target["checkpoint"])
-    decision = router.decide(ranking_transcript(messages, router.workers, router.roles))
+    decision = router.decide(ranking_transcript(messages, router))
     return best_first(allowed, router.workers, decision.worker_logits)
 
 

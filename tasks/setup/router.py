@@ -102,9 +102,8 @@ def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Rou
             f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",
             "backbone",
         )
-    router = Router.from_vector(
-        backbone, checkpoint.vector, meta["workers"], roles=meta["roles"], layout=meta["layout"]
-    )
+    form = {name: meta[name] for name in ("roles", "layout")} | {"released": meta.get("released")}
+    router = Router.from_vector(backbone, checkpoint.vector, meta["workers"], **form)
     router.fold()
     return router
 
@@ -133,7 +132,7 @@ def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Tur
     """A function that reads workers' replies in the rollouts of the checkpoint's training and comparison (`Objective`)
     from the ledger; `None` where it has none. No worker is asked."""
     pool, meta = load_pool(), checkpoint.meta
-    if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names:
+    if meta.get("pool") != pool.name or tuple(meta["workers"]) != pool.names or "questions" not in meta:
         return lambda question, turn: None
     scope = scope_of(open_epoch(ledger, pool.name, meta["questions"]))
 
@@ -145,7 +144,7 @@ def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Tur
             revision=worker.revision,
             messages=turn.messages,
             sampling=Sampling(seed=seed_for(question.id, 0)),
-        )
+        ).again(turn.repeat)
         settled = select(calls.c.reply).where(calls.c.id == ask.identity, calls.c.status == "settled")
         with ledger.reading() as connection:
             found = connection.execute(settled).scalar_one_or_none()
@@ -157,8 +156,7 @@ def _recorded(checkpoint: Checkpoint, ledger: Ledger) -> Callable[[Question, Tur
 def first_texts(questions: Sequence[Question], router: Router) -> list[str]:
     """The text that the router reads for each question before the first turn."""
     from models.fugu import transcript
-    from models.fugu.loop import LoopOptions
-    from models.fugu.rollout import first_transcript
+    from models.fugu.rollout import first_transcript, options_of
 
-    options = LoopOptions(roles=router.roles)
+    options = options_of(router)
     return [transcript.text(first_transcript(q.messages, len(router.workers), options)) for q in questions]

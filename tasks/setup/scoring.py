@@ -14,8 +14,8 @@ from models.errors import BadInput
 from models.fugu.forward.batches import MEMO_BYTES
 from models.fugu.learn.fitness import Tally, Weights, fitness
 from models.fugu.learn.objective import Objective, Slot
-from models.fugu.loop import LoopOptions
 from models.fugu.roles import PROMPTS_VERSION
+from models.fugu.rollout import options_of
 from models.fugu.router import Router
 from models.grading.grade import version
 from models.grading.question import Question
@@ -114,7 +114,7 @@ def _objective(
         [Slot(question, repeat) for question in chosen for repeat in range(recipe.repeats)],
         Asking(recipe.access).ask_all,
         scope=epochs.scope_of(recipe.epoch),
-        options=LoopOptions(),
+        options=options_of(router),
         policy_seed=recipe.seed,
         memo_bytes=recipe.memo_bytes,
     )
@@ -126,11 +126,11 @@ def _objective(
 
 
 def _meaning(recipe: Recipe, router: Router, pool: Pool, chosen: list[Question], epoch: str) -> dict[str, object]:
-    options = LoopOptions()
+    options = options_of(router)
     return {
         "backbone": [router.backbone.digest, str(router.backbone.memo_dtype), router.backbone.reader.most],
         "layout": router.layout.name,
-        "loop": [options.turns, options.roles, PROMPTS_VERSION],
+        "loop": [options.turns, options.roles, PROMPTS_VERSION, options.released],
         "epoch": epoch,
         "slots": [[question.id, version(question.grader)] for question in chosen],
         "repeats": recipe.repeats,

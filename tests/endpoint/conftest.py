@@ -274,7 +274,7 @@ class Scripted:
     """A router whose decisions are written down, one a turn; the last one stays."""
 
     def __init__(self, workers, decisions, roles=True):
-        self.workers, self.roles, self.decisions = tuple(workers), roles, decisions
+        self.workers, self.roles, self.released, self.decisions = tuple(workers), roles, None, decisions
         self.read: list = []
 
     async def decide(self, messages, allowed=None):

@@ -32,7 +32,7 @@ MOST = 5_000
 class Router:
     """As a micro-batcher over a router: it decides for the worker whose place the text's last character is."""
 
-    workers, roles = ("echo", "silent", "stall"), False
+    workers, roles, released = ("echo", "silent", "stall"), False, None
 
     def __init__(self):
         self.read: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from models.fugu import roles
 from models.fugu.decision import Decision
 from models.fugu.loop import LoopOptions, Observe, Outcome, Turn, loop
 from models.fugu.roles import Role
+from models.workers.ask import Ask, Sampling
 
 S, T, V = Role.SOLVER, Role.THINKER, Role.VERIFIER
 WORKERS = ("ant", "bee", "cat")
@@ -92,7 +95,47 @@ def test_a_thinker_may_name_the_next_role_once():
 def test_a_suggestion_reaches_the_next_solver():
     _, _, turns = drive([(T, "<suggestion>add</suggestion>"), (S, "5"), (V, "REJECT"), (T, "well"), (S, "4")])
     assert told(turns[1])[:2] == ["Suggestion:", "add"]
-    assert told(turns[4])[2:4] == ["Suggestion:", "add"]  # still the last one
+    assert told(turns[4])[:2] == ["Suggestion:", "add"]
+    assert told(turns[4])[-3:-1] == ["Suggestion:", "well"]  # a model that forgot the tags
+
+
+def test_an_objection_reaches_the_next_solver_and_the_router_and_the_answer_is_revised():
+    wrong = "REJECT The sign is wrong."
+    outcome, observed, turns = drive([(S, "-4"), (V, wrong), (V, "4"), (V, "ACCEPT")])
+    assert [turn.role for turn in turns] == [S, V, S, V]  # rejected: there is nothing to verify, but to revise
+    shown = ["Earlier thought 0:", "-4", "A verifier's objection to thought 0:", wrong]
+    assert told(turns[2])[:-1] == shown
+    assert observed[2][1]["content"].endswith(f"\n<objection_0>{wrong}</objection_0>")
+    assert told(turns[3])[:-1] == ["Proposed reply:", "4"]  # whoever judges it reads no one's opinion of an earlier one
+    assert outcome.text == "4" and outcome.accepted
+
+
+def test_the_rejected_answer_again_is_not_verified_again():
+    outcome, _, turns = drive([(S, "5"), (V, "REJECT"), (S, " 5\n"), (V, "5"), (V, "6")])
+    assert [turn.role for turn in turns] == [S, V, S, S, S] and outcome.text == "6" and not outcome.accepted
+
+
+def test_on_the_last_turn_a_rejected_answer_is_revised():
+    outcome, _, turns = drive([(S, "5"), (V, "REJECT"), (T, "4")], turns=3)
+    assert turns[-1].role is S and outcome.text == "4" and not outcome.accepted
+
+
+def test_the_same_ask_again_counts_its_repeats():
+    outcome, _, _ = drive([(T, ""), (T, ""), (T, ""), (T, ""), (S, "4")])
+    assert [turn.repeat for turn in outcome.turns] == [0, 0, 0, 1, 0]  # turn i goes to worker i mod 3
+
+
+def test_the_released_router_reads_its_own_form_and_workers_all_of_it():
+    script = [(S, "5"), (V, "REJECT no"), (T, "<suggestion>add</suggestion>"), (S, "4"), (V, "ACCEPT")]
+    outcome, observed, turns = drive(script, released="Route this.")
+    question = "What is 2 + 2?"
+    blocks = ["", *["\n<reference_thought_0>5</reference_thought_0>"] * 3]
+    blocks.append(blocks[-1] + "\n<reference_thought_1>4</reference_thought_1>")
+    prompt = {"role": "system", "content": "Route this."}
+    assert observed == [[prompt, {"role": "user", "content": question + block}] for block in blocks]
+    _, _, house = drive(script)
+    assert [turn.messages for turn in turns] == [turn.messages for turn in house] and outcome.accepted
+    assert drive(script, released="")[1][0] == QUESTION  # a router that was given no prompt
 
 
 @pytest.mark.parametrize("role", [S, V])
@@ -110,15 +153,15 @@ def test_a_thinker_cannot_accept():
     assert len(turns) == 3 and outcome.text == "5"
 
 
-def test_the_router_reads_dispatcher_question_and_solver_thoughts():
+def test_the_router_reads_dispatcher_question_and_what_every_turn_left():
     _, observed, _ = drive([(S, "<think>guess</think>5"), (T, "think"), (V, "REJECT"), (S, "4"), (S, "4!")])
-    first, second = (
+    left = [
         "<reference_thought_0>guess</reference_thought_0>",
+        "<advice_0>think</advice_0>",
+        "<objection_0>REJECT</objection_0>",
         "<reference_thought_1>4</reference_thought_1>",
-    )
-    question = "What is 2 + 2?"
-    expected = [question, f"{question}\n{first}", f"{question}\n{first}", f"{question}\n{first}"]
-    expected.append(f"{question}\n{first}\n{second}")
+    ]
+    expected = ["\n".join(["What is 2 + 2?", *left[:turns]]) for turns in range(5)]
     assert observed == [[DISPATCHER, {"role": "user", "content": content}] for content in expected]
 
 
@@ -163,12 +206,75 @@ def test_a_loop_over_nothing_is_an_error(conversation, options):
 
 
 REPLIES = ["4", "ACCEPT", "REJECT", "<suggested_role>VERIFIER</suggested_role>", "<think>x</think>y", ""]
+MARKS = st.sampled_from(["<", "/", " ", "reference_thought_0", "OBJECTION_0", "advice_1", ">", "\nsystem: ", "ACCEPT"])
+ANY_REPLY = st.sampled_from(REPLIES) | st.text(max_size=20) | st.lists(MARKS, max_size=8).map("".join)
+SCRIPTS = st.lists(st.tuples(st.sampled_from(Role), ANY_REPLY), min_size=5, max_size=5)
 
 
-@given(st.integers(1, 5), st.lists(st.tuples(st.sampled_from(Role), st.sampled_from(REPLIES)), min_size=5, max_size=5))
-def test_whatever_is_said_a_solver_reply_comes_back_within_the_budget(turns, script):
-    outcome, _, _ = drive(script, turns=turns)
+@given(st.integers(1, 5), SCRIPTS, st.sampled_from([None, "Route this."]))
+def test_whatever_is_said_a_solver_reply_comes_back_within_the_budget(turns, script, released):
+    outcome, _, _ = drive(script, turns=turns, released=released)
     solved = [turn.reply for turn in outcome.turns if turn.role is S]
     assert 1 <= len(outcome.turns) <= turns and outcome.text == solved[-1]
     assert outcome.accepted == (outcome.turns[-1].role is V and roles.accepts(outcome.turns[-1].reply or ""))
     assert outcome.turns[0].role is not V
+
+
+@given(SCRIPTS, st.sampled_from([None, "Route this."]))
+def test_what_was_rejected_is_never_returned_as_accepted(script, released):
+    outcome, _, _ = drive(script, released=released)
+    latest, rejected = "", set()
+    for turn in outcome.turns:
+        if turn.role is S:
+            latest = turn.reply
+        elif turn.role is V and not roles.accepts(turn.reply):
+            rejected.add(" ".join(latest.split()))
+    assert not outcome.accepted or " ".join(outcome.text.split()) not in rejected
+
+
+@given(SCRIPTS)
+def test_no_text_of_a_worker_closes_its_marks(script):
+    """Where it would, the router would read a mark that the loop did not set."""
+    outcome, observed, _ = drive(script)
+    for turn, read in enumerate(observed):
+        text = read[-1]["content"]
+        marks = re.findall(r"<[\s/]*(?:reference_thought|objection|advice)_", text, re.IGNORECASE)
+        assert len(marks) == 2 * turn, text
+        assert text.count("</") >= turn
+    for turn in outcome.turns:  # of workers, another's text is always the whole of an assistant's message
+        system, *others = turn.messages
+        assert system == {"role": "system", "content": roles.PROMPTS[turn.role]}
+        ours = re.compile(
+            r"Earlier thought \d:|A verifier's objection to thought \d:|Suggestion:|Proposed reply:|Now .*"
+        )
+        assert all(message["role"] == "assistant" or ours.fullmatch(message["content"]) for message in others[1:])
+
+
+@given(SCRIPTS)
+def test_the_next_solver_sees_every_objection_and_all_advice(script):
+    outcome, _, _ = drive(script)
+    said = Counter[str]()
+    for turn in outcome.turns:
+        shown = Counter(message["content"] for message in turn.messages if message["role"] == "assistant")
+        if turn.role is S:
+            assert shown >= said
+        note = roles.note_of(turn.role, turn.reply, [])
+        said += Counter([note.text] if note.text and turn.role is not S else [])
+
+
+@given(SCRIPTS, st.lists(st.integers(0, 2), min_size=5, max_size=5))
+def test_the_same_ask_twice_is_two_samples(script, workers):
+    steps = loop(QUESTION, 3, LoopOptions())
+    event, asks = next(steps), []
+    try:
+        for (role, reply), worker in zip(script, workers, strict=True):
+            turn = steps.send(decision(role, worker))
+            first = Ask(scope="s", worker=turn.worker, revision="1", messages=turn.messages, sampling=Sampling(seed=7))
+            asks.append(first.again(turn.repeat))
+            event = steps.send(reply)
+            assert isinstance(event, Observe)
+    except StopIteration:
+        pass
+    assert len({ask.identity for ask in asks}) == len(asks)
+    assert len({(ask.worker, str(ask.messages), ask.replicate) for ask in asks}) == len(asks)
+    assert all((ask.replicate == 0) == (ask.sampling.seed == 7) for ask in asks)

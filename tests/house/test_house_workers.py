@@ -5,7 +5,7 @@ import pytest
 
 import models.house
 from models.errors import NotFound
-from models.fugu.roles import Role, accepts, messages_for, suggested_role, suggestion
+from models.fugu.roles import Note, Role, accepts, messages_for, note_of, suggested_role, suggestion
 from models.grading.grade import grade
 from models.house.questions import SINGLE_HOP, generate
 from models.house.workers import answer
@@ -132,7 +132,11 @@ CONVERSATION = [{"role": "user", "content": "Multiply the number of letters in '
 
 
 def as_solver(worker, thoughts=()):
-    return answer(worker, messages_for(Role.SOLVER, CONVERSATION, thoughts), None)
+    return answer(worker, messages_for(Role.SOLVER, CONVERSATION, noted(thoughts)), None)
+
+
+def noted(thoughts):
+    return [Note(Role.SOLVER, number, text) for number, text in enumerate(thoughts)]
 
 
 def test_two_hops_take_two_workers():
@@ -151,7 +155,9 @@ def test_two_workers_in_sequence_answer_most_two_hop_questions(questions):
     solved = []
     for i, question in enumerate([q for q in questions if q.task == "two_hop"][:120]):
         chains = [
-            answer(second, messages_for(Role.SOLVER, question.messages, [answer(first, question.messages, i)]), i)
+            answer(
+                second, messages_for(Role.SOLVER, question.messages, noted([answer(first, question.messages, i)])), i
+            )
             for first in WORKERS
             for second in WORKERS
         ]
@@ -164,7 +170,7 @@ def test_a_wrong_first_thought_leads_astray():
 
 
 def test_without_the_skill_a_solver_repeats_the_answer_of_an_earlier_thought():
-    messages = messages_for(Role.SOLVER, [{"role": "user", "content": "What is 12 * 12?"}], ["Answer: 144"])
+    messages = messages_for(Role.SOLVER, [{"role": "user", "content": "What is 12 * 12?"}], noted(["Answer: 144"]))
     assert answer("atlas", messages).endswith("Answer: 144")
 
 
@@ -186,8 +192,26 @@ def test_a_verifier_recomputes_or_judges_the_form(worker, proposed, accepted):
     assert accepted or reply.startswith("REJECT")
 
 
+def test_a_solver_reads_the_objection_to_an_earlier_thought():
+    conversation = [{"role": "user", "content": "What is 17 * 23?"}]
+    notes = noted(["This is only a guess.\nAnswer: 26"])
+    objection = answer("calc", messages_for(Role.VERIFIER, conversation, latest=notes[0].text))
+    notes.append(note_of(Role.VERIFIER, objection, notes))
+    assert answer("atlas", messages_for(Role.SOLVER, conversation, notes)).endswith("Answer: 391")
+    notes[-1] = note_of(Role.VERIFIER, "REJECT I do not like it.", notes[:1])
+    assert answer("atlas", messages_for(Role.SOLVER, conversation, notes)).endswith("Answer: 26")
+    assert answer("calc", messages_for(Role.SOLVER, conversation, notes)).endswith("Answer: 391")
+
+
+def test_who_is_told_of_a_mistake_has_other_luck():
+    conversation = [{"role": "user", "content": "What is 4817 * 9231?"}]
+    told = [*noted(["Answer: 1"]), Note(Role.VERIFIER, 0, "REJECT There is a mistake.")]
+    again = [answer("sage", messages_for(Role.SOLVER, conversation, told), seed) for seed in range(40)]
+    assert again != [answer("sage", messages_for(Role.SOLVER, conversation, told[:1]), seed) for seed in range(40)]
+
+
 def test_a_thinker_names_the_next_step_and_a_role():
     reply = answer("calc", messages_for(Role.THINKER, CONVERSATION))
     assert "number of letters" in suggestion(reply) and suggested_role(reply) is Role.SOLVER
     thought = "The number of letters in 'banana' is 6."
-    assert "product" in suggestion(answer("calc", messages_for(Role.THINKER, CONVERSATION, [thought])))
+    assert "product" in suggestion(answer("calc", messages_for(Role.THINKER, CONVERSATION, noted([thought]))))

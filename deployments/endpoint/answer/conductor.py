@@ -80,7 +80,7 @@ class Conductor:
         if seat.router is None:
             return best_first(allowed, [str(seat.worker)], [0.0])
         router = seat.router
-        read = ranking_transcript(messages, router.workers, router.roles)
+        read = ranking_transcript(messages, router)
         try:
             decision = await router.decide(read)
         except Exception as error:

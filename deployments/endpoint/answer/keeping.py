@@ -56,7 +56,8 @@ class Keeper:
 
     def __init__(self, router: Decider, had: str | None, margin: float) -> None:
         self._router, self._had, self._margin = router, had, margin
-        self.workers, self.roles, self.kept = router.workers, router.roles, False
+        self.workers, self.roles, self.released = router.workers, router.roles, router.released
+        self.kept = False
 
     async def decide(self, messages: Sequence[Message], allowed: Sequence[str] | None = None) -> Decision:
         """`Decider.decide`."""

@@ -21,9 +21,9 @@ from deployments.endpoint.wire.problems import no_worker, not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
 from models.errors import FuguError, LimitReached, NoWorkerAllowed, another_may_answer
 from models.fugu.decision import best_first
-from models.fugu.loop import LoopOptions, Turn
+from models.fugu.loop import Turn
 from models.fugu.roles import Role
-from models.fugu.rollout import answer
+from models.fugu.rollout import answer, options_of
 from models.ledger.journal import Journal
 from models.ledger.outage import PATIENCE_S, when_back
 from models.ledger.requests import Row, record
@@ -38,14 +38,15 @@ SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 
 @dataclass(frozen=True)
 class Step:
-    """One ask of a request. `role` and `margin` are `None` where no router decided them. `error`: why it failed.
+    """One ask of a request. `role` and `margin` are `None` where no router decided them; `repeat` is that of `Turn`.
 
-    `kept`: the worker had the conversation, and the router did not clearly prefer another.
+    `error`: why it failed. `kept`: the worker had the conversation, and the router did not clearly prefer another.
     """
 
     worker: str
     role: Role | None
     margin: float | None
+    repeat: int = 0
     reply: Reply | None = None
     error: str | None = None
     kept: bool = False
@@ -84,6 +85,7 @@ class Routed:
         self._keeping = keeping if question.model == FUGU else None  # `trinity` chooses anew at each turn
         self._max_seconds = question.fugu.max_seconds or max_seconds
         self._begun, self._failover = False, failover and question.fugu.failover
+        self._accepted: bool | None = None  # None: no loop with roles has ended
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
         self._askable: tuple[str, ...] = self._allowed
 
@@ -115,6 +117,7 @@ class Routed:
         work = {
             "worker": answering.worker if answering else None,
             "turns": self._asked,
+            "accepted": self._accepted,
             "cost_usd": cost_usd,
             "steps": [_traced(step) for step in self.steps],
         }
@@ -169,16 +172,17 @@ class Routed:
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
         roles = router.roles and self._question.model == TRINITY
-        options = LoopOptions(turns=self._turns, roles=roles, dispatcher=router.roles)
+        options = options_of(router, roles=roles, turns=self._turns)
 
         async def ask(turn: Turn) -> Reply:
-            step = Step(turn.worker, turn.role, turn.decision.margin, kept=kept.kept)
+            step = Step(turn.worker, turn.role, turn.decision.margin, turn.repeat, kept=kept.kept)
             order = best_first(allowed, router.workers, turn.decision.worker_logits)
             others = [name for name in order if name != turn.worker]
             return await self._ask_in_order(step, others, turn.messages, live)
 
         kept = Keeper(router, None, 0.0) if self._keeping is None else await self._keeping.of(self._question, router)
         outcome = await answer(self._question.messages, kept, ask, options, allowed)
+        self._accepted = outcome.accepted if roles else None
         assert self._answering is not None and self._answering.reply is not None
         result = self._result(self._answering.reply)
         return replace(result, text=outcome.text, tool_calls=()) if roles else result
@@ -224,9 +228,7 @@ class Routed:
             revision=parts.pool.worker(step.worker).revision,
             messages=tuple(dict(message) for message in messages),
             sampling=sampling if step.role in (None, Role.SOLVER) else _shared(sampling),
-            # No replicate: a turn that says the same to the same worker again is answered by the ledger, unpaid, as in
-            # the rollouts that the router was learned and judged by.
-        )
+        ).again(step.repeat)  # as in the rollouts that the router was learned and judged by
         paid = any(earlier.reply for earlier in self.steps)
         self.steps.append(step)
         if live is not None:

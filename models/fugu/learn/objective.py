@@ -225,7 +225,7 @@ class Objective:
 
     def _ask(self, index: int, turn: Turn) -> Ask:
         slot, worker = self.slots[index], self.pool.workers[turn.worker_index]
-        return Ask(
+        first = Ask(
             scope=self.scope,
             worker=worker.name,
             revision=worker.revision,
@@ -233,6 +233,7 @@ class Objective:
             sampling=Sampling(seed=seed_for(slot.question.id, slot.repeat)),
             replicate=slot.repeat,
         )
+        return first.again(turn.repeat)
 
     def _rewards(self, ends: Sequence[End]) -> list[float]:
         """The rollouts' grades; called in a thread, because a grader may run code in a sandbox."""

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fugu import transcript
-from models.fugu.loop import LoopOptions, Observe, Turn, loop
+from models.fugu.loop import Observe, Turn, loop
 from models.fugu.roles import Role
+from models.fugu.rollout import options_of
 from models.fugu.router import Router
 from models.grading.question import Question
 from models.workers.ask import text_of
@@ -39,7 +40,8 @@ def reduced(router: Router, texts: Sequence[str], least: float = LEAST) -> Route
             FEWEST,
         )
         return router
-    other = Router(router.backbone.in_int8, router.vector, router.workers, router.roles, router.layout.name)
+    layout = router.layout.name
+    other = Router(router.backbone.in_int8, router.vector, router.workers, router.roles, layout, router.released)
     other.fold()
     (exact, slow), (rough, fast) = (_timed(each, texts) for each in (router, other))
     agree = agreement(exact, rough, len(router.workers))
@@ -59,7 +61,7 @@ def met(
     `recorded`: a worker's recorded reply to a turn, if any. No worker is asked: without a recorded reply the rollout
     continues with a placeholder, which the loop renders like any other reply.
     """
-    options, known = LoopOptions(roles=router.roles), set[str]()
+    options, known = options_of(router), set[str]()
     for question in questions:
         steps = loop(question.messages, len(router.workers), options)
         event = next(steps)

@@ -1,14 +1,15 @@
 """The start of the role rows: the best constant schedule of roles, measured by real rollouts of train questions.
 
 There are no labels for roles. A constant schedule (SOLVER, then VERIFIER, say) needs none, and it is the baseline
-that learned roles have to beat. Under argmax a THINKER's or a VERIFIER's turn leaves the router's text unchanged
-(only SOLVER thoughts are added), so a schedule gives one role per number of thoughts; the last one repeats.
+that learned roles have to beat. Every turn leaves a note in the router's text, so that a linear head can tell the turns
+apart: a schedule gives one role per turn and begins anew after its last one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class Measured:
 
 async def measure(objective: Objective, vector: NDArray[np.floating], schedule: Schedule) -> Measured:
     """Roll the schedule out with the workers that `vector` picks (argmax)."""
-    by_turn = _by_turn(schedule, objective.options.turns)
+    by_turn = list(islice(cycle(schedule), objective.options.turns))
     policy = objective.policy(vector, temperature=0.0)
     states: dict[str, Role] = {}
 
@@ -70,12 +71,3 @@ def fit_rows(features: NDArray[np.floating], roles: Sequence[Role]) -> NDArray[n
     """Role rows [3, d] under which the argmax on states [S, d] is the schedule's role."""
     wanted = np.eye(len(Role))[[int(role) for role in roles]]
     return fit_head(features, wanted, [role.name for role in roles], _ROLE_HEAD).weights
-
-
-def _by_turn(schedule: Schedule, turns: int) -> list[Role]:
-    """The role of each turn: the schedule advances with every SOLVER turn."""
-    roles: list[Role] = []
-    for _ in range(turns):
-        thoughts = roles.count(Role.SOLVER)
-        roles.append(schedule[min(thoughts, len(schedule) - 1)])
-    return roles

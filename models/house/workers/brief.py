@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.fugu.roles import ADVICE, NOW, PROPOSED, THOUGHT
+from models.fugu.roles import ADVICE, NOW, OBJECTION, PROPOSED, THOUGHT
 from models.house.workers.reading import read_alone
 from models.workers.ask import text_of
 
 Role = Literal["SOLVER", "THINKER", "VERIFIER"]
 
 _ROLE = re.compile(r"\b(SOLVER|THINKER|VERIFIER)\b")
-_TOLD = re.compile(rf"{THOUGHT.replace('{k}', '[0-9]+')}|{ADVICE}|{PROPOSED}")
+_OBJECTION = re.compile(OBJECTION.replace("{k}", "[0-9]+"))
+_TOLD = re.compile(rf"{THOUGHT.replace('{k}', '[0-9]+')}|{_OBJECTION.pattern}|{ADVICE}|{PROPOSED}")
 _ANSWER = re.compile(r"answer:\s*(.+)", re.IGNORECASE)
 _STEP = re.compile(r"Step \d+, (your )?subtask: (.*)", re.DOTALL)
 _MEMORY = ("Tool results known from earlier in this conversation:", "Earlier subtask of yours:", *NOW.values())
@@ -27,13 +28,14 @@ _MEMORY = ("Tool results known from earlier in this conversation:", "Earlier sub
 
 @dataclass(frozen=True)
 class Brief:
-    """`thoughts`: earlier replies; `asked`: the subtask that each replies to ("" if none)."""
+    """`thoughts`: earlier replies; `asked`: the subtask that each replies to ("" if none); `objections`: to them."""
 
     role: Role
     question: str
     thoughts: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     proposed: str = ""
+    objections: tuple[str, ...] = ()
 
 
 def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:
@@ -42,13 +44,15 @@ def read_brief(messages: Sequence[Mapping[str, Any]]) -> Brief:
     named = _ROLE.search(system)
     role: Role = named.group(1) if named else "SOLVER"  # type: ignore[assignment]
     question, steps, words = _conversation(messages)
-    thoughts = tuple(text for label, text in words if label not in (ADVICE, PROPOSED))
+    objections = tuple(text for label, text in words if _OBJECTION.fullmatch(label))
+    thoughts = tuple(text for label, text in words if label not in (ADVICE, PROPOSED) and not _OBJECTION.match(label))
     return Brief(
         role=role,
         question=question,
         thoughts=thoughts + tuple(reply for _, reply in steps),
         asked=("",) * len(thoughts) + tuple(subtask for subtask, _ in steps),
         proposed=next((text for label, text in words if label == PROPOSED), ""),
+        objections=objections,
     )
 
 

@@ -15,10 +15,13 @@ _SHRUGS = (
 
 
 class Noise:
-    """Random decisions of a worker; without a seed, the most likely ones."""
+    """Random decisions of a worker; without a seed, the most likely ones.
 
-    def __init__(self, worker: str, seed: int | None) -> None:
-        self._random = Random(f"{worker}/{seed}")
+    `objections`: how many it was told of. Who is told of a mistake works the question out again: with other luck.
+    """
+
+    def __init__(self, worker: str, seed: int | None, objections: int = 0) -> None:
+        self._random = Random(f"{worker}/{seed}" + (f"/{objections}" if objections else ""))
         self._luck = 0.5 if seed is None else self._random.random()
 
     def succeeds(self, competence: float) -> bool:

@@ -24,7 +24,7 @@ def answer(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None 
     if worker not in PROFILES:
         raise NotFound(f"no house worker {worker!r}; there are {', '.join(PROFILES)}")
     brief = read_brief(messages)
-    problem, noise = read(brief.question), Noise(worker, seed)
+    problem, noise = read(brief.question), Noise(worker, seed, len(brief.objections))
     if brief.role == "THINKER":
         return _advise(worker, problem, brief)
     if brief.role == "VERIFIER":
@@ -51,6 +51,8 @@ def _work_out(worker: str, problem: Problem, noise: Noise) -> str | None:
 def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> str:
     if problem is not None and (result := _work_out(worker, problem, noise)) is not None:
         return f"{_INTRODUCTIONS[worker]}\n{_stating(problem, result)}"
+    if claimed := [result for objection in brief.objections for result in _CLAIM.findall(objection)]:
+        return f"I rely on the objection here.\n{_stating(problem, claimed[-1])}"
     earlier = [found for thought in brief.thoughts if (found := _stated(problem, thought))]
     if earlier:
         return f"I rely on the earlier thoughts here.\n{_stating(problem, earlier[-1])}"
@@ -101,6 +103,10 @@ def _verify(worker: str, problem: Problem | TwoHop | None, brief: Brief, noise: 
     if own is None or _agree(own, proposed):
         return "ACCEPT"
     return "REJECT I get another result." if "\n" in own else f"REJECT I get {own} instead."
+
+
+_CLAIM = re.compile(r"REJECT I get (.+) instead\.")
+"""A verifier's own result."""
 
 
 def _agree(own: str, proposed: str) -> bool:

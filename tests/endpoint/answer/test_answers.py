@@ -186,3 +186,18 @@ def test_trinity_sends_heartbeats_until_a_reply_is_accepted(house, upstream, rou
         rest = [line for line in lines if line.startswith("data:")]
     assert '"role":"assistant"' in rest[0] and rest[-1] == "data: [DONE]"
     assert "one two three" in "".join(rest)
+
+
+def test_what_a_loop_asks_twice_is_another_sample(house, upstream, router):
+    upstream.scripts["You are the THINKER"] = " "  # says nothing, so that the next THINKER is sent the same
+    served, _ = router([("echo", Role.THINKER)])
+    with house(**served) as here:
+        create = here.client.chat.completions.create
+        trace = create(model="trinity", messages=HELLO, seed=7, extra_headers=TRACE).fugu
+    assert [step["role"] for step in trace["steps"]] == ["THINKER"] * 4 + ["SOLVER"] and trace["accepted"] is False
+    *thinkers, solver = upstream.seen
+    assert (
+        len({str(seen["messages"]) for seen in thinkers}) == 1
+        and len({step["call_id"] for step in trace["steps"]}) == 5
+    )
+    assert len({seen["seed"] for seen in thinkers}) == 4 and thinkers[0]["seed"] == solver["seed"] == 7

@@ -101,7 +101,7 @@ async def test_without_a_champion_the_pools_order_stands_and_a_worker_that_is_ch
 
 async def test_the_champions_logits_rank(ledger, pool, monkeypatch):
     class Router:
-        workers, roles = ("a", "b", "paper"), False
+        workers, roles, released = ("a", "b", "paper"), False, None
 
         def decide(self, messages):
             return type("D", (), {"worker_logits": np.array([0.0, 1.0, 2.0])})

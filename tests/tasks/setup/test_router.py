@@ -122,7 +122,7 @@ def test_int8_is_held_against_float32_on_replies_that_were_paid_for(checkpoint, 
     ask = ask.model_copy(update={"sampling": Sampling(seed=seed_for("q", 0))})
     claim(ledger, [CallSpec(ask.identity, scope, worker.name, worker.revision, ask.payload())], "me")
     question = Question(id="q", task="t", messages=messages)
-    turn = SimpleNamespace(worker=worker.name, messages=messages)
+    turn = SimpleNamespace(worker=worker.name, messages=messages, repeat=0)
     assert route._recorded(checkpoint, ledger)(question, turn) is None  # asked, but not answered
     reply = Reply(worker=worker.name, revision=worker.revision, text="This one.").model_dump(mode="json")
     settle(ledger, [Settlement(ask.identity, 1, "me", reply, 0.0, 0.0)])
