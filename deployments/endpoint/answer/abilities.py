@@ -13,13 +13,11 @@ from cachetools import LRUCache, cached
 from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
+from models.house import provider
 from models.workers.pool import Pool, Worker
 from models.workers.translation import load_litellm
 
 ALLOWED = "fugu.allowed_workers"
-
-_BEYOND_HOUSE = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "logit_bias", "messages"})
-"""Fields that the house's workers cannot honour: they are programs that read text. `messages`: images in them."""
 
 _WISHES = frozenset({"seed"})
 """Fields that no worker is passed over for."""
@@ -50,8 +48,8 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
             raise BadInput(f"no worker here can honour {field}", field)
     unfit = _unfit(left, question)
     if unfit and len(unfit) == len(left):
-        field = unfit[left[0].name]
-        raise BadInput(f"no worker here can honour {field} as it is given", field)
+        field, why = unfit[left[0].name]
+        raise BadInput(f"no worker here can honour {field} as it is given{why and f': {why}'}", field)
     return tuple(worker.name for worker in left if worker.name not in unfit)
 
 
@@ -65,22 +63,28 @@ def _demands(question: Question) -> list[str]:
 
 def _honours(worker: Worker, field: str) -> bool:
     if worker.is_house:
-        return field not in _BEYOND_HOUSE
+        return field != "messages" and provider.honours(worker.model, field)  # programs see no images
     known = _supported(worker.model)
     # For few models it is known whether they read images; the provider refuses them otherwise.
     return field == "messages" or known is None or field in known
 
 
-def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, str]:
-    """Workers whose provider takes a field but not its value: the worker's name -> the field's."""
+def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str, str]]:
+    """Workers that take a field but not its value: the worker's name -> the field's, and why ("" if not known)."""
     # For tools the field alone is checked: translating them may query a provider over the network (ollama).
     skipped = _WISHES.union(TOOL_FIELDS)
-    fields = {name: value for name, value in question.sampling.fields().items() if name not in skipped}
-    if not fields:
-        return {}
-    key = json_digest(fields)
-    found = {worker.name: _refused(worker.model, key, fields) for worker in workers if not worker.is_house}
-    return {name: field for name, field in found.items() if field is not None}
+    given = question.sampling.fields()
+    fields = {name: value for name, value in given.items() if name not in skipped}
+    key = json_digest(fields) if fields else ""
+    found = {}
+    for worker in workers:
+        if worker.is_house:  # a program says at once what it would refuse
+            refusal = provider.refused(worker.model, question.messages, given)
+            if refusal is not None:
+                found[worker.name] = str(refusal.field), str(refusal)
+        elif fields and (field := _refused(worker.model, key, fields)) is not None:
+            found[worker.name] = field, ""
+    return found
 
 
 @cached(LRUCache(_REMEMBERED), key=lambda model, key, fields: (model, key))
