@@ -82,6 +82,8 @@ def _fields(worker: Worker, ask: Ask) -> dict[str, Any]:
         fields["api_key"] = key
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
+    if worker.is_house:
+        fields["allowed_openai_params"] = sorted(fields)  # litellm knows no provider of that name, nor its fields
     limits = worker.limits
     limit = worker.output_tokens(fields.pop("max_tokens", None))
     if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):
