@@ -168,7 +168,8 @@ def familiarity(recipe: Recipe) -> Familiarity:
 
 def _without(rng: Random, fold: int) -> tuple[list[str], list[str]]:
     """Questions in most phrasings of each kind, and questions in the others."""
-    lessons, new = [], []
+    lessons: list[str] = []
+    new: list[str] = []
     for kind in (kind for family in KINDS.values() for kind in family):
         for number, phrasing in enumerate(kind.seen):
             held_out = number % _FOLDS == fold and len(kind.seen) > 1

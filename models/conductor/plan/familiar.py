@@ -11,7 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,6 +44,11 @@ class Familiarity:
     @classmethod
     def taught_on(cls, texts: Iterable[str], least: float, longest: int) -> Familiarity:
         return cls(frozenset(hash for text in texts for part in _parts(text) for hash in part), least, longest)
+
+    def and_on(self, texts: Iterable[str]) -> Familiarity:
+        """The same after lessons on these questions, too."""
+        more = self.taught_on(texts, self.least, self.longest)
+        return replace(more, known=self.known | more.known)
 
     def share(self, text: str) -> float:
         """The share of the text that the lessons have, 0 to 1: the mean over words, pairs and groups of letters."""
