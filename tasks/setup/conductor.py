@@ -66,9 +66,8 @@ def open_policy(setting: str, ledger: Ledger, pool: Pool) -> PlanWriter:
         return conductor.load(_taught(house_folder(), pool, known))
     if colon and kind == "worker":
         worker = pool.worker(rest)
-        if worker.is_recorded or worker.is_house:
-            what = "has recorded scores only" if worker.is_recorded else "is a program of the house"
-            raise BadInput(f"worker {rest!r} {what} and cannot write plans", "FUGU_CONDUCTOR")
+        if worker.is_recorded:
+            raise BadInput(f"worker {rest!r} has recorded scores only and cannot write plans", "FUGU_CONDUCTOR")
         return PromptedWriter(planner.asker(rest), name=setting)
     if colon and kind == "fixed":
         try:

@@ -58,8 +58,6 @@ def test_a_conductor_that_was_taught_another_pool_is_refused_with_one_sentence(t
             BadInput, match=r"taught another pool \(house\): .* cannot plan for the pool 'p'; FUGU_CONDUC"
         ):
             open_policy(setting, ledger, pool)
-    with pytest.raises(BadInput, match="is a program of the house"):
-        open_policy("worker:calc", ledger, house)
     monkeypatch.setenv("FUGU_DATA", str(tmp_path))  # without a conductor there, the project's is taken
     assert open_policy("", ledger, house).name == "house"
 
