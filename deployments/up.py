@@ -165,6 +165,7 @@ class Start:
         else:
             self._learn(services, max_usd)
         endpoint = self._wait_for_endpoint(services, announcement)
+        self.say(_who_plans(self.here))
         if self.may_ask:
             self.say(f"fugu was asked {QUESTION!r} and answered {ask(endpoint, QUESTION)!r}")
         else:
@@ -283,3 +284,14 @@ class Start:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _who_plans(here: Settings) -> str:
+    """Who writes the plans of `fugu-ultra`, what that costs, and how to change it."""
+    from tasks.setup.conductor import chosen
+
+    ledger = open_ledger()
+    try:
+        return chosen(here.conductor, ledger, load_pool()).line
+    finally:
+        ledger.close()

@@ -26,7 +26,7 @@ from tasks.ask import ask
 from tasks.pages.report import table
 from tasks.quiet import flow
 from tasks.setup.checkpoint import serving
-from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
+from tasks.setup.questions import QUESTIONS, id_content, load_inputs
 from tasks.setup.router import load_router
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown

@@ -35,7 +35,8 @@ from tasks.pages.names import label_of, question_of, title_of
 from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
-from tasks.setup.inputs import QUESTIONS, id_content, load_inputs
+from tasks.setup.conductor import chosen
+from tasks.setup.questions import QUESTIONS, id_content, load_inputs
 from tasks.setup.runner import ended, submitted
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.texts import shown, what
@@ -51,7 +52,9 @@ CONCURRENT_QUESTIONS = 16
 async def conduct(
     questions: str | list[str] = Field(description=QUESTIONS),
     pool: str = "house",
-    conductor: str = Field("house", description="the plan writer: house, a folder, worker:NAME, fixed:PATH"),
+    conductor: str = Field(
+        "", description="the plan writer: house, a folder, worker:NAME, fixed:PATH; empty: as FUGU_CONDUCTOR is unset"
+    ),
     name: str = Field("", description="a new name repeats questions that were answered before"),
     recursive: bool = Field(False, description="whether the conductor sees the answer and may plan another round"),
     max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
@@ -68,6 +71,8 @@ async def conduct(
     batch = await asyncio.to_thread(load_inputs, questions)
     limits = Limits(max_usd=max_usd_each, max_calls=max_calls_each, max_seconds=max_seconds_each, depth=1)
     async with open_session(pool, max_usd) as session:
+        if not conductor:
+            conductor = (await asyncio.to_thread(chosen, conductor, session.ledger, session.pool)).setting
         content = {"pool": session.pool.fingerprint, "conductor": conductor, "name": name, "recursive": recursive}
         content |= limits.model_dump(exclude_none=True, exclude={"depth"})  # other limits make another request
         allowed = tuple(worker.name for worker in session.pool.workers if not worker.is_recorded)

@@ -23,6 +23,7 @@ from models.conductor.learn.checks import readiness
 from models.conductor.learn.offers import exercises
 from models.conductor.learn.practice import Exercise, Sample
 from models.conductor.learn.trials import Stage
+from models.conductor.plan.taught import Taught, skills_of
 from models.errors import BadInput, NotReady
 from models.ledger import epochs
 from models.workers.ask import Sampling
@@ -95,6 +96,17 @@ class Lesson:
     home: Path
     bridge: Bridge
 
+    @property
+    def taught(self) -> Taught:
+        """What the trained conductor will know: this pool's workers, and the skills on their cards."""
+        skills = sorted(skills_of(self.cards))
+        return Taught.on(self.plan.prompt, self.session.pool, skills)
+
+    async def student(self, folder: Path) -> Student:
+        """The checkpoint in a folder, as this training's student."""
+        train, limit = self.questions.split("train"), self.plan.course.max_tokens
+        return await asyncio.to_thread(load_student, folder, self.taught, limit, self.home, train)
+
     def exercises(self, split: str, count: int, seed: int) -> list[Exercise]:
         """`count` exercises of a split, with the preset's offers of workers."""
         return exercises(
@@ -146,7 +158,7 @@ async def _lesson(
 
 async def _learn(lesson: Lesson, folder: Path) -> str:
     plan = lesson.plan
-    student = await asyncio.to_thread(load_student, folder, plan.prompt, plan.course.max_tokens, lesson.home)
+    student = await lesson.student(folder)
     _log_device(student)
     _check_memory(student, plan)
     test = lesson.exercises("test", len(lesson.questions.split("test")), seed=0)
@@ -193,7 +205,7 @@ async def _cold_start(lesson: Lesson, student: Student) -> None:
     if not plan.examples:
         return
     if kept.is_dir():
-        made = await asyncio.to_thread(load_student, kept, student.prompt, student.max_tokens, lesson.home)
+        made = await lesson.student(kept)
         student.model = made.model
         return
     given = lesson.exercises("train", plan.examples, seed=lesson.seed)

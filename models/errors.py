@@ -21,6 +21,7 @@ FuguError
     ├── LimitReached           a request's own limit was reached before any step finished; `limit` names it
     ├── WorkflowFailed         a step failed on every worker that may be asked; `step` counts from 0
     ├── MaybePaid              a call died in flight and resending was not allowed
+    ├── NotTaught              a conductor was not taught to plan for such a question: one worker answers it
     ├── NotReady               a stage's condition was not met; the message names the figure that missed it
     ├── IsolationUnavailable   a grader that runs code found no sandbox
     └── NotFound               no such checkpoint, request, question, worker
@@ -209,6 +210,10 @@ class WorkflowFailed(PermanentError):
 
 class MaybePaid(PermanentError):
     """A call died in flight and resending it was not allowed."""
+
+
+class NotTaught(PermanentError):
+    """A conductor was not taught to plan for such a question: a single worker answers it."""
 
 
 class NotReady(PermanentError):

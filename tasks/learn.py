@@ -18,9 +18,11 @@ from prefect.utilities.annotations import quote
 
 from models.conductor.learn.practice import Exercise, Outcome, Sample, Trial, rehearse
 from models.conductor.learn.trials import Stage, carry_out
+from models.conductor.plan.familiar import Familiarity
+from models.conductor.plan.taught import Taught
 from models.errors import FuguError, TransientError
 from models.grading.question import Question
-from models.workers.ask import Ask, Reply, Sampling
+from models.workers.ask import Ask, Reply, Sampling, text_of
 from tasks.ask import ask
 from tasks.caching import RETRIED
 from tasks.pages.report import Progress
@@ -41,13 +43,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Student:
-    """A conductor in training: the model in memory, its prompt, and the folder for its checkpoints."""
+    """A conductor in training: the model in memory, what it is taught, and the folder for its checkpoints.
+
+    `familiarity`: that of the conductor that it began as, and of the questions that it is taught.
+    """
 
     model: Any
     tokenizer: Any
-    prompt: str
+    taught: Taught
     max_tokens: int
     folder: Path
+    familiarity: Familiarity | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The format of its prompts."""
+        return self.taught.prompt
 
     def policy(self, temperature: float = 0.0) -> CheckpointWriter:
         """A plan writer with the current weights."""
@@ -58,14 +69,14 @@ class Student:
 
     def save(self, name: str) -> Path:
         """Write a checkpoint to the folder `name`; the rename comes last, so an existing folder is complete."""
-        from models.conductor.plan.writers import describe
-
         folder, partial = self.folder / name, self.folder / f".{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         self.model.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
-        describe(partial, self.prompt)
+        self.taught.write(partial)
+        if self.familiarity is not None:
+            self.familiarity.save(partial)
         shutil.rmtree(folder, ignore_errors=True)
         return partial.rename(folder)
 
@@ -224,12 +235,14 @@ def digest_of(folder: Path) -> str:
     return content.hexdigest()
 
 
-def load_student(folder: Path, prompt: str, max_tokens: int, home: Path) -> Student:
-    """Load a checkpoint as a student. Slow: call it in a thread."""
+def load_student(folder: Path, taught: Taught, max_tokens: int, home: Path, questions: Sequence[Question]) -> Student:
+    """Load a checkpoint as a student of these questions. Slow: call it in a thread."""
     from models.conductor.plan.checkpoint import load
 
     model, tokenizer = load(folder)
-    return Student(model, tokenizer, prompt, max_tokens, home)
+    begun = Familiarity.load(folder)
+    texts = [text_of(question.messages[-1]["content"]) for question in questions]
+    return Student(model, tokenizer, taught, max_tokens, home, None if begun is None else begun.and_on(texts))
 
 
 @task(task_run_name="cold start on {count} examples", cache_policy=NO_CACHE, cache_result_in_memory=False)

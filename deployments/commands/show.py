@@ -63,7 +63,7 @@ def _workflow(name: str, found: Past) -> Iterator[str]:
         return
     yield from (f"  refused: {complaint}" for complaint in plan.complaints)
     if plan.fallback is not None:
-        yield "  no valid plan: one step on the router's best worker"
+        yield f"  no valid plan: one step on the router's best worker ({plan.fallback})"
     yield from (f"  {finding.code}: {finding.message}" for finding in plan.findings)
     if not plan.steps:
         yield "  the previous round's answer is accepted"

@@ -109,6 +109,6 @@ def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
         return MicroBatcher(serving_router(registry.load_checkpoint(ledger, checkpoint), ledger))
 
     def open_conductor() -> tuple[PlanWriter, Mapping[str, str]]:
-        return open_policy(settings().conductor, dispatcher, pool), cards(ledger, pool)
+        return open_policy(settings().conductor, ledger, pool), cards(ledger, pool)
 
     return Parts(ledger, pool, dispatcher, load_router or load, open_conductor=open_conductor, plan=plan_limits())

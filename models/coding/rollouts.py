@@ -74,7 +74,7 @@ class TaskSlot:
 
 @dataclass(frozen=True)
 class RolloutEnd:
-    """`turns`: the choices; `calls`: number of asks; `detail`: of the verdict; `agent`: how it ended, and its last words."""
+    """`turns`: the choices; `calls`: number of asks; `detail`: of the verdict; `agent`: how it ended, and its end."""
 
     reward: float
     turns: tuple[Choice, ...]

@@ -2,6 +2,7 @@
 
 Plans of one and two steps with random workers are carried out on train questions; those that scored 1 become its
 examples, the shortest of a question before longer ones. So what it knows of the workers it knows from their replies.
+A second, shorter pass shows questions as people type them. It knows which are far from all that it was shown.
 """
 
 from __future__ import annotations
@@ -20,24 +21,29 @@ from typing import Any
 import torch
 
 from models.conductor.learn.sft import Example, Tuning, batched, fit, tune
+from models.conductor.plan import checkpoint
+from models.conductor.plan.familiar import Familiarity, least_share
 from models.conductor.plan.prompt import Card
+from models.conductor.plan.taught import Taught
 from models.conductor.plan.workflow import Workflow
-from models.conductor.plan.writers import CheckpointWriter, PlanRequest, compact_prompt, describe
+from models.conductor.plan.writers import QUESTION_CHARS, CheckpointWriter, PlanRequest, compact_prompt
 from models.digest import json_digest
 from models.grading.grade import grade
 from models.grading.question import Question
 from models.house import text, vocabulary
 from models.house.plans import ACCEPT, one_step, two_steps, written
-from models.house.questions import generate
+from models.house.provider import PROVIDER
+from models.house.questions import KINDS, generate
 from models.house.qwen import fresh, one_thread, train_tokenizer
 from models.house.rehearsal import WORKERS, replies, score
+from models.house.typed import typed
 from models.workers.ask import seed_for
 
 log = logging.getLogger(__name__)
 
 COMMAND = "python -m models.house.conductor data/conductor"
 
-REVISION = 1
+REVISION = 2
 """Part of every recipe's digest: change the procedure, change the number."""
 
 _LONGER = 0.06
@@ -46,13 +52,23 @@ _LONGER = 0.06
 MAX_TOKENS = 160
 """Of a completion; the longest written plan takes about half of it."""
 
+_TYPED = 0.5
+"""Share of questions in the second pass that are shown as people type them."""
+
+_NEW, _FOLDS = 0.045, 4
+"""Share of questions in new phrasings that count as far: measured on the lessons, `_FOLDS` times, without a part of
+their phrasings."""
+
 _TWO_STEPS = 36
 """Random two-step plans a question; about one in twelve solves a two-hop question."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`lines` of unlabelled house text are read first; `questions` are rehearsed, `kept` plans of each are learned."""
+    """`lines` of unlabelled house text are read first; `questions` are rehearsed, `kept` plans of each are learned.
+
+    `again`: how many of the questions are rehearsed for the second pass, with the learning rate `again_rate`.
+    """
 
     layers: int = 4
     width: int = 192
@@ -68,6 +84,8 @@ class Recipe:
     batch: int = 16
     length: int = 256
     learning_rate: float = 2e-3
+    again: int = 2_700
+    again_rate: float = 1e-3
     seed: int = 42
 
     @property
@@ -79,7 +97,7 @@ class Recipe:
 DEFAULT = Recipe()
 TINY = Recipe(
     layers=2, width=64, heads=2, key_value_heads=1, inner=128, vocabulary=1024, lines=100, questions=300, epochs=2,
-    learning_rate=5e-3,
+    learning_rate=5e-3, again=200, again_rate=5e-3,
 )  # fmt: skip
 """For tests: made in seconds."""
 
@@ -94,44 +112,87 @@ def load(folder: Path, temperature: float = 0.0) -> CheckpointWriter:
     return CheckpointWriter.load(folder, name="house", max_tokens=MAX_TOKENS, temperature=temperature)
 
 
-def make(folder: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] | None = None) -> Path:
-    """Train it from nothing and write it to `folder`. Minutes of one core; `report` gets the finished fraction."""
+def make(
+    folder: Path,
+    recipe: Recipe = DEFAULT,
+    report: Callable[[float], None] | None = None,
+    begun: Path | None = None,
+) -> Path:
+    """Train it from nothing and write it to `folder`. Minutes of one core; `report` gets the finished fraction.
+
+    `begun`: a folder with what the first pass made, which is then not made again.
+    """
     started = time.monotonic()
-    examples = list(rehearsed(questions(recipe), recipe))
-    lines = text.corpus(recipe.seed, recipe.lines)
-    tokenizer = train_tokenizer([*lines, *(f"{x.prompt}{x.completion}" for x in examples)], recipe.vocabulary)
     with torch.random.fork_rng(), one_thread():
         torch.manual_seed(recipe.seed)
-        model: Any = fresh(recipe)
-        rows = [(ids[: recipe.length], 0) for ids in tokenizer(lines)["input_ids"]]
-        fit(model, list(batched(rows, recipe.batch)), recipe.learning_rate)
-        tuning = Tuning(recipe.epochs, recipe.batch, recipe.length, recipe.learning_rate, recipe.seed)
-        loss = tune(model, tokenizer, examples, tuning, report)
-    log.info("house conductor: %d examples, %.0f s, loss %.3f", len(examples), time.monotonic() - started, loss)
+        model, tokenizer = _begun(recipe, report) if begun is None else checkpoint.load(begun)
+        examples = list(rehearsed(questions(recipe)[: recipe.again], recipe, typing=_TYPED))
+        loss = tune(model, tokenizer, examples, _tuning(recipe, recipe.again_rate))
+    log.info("house conductor: %d examples again, %.0f s, loss %.3f", len(examples), time.monotonic() - started, loss)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone, and shipped
-    describe(folder, "compact")
+    Taught(prompt="compact", pool=PROVIDER, workers={name: f"{PROVIDER}/{name}" for name in WORKERS}).write(folder)
+    familiarity(recipe).save(folder)
     record = {"digest": recipe.digest, "command": COMMAND, "torch": torch.__version__, "recipe": asdict(recipe)}
     (folder / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
     return folder
 
 
-def rehearsed(asked: Sequence[Question], recipe: Recipe) -> Iterator[Example]:
+def _begun(recipe: Recipe, report: Callable[[float], None] | None) -> tuple[Any, Any]:
+    """The model after the first pass, and its tokenizer."""
+    examples = list(rehearsed(questions(recipe), recipe))
+    lines = text.corpus(recipe.seed, recipe.lines)
+    tokenizer = train_tokenizer([*lines, *(f"{x.prompt}{x.completion}" for x in examples)], recipe.vocabulary)
+    torch.manual_seed(recipe.seed)
+    model: Any = fresh(recipe)
+    rows = [(ids[: recipe.length], 0) for ids in tokenizer(lines)["input_ids"]]
+    fit(model, list(batched(rows, recipe.batch)), recipe.learning_rate)
+    tune(model, tokenizer, examples, _tuning(recipe, recipe.learning_rate), report)
+    return model, tokenizer
+
+
+def _tuning(recipe: Recipe, learning_rate: float) -> Tuning:
+    return Tuning(recipe.epochs, recipe.batch, recipe.length, learning_rate, recipe.seed)
+
+
+def familiarity(recipe: Recipe) -> Familiarity:
+    """What the train questions consist of, as they are and as people type them."""
+    rng = Random(f"house familiarity/{recipe.seed}")
+    texts = [question.messages[-1]["content"] for question in questions(recipe)]
+    groups = [_without(rng, fold) for fold in range(_FOLDS)]
+    shown = [*texts, *(typed(rng, text) for text in texts)]
+    return Familiarity.taught_on(shown, least_share(groups, _NEW), QUESTION_CHARS)
+
+
+def _without(rng: Random, fold: int) -> tuple[list[str], list[str]]:
+    """Questions in most phrasings of each kind, and questions in the others."""
+    lessons: list[str] = []
+    new: list[str] = []
+    for kind in (kind for family in KINDS.values() for kind in family):
+        for number, phrasing in enumerate(kind.seen):
+            held_out = number % _FOLDS == fold and len(kind.seen) > 1
+            texts = [phrasing.format_map(kind.draw(rng).slots) for _ in range(6 if held_out else 40)]
+            (new if held_out else lessons).extend(texts)
+    return lessons, new
+
+
+def rehearsed(asked: Sequence[Question], recipe: Recipe, typing: float = 0.0) -> Iterator[Example]:
     """What the conductor learns from: prompts of the questions, and plans that scored 1 on them.
 
     Each question is offered other workers every time, so that who may be asked is told apart from who is best.
+    `typing`: the share of them that are as people type them.
     """
     for number, question in enumerate(asked):
-        rng = Random(f"house conductor/{recipe.seed}/{question.id}")
+        rng = Random(f"house conductor/{recipe.seed}/{question.id}{'/typed' if typing else ''}")
         seed = seed_for(question.id, 0)
         right, longer = _successes(rng, question, seed)
         for _ in range(recipe.kept):
             offer = _offer(rng)
             preferred = longer if rng.random() < _LONGER else []
             plan = _chosen(rng, question, offer, preferred, right)
-            yield _example(rng, question.messages[-1]["content"], offer, plan)
+            yield _example(rng, _shown(rng, question, typing), offer, plan)
         if number % 4 == 0:
             yield _second_round(rng, question, seed, right)
         if number % 12 == 0:
@@ -198,6 +259,12 @@ def _second_round(rng: Random, question: Question, seed: int, right: Sequence[Wo
     return _example(rng, question.messages[-1]["content"], offer, plan, answer)
 
 
+def _shown(rng: Random, question: Question, typing: float) -> str:
+    """The question's text, sometimes as somebody might type it."""
+    asked = str(question.messages[-1]["content"])
+    return typed(rng, asked) if typing and rng.random() < typing else asked
+
+
 def _example(rng: Random, asked: str, offer: _Offer, plan: Workflow, previous: str | None = None) -> Example:
     """Some questions lose words, so that one in words never seen gets a plan, too."""
     if rng.random() < 0.2:
@@ -209,4 +276,4 @@ def _example(rng: Random, asked: str, offer: _Offer, plan: Workflow, previous: s
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), begun=Path(sys.argv[2]) if sys.argv[2:] else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from models.errors import NotFound
+from models.errors import BadInput, NotFound
 from models.house.provider import PROVIDER, Completion, complete
 from models.workers.translation import load_litellm
 
@@ -23,25 +23,38 @@ def _complete(model: str, messages: list[dict[str, Any]], optional_params: dict[
         return complete(model, messages, optional_params)
     except NotFound as error:
         raise CustomLLMError(status_code=404, message=str(error)) from None
+    except BadInput as error:
+        raise CustomLLMError(status_code=400, message=f"{error.field}: {error}") from None
 
 
 def _response(model: str, completion: Completion, response: ModelResponse) -> ModelResponse:
-    message = Message(content=completion.text, role="assistant")
+    message = Message(content=completion.text or None, role="assistant", tool_calls=_calls(completion))
     response.choices = [Choices(index=0, message=message, finish_reason=completion.finish_reason)]
     response.usage = Usage(*_tokens(completion))  # type: ignore[attr-defined]
     response.model = f"{PROVIDER}/{model}"
     return response
 
 
+def _calls(completion: Completion) -> list[dict[str, Any]] | None:
+    """The tool call in OpenAI's form."""
+    call = completion.call
+    if call is None:
+        return None
+    return [{"id": completion.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}]
+
+
 def _tokens(completion: Completion) -> tuple[int, int, int]:
     """Prompt, completion, total."""
-    prompt, words = completion.prompt_tokens, len(completion.pieces)
+    prompt, words = completion.prompt_tokens, completion.completion_tokens
     return prompt, words, prompt + words
 
 
 def _chunks(completion: Completion) -> Iterator[GenericStreamingChunk]:
     for piece in completion.pieces:
         yield GenericStreamingChunk(text=piece, is_finished=False, finish_reason="", usage=None, index=0, tool_use=None)
+    for call in _calls(completion) or ():
+        use: Any = {**call, "index": 0}
+        yield GenericStreamingChunk(text="", is_finished=False, finish_reason="", usage=None, index=0, tool_use=use)
     prompt, words, total = _tokens(completion)
     yield GenericStreamingChunk(
         text="",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from models.digest import json_digest
 from models.errors import BadInput
-from models.house.workers import answer
+from models.house.workers import answer, coder
 from models.house.workers.profiles import PROFILES
 from models.workers.ask import text_of
 
@@ -19,40 +19,80 @@ PROVIDER = "house"
 COUNTER = "FUGU_HOUSE_COUNTER"
 """Environment variable that names a file: every call appends a line, on disk before the reply is returned."""
 
+BEYOND_TEXT = coder.FIELDS | {"logit_bias"}
+"""Fields that no house worker honours but those that `honours` names: they are programs that read and write text."""
+
 _PIECE = re.compile(r"\s*\S+\s?")
 
 
 def check(model: str) -> None:
     """Raises BadInput if the model is not a house worker."""
-    if (worker := model.removeprefix(f"{PROVIDER}/")) not in PROFILES:
+    if (worker := _worker(model)) not in PROFILES:
         raise BadInput(f"the house has no worker {worker!r}; it has {', '.join(PROFILES)}", "model")
+
+
+def honours(model: str, field: str) -> bool:
+    """Whether the worker's replies can depend on a field of a request, or need not: effort changes no program."""
+    if _worker(model) == coder.WORKER and field in coder.FIELDS:
+        return True
+    return field not in BEYOND_TEXT
+
+
+def refused(model: str, messages: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]) -> BadInput | None:
+    """What the worker would refuse of a request, with the field's name. Nothing is counted as a call."""
+    worker = _worker(model)
+    if worker == coder.WORKER:
+        try:
+            _said(worker, messages, fields)
+        except BadInput as error:
+            return error
+    return None
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A reply as pieces, which joined are the text, and its token counts. A token is a word."""
+    """A reply as pieces, which joined are the text, or a tool call, and its token counts. A token is a word."""
 
     pieces: tuple[str, ...]
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
     prompt_tokens: int
+    call: coder.Call | None = None
+    id: str = ""
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
 
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.pieces) if self.call is None else 1 + len(self.call.arguments.split())
+
 
 def complete(model: str, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> Completion:
-    """The worker's reply under `seed`, `stop` and `max_tokens`; other fields of `sampling` have no effect.
+    """The worker's reply under `seed`, `stop`, `max_tokens` and, of `coder`, tools and `response_format`.
 
-    Raises NotFound for an unknown worker.
+    Other fields of `sampling` have no effect. Raises NotFound for an unknown worker, BadInput for a field of a request
+    that the worker cannot honour.
     """
-    worker, seed = model.removeprefix(f"{PROVIDER}/"), sampling.get("seed")
-    text = _before_stop(answer(worker, messages, seed), sampling.get("stop"))
-    pieces = tuple(_PIECE.findall(text))
-    limit = sampling.get("max_completion_tokens") or sampling.get("max_tokens") or len(pieces)
+    worker, seed = _worker(model), sampling.get("seed")
+    said = _said(worker, messages, sampling)
     _count(worker, messages, seed)
     prompt_tokens = sum(len(text_of(message.get("content")).split()) for message in messages)
+    if isinstance(said, coder.Call):
+        return Completion((), "tool_calls", prompt_tokens, said, f"call_{call_digest(messages, seed)[:24]}")
+    pieces = tuple(_PIECE.findall(_before_stop(said, sampling.get("stop"))))
+    limit = sampling.get("max_completion_tokens") or sampling.get("max_tokens") or len(pieces)
     return Completion(pieces[:limit], "length" if limit < len(pieces) else "stop", prompt_tokens)
+
+
+def _worker(model: str) -> str:
+    return model.removeprefix(f"{PROVIDER}/")
+
+
+def _said(worker: str, messages: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]) -> str | coder.Call:
+    if worker == coder.WORKER and any(fields.get(name) is not None for name in coder.FIELDS):
+        return coder.shaped(messages, fields, fields.get("seed"))
+    return answer(worker, messages, fields.get("seed"))
 
 
 def call_digest(messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:

@@ -90,12 +90,13 @@ def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
         fields["extra_headers"] = worker.sent_headers()
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
+    if worker.is_house:
+        fields["allowed_openai_params"] = sorted(fields)  # litellm knows no provider of that name, nor its fields
     timeouts = worker.timeouts
     limit = worker.output_tokens(fields.pop("max_tokens", None))
     if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):
-        fields["extra_body"] = fields.get("extra_body", {}) | {
-            "max_tokens": limit
-        }  # bypasses litellm, which renames it for some models
+        # Bypasses litellm, which renames it for some models.
+        fields["extra_body"] = fields.get("extra_body", {}) | {"max_tokens": limit}
     else:
         fields[worker.limit_field or "max_tokens"] = limit
     return fields | {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, cast
 
 from filelock import FileLock
 
+from models.conductor.plan.taught import Taught
 from models.conductor.plan.workflow import PlanLimits
-from models.conductor.plan.writers import CheckpointWriter, FixedWriter, PlanWriter, PromptedWriter
+from models.conductor.plan.writers import CheckpointWriter, FixedWriter, NoWriter, PlanWriter, PromptedWriter
 from models.conductor.run import planner
 from models.conductor.run.request import ConductParts, Rank
 from models.errors import BadFile, BadInput
@@ -26,12 +28,16 @@ from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
 from tasks.setup.checkpoint import serving
+from tasks.setup.choice import NOBODY as WITHOUT
+from tasks.setup.choice import Choice, choose, mean_labels
 from tasks.setup.router import load_router
 from tasks.setup.session import Session
 from tasks.setup.settings import HOUSE, PROJECT, settings
 
 if TYPE_CHECKING:
     from models.fugu.router import Router
+
+log = logging.getLogger(__name__)
 
 NOBODY: PlanWriter = FixedWriter("", name="nobody")
 """Plan writer for requests whose plans are recorded, so that no checkpoint is loaded or made."""
@@ -40,14 +46,24 @@ TRIES = RetryPolicy(tries=4)
 """Tries of a step on one worker, and of a plan; the ledger counts them over all processes."""
 
 
-def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> PlanWriter:
+def open_policy(setting: str, ledger: Ledger, pool: Pool) -> PlanWriter:
     """The plan writer that FUGU_CONDUCTOR names: `house`, `worker:NAME`, `fixed:PATH` (a plan's text) or a folder.
 
-    Slow if a checkpoint is loaded or made: call it in a thread. Raises BadInput, BadFile, NotFound.
+    Empty: the one that `choose` chooses. Slow if a checkpoint is loaded or made: call it in a thread. Raises BadInput,
+    also for a conductor that was taught another pool, BadFile, NotFound.
     """
+    if not setting:
+        choice = chosen(setting, ledger, pool)
+        log.info(choice.line)
+        setting = choice.setting
+    if setting == WITHOUT:
+        return NoWriter("the pool has no conductor, so one worker answers")
+    known = cards(ledger, pool)
     kind, colon, rest = setting.partition(":")
     if setting == HOUSE:
-        return _house()
+        from models.house import conductor
+
+        return conductor.load(_taught(house_folder(), pool, known))
     if colon and kind == "worker":
         worker = pool.worker(rest)
         if worker.is_recorded:
@@ -61,13 +77,19 @@ def open_policy(setting: str, dispatcher: Dispatcher, pool: Pool) -> PlanWriter:
     folder = Path(setting)
     if not folder.is_dir():
         raise BadInput(f"no conductor {setting!r}: give house, worker:NAME, fixed:PATH or a folder", "FUGU_CONDUCTOR")
-    return CheckpointWriter.load(folder)
+    return CheckpointWriter.load(_taught(folder, pool, known))
 
 
-def _house() -> PlanWriter:
-    from models.house import conductor
+def chosen(setting: str, ledger: Ledger, pool: Pool) -> Choice:
+    """Who plans where FUGU_CONDUCTOR is `setting`, and why. Raises BadFile, NotFound."""
+    return choose(setting, pool, cards(ledger, pool), mean_labels(ledger, pool))
 
-    return conductor.load(house_folder())
+
+def _taught(folder: Path, pool: Pool, known: Mapping[str, str]) -> Path:
+    """The conductor's folder. Raises BadInput where it was taught another pool."""
+    if (why := Taught.read(folder).misfit(pool, known)) is not None:
+        raise BadInput(f"{why}; FUGU_CONDUCTOR=worker:NAME asks one of its workers for plans", "FUGU_CONDUCTOR")
+    return folder
 
 
 def house_folder() -> Path:
@@ -158,10 +180,11 @@ async def conductor_of(session: Session, conductor: str) -> Opened:
 
 
 async def open_parts(ledger: Ledger, pool: Pool, dispatcher: Dispatcher, conductor: str | None) -> ConductParts:
-    """The shared parts of request runs outside an endpoint; `None`: no plan writer. Raises like `open_policy`."""
+    """The shared parts of request runs outside an endpoint. `conductor`: as for `open_policy`, `None` for no plan
+    writer. Raises like `open_policy`."""
     policy, known = NOBODY, dict[str, str]()
     if conductor is not None:
-        policy = await asyncio.to_thread(open_policy, conductor, dispatcher, pool)
+        policy = await asyncio.to_thread(open_policy, conductor, ledger, pool)
         known = await asyncio.to_thread(cards, ledger, pool)
     rank = champion_rank(ledger, pool)
     return ConductParts(ledger, pool, dispatcher, policy, rank, known, plan_limits(), TRIES)

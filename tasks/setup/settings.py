@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     preset: str = Field("first-light", description="an entry of `data/presets.yaml`")
     backbone: str = Field("house", description="`house`, a folder, or a hub's name such as Qwen/Qwen3-0.6B")
     conductor: str = Field(
-        "house", description="the plan writer: `house`, a checkpoint's folder, `worker:NAME` or `fixed:FILE`"
+        "",
+        description="the plan writer: `house`, a checkpoint's folder, `worker:NAME` or `fixed:FILE`; "
+        "empty: the house's on the house's pool, else a worker of the pool",
     )
     max_steps: int = Field(5, ge=1, le=64, description="maximum number of steps in a plan")
     max_subtask_chars: int = Field(4000, ge=1, description="maximum characters of a step's subtask")
@@ -135,7 +137,7 @@ class Settings(BaseSettings):
         kind, colon, rest = source.partition(":")
         if kind == "fixed" and colon:
             return f"fixed:{Path(rest).expanduser().resolve()}"
-        return source if source == "house" or colon else str(Path(source).expanduser().resolve())
+        return source if source in ("", "house") or colon else str(Path(source).expanduser().resolve())
 
     @model_validator(mode="after")
     def _reachable(self) -> Settings:

@@ -18,6 +18,7 @@ from flows.train_conductor import train_conductor
 from models.conductor.learn import grpo
 from models.conductor.learn.practice import Exercise, Outcome, Trial
 from models.conductor.learn.trials import Stage
+from models.conductor.plan.taught import Taught
 from models.conductor.plan.workflow import Step, Workflow
 from models.conductor.plan.writers import CheckpointWriter, PlanRequest
 from models.errors import BadFile, BadInput, NotFound, NotReady, UpstreamUnavailable
@@ -154,7 +155,7 @@ def test_plans_that_nobody_can_write_are_refused_before_anybody_is_asked(conduct
 def test_a_stage_that_does_not_fit_the_memory_is_refused_also_where_it_is_the_cold_start_alone(monkeypatch):
     monkeypatch.setattr(grpo, "_memory", lambda: ("this card", 2**10))
     plan = SMALL | {"course": SMALL["course"] | {"iterations": 0}}
-    student = learn.Student(fresh(TINY), None, "compact", 8, Path())
+    student = learn.Student(fresh(TINY), None, Taught(prompt="compact"), 8, Path())
     train_conductor_module._check_memory(student, ConductorPreset.model_validate(plan))
     plan |= {"cold_start": {"plans_by": "house", "examples": 4}}
     with pytest.raises(BadInput, match="this card has"):

@@ -7,17 +7,22 @@ import pytest
 from conductor import ALL, masks, sit
 from pupil import Pupil, best_workflow, single_scores
 
+from models.conductor.plan.familiar import Familiarity
 from models.conductor.plan.prompt import Card
+from models.conductor.plan.taught import Taught
 from models.conductor.plan.workflow import Step, Workflow, lint, parse
 from models.conductor.plan.writers import PlanRequest
+from models.errors import NotTaught
 from models.house import conductor
 from models.house.plans import two_steps, written
 from models.house.provider import COUNTER
 from models.house.questions import KINDS
 from models.house.rehearsal import WORKERS, chance, replies, score
+from models.house.typed import typed
 from models.house.wordings import plan_wordings
 from models.house.workers.reading import read_alone
 from models.workers.ask import seed_for
+from models.workers.pool import Pool
 from tasks.setup.settings import PROJECT
 
 SHIPPED = PROJECT / "data" / "conductor"
@@ -154,6 +159,9 @@ def test_the_shipped_one_is_what_its_recipe_says_and_small():
     recipe = json.loads((SHIPPED / "recipe.json").read_text())
     assert recipe["digest"] == conductor.DEFAULT.digest, "the procedure changed: make it again"
     assert recipe["command"] == conductor.COMMAND
+    taught = Taught.read(SHIPPED)
+    assert taught == Taught.on("compact", Pool.load(PROJECT / "data" / "pools" / "house.yaml"))
+    assert Familiarity.load(SHIPPED) == conductor.familiarity(conductor.DEFAULT)
     assert all(path.stat().st_size < 5_000_000 for path in SHIPPED.iterdir())
     assert {path.suffix for path in SHIPPED.iterdir()} == {".json", ".safetensors"}
 
@@ -193,7 +201,32 @@ def test_it_keeps_to_who_may_be_asked(shipped_pupil, test_split):
         "models: 9\n",
     ],
 )
-async def test_any_text_gets_a_plan(shipped, text):
-    cards = tuple(Card(ordinal=ordinal, text="") for ordinal in ALL)
-    plan = parse(await shipped.write(PlanRequest(({"role": "user", "content": text},), cards)))
+def test_any_text_gets_a_plan(shipped, text):
+    [written] = shipped.write_many([request_for(text)])
+    plan = parse(written)
     assert isinstance(plan, Workflow) and lint(plan, allowed=[True] * 6) == ()
+
+
+def request_for(text):
+    return PlanRequest(({"role": "user", "content": text},), tuple(Card(ordinal=ordinal, text="") for ordinal in ALL))
+
+
+async def test_what_is_far_from_its_lessons_gets_none(shipped, held_out):
+    with pytest.raises(NotTaught, match="far from everything"):
+        await shipped.write(request_for("Write me code for binary search"))
+    assert parse(await shipped.write(request_for("what's 17*23"))).steps
+    far = [shipped.familiarity.is_far(q.messages[-1]["content"]) for q in held_out if q.split != "train"]
+    assert mean(far) <= 0.02
+
+
+def test_it_plans_for_what_people_type_as_well(shipped_pupil, test_split):
+    rng = Random(7)
+    some = [question for question in test_split if "\n" not in question.messages[-1]["content"]][:200]
+    texts = [typed(rng, question.messages[-1]["content"]) for question in some]
+    as_typed = [
+        question.model_copy(update={"messages": ({"role": "user", "content": text},)})
+        for question, text in zip(some, texts, strict=True)
+    ]
+    assert mean(a.messages != b.messages for a, b in zip(some, as_typed, strict=True)) > 0.6
+    plain, loose = (mean(each.score for each in sit(shipped_pupil, asked)) for asked in (some, as_typed))
+    assert loose > plain - 0.05

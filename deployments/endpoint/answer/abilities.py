@@ -13,14 +13,12 @@ from cachetools import LRUCache, cached
 from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
+from models.house import provider
 from models.workers.local import FIELDS as LOCAL_FIELDS
 from models.workers.pool import Pool, Worker
 from models.workers.translation import load_litellm
 
 ALLOWED = "fugu.allowed_workers"
-
-_BEYOND_HOUSE = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "logit_bias", "messages"})
-"""Fields that the house's workers cannot honour: they are programs that read text. `messages`: images in them."""
 
 _ABILITY = {
     **dict.fromkeys(TOOL_FIELDS, "tools"),
@@ -59,8 +57,8 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
             raise BadInput(f"no worker here can honour {field}", field)
     unfit = _unfit(left, question)
     if unfit and len(unfit) == len(left):
-        field = unfit[left[0].name]
-        raise BadInput(f"no worker here can honour {field} as it is given", field)
+        field, why = unfit[left[0].name]
+        raise BadInput(f"no worker here can honour {field} as it is given{why and f': {why}'}", field)
     return tuple(worker.name for worker in left if worker.name not in unfit)
 
 
@@ -77,7 +75,7 @@ def _honours(worker: Worker, field: str) -> bool:
     if said is not None:
         return bool(said)
     if worker.is_house:
-        return field not in _BEYOND_HOUSE
+        return field != "messages" and provider.honours(worker.model, field)  # programs see no images
     if worker.is_local:
         return field in LOCAL_FIELDS
     known = _supported(worker.model)
@@ -85,17 +83,22 @@ def _honours(worker: Worker, field: str) -> bool:
     return field == "messages" or known is None or field in known
 
 
-def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, str]:
-    """Workers whose provider takes a field but not its value: the worker's name -> the field's."""
+def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str, str]]:
+    """Workers that take a field but not its value: the worker's name -> the field's, and why ("" if not known)."""
     # For tools the field alone is checked: translating them may query a provider over the network (ollama).
     skipped = _WISHES.union(TOOL_FIELDS)
-    fields = {name: value for name, value in question.sampling.fields().items() if name not in skipped}
-    if not fields:
-        return {}
-    key = json_digest(fields)
-    asked = [worker for worker in workers if not worker.is_house and not worker.is_local]
-    found = {worker.name: _refused(worker.model, key, fields) for worker in asked}
-    return {name: field for name, field in found.items() if field is not None}
+    given = question.sampling.fields()
+    fields = {name: value for name, value in given.items() if name not in skipped}
+    key = json_digest(fields) if fields else ""
+    found = {}
+    for worker in workers:
+        if worker.is_house:  # a program says at once what it would refuse
+            refusal = provider.refused(worker.model, question.messages, given)
+            if refusal is not None:
+                found[worker.name] = str(refusal.field), str(refusal)
+        elif fields and not worker.is_local and (field := _refused(worker.model, key, fields)) is not None:
+            found[worker.name] = field, ""
+    return found
 
 
 @cached(LRUCache(_REMEMBERED), key=lambda model, key, fields: (model, key))

@@ -7,7 +7,6 @@ parses and lints it.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,12 +16,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Protocol
 
+from models.conductor.plan.familiar import Familiarity
 from models.conductor.plan.prompt import Card, render
-from models.errors import BadFile, PermanentError
+from models.conductor.plan.taught import Taught
+from models.errors import BadFile, NotTaught, PermanentError
 from models.workers.ask import Message, text_of
 
-SETTINGS = "conductor.json"
-"""A file in a checkpoint's folder that names its prompt format; without it the full prompt is used."""
+_FAR = "the question is far from everything that the conductor was taught, so one worker answers it"
 
 BATCH = 32
 """Plans written in one batch, to bound memory."""
@@ -31,7 +31,7 @@ _REPAIR_TEMPERATURE = 0.7
 READ_CHARS = 1 << 16
 """Characters of a conversation that a local model reads whole; of a longer one it reads the two ends."""
 
-_QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format after longer prompts than in training
+QUESTION_CHARS, _PREVIOUS_CHARS = 200, 300  # small models lose the format after longer prompts than in training
 _SKILL, _SKILLED = re.compile(r"([\w-]+) ([01]\.\d+)"), 0.3
 
 
@@ -50,6 +50,12 @@ class PlanRequest:
     complaint: str | None = None
     refused: str | None = None
     seed: int | None = None
+
+    @property
+    def question(self) -> str:
+        """The user's last message; "" where there is none."""
+        asked = (text_of(m.get("content")) for m in reversed(self.messages) if m.get("role") == "user")
+        return next(asked, "")
 
     @property
     def skills(self) -> dict[str, int]:
@@ -100,6 +106,18 @@ class FixedWriter:
 
     async def write(self, request: PlanRequest) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class NoWriter:
+    """Writes no plan, so that one worker answers; `reason` is in the trace."""
+
+    reason: str
+    name: str = "nobody"
+    reads_cards: ClassVar[bool] = False
+
+    async def write(self, request: PlanRequest) -> str:
+        raise NotTaught(self.reason)
 
 
 @dataclass(frozen=True)
@@ -154,8 +172,7 @@ def carded_prompt(request: PlanRequest) -> str:
 
 
 def _compact(request: PlanRequest, offered: str) -> str:
-    asked = [text_of(message.get("content")) for message in request.messages if message.get("role") == "user"]
-    lines = [f"question: {asked[-1][:_QUESTION_CHARS] if asked else ''}", offered, f"steps: {request.max_steps}"]
+    lines = [f"question: {request.question[:QUESTION_CHARS]}", offered, f"steps: {request.max_steps}"]
     if request.previous is not None:
         lines.append(f"previous: {request.previous[:_PREVIOUS_CHARS]}")
     return "\n".join(lines) + "\n"
@@ -171,7 +188,8 @@ PROMPTS: dict[str, Callable[[PlanRequest], str | list[Message]]] = {
 class CheckpointWriter:
     """A local Hugging Face causal language model. Greedy unless a temperature is given; sampled plans follow the seed.
 
-    Requests that arrive while it writes form the next batch.
+    Requests that arrive while it writes form the next batch. `familiarity`: of a small model, which questions it plans
+    for; it refuses the others.
     """
 
     def __init__(
@@ -183,8 +201,9 @@ class CheckpointWriter:
         prompt: str = "full",
         max_tokens: int = 1024,
         temperature: float = 0.0,
+        familiarity: Familiarity | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.familiarity = name, familiarity
         self.reads_cards = prompt != "compact"
         self._model, self._tokenizer, self._prompt = model, tokenizer, PROMPTS[prompt]
         self._max_tokens, self._temperature = max_tokens, temperature
@@ -201,15 +220,19 @@ class CheckpointWriter:
         """
         from models.conductor.plan import checkpoint
 
-        prompt = _prompt_of(folder)
+        prompt, familiarity = Taught.read(folder).prompt, Familiarity.load(folder)
         try:
             model, tokenizer = checkpoint.load(folder)
         except (OSError, ValueError) as error:
             raise BadFile(folder, f"holds no causal language model: {error}") from None
         name = name or folder.resolve().name
-        return cls(model, tokenizer, name=name, prompt=prompt, max_tokens=max_tokens, temperature=temperature)
+        sampling: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+        return cls(model, tokenizer, name=name, prompt=prompt, familiarity=familiarity, **sampling)
 
     async def write(self, request: PlanRequest) -> str:
+        """Raises NotTaught for a question that is far from all that it was taught."""
+        if self.familiarity is not None and self.familiarity.is_far(request.question):
+            raise NotTaught(_FAR)
         future: Future[str] = Future()
         self._waiting.put((request, future))
         self._thread.submit(self._write_waiting)
@@ -264,21 +287,3 @@ class CheckpointWriter:
             return
         for (_, future), text in zip(taken, texts, strict=True):
             future.set_result(text)
-
-
-def describe(folder: Path, prompt: str) -> None:
-    """Record in a checkpoint's folder which of `PROMPTS` it was trained with."""
-    (folder / SETTINGS).write_text(json.dumps({"prompt": prompt}) + "\n")
-
-
-def _prompt_of(folder: Path) -> str:
-    path = folder / SETTINGS
-    if not path.exists():
-        return "full"
-    try:
-        prompt = json.loads(path.read_text())["prompt"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
-    if prompt not in PROMPTS:
-        raise BadFile(path, f"unknown prompt {prompt!r}; there are {', '.join(PROMPTS)}")
-    return str(prompt)

@@ -19,7 +19,7 @@ from models.conductor.plan.writers import PlanRequest
 from models.conductor.run.memory import NOTHING, Memory
 from models.conductor.run.request import ConductRequest
 from models.conductor.run.state import RunState
-from models.errors import FuguError, LimitReached, TransientError
+from models.errors import FuguError, LimitReached, NotTaught, TransientError
 from models.ledger.plans import StoredFinding, StoredPlan, StoredStep
 from models.workers.ask import Ask, Message, Reply
 from models.workers.usage import worst_usd
@@ -104,7 +104,7 @@ class Planner:
     itself: bool
 
     async def plan(self) -> Plan:
-        """One try to plan the round. If the writer fails for good, one step is planned.
+        """One try to plan the round. If the writer fails for good, or plans for no such question, one step is planned.
 
         Raises the TransientError after which its writer may be asked again, LimitReached, and what a ledger raises.
 
@@ -115,6 +115,7 @@ class Planner:
         complaints: list[str] = []
         findings: tuple[Finding, ...] = ()
         workflow: Workflow | None = None
+        unplanned = ""
         writing = _Writing(self.state, self.workflow, [])
         token = _WRITING.set(writing)
         wanted = self._wanted()
@@ -130,6 +131,8 @@ class Planner:
                     workflow = found.workflow
         except LimitReached:
             raise
+        except NotTaught as error:
+            unplanned = str(error)
         except FuguError as error:
             if isinstance(error, TransientError) and await self._may_ask_again(writing, error):
                 raise
@@ -139,7 +142,7 @@ class Planner:
         made: dict[str, Any] = {"texts": texts, "complaints": complaints, "calls": [r.call_id for r in writing.replies]}
         made |= {"findings": [_stored(finding) for finding in findings]}
         if workflow is None:
-            return await self._fallback(made, complaints[-1])
+            return await self._fallback(made, unplanned or complaints[-1])
         kept, remaining = pruned(workflow)
         left_out = [self._stored(i, step) for i, step in enumerate(workflow.steps) if i not in remaining]
         return self._recorded(kept, made | {"pruned": left_out}, remaining)

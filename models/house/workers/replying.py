@@ -15,6 +15,9 @@ from models.house.workers.problem import Problem, TwoHop
 from models.house.workers.profiles import PROFILES, competence
 from models.house.workers.reading import read, read_alone
 
+GUESS = "This is only a guess."
+"""How the reply of a worker begins that lacks the skill."""
+
 
 def answer(worker: str, messages: Sequence[Mapping[str, Any]], seed: int | None = None) -> str:
     """The reply of `worker` to `messages`: a function of the messages, the seed and the worker's name.
@@ -57,7 +60,7 @@ def _solve(worker: str, problem: Problem | None, brief: Brief, noise: Noise) -> 
     if earlier:
         return f"I rely on the earlier thoughts here.\n{_stating(problem, earlier[-1])}"
     guess = noise.guess(brief.question, problem.form) if problem is not None and problem.form != "file" else None
-    return f"This is only a guess.\nAnswer: {guess}" if guess else noise.shrug()
+    return f"{GUESS}\nAnswer: {guess}" if guess else noise.shrug()
 
 
 def _stating(problem: Problem | None, result: str) -> str:

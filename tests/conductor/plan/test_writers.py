@@ -11,16 +11,15 @@ import torch
 from models.conductor.learn.sft import Example, Tuning, tune
 from models.conductor.plan.checkpoint import prompt_ids
 from models.conductor.plan.prompt import Card
+from models.conductor.plan.taught import SETTINGS, Taught
 from models.conductor.plan.workflow import Workflow, lint, parse
 from models.conductor.plan.writers import (
     READ_CHARS,
-    SETTINGS,
     CheckpointWriter,
     FixedWriter,
     PlanRequest,
     PromptedWriter,
     compact_prompt,
-    describe,
     full_prompt,
 )
 from models.errors import BadFile
@@ -197,7 +196,7 @@ async def test_a_refused_plan_is_not_written_again_word_for_word(house):
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(BadFile, match=str(tmp_path)):
         CheckpointWriter.load(tmp_path)
-    describe(tmp_path, "compact")
+    Taught(prompt="compact").write(tmp_path)
     (tmp_path / SETTINGS).write_text('{"prompt": "sonnet"}')
     with pytest.raises(BadFile, match="sonnet"):
         CheckpointWriter.load(tmp_path)

@@ -9,8 +9,8 @@ import pytest
 
 from deployments.endpoint.parts import open_parts as endpoint_parts
 from models.conductor.plan.workflow import PlanLimits
-from models.conductor.plan.writers import CheckpointWriter, FixedWriter, PromptedWriter
-from models.errors import BadFile, BadInput, NotFound
+from models.conductor.plan.writers import CheckpointWriter, FixedWriter, PlanRequest, PromptedWriter
+from models.errors import BadFile, BadInput, NotFound, NotTaught
 from models.ledger import registry
 from models.ledger.epochs import open_epoch, put_questions
 from models.ledger.labels import Attempt, put_attempts
@@ -36,26 +36,47 @@ def pool() -> Pool:
     return Pool(name="p", workers=(*live[:2], Worker(name="paper", model="recorded/x")), conductors=(live[2],))
 
 
-async def test_the_setting_names_who_writes_the_plans(tmp_path, ledger, pool, monkeypatch):
-    dispatcher = Dispatcher(ledger, pool)
+def test_the_setting_names_who_writes_the_plans(tmp_path, ledger, pool):
     (tmp_path / "plan.txt").write_text("model_id = [0]")
-    policy = open_policy(f"fixed:{tmp_path / 'plan.txt'}", dispatcher, pool)
+    policy = open_policy(f"fixed:{tmp_path / 'plan.txt'}", ledger, pool)
     assert isinstance(policy, FixedWriter) and policy.text == "model_id = [0]"
-    assert isinstance(open_policy("worker:boss", dispatcher, pool), PromptedWriter)
-    assert open_policy("worker:a", dispatcher, pool).name == "worker:a"
-    assert isinstance(open_policy(str(PROJECT / "data" / "conductor"), dispatcher, pool), CheckpointWriter)
-    monkeypatch.setenv("FUGU_DATA", str(tmp_path))
-    assert open_policy("house", dispatcher, pool).name == "house"
+    assert isinstance(open_policy("worker:boss", ledger, pool), PromptedWriter)
+    assert open_policy("worker:a", ledger, pool).name == "worker:a"
     refused = [("worker:none", NotFound), ("worker:paper", BadInput), ("fixed:/none", BadFile), ("/none", BadInput)]
     for setting, error in [*refused, ("anything:else", BadInput)]:
         with pytest.raises(error):
-            open_policy(setting, dispatcher, pool)
-    await dispatcher.close()
+            open_policy(setting, ledger, pool)
+
+
+def test_a_conductor_that_was_taught_another_pool_is_refused_with_one_sentence(tmp_path, ledger, pool, monkeypatch):
+    house = Pool.load(PROJECT / "data" / "pools" / "house.yaml")
+    shipped = str(PROJECT / "data" / "conductor")
+    for setting, name in [("house", "house"), (shipped, "conductor")]:
+        made = open_policy(setting, ledger, house)
+        assert isinstance(made, CheckpointWriter) and made.name == name
+        with pytest.raises(
+            BadInput, match=r"taught another pool \(house\): .* cannot plan for the pool 'p'; FUGU_CONDUC"
+        ):
+            open_policy(setting, ledger, pool)
+    monkeypatch.setenv("FUGU_DATA", str(tmp_path))  # without a conductor there, the project's is taken
+    assert open_policy("", ledger, house).name == "house"
+
+
+def test_unset_the_named_conductor_plans_on_a_foreign_pool(ledger, pool):
+    assert open_policy("", ledger, pool).name == "worker:boss"
+
+
+async def test_on_a_pool_that_cannot_plan_every_question_goes_to_one_worker(ledger):
+    pool = Pool(name="two", workers=tuple(Worker(name=name, model=f"house/{name}") for name in ("atlas", "calc")))
+    writer = open_policy("", ledger, pool)
+    with pytest.raises(NotTaught, match="one worker answers"):
+        await writer.write(PlanRequest(({"role": "user", "content": "What is 2 + 2?"},), ()))
 
 
 def test_the_setting_is_absolute_and_travels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given, expected in [
+        ("", ""),
         ("house", "house"),
         ("worker:boss", "worker:boss"),
         ("fixed:plan.txt", f"fixed:{tmp_path}/plan.txt"),

@@ -4,7 +4,7 @@ import pytest
 
 from deployments.overrides import _refusal
 from models.errors import BadInput, NotReady, TransientError, UpstreamRefused, UpstreamUnavailable, WorkflowFailed
-from tasks.setup.inputs import load_inputs
+from tasks.setup.questions import load_inputs
 from tasks.setup.texts import unquoted
 
 MARKER = "marker-4711"
