@@ -7,9 +7,9 @@ answered, at least 0.999; `wrong_ends`: the other streamed ones that did not end
 requests that took longer than a minute; `ledger_minus_upstream`: tries that the ledger has less those that the provider
 counted. Once with breakers and once without; the figures are the worst of the two, `shares` each worker's calls.
 
-    python tests/benchmarks/faults.py [REQUESTS]
+LiteLLM's proxy, with its fallbacks set, gets as many requests for two of the workers in the same run (`litellm_…`).
 
-`rival.py` puts the same requests to LiteLLM's proxy.
+    python tests/benchmarks/faults.py [REQUESTS]
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 
 import httpx
 import yaml
+from litellm_proxy import litellm_proxy
 from reporting import report
 from sqlalchemy import func, select
 
@@ -213,6 +214,24 @@ def measure(folder: Path, breakers: bool, count: int) -> dict[str, Any]:
     }
 
 
+def rival(folder: Path, count: int) -> dict[str, Any]:
+    """The same kind of requests to LiteLLM's proxy, which may fall back on the other workers."""
+    folder.mkdir()
+    with provider(folder) as upstream:
+        options = {"api_base": upstream, "api_key": "none", "timeout": 4, "stream_timeout": 2}
+        models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}"} | options} for name in WORKERS]
+        order = {name: [other for other in reversed(WORKERS) if other != name] for name in WORKERS}
+        router = {"num_retries": 2, "retry_after": 0, "fallbacks": [{name: others} for name, others in order.items()]}
+        with litellm_proxy(folder, models, router) as base:
+            tally = asyncio.run(load(base, count, WORKERS[:2], {"Authorization": "Bearer none"}))
+    print(f"litellm: {dict(sorted(tally.statuses.items()))}", flush=True)
+    return {
+        "litellm_answered_share": round(tally.share, 4),
+        "litellm_hung": tally.hung,
+        "litellm_p50_s": round(sorted(tally.seconds)[len(tally.seconds) // 2], 3),
+    }
+
+
 def _difference(one: Counter[str], other: Counter[str]) -> dict[str, int]:
     return {name: one[name] - other[name] for name in one | other}
 
@@ -221,10 +240,11 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: measure(Path(folder) / name, name == "on", count) for name in ("on", "off")}
+        other = rival(Path(folder) / "litellm", count)
     worst: dict[str, Any] = {"answered_share": min(run["answered_share"] for run in runs.values())}
     for name in ("wrong_ends", "hung", "ledger_minus_upstream"):
         worst[name] = max(run[name] for run in runs.values())
-    figures = worst | {f"{what}_{name}": runs[name][what] for name in runs for what in ("shares", "p50_s")}
+    figures = worst | other | {f"{what}_{name}": runs[name][what] for name in runs for what in ("shares", "p50_s")}
     bounds = {name: ["==", 0] for name in ("wrong_ends", "hung", "ledger_minus_upstream")}
     report("faults", figures, {"answered_share": [">=", 0.999], **bounds})
 

@@ -1,0 +1,64 @@
+"""LiteLLM's proxy as a rival, in a virtual environment of its own: it does not resolve with `constraints.txt`.
+
+The environment is made at the first use, in FUGU_RIVALS (default: a folder of the user's cache), and kept.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from deployments.server import free_port
+
+VERSION = "1.84.0"
+READY_S = 180.0
+
+
+def installed() -> Path:
+    """The environment's folder of programs; installs LiteLLM into it where it is not there yet (some minutes)."""
+    root = Path(os.environ.get("FUGU_RIVALS", Path.home() / ".cache" / "fugu-rivals")) / f"litellm-{VERSION}"
+    if not (root / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(root)], check=True)
+        pip = [str(root / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, f"litellm[proxy]=={VERSION}"], check=True)
+        (root / "installed").touch()
+    return root / "bin"
+
+
+@contextmanager
+def litellm_proxy(folder: Path, models: Sequence[dict[str, Any]], router: dict[str, Any]) -> Iterator[str]:
+    """The address of a proxy. `models`: its `model_list`; `router`: its `router_settings`."""
+    config, port = folder / "litellm.yaml", free_port("127.0.0.1", 0, "port")
+    config.write_text(yaml.safe_dump({"model_list": list(models), "router_settings": router}))
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("FUGU_", "PREFECT_"))}
+    own |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DISABLE_ADMIN_UI": "True"}
+    command = [str(installed() / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    with (
+        (folder / "litellm.log").open("w") as log,
+        subprocess.Popen(command, env=own, stdout=log, stderr=log, cwd=folder) as running,
+    ):
+        try:
+            until = time.monotonic() + READY_S
+            while not _ready(port):
+                assert time.monotonic() < until and running.poll() is None, (folder / "litellm.log").read_text()[-2000:]
+                time.sleep(0.5)  # another process, which can only be asked
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            running.terminate()
+            running.wait()
+
+
+def _ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
