@@ -19,7 +19,7 @@ import yaml
 
 from deployments.server import free_port
 
-VERSION = "1.84.0"
+VERSION = "1.110.2"
 READY_S = 180.0
 
 
