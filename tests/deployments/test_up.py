@@ -163,6 +163,7 @@ def test_the_next_start_ends_the_orphans_schedules_nothing_and_ends(place: Place
     out, _ = (process := place.start("--once")).communicate(timeout=120)
     assert process.returncode == 0, out
     assert "1 unfinished flow runs of an earlier start were ended" in out
+    assert "fugu-ultra plans nothing: the house conductor was not taught this pool" in out
     assert "nothing is missing: no learning is scheduled" in out
     assert "is scheduled: http" not in out
     assert not place.left()
