@@ -163,15 +163,14 @@ async def test_an_agent_that_forks_forever_is_stopped(rollouts, workers):
 async def test_what_the_workers_cannot_honour_is_refused_by_name(rollouts, workers):
     text = (
         "import json, os, urllib.request, urllib.error\n"
-        "tool = {'type': 'function', 'function': {'name': 'shell', 'parameters': {}}}\n"
-        "body = {'model': 'fugu', 'messages': [{'role': 'user', 'content': 'hi'}], 'tools': [tool]}\n"
+        "body = {'model': 'fugu', 'messages': [{'role': 'user', 'content': 'hi'}], 'logit_bias': {'5': 1}}\n"
         "url, kind = os.environ['OPENAI_BASE_URL'] + '/chat/completions', {'Content-Type': 'application/json'}\n"
         "request = urllib.request.Request(url, json.dumps(body).encode(), kind)\n"
         "try: urllib.request.urlopen(request)\n"
         "except urllib.error.HTTPError as error: print(error.code, json.load(error)['error']['param'])"
     )
     end = (await rollouts(["change"], by_hand(text)).ends(constant(workers.names, "coder"), [0]))[0]
-    assert end.agent == "exit 0: 400 tools"
+    assert end.agent == "exit 0: 400 logit_bias"
 
 
 async def test_its_port_is_called_by_its_own_name_from_no_page(ledger, workers):

@@ -189,9 +189,9 @@ async def test_workers_of_a_pool_are_asked_at_the_address_that_the_home_knows(op
 
 def test_pool_check_says_which_model_has_no_chat_template(serving):
     checked = serving.fugu("pool", "check", str(serving.pool))
-    lines = checked.stdout.splitlines()
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert ["plain one is used" in line for line in lines] == [False, True, False]
+    said = [line for line in checked.stdout.splitlines() if "plain one is used" in line]
+    assert len(said) == 1 and "abilities" in said[0]
 
 
 def test_a_model_is_served_once_in_a_home(serving):
