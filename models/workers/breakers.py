@@ -25,7 +25,14 @@ from models.errors import (
     UpstreamRefused,
     WorkerOpen,
 )
-from models.ledger.providers.breakers import OpenBreaker, close_breaker, open_breaker, open_breakers, take_probe
+from models.ledger.providers.breakers import (
+    PROBED_S,
+    OpenBreaker,
+    close_breaker,
+    open_breaker,
+    open_breakers,
+    take_probe,
+)
 from models.ledger.store import Ledger
 from models.workers.worker import Worker
 
@@ -88,7 +95,7 @@ class Breakers:
         rows = [row for row in found if row is not None and not row.is_due(now)]
         if len(rows) < len(names):
             return None
-        return min(rows, key=lambda row: (row.until is None, row.until or now))
+        return min(rows, key=lambda row: row.wait_s(now))
 
     @asynccontextmanager
     async def asking(self, worker: Worker) -> AsyncIterator[str | None]:
@@ -129,7 +136,7 @@ class Breakers:
                 return name or None
         row = self.state(worker)
         if row is None:  # another process has taken the probe
-            raise WorkerOpen(f"worker {worker.name!r} is being tried again", REFRESH_S)
+            raise WorkerOpen(f"worker {worker.name!r} is being tried again", PROBED_S)
         raise refusal(row)
 
     async def _may_probe(self, worker: Worker, name: str) -> bool:
@@ -218,5 +225,5 @@ def refusal(row: OpenBreaker) -> WorkerOpen:
     if row.until is None:
         message = f"worker {row.worker!r} is not asked until somebody acts (`fugu pool check` asks it again): {reason}"
         return WorkerOpen(message, None)
-    left = max(0.0, (row.until - datetime.now(UTC)).total_seconds())
-    return WorkerOpen(f"worker {row.worker!r} is not asked before {row.until:%F %T} UTC: {reason}", max(left, 0.05))
+    wait = row.wait_s(datetime.now(UTC))
+    return WorkerOpen(f"worker {row.worker!r} is not asked before {row.until:%F %T} UTC: {reason}", wait)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from datetime import UTC, datetime
 
@@ -78,10 +77,10 @@ class Claims:
         while (row := self._breakers.state(worker)) is not None:
             if await asyncio.to_thread(is_settled, self._ledger, identity):
                 return
-            wait = math.inf if row.until is None else (row.until - datetime.now(UTC)).total_seconds()
+            wait = row.wait_s(datetime.now(UTC))
             if wait > self._retry.open_s:
                 raise refusal(row)
-            await asyncio.sleep(min(max(wait, self._retry.poll_s), self._retry.poll_cap_s))
+            await asyncio.sleep(min(wait, self._retry.poll_cap_s))
             await self._breakers.refresh()
 
 

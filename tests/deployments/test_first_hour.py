@@ -31,6 +31,8 @@ from tasks.setup.settings import PROJECT
 README = "".join(
     f"{line}\n" for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith('{"id": "q')
 )
+
+pytestmark = pytest.mark.programs
 """The two example questions, as printed."""
 
 

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from models.ledger import registry
 from models.ledger.store import Ledger
 
+pytestmark = pytest.mark.programs
+
 TRACE = {"X-Fugu-Trace": "1"}
 WEATHER = {
     "type": "function",

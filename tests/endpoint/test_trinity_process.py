@@ -25,6 +25,8 @@ from models.house import backbone as house_backbone
 from models.ledger import registry
 from models.ledger.store import Ledger
 
+pytestmark = pytest.mark.programs
+
 QUESTION = [{"role": "user", "content": "What is -2 - 2?"}]
 OBJECTION = "REJECT The sign is wrong: a negative less a positive is negative."
 SOLVED = "one two three"  # what the upstream's `echo` says

@@ -29,8 +29,8 @@ from models.ledger.outage import PATIENCE_S, when_back
 from models.ledger.requests import Row, record
 from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
 
-PATIENCE_OPEN_S, POLL_S = 10.0, 0.1
-"""How long a request waits where the breakers of all workers are open, and how often it looks, at least."""
+PATIENCE_OPEN_S = 10.0
+"""How long a request waits where the breakers of all workers are open."""
 
 SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 """What reaches a THINKER and a VERIFIER too; limits and formats are meant for the answer, a SOLVER's."""
@@ -198,11 +198,11 @@ class Routed:
             left = tuple(name for name in self._allowed if name not in found)
             if left:
                 return left
-            waits = [row.until for row in found.values() if row.until is not None]
-            wait = min(((until - datetime.now(UTC)).total_seconds() for until in waits), default=math.inf)
-            if time.monotonic() + max(wait, 0.0) > deadline:
+            now = datetime.now(UTC)
+            wait = min(found[name].wait_s(now) for name in self._allowed)
+            if time.monotonic() + wait > deadline:
                 raise no_worker(wait)
-            await asyncio.sleep(max(wait, POLL_S))
+            await asyncio.sleep(wait)
 
     async def _ask_in_order(
         self, step: Step, others: Sequence[str], messages: Sequence[Message], live: Emit | None

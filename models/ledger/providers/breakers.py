@@ -6,6 +6,7 @@ whose time has passed, one may send a probe (`take_probe`); its result closes th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +14,9 @@ from sqlalchemy import delete, or_, select, update
 
 from models.ledger.store import Ledger
 from models.ledger.tables import breakers
+
+PROBED_S = 1.0
+"""When to look again at a breaker whose probe is under way."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,13 @@ class OpenBreaker:
     since: datetime
     until: datetime | None
     probe_until: datetime | None = None
+
+    def wait_s(self, now: datetime) -> float:
+        """Seconds until the worker may be asked again: infinite where somebody has to act, few while it is probed."""
+        if self.until is None:
+            return math.inf
+        left = (self.until - now).total_seconds()
+        return left if left > 0 else PROBED_S
 
     def is_due(self, now: datetime) -> bool:
         """Whether a probe may be sent."""

@@ -17,6 +17,8 @@ from models.workers.ask import Ask, Sampling
 from models.workers.dispatch import Dispatcher
 from tasks.setup.settings import open_pool
 
+pytestmark = pytest.mark.programs
+
 SAID = [{"role": "user", "content": "What is 17 + 25?"}]
 
 
