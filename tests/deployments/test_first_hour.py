@@ -31,9 +31,9 @@ from tasks.setup.settings import PROJECT
 README = "".join(
     f"{line}\n" for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith('{"id": "q')
 )
+"""The two example questions, as printed."""
 
 pytestmark = pytest.mark.programs
-"""The two example questions, as printed."""
 
 
 KNOWN = {"What is 17 * 23?": "391", "Capital of Peru?": "Lima"}
