@@ -43,7 +43,8 @@ def measure(home: Path) -> dict[str, float]:
     worker = {"name": "steady", "model": "openai/steady", "api_base": f"http://127.0.0.1:{port}/v1", "price": {}}
     (home / "pool.yaml").write_text(yaml.safe_dump({"workers": [worker | {"limits": limits}]}))
     lines = [
-        {"id": f"q{n}", "question": f"What is {n}?", "grader": "exact", "reference": "seven"} for n in range(QUESTIONS)
+        {"id": f"q{n}", "question": f"What is {n}?", "task": "words", "grader": "exact", "reference": "seven"}
+        for n in range(QUESTIONS)
     ]
     (home / "questions.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     provider = [sys.executable, str(Path(__file__).with_name("faulty.py")), str(port), str(home / "counted"), "0"]
