@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from typing import IO
 import psutil
 
 from models.errors import BadFile, NotFound, PermanentError
-from models.files import staged
+from models.files import staged, try_lock
 from tasks.setup.home import private_home
 
 LINGER_S = 20.0
@@ -39,7 +38,7 @@ def locked(home: Path) -> Iterator[IO[str]]:
     private_home(home)
     with (home / "up.lock").open("a+") as lock:
         deadline = time.monotonic() + LINGER_S
-        while not _try(lock):
+        while not try_lock(lock):
             lock.seek(0)
             owner = lock.read().strip()
             if _lives(owner) or time.monotonic() > deadline:
@@ -62,14 +61,6 @@ def _lives(owner: str) -> bool:
         return False
 
 
-def _try(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _note(home: Path) -> Path:
     return home / "up.json"
 
@@ -85,7 +76,7 @@ def find_note(home: Path) -> Note:
     with contextlib.suppress(OSError, ValueError, TypeError):
         note = Note(**json.loads(_note(home).read_text()))
         with (home / "up.lock").open("a+") as lock:
-            if not _try(lock):
+            if not try_lock(lock):
                 return note
     raise NotFound(f"`fugu up` is not running on {home}: start it first")
 

@@ -6,6 +6,7 @@ YAML follows version 1.2: `no`, `on` and `2025-08-07` are texts. Anchors and mer
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -91,6 +92,15 @@ def read_yaml(path: Path) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def try_lock(file: IO[str], *, shared: bool = False) -> bool:
+    """Take the file's lock, held until it is closed; `False` where another process has it."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_text(path: Path) -> str:

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -17,15 +16,18 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from deployments.doors import Doors
+from deployments.endpoint.answer.result import Result, Text
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_response
-from deployments.endpoint.wire.response import event
+from deployments.endpoint.wire.response import Completion, event
+from deployments.endpoint.wire.streaming import read_body
 from deployments.local.generation import Ended, LanguageModel
 from deployments.local.line import Line, Turn
 from deployments.local.request import ChatRequest, read_request
 from models.errors import BadInput, RateLimited
+from models.workers.ask import Usage
 
-MOST_BYTES = 32 * 2**20
-"""Of a request's body: the endpoint takes no longer one by default."""
+MOST_BYTES, BODY_S = 32 * 2**20, 60.0
+"""Of a request's body, and the seconds in which it has to come: as the endpoint's by default."""
 
 
 class LocalApp:
@@ -55,7 +57,7 @@ class LocalApp:
     async def _chat(self, request: Request) -> Response:
         self._check_key(request)
         try:
-            chat = read_request(await _body(request))
+            chat = read_request(await read_body(request, MOST_BYTES, BODY_S))
             self._check_model(chat)
             ids = await asyncio.to_thread(self._model.prompt, chat.conversation, chat.chat_template_kwargs)
             self._check_length(ids)
@@ -74,7 +76,7 @@ class LocalApp:
         except BaseException as error:
             answer.close()
             if isinstance(error, Exception):
-                raise Problem(500, "the model failed; its log says why", "server_error", "model_failed") from None
+                raise _failed() from None
             raise
         if chat.stream:
             return StreamingResponse(answer.events(first), media_type="text/event-stream")
@@ -99,8 +101,8 @@ class _Answer:
     """One answer on its way to the client."""
 
     def __init__(self, name: str, chat: ChatRequest, prompt: int, turn: Turn, watch: asyncio.Task[None]) -> None:
-        self._chat, self._prompt, self._turn, self._watch = chat, prompt, turn, watch
-        self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
+        self._prompt, self._turn, self._watch = prompt, turn, watch
+        self._rendering = Completion(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), name, chat.counts)
         self.items: AsyncIterator[str | Ended] = turn.items()
 
     def close(self) -> None:
@@ -113,44 +115,38 @@ class _Answer:
             while isinstance(item, str):
                 text += item
                 item = await anext(self.items)
-        except Exception:
-            return problem_response(Problem(500, "the model failed; its log says why", "server_error", "model_failed"))
+        except Exception:  # the line has logged it
+            return problem_response(_failed())
         finally:
             self.close()
         if item.finish_reason == "cancelled":
             return Response(status_code=CLIENT_GONE)
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": item.finish_reason}
-        return JSONResponse(self._head | {"object": "chat.completion", "choices": [choice], "usage": self._usage(item)})
+        return Response(self._rendering.whole(self._result(item, text), None), media_type="application/json")
 
     async def events(self, first: str | Ended) -> AsyncGenerator[bytes]:
         """The stream's events: a role, the texts, the finish reason, the usage where it was asked for, `[DONE]`."""
         item = first
         try:
-            yield self._event({"role": "assistant", "content": ""})
+            yield self._rendering.opening()
             while isinstance(item, str):
-                yield self._event({"content": item})
+                yield self._rendering.delta(Text(item))
                 item = await anext(self.items)
             if item.finish_reason == "cancelled":
                 return
-            yield self._event({}, item.finish_reason)
-            if self._chat.counts:
-                yield event(self._chunk() | {"choices": [], "usage": self._usage(item)})
-            yield b"data: [DONE]\n\n"
+            for each in self._rendering.closing(self._result(item, None), None):
+                yield each
         except Exception:  # the line has logged it
-            yield event(Problem(500, "the model failed; its log says why", "server_error", "model_failed").body())
+            yield event(_failed().body())
         finally:
             self.close()
 
-    def _chunk(self) -> dict[str, Any]:
-        return self._head | {"object": "chat.completion.chunk"}
+    def _result(self, ended: Ended, text: str | None) -> Result:
+        usage = Usage(prompt_tokens=self._prompt, completion_tokens=ended.tokens)
+        return Result(text, (), ended.finish_reason, usage)
 
-    def _event(self, delta: dict[str, str], reason: str | None = None) -> bytes:
-        return event(self._chunk() | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
-    def _usage(self, ended: Ended) -> dict[str, int]:
-        total = self._prompt + ended.tokens
-        return {"prompt_tokens": self._prompt, "completion_tokens": ended.tokens, "total_tokens": total}
+def _failed() -> Problem:
+    return Problem(500, "the model failed; its log says why", "server_error", "model_failed")
 
 
 def template_of(model: LanguageModel) -> str:
@@ -161,15 +157,6 @@ def template_of(model: LanguageModel) -> str:
 async def _answered(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
     return problem_response(problem)
-
-
-async def _body(request: Request) -> bytes:
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > MOST_BYTES:
-            raise Problem(413, f"a request has at most {MOST_BYTES} bytes", code="request_too_large")
-    return bytes(data)
 
 
 async def _leave_with(request: Request, turn: Turn) -> None:

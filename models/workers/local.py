@@ -7,7 +7,6 @@ later, or again at another port, is found. To everything else it is a worker tha
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -15,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from pydantic import Field
 
 from models.errors import UpstreamUnavailable
-from models.files import staged
+from models.files import staged, try_lock
 from models.workers.pool import Pool
 from models.workers.worker import LOCAL, Worker
 
@@ -133,7 +131,7 @@ def held(notes: Path, model: str) -> Iterator[bool]:
     file = note_file(notes, model)
     with file.with_suffix(".lock").open("a+") as lock:
         deadline = time.monotonic() + ASKED_S
-        while not _try(lock, fcntl.LOCK_EX):
+        while not try_lock(lock):
             if time.monotonic() > deadline:
                 yield False
                 return
@@ -149,14 +147,6 @@ def is_held(notes: Path, model: str) -> bool:
     """Whether a process serves or loads the model."""
     try:
         with note_file(notes, model).with_suffix(".lock").open("r") as lock:
-            return not _try(lock, fcntl.LOCK_SH)
+            return not try_lock(lock, shared=True)
     except FileNotFoundError:
         return False
-
-
-def _try(lock: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
