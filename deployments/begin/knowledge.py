@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from models.workers.pool import Price, Worker
-from models.workers.translation import load_litellm
+from models.workers.translation import load_litellm, translated
 
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
 
@@ -108,19 +107,9 @@ def _kind(model: str, name: str, given: Mapping[str, Any], allowed: tuple[str, .
     litellm = load_litellm()
     without = {other: value for other, value in given.items() if other != name}
     try:
-        before = _translated(model, without, allowed)
-        return "dropped" if _translated(model, given, allowed) == before else "sent"
+        before = translated(model, without, allowed)
+        return "dropped" if translated(model, given, allowed) == before else "sent"
     except litellm.UnsupportedParamsError:
         return "refused"
     except Exception:  # the call itself will report any other error
         return "sent"
-
-
-def _translated(model: str, given: Mapping[str, Any], allowed: tuple[str, ...]) -> str:
-    """The fields of the provider's request, as text."""
-    litellm = load_litellm()
-    name, provider, _, _ = litellm.get_llm_provider(model=model)
-    copied = json.loads(json.dumps(dict(given)))  # litellm's translations change their arguments
-    extra = {"allowed_openai_params": list(allowed)} if allowed else {}
-    found = litellm.utils.get_optional_params(model=name, custom_llm_provider=provider, **copied, **extra)
-    return json.dumps(found, sort_keys=True, default=str)

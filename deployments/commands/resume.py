@@ -46,12 +46,12 @@ async def _answer(ledger: Ledger, request: ConductRequest, planned: bool) -> Con
     `planned`: whether every round is planned, so that no conductor is needed.
     """
     from models.conductor.run.request_run import RequestRuns
-    from models.workers.dispatch import Dispatcher
     from tasks.setup.conductor import TRIES, open_parts
+    from tasks.setup.session import open_dispatcher
     from tasks.setup.settings import open_pool, settings
 
     here, pool = settings(), open_pool()
-    dispatcher = Dispatcher(ledger, pool, retry=TRIES, lease_s=here.lease_s)
+    dispatcher = open_dispatcher(ledger, pool, TRIES)
     request_runs = RequestRuns(await open_parts(ledger, pool, dispatcher, None if planned else here.conductor))
     try:
         return await request_runs.open(request).answer()

@@ -20,7 +20,6 @@ from starlette.types import ASGIApp
 
 from deployments.doors import Doors
 from deployments.endpoint.annex import Annex
-from deployments.endpoint.answer.abilities import is_askable
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
@@ -174,7 +173,7 @@ class Endpoint:
         The conductor is reported but not required: the other models answer without it.
         """
         open_ = await self._parts.dispatcher.open_workers()
-        workers = [worker for worker in self._parts.pool.workers if is_askable(worker)]
+        workers = [worker for worker in self._parts.pool.workers if worker.is_askable]
         checks = {
             "ledger": await self._writes(),
             "champions": self._champions.complete,

@@ -15,7 +15,6 @@ from models.conductor.run.request import Limits
 from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.store import Ledger
-from models.workers.breakers import BreakerPolicy
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
@@ -96,11 +95,11 @@ def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
     """
     from tasks.setup.conductor import cards, open_policy, plan_limits
     from tasks.setup.router import serving_router
+    from tasks.setup.session import open_dispatcher
     from tasks.setup.settings import open_ledger, open_pool, settings
 
     ledger, pool = open_ledger(), open_pool()
-    breakers = BreakerPolicy() if settings().breakers else None
-    dispatcher = Dispatcher(ledger, pool, retry=SERVING, lease_s=settings().lease_s, breakers=breakers)
+    dispatcher = open_dispatcher(ledger, pool, SERVING)
 
     @lru_cache(maxsize=ROUTERS)
     def load(checkpoint: str) -> MicroBatcher:

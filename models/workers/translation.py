@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -132,3 +133,19 @@ def body_of(worker: Worker, fields: dict[str, Any]) -> dict[str, Any]:
     extra |= options.pop("extra_body", None) or {}
     set_ = {name: value for name, value in options.items() if value is not None and (name, value) != ("stream", False)}
     return {"model": model, "messages": fields["messages"], **set_, **extra}
+
+
+def translated(model: str, fields: Mapping[str, Any], allowed: Sequence[str] = ()) -> dict[str, Any]:
+    """What litellm would put into a provider's request for the fields of ours. Nothing is sent.
+
+    `allowed`: fields that pass although litellm does not know them of the model. Raises litellm's errors, of which
+    UnsupportedParamsError is for a field that the model does not take.
+    """
+    litellm = load_litellm()
+    name, provider, _, _ = litellm.get_llm_provider(model=model)
+    given = deepcopy(dict(fields))  # litellm's translations change their arguments
+    extra = {"allowed_openai_params": list(allowed)} if allowed else {}
+    found: dict[str, Any] = litellm.utils.get_optional_params(
+        model=name, custom_llm_provider=provider, **given, **extra
+    )
+    return found

@@ -220,6 +220,15 @@ class Worker(Value):
 
         return {name: _VARIABLE.sub(value, text) for name, text in self.headers.items()}
 
+    @property
+    def is_askable(self) -> bool:
+        """Whether a live call can be made: it is not a recorded one, and its variables are set."""
+        try:
+            self.check_keys()
+        except MissingKey:
+            return False
+        return not self.is_recorded
+
     def check_keys(self) -> None:
         """Raises MissingKey for the first of its variables that is empty."""
         for variable in self.key_names:

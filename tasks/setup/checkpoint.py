@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.errors import BadInput, MissingKey, NotFound
+from models.errors import BadInput, NotFound
 from models.ledger import registry
 from models.ledger.registry import Champion, Checkpoint
 from models.ledger.store import Ledger
@@ -90,21 +90,13 @@ def chosen(pool: Pool, wanted: str | None) -> tuple[Worker, str]:
             raise BadInput(f"--serve: worker {wanted!r} is known from recorded scores only", "serve")
         worker.check_keys()
         return worker, "named by --serve"
-    askable = [worker for worker in pool.workers if not worker.is_recorded and _has_key(worker)]
+    askable = [worker for worker in pool.workers if worker.is_askable]
     if not askable:
         pool.check_keys()  # names the variable
         raise BadInput(f"pool {pool.name!r} has recorded scores only: nothing can serve", "pool")
     if wanted == CHEAPEST:
         return min(askable, key=_price), "the cheapest worker"
     return askable[0], "the pool's first worker that can be asked"
-
-
-def _has_key(worker: Worker) -> bool:
-    try:
-        worker.check_keys()
-    except MissingKey:
-        return False
-    return True
 
 
 def _price(worker: Worker) -> float:

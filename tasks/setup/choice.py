@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from models.conductor.plan.prompt import Card
 from models.conductor.plan.taught import Taught
 from models.conductor.plan.writers import QUESTION_CHARS, PlanRequest, full_prompt
-from models.errors import MissingKey
 from models.ledger.store import Ledger
 from models.workers.ask import TOKEN_BYTES, Sampling, prompt_bytes
 from models.workers.pool import Pool, Worker
@@ -79,13 +78,7 @@ def mean_labels(ledger: Ledger, pool: Pool) -> dict[str, float]:
 
 def _can_write(worker: Worker) -> bool:
     """Whether it can be asked for a plan: it can be asked at all, and is no program of the house."""
-    if worker.is_recorded or worker.is_house:
-        return False
-    try:
-        worker.key()
-    except MissingKey:
-        return False
-    return True
+    return worker.is_askable and not worker.is_house
 
 
 def _prompted(pool: Pool, worker: Worker, cards: Mapping[str, str], why: str) -> Choice:

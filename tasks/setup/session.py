@@ -90,6 +90,13 @@ _open: OrderedDict[Access, Session] = OrderedDict()
 """The open sessions of this process. Used on the process's loop only."""
 
 
+def open_dispatcher(ledger: Ledger, pool: Pool, retry: RetryPolicy, budget: str | None = None) -> Dispatcher:
+    """A dispatcher with the lease and the breakers of the settings."""
+    here = settings()
+    breakers = BreakerPolicy() if here.breakers else None
+    return Dispatcher(ledger, pool, budget=budget, retry=retry, lease_s=here.lease_s, breakers=breakers)
+
+
 @asynccontextmanager
 async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
     """The parent flow's session, or a new one that may spend at most `max_usd`. For flows.
@@ -168,9 +175,8 @@ async def _opened(access: Access, ledger: Ledger, pool: Pool) -> Session:
 def _started(access: Access, ledger: Ledger, pool: Pool) -> Session:
     # Only the tasks retry, so that Prefect shows every try.
     # A batch waits for its turn at workers with limits, however long.
-    retry, lease_s = RetryPolicy(tries=1, open_s=OPEN_S, pace_s=math.inf), settings().lease_s
-    breakers = BreakerPolicy() if settings().breakers else None
-    dispatcher = Dispatcher(ledger, pool, budget=access.budget, retry=retry, lease_s=lease_s, breakers=breakers)
+    retry = RetryPolicy(tries=1, open_s=OPEN_S, pace_s=math.inf)
+    dispatcher = open_dispatcher(ledger, pool, retry, access.budget)
     session = _open[access] = Session(access, ledger, pool, dispatcher)
     return session
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -16,7 +14,7 @@ from models.errors import BadInput, NoWorkerAllowed
 from models.house import provider
 from models.workers.local import FIELDS as LOCAL_FIELDS
 from models.workers.pool import Pool, Worker
-from models.workers.translation import load_litellm
+from models.workers.translation import load_litellm, translated
 
 ALLOWED = "fugu.allowed_workers"
 
@@ -35,11 +33,6 @@ _REMEMBERED = 4096
 """Cached dry runs. One takes some 0.5 ms, and clients send the same few settings again and again."""
 
 
-def is_askable(worker: Worker) -> bool:
-    """Whether a live call can be made: the worker is not a recorded one, and its key is set."""
-    return not worker.is_recorded and all(os.environ.get(name, "").strip() for name in worker.key_names)
-
-
 def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The workers that may answer, in the pool's order.
 
@@ -48,7 +41,7 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
     for name in wanted or ():
         if name not in pool.names:
             raise BadInput(f"there is no worker {name!r}", ALLOWED)
-    left = [worker for worker in pool.workers if is_askable(worker) and (wanted is None or worker.name in wanted)]
+    left = [worker for worker in pool.workers if worker.is_askable and (wanted is None or worker.name in wanted)]
     if not left:
         raise NoWorkerAllowed("none of the allowed workers can be asked", ALLOWED)
     for field in _demands(question):
@@ -119,21 +112,13 @@ def _refused(model: str, key: str, fields: dict[str, Any]) -> str | None:
 
 def _translates(model: str, fields: dict[str, Any]) -> bool:
     """Whether litellm can translate the fields into a provider's request. Nothing is sent."""
-    litellm = load_litellm()
     try:
-        name, provider, _, _ = litellm.get_llm_provider(model=model)
-        litellm.utils.get_optional_params(model=name, custom_llm_provider=provider, **_copied(fields))
-    except litellm.UnsupportedParamsError:
+        translated(model, fields)
+    except load_litellm().UnsupportedParamsError:
         return False
     except Exception:  # the call itself will report any other error
         return True
     return True
-
-
-def _copied(fields: dict[str, Any]) -> dict[str, Any]:
-    """A deep copy: litellm's translations change their arguments."""
-    copied: dict[str, Any] = json.loads(json.dumps(fields))
-    return copied
 
 
 @cache
