@@ -42,6 +42,9 @@ REFRESH_S = 1.0
 LASTING = frozenset({401, 402, 403})
 """Statuses that no waiting mends: a key that is wrong, without money, or without rights."""
 
+EXHAUSTED = ("insufficient_quota", "exceeded your current quota", "quota exhausted", "credit balance", "billing")
+"""What providers say in a 429 that no waiting mends."""
+
 
 @dataclass(frozen=True)
 class BreakerPolicy:
@@ -183,10 +186,10 @@ class Breakers:
         now, row = datetime.now(UTC), self._open.get(mark)
         wait_s = None if wait_s is None else min(wait_s, self._policy.cap_s)
         until = None if wait_s is None else now + timedelta(seconds=wait_s)
-        if row is not None and (row.until is None or (until is not None and row.until > until)):
-            return  # it is open for longer already
-        opens = 1 if row is None else row.opens + bool(row.until and row.until <= now)
-        self._open[mark] = OpenBreaker(*mark, reason=reason, opens=opens, since=row.since if row else now, until=until)
+        again = OpenBreaker(*mark, reason, 1, now, until) if row is None else row.reopened(reason, until, now)
+        if row is not None and again.until == row.until:
+            return  # it is open for as long already
+        self._open[mark] = again
         self._seen.pop(mark, None)
         self._write(lambda: open_breaker(self._ledger, *mark, reason, wait_s))
 
@@ -213,10 +216,6 @@ def _lasting(error: Exception | None) -> str | None:
         return str(error)
     exhausted = isinstance(error, RateLimited) and any(word in str(error).lower() for word in EXHAUSTED)
     return str(error) if exhausted else None
-
-
-EXHAUSTED = ("insufficient_quota", "exceeded your current quota", "quota exhausted", "credit balance", "billing")
-"""What providers say in a 429 that no waiting mends."""
 
 
 def refusal(row: OpenBreaker) -> WorkerOpen:

@@ -141,4 +141,4 @@ async def test_without_a_policy_nothing_opens(dispatcher, upstream, ledger):
     one = dispatcher(retry=ONCE, breakers=None)
     upstream.script = ["500"] * 8
     await fails(one, 8)
-    await written(one, ledger, 0)
+    assert await written(one, ledger, 0) == []

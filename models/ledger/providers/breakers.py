@@ -7,7 +7,7 @@ whose time has passed, one may send a probe (`take_probe`); its result closes th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, or_, select, update
@@ -38,6 +38,15 @@ class OpenBreaker:
         left = (self.until - now).total_seconds()
         return left if left > 0 else PROBED_S
 
+    def reopened(self, reason: str, until: datetime | None, now: datetime) -> OpenBreaker:
+        """It, opened once more: of the two times the later one holds, and a probe that has failed counts."""
+        later = self.until is not None and (until is None or until > self.until)
+        passed = self.until is not None and self.until <= now
+        opens = self.opens + passed
+        if not later:
+            return replace(self, opens=opens, probe_until=None)
+        return replace(self, reason=reason, until=until, opens=opens, probe_until=None)
+
     def is_due(self, now: datetime) -> bool:
         """Whether a probe may be sent."""
         return self.until is not None and self.until <= now and (self.probe_until is None or self.probe_until <= now)
@@ -61,11 +70,8 @@ def open_breaker(ledger: Ledger, worker: str, key: str, reason: str, wait_s: flo
         if connection.execute(made).first() is not None:
             return
         found = connection.execute(select(breakers).where(*this).with_for_update()).one()
-        longer = found.until is not None and (until is None or until > found.until)
-        values = {"reason": reason, "until": until} if longer else {}
-        passed = found.until is not None and found.until <= now
-        opens = found.opens + 1 if passed else found.opens
-        connection.execute(update(breakers).where(*this).values(values | {"opens": opens, "probe_until": None}))
+        again = OpenBreaker(**found._mapping).reopened(reason, until, now)
+        connection.execute(update(breakers).where(*this).values(asdict(again)))
 
 
 def take_probe(ledger: Ledger, worker: str, key: str, for_s: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -46,7 +47,7 @@ def paced(
     for identity, worker, pace in limited:
         lane = lanes[worker]
         late = (lane.start - now).total_seconds() > pace.patience_s
-        if late or (pace.in_flight is not None and lane.open >= pace.in_flight):
+        if late or lane.is_full(pace):
             held[identity] = lane.start if late else None
         else:
             starts[identity] = lane.take(pace)
@@ -64,8 +65,17 @@ class _Lane:
         connection.execute(ledger.insert(paces).values(row).on_conflict_do_nothing())
         columns = select(paces.c.next_request, paces.c.next_tokens).where(self._this)
         self._request, self._tokens = connection.execute(columns.with_for_update()).one()
-        live = calls.c.worker == worker, calls.c.status.in_(OPEN), calls.c.lease_until > now
-        self.open: int = connection.execute(select(func.count()).where(*live)).scalar_one()
+        self._open = calls.c.worker == worker, calls.c.status.in_(OPEN), calls.c.lease_until > now
+        self._taken = 0
+
+    @cached_property
+    def _before(self) -> int:
+        """The calls that were open before."""
+        return int(self._connection.execute(select(func.count()).where(*self._open)).scalar_one())
+
+    def is_full(self, pace: Pace) -> bool:
+        """Whether no more calls may be in flight."""
+        return pace.in_flight is not None and self._before + self._taken >= pace.in_flight
 
     @property
     def start(self) -> datetime:
@@ -75,7 +85,7 @@ class _Lane:
     def take(self, pace: Pace) -> datetime:
         """The call's start; the next one's moves on."""
         start = self.start
-        self.open += 1
+        self._taken += 1
         if pace.request_s:
             self._request = start + timedelta(seconds=pace.request_s)
         if pace.tokens_s:
