@@ -1,18 +1,23 @@
-"""Memory of a conversation's earlier workflows: tool calls with results, and finished steps by worker."""
+"""Memory of conversations: tool calls with results, finished steps by worker, and who answered last."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
+from models.ledger.journal import Change
 from models.ledger.plans import StoredPlan
 from models.ledger.store import Ledger
-from models.ledger.tables import calls, steps, tool_calls, workflows
+from models.ledger.tables import calls, conversation_workers, steps, tool_calls, workflows
 from models.ledger.workflows import ToolCall, tool_call_of
 
 NEWEST = 50
+
+REMEMBERED = timedelta(days=2)
+"""How long it is known who answered last: longer than any provider caches a prompt."""
 
 Place = tuple[str, int, str]
 """A finished step: its workflow, its index there, the id of its last call."""
@@ -26,6 +31,26 @@ class Finished:
     subtask: str
     reply: str
     place: Place
+
+
+def last_worker(ledger: Ledger, key: str) -> str | None:
+    """Who answered the conversation last; `None` where that is not known."""
+    with ledger.reading() as connection:
+        found = select(conversation_workers.c.worker).where(conversation_workers.c.key == key)
+        worker: str | None = connection.execute(found).scalar_one_or_none()
+        return worker
+
+
+def put_last_worker(ledger: Ledger, key: str, worker: str) -> Change[None]:
+    """Note who answered, and forget what is older than anybody needs."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        row = {"key": key, "worker": worker, "at": now}
+        statement = ledger.insert(conversation_workers).values(row)
+        connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=row))
+        connection.execute(delete(conversation_workers).where(conversation_workers.c.at < now - REMEMBERED))
+
+    return change
 
 
 def known_tools(ledger: Ledger, conversation: str, without: str, path: str | None = None) -> list[ToolCall]:

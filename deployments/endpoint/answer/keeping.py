@@ -11,41 +11,22 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
-from sqlalchemy import Connection, delete, select
 
 from deployments.endpoint.answer.question import Question
-from models.digest import json_digest
 from models.errors import LedgerAway
+from models.ledger.conversations import last_worker, put_last_worker
 from models.ledger.journal import Journal
-from models.ledger.tables import conversation_workers
-from models.workers.ask import Message, text_of
+from models.workers.ask import Message
 
 if TYPE_CHECKING:
     from models.fugu.decision import Decision
     from models.fugu.rollout import Decider
 
-REMEMBERED = timedelta(days=2)
-"""How long the ledger knows who answered: longer than any provider caches a prompt."""
-
 KNOWN = 4096
 """Conversations that a process remembers by itself."""
-
-
-def key_of(question: Question) -> str:
-    """The conversation's key: `fugu.conversation`, the client's session, or else its beginning with the user's name."""
-    named = question.fugu.conversation or question.session
-    if named is not None:
-        return json_digest(["named", question.user, named])
-    beginning: list[list[str]] = []
-    for message in question.messages:
-        beginning.append([str(message["role"]), text_of(message.get("content"), mark_others=True)])
-        if message["role"] == "user":
-            break
-    return json_digest(["begins", question.user, beginning])
 
 
 class Keeper:
@@ -87,33 +68,18 @@ class Keeping:
     async def of(self, question: Question, router: Decider) -> Keeper:
         """The decisions of one conversation. Where the ledger is away, it begins anew."""
         begins = all(message["role"] != "assistant" for message in question.messages)
-        return Keeper(router, None if begins else await self._had(key_of(question)), self._margin)
+        return Keeper(router, None if begins else await self._had(question.conversation_key), self._margin)
 
     def note(self, question: Question, worker: str) -> None:
-        """Remember who answered, and forget what is older than anybody needs."""
-        key = key_of(question)
-        if self._known.get(key) == worker:
-            return
-        self._known[key] = worker
-
-        def change(connection: Connection, now: datetime) -> None:
-            row = {"key": key, "worker": worker, "at": now}
-            statement = self._journal.ledger.insert(conversation_workers).values(row)
-            connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=row))
-            connection.execute(delete(conversation_workers).where(conversation_workers.c.at < now - REMEMBERED))
-
-        self._journal.put(change, math.inf)
+        """Remember who answered."""
+        key = question.conversation_key
+        if self._known.get(key) != worker:
+            self._known[key] = worker
+            self._journal.put(put_last_worker(self._journal.ledger, key, worker), math.inf)
 
     async def _had(self, key: str) -> str | None:
         if (known := self._known.get(key)) is not None:
             return known
-
-        def read() -> str | None:
-            with self._journal.ledger.reading() as connection:
-                found = select(conversation_workers.c.worker).where(conversation_workers.c.key == key)
-                worker: str | None = connection.execute(found).scalar_one_or_none()
-                return worker
-
         with suppress(LedgerAway):
-            return await asyncio.to_thread(read)
+            return await asyncio.to_thread(last_worker, self._journal.ledger, key)
         return None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from deployments.endpoint.wire.extension import Extension
+from models.digest import json_digest
 from models.errors import BadInput
-from models.workers.ask import Message, Sampling
+from models.workers.ask import Message, Sampling, text_of
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 
@@ -53,6 +55,19 @@ class Question:
         if not named:
             raise BadInput("X-Fugu-Workers names no worker", "X-Fugu-Workers")
         return named if listed is None else [name for name in listed if name in named]
+
+    @cached_property
+    def conversation_key(self) -> str:
+        """sha256 (hex) of what names the conversation: `fugu.conversation`, the client's session, or its beginning."""
+        named = self.fugu.conversation or self.session
+        if named is not None:
+            return json_digest(["named", self.user, named])
+        beginning: list[list[str]] = []
+        for message in self.messages:
+            beginning.append([str(message["role"]), text_of(message.get("content"), mark_others=True)])
+            if message["role"] == "user":
+                break
+        return json_digest(["begins", self.user, beginning])
 
     @property
     def has_images(self) -> bool:

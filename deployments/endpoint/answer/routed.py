@@ -87,7 +87,6 @@ class Routed:
         self._begun, self._failover = False, failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
-        self._askable: tuple[str, ...] = self._allowed
 
     async def answer(self, emit: Emit | None) -> Result:
         """Deltas are emitted as they come (`fugu`) or once a reply is accepted (`trinity`).
@@ -105,8 +104,9 @@ class Routed:
 
     async def _answer(self, emit: Emit | None) -> Result:
         live = emit if self._question.model == FUGU else None
-        self._askable = await self._not_open()
-        result = await (self._worker_answers(live) if self._seat.router is None else self._router_answers(live))
+        askable = await self._not_open()
+        answers = self._worker_answers if self._seat.router is None else self._router_answers
+        result = await answers(askable, live)
         if emit is not None and live is None:
             await emit_whole(result, emit)
         return result
@@ -159,16 +159,15 @@ class Routed:
         solvers = [step for step in self.steps if step.role in (None, Role.SOLVER)]
         return next((step for step in reversed(solvers) if step.error is None), solvers[-1] if solvers else None)
 
-    async def _worker_answers(self, live: Emit | None) -> Result:
-        best = self._seat.worker
-        order = best_first(self._askable, [str(best)], [0.0])
+    async def _worker_answers(self, askable: Sequence[str], live: Emit | None) -> Result:
+        order = best_first(askable, [str(self._seat.worker)], [0.0])
         step = Step(order[0], None, None)
         return self._result(await self._ask_in_order(step, order[1:], self._question.messages, live))
 
-    async def _router_answers(self, live: Emit | None) -> Result:
+    async def _router_answers(self, askable: Sequence[str], live: Emit | None) -> Result:
         router = self._seat.router
         assert router is not None
-        allowed = [name for name in router.workers if name in self._askable]
+        allowed = [name for name in router.workers if name in askable]
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
         roles = router.roles and self._question.model == TRINITY
