@@ -113,7 +113,7 @@ def prefect(place: Place) -> Iterator[dict[str, str]]:
     environment = server.environment(settings(), url)
     (place.home / "prefect").mkdir()
     with process([sys.executable, "-m", *server.command(port)], environment, place.home / "server.log"):
-        until(lambda: _answers(f"{url}/api/health"), 180)
+        until(lambda: answers(f"{url}/api/health"), 180)
         yield environment
 
 
@@ -130,7 +130,7 @@ def measure(place: Place) -> dict[str, float]:
         shown = stack.enter_context(announced(endpoint, environment, place.home / "shown.log"))
         bare = stack.enter_context(announced([*endpoint, "--no-observe"], environment, place.home / "bare.log"))
         for url in (shown, bare):
-            until(lambda url=url: _answers(f"{url}/readyz") and httpx.get(f"{url}/readyz").json()["conductor"], 120)
+            until(lambda url=url: answers(f"{url}/readyz") and httpx.get(f"{url}/readyz").json()["conductor"], 120)
         return asyncio.run(_rounds(shown, bare, environment["PREFECT_API_URL"]))
 
 
@@ -216,7 +216,7 @@ def until(reached: object, seconds: float) -> None:
         time.sleep(0.2)  # other processes, which can only be asked
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:

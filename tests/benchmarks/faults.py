@@ -18,7 +18,6 @@ import asyncio
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,12 +30,13 @@ from typing import Any
 
 import httpx
 import yaml
+from conduct_many import announced, answers, until
+from faulty import provider
 from litellm_proxy import litellm_proxy
 from reporting import report
 from sqlalchemy import func, select
 
 from deployments.migrations import upgrade
-from deployments.server import free_port
 from models.ledger import registry
 from models.ledger.tables import calls, tries
 from tasks.setup.settings import open_ledger, settings
@@ -115,25 +115,6 @@ async def _streamed(http: httpx.AsyncClient, body: dict[str, Any], headers: dict
 
 
 @contextmanager
-def provider(folder: Path) -> Iterator[str]:
-    """The address of the provider, which counts in `folder`."""
-    port = free_port("127.0.0.1", 0, "port")
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("faulty.py")),
-        str(port),
-        str(folder / "counted"),
-        str(SHARE),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None and running.stdout.readline()
-        try:
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            running.terminate()
-
-
-@contextmanager
 def endpoint(folder: Path, upstream: str, breakers: bool) -> Iterator[str]:
     """The address of an endpoint of these workers; `shaky` answers for `fugu`, `wobbly` for `trinity`."""
     options = {
@@ -157,28 +138,10 @@ def endpoint(folder: Path, upstream: str, breakers: bool) -> Iterator[str]:
     for model, worker in (("fugu", "shaky"), ("trinity", "wobbly")):
         registry.promote(ledger, model, {"kind": "worker", "worker": worker}, "benchmark")
     ledger.close()
-    told, written = folder / "endpoint.json", folder / "endpoint.log"
-    command = [sys.executable, "-m", "deployments.endpoint", "--port", "0", "--no-observe", "--announce", str(told)]
-    with written.open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
-        try:
-            until = time.monotonic() + READY_S
-            while not (told.exists() and _ready(json.loads(told.read_text())["url"])):
-                assert time.monotonic() < until and running.poll() is None, (folder / "endpoint.log").read_text()[
-                    -2000:
-                ]
-                time.sleep(0.1)  # another process, which can only be asked
-            yield f"{json.loads(told.read_text())['url']}/v1"
-        finally:
-            running.terminate()
-            running.wait()
-
-
-def _ready(url: str) -> bool:
-    try:
-        found = httpx.get(f"{url}/readyz", trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return found.status_code == 200 and bool(found.json()["conductor"])
+    command = ["-m", "deployments.endpoint", "--port", "0", "--no-observe"]
+    with announced(command, dict(os.environ), folder / "endpoint.log") as url:
+        until(lambda: answers(f"{url}/readyz") and httpx.get(f"{url}/readyz").json()["conductor"], READY_S)
+        yield f"{url}/v1"
 
 
 def counted(folder: Path) -> Counter[str]:
@@ -199,7 +162,7 @@ def sent() -> Counter[str]:
 
 def measure(folder: Path, breakers: bool, count: int) -> dict[str, Any]:
     folder.mkdir()
-    with provider(folder) as upstream:
+    with provider(folder, SHARE) as upstream:
         with endpoint(folder, upstream, breakers) as base:
             tally = asyncio.run(load(base, count, ("fugu", "trinity", "fugu-ultra"), {}))
         there = counted(folder)
@@ -217,7 +180,7 @@ def measure(folder: Path, breakers: bool, count: int) -> dict[str, Any]:
 def rival(folder: Path, count: int) -> dict[str, Any]:
     """The same kind of requests to LiteLLM's proxy, which may fall back on the other workers."""
     folder.mkdir()
-    with provider(folder) as upstream:
+    with provider(folder, SHARE) as upstream:
         options = {"api_base": upstream, "api_key": "none", "timeout": 4, "stream_timeout": 2}
         models = [{"model_name": name, "litellm_params": {"model": f"openai/{name}"} | options} for name in WORKERS]
         order = {name: [other for other in reversed(WORKERS) if other != name] for name in WORKERS}

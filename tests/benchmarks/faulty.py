@@ -11,12 +11,17 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from upstream import USAGE, count
+from upstream import USAGE, Answer, count, serving
+
+from deployments.server import free_port
 
 WORDS = ("the ", "answer ", "is ", "seven")
 HANG_S = 30.0
@@ -34,30 +39,33 @@ def fault_of(body: dict[str, Any], share: float, seen: int) -> str | None:
     return draw.choice(FAULTS) if body["model"] != "steady" and draw.random() < share else None
 
 
+@contextmanager
+def provider(folder: Path, share: float, *limit: float) -> Iterator[str]:
+    """The address of this provider in a process of its own, which counts in the file `counted` of the folder."""
+    port = free_port("127.0.0.1", 0, "port")
+    command = [sys.executable, __file__, str(port), str(folder / "counted"), str(share), *map(str, limit)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stdout.readline()
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            running.terminate()
+
+
 class Faulty:
-    """Serves connections that are closed after one answer."""
+    """Answers on connections that are closed after one answer."""
 
     def __init__(self, counter: str, share: float, per_minute: float = float("inf")) -> None:
         self._counter, self._share, self._per_minute = counter, share, per_minute
         self._seen: dict[str, int] = {}
         self._times = deque[float]()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-            body = json.loads(await reader.readexactly(int(fields["content-length"])))
-            count(self._counter, body["model"])
-            what = json.dumps([body["model"], body["messages"]])
-            seen = self._seen[what] = self._seen.get(what, -1) + 1
-            fault = "429 wait" if self._is_too_much() else fault_of(body, self._share, seen)
-            async for piece in self._answer(body, fault):
-                writer.write(piece)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client is gone
-        finally:
-            writer.close()
+    async def answer(self, body: dict[str, Any]) -> Answer:
+        count(self._counter, body["model"])
+        what = json.dumps([body["model"], body["messages"]])
+        seen = self._seen[what] = self._seen.get(what, -1) + 1
+        fault = "429 wait" if self._is_too_much() else fault_of(body, self._share, seen)
+        return None if fault == "reset" else self._answer(body, fault)
 
     def _is_too_much(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -67,8 +75,6 @@ class Faulty:
         return len(self._times) > self._per_minute
 
     async def _answer(self, body: dict[str, Any], fault: str | None) -> AsyncIterator[bytes]:
-        if fault == "reset":
-            return
         if fault in ("429", "429 wait", "500"):
             wait = "retry-after: 1\r\n" if fault == "429 wait" else ""
             yield _whole({"error": {"message": f"a fault: {fault}"}}, fault[:3], wait)
@@ -124,7 +130,7 @@ def _whole(value: Any, status: str = "200", header: str = "") -> bytes:
 async def main() -> None:
     port, counter, share, *limit = sys.argv[1:]
     faulty = Faulty(counter, float(share), *map(float, limit))
-    server = await asyncio.start_server(faulty.serve, "127.0.0.1", int(port), backlog=1024)
+    server = await asyncio.start_server(serving(faulty.answer), "127.0.0.1", int(port), backlog=1024)
     print(f"http://127.0.0.1:{port}/v1", flush=True)
     await server.serve_forever()
 

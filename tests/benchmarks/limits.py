@@ -18,11 +18,11 @@ from pathlib import Path
 
 import yaml
 from candidate_tasks import server
+from faulty import provider
 from reporting import report
 from sqlalchemy import func, select
 
 from deployments.migrations import upgrade
-from deployments.server import free_port
 from models.ledger.tables import attempts, tries
 from tasks.setup.settings import open_ledger, settings
 
@@ -38,23 +38,15 @@ print(time.perf_counter() - began)
 
 
 def measure(home: Path) -> dict[str, float]:
-    port = free_port("127.0.0.1", 0, "port")
-    limits = {"requests_per_minute": PER_MINUTE, "concurrency": 16}
-    worker = {"name": "steady", "model": "openai/steady", "api_base": f"http://127.0.0.1:{port}/v1", "price": {}}
-    (home / "pool.yaml").write_text(yaml.safe_dump({"workers": [worker | {"limits": limits}]}))
-    lines = [
-        {"id": f"q{n}", "question": f"What is {n}?", "task": "words", "grader": "exact", "reference": "seven"}
-        for n in range(QUESTIONS)
-    ]
+    grading = {"task": "words", "grader": "exact", "reference": "seven"}
+    lines = [{"id": f"q{n}", "question": f"What is {n}?", **grading} for n in range(QUESTIONS)]
     (home / "questions.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    provider = [sys.executable, str(Path(__file__).with_name("faulty.py")), str(port), str(home / "counted"), "0"]
-    with subprocess.Popen([*provider, str(PER_MINUTE)], stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None and running.stdout.readline()
+    limits = {"requests_per_minute": PER_MINUTE, "concurrency": 16}
+    with provider(home, 0.0, PER_MINUTE) as upstream:
+        worker = {"name": "steady", "model": "openai/steady", "api_base": upstream, "price": {}, "limits": limits}
+        (home / "pool.yaml").write_text(yaml.safe_dump({"workers": [worker]}))
         command = [sys.executable, "-c", LABEL, str(home / "pool.yaml"), str(home / "questions.jsonl")]
-        try:
-            flow = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        finally:
-            running.terminate()
+        flow = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if flow.returncode:
         raise SystemExit(flow.stderr[-3000:])
     ledger = open_ledger()

@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
+from conduct_many import answers, process, until
 
 from deployments.server import free_port
 
-VERSION = "1.110.2"
+VERSION = "1.106.2"  # the newest whose proxy resolves from the package index alone
 READY_S = 180.0
 
 
@@ -42,23 +41,6 @@ def litellm_proxy(folder: Path, models: Sequence[dict[str, Any]], router: dict[s
     own = {name: value for name, value in os.environ.items() if not name.startswith(("FUGU_", "PREFECT_"))}
     own |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DISABLE_ADMIN_UI": "True"}
     command = [str(installed() / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    with (
-        (folder / "litellm.log").open("w") as log,
-        subprocess.Popen(command, env=own, stdout=log, stderr=log, cwd=folder) as running,
-    ):
-        try:
-            until = time.monotonic() + READY_S
-            while not _ready(port):
-                assert time.monotonic() < until and running.poll() is None, (folder / "litellm.log").read_text()[-2000:]
-                time.sleep(0.5)  # another process, which can only be asked
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            running.terminate()
-            running.wait()
-
-
-def _ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+    with process(command, own, folder / "litellm.log"):
+        until(lambda: answers(f"http://127.0.0.1:{port}/health/liveliness"), READY_S)
+        yield f"http://127.0.0.1:{port}/v1"

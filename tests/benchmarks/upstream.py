@@ -11,11 +11,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-Answer = str | tuple[int, bytes] | None
-"""The text of a completion; a status with its JSON; `None`: the connection is cut off."""
+Answer = str | tuple[int, bytes] | AsyncIterator[bytes] | None
+"""The text of a completion; a status with its JSON; the bytes of a response, after which, as for `None`, the connection
+is cut off."""
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
@@ -51,6 +52,11 @@ def serving(
                 body = json.loads(await reader.readexactly(int(fields["content-length"])))
                 found = await answer(body)
                 if found is None:
+                    break
+                if isinstance(found, AsyncIterator):
+                    async for piece in found:
+                        writer.write(piece)
+                        await writer.drain()
                     break
                 status, content = (200, completion(body, found)) if isinstance(found, str) else found
                 start = (
