@@ -26,6 +26,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 from models.house.provider import COUNTER, call_digest
+from models.ledger.store import Ledger
 from models.ledger.tables import calls
 from tasks.setup.settings import PROJECT, open_ledger
 
@@ -177,6 +178,15 @@ def paid(home: Path, monkeypatch: pytest.MonkeyPatch) -> Paid:
     paid = Paid(home)
     monkeypatch.setenv(COUNTER, str(paid.counter))
     return paid
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger of the test's own."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.create_schema()
+    yield ledger
+    ledger.close()
 
 
 @pytest.fixture(scope="session")

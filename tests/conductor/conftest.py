@@ -76,14 +76,6 @@ class Workers:
 
 
 @pytest.fixture
-def ledger(tmp_path: Any) -> Any:
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
 def pool() -> Pool:
     # A million bytes cost a dollar, and so do two tokens: a call's worst case is near 1 USD.
     price = Price(input_per_million=1.0, output_per_million=500_000.0)

@@ -26,7 +26,6 @@ from deployments.endpoint.parts import Options, Parts, no_conductor
 from models.conductor.plan.writers import FixedWriter
 from models.fugu.decision import Decision
 from models.ledger import registry
-from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Timeouts, Worker
 from models.workers.retry import RetryPolicy
@@ -190,14 +189,6 @@ def upstream(_upstream):
 @pytest.fixture
 def upstream_url(_upstream) -> str:
     return _upstream[1]
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -40,14 +40,6 @@ class Sender:
         return Reply(worker=ask.worker, revision=ask.revision, text="4")
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()
-
-
 async def measured(ledger: Ledger, *some: Question) -> None:
     epoch = open_epoch(ledger, "p", "set")
     dispatcher = Dispatcher(ledger, POOL, Sender(), retry=RetryPolicy(tries=1))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from models.ledger.store import Ledger
 from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Limits, Pool, Price, Timeouts, Worker
@@ -106,14 +105,6 @@ def pool(upstream, monkeypatch):
         Worker(name="paper", model="recorded/paper"),
     )
     return Pool(name="p", workers=workers)
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import openai
 import pytest
 
 from models.errors import UpstreamUnavailable
-from models.ledger.store import Ledger
 from models.workers.ask import Ask, Sampling
 from models.workers.dispatch import Dispatcher
 from tasks.setup.settings import open_pool
@@ -222,11 +221,3 @@ async def test_a_model_that_does_not_run_is_one_error_that_names_the_command(ser
     finally:
         await dispatcher.close()
     assert "start one with `fugu worker serve local/own`" in str(caught.value) and not caught.value.maybe_paid
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()

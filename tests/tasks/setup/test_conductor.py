@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,19 +12,10 @@ from models.errors import BadFile, BadInput, NotFound, NotTaught
 from models.ledger import registry
 from models.ledger.epochs import open_epoch, put_questions
 from models.ledger.labels import Attempt, put_attempts
-from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Price, Worker
 from tasks.setup.conductor import cards, champion_rank, open_parts, open_policy
 from tasks.setup.settings import PROJECT, settings
-
-
-@pytest.fixture
-def ledger(tmp_path: Path):
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

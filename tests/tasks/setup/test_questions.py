@@ -7,19 +7,10 @@ import json
 import pytest
 
 from models.errors import BadFile, BadInput, IsolationUnavailable, MissingKey
-from models.ledger.store import Ledger
 from models.ledger.tables import epochs
 from models.workers.pool import Pool
 from tasks.setup.preset import load_preset
 from tasks.setup.questions import can_be_asked, load_set, wanted_cells
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
-    yield ledger
-    ledger.close()
 
 
 def write(path, rows):
