@@ -32,7 +32,7 @@ import httpx
 import yaml
 from conduct_many import announced, answers, until
 from faulty import provider
-from litellm_proxy import litellm_proxy
+from litellm_proxy import KEY, litellm_proxy
 from reporting import report
 from sqlalchemy import func, select
 
@@ -186,7 +186,7 @@ def rival(folder: Path, count: int) -> dict[str, Any]:
         order = {name: [other for other in reversed(WORKERS) if other != name] for name in WORKERS}
         router = {"num_retries": 2, "retry_after": 0, "fallbacks": [{name: others} for name, others in order.items()]}
         with litellm_proxy(folder, models, router) as base:
-            tally = asyncio.run(load(base, count, WORKERS[:2], {"Authorization": "Bearer none"}))
+            tally = asyncio.run(load(base, count, WORKERS[:2], {"Authorization": f"Bearer {KEY}"}))
     print(f"litellm: {dict(sorted(tally.statuses.items()))}", flush=True)
     return {
         "litellm_answered_share": round(tally.share, 4),

@@ -6,6 +6,7 @@ The environment is made at the first use, in FUGU_RIVALS (default: a folder of t
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,9 @@ from deployments.server import free_port
 
 VERSION = "1.106.2"  # the newest whose proxy resolves from the package index alone
 READY_S = 180.0
+
+KEY = f"sk-{secrets.token_hex(16)}"
+"""What the proxy's callers send: it does not start without a key."""
 
 
 def installed() -> Path:
@@ -39,7 +43,12 @@ def litellm_proxy(folder: Path, models: Sequence[dict[str, Any]], router: dict[s
     config, port = folder / "litellm.yaml", free_port("127.0.0.1", 0, "port")
     config.write_text(yaml.safe_dump({"model_list": list(models), "router_settings": router}))
     own = {name: value for name, value in os.environ.items() if not name.startswith(("FUGU_", "PREFECT_"))}
-    own |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DISABLE_ADMIN_UI": "True"}
+    own |= {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MASTER_KEY": KEY,
+        "DISABLE_ADMIN_UI": "True",
+    }
     command = [str(installed() / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     with process(command, own, folder / "litellm.log"):
         until(lambda: answers(f"http://127.0.0.1:{port}/health/liveliness"), READY_S)

@@ -64,8 +64,8 @@ def serving(
                 )
                 writer.write(start.encode() + content)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client, or this server, is gone
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError, KeyError):
+            pass  # the client, or this server, is gone; or it was no call
         finally:
             writer.close()
 
