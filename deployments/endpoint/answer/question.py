@@ -14,6 +14,9 @@ from models.workers.ask import Message, Sampling, text_of
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 
+OF_EVERY_MODEL = frozenset({"allowed_workers", "failover", "conversation", "max_seconds", "show_work"})
+"""Fields of `fugu` that every model honours; the others are of conducted requests."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -28,7 +31,8 @@ class Question:
     """`id`: a new one. `messages`: in OpenAI's chat shape, as workers get them. `workers`: the header X-Fugu-Workers.
 
     `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user. `session`: its name for
-    the conversation, or for the prompt that a provider may have cached.
+    the conversation, or for the prompt that a provider may have cached. `notes`: what of the request was left out or
+    mapped, one sentence each, for the trace. `show_work`: whether the work behind the answer is shown beside it.
     """
 
     id: str
@@ -42,6 +46,8 @@ class Question:
     include_usage: bool
     user: str | None
     session: str | None = None
+    notes: tuple[str, ...] = ()
+    show_work: bool = False
 
     def wanted(self) -> list[str] | None:
         """The caller's own list of workers: where the field and the header are both given, those in both.
@@ -76,7 +82,7 @@ class Question:
 
     def refuse_conducting(self) -> None:
         """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
-        for name in self.fugu.model_fields_set - {"allowed_workers", "failover", "conversation", "max_seconds"}:
+        for name in self.fugu.model_fields_set - OF_EVERY_MODEL:
             if getattr(self.fugu, name) is not None:
                 raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
 

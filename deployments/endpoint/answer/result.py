@@ -26,20 +26,29 @@ class Calls:
     calls: tuple[Mapping[str, Any], ...]
 
 
-Delta = Text | Calls
+@dataclass(frozen=True)
+class Thought:
+    """Work that is shown beside the answer: a plan, a step's words, a worker's visible reasoning."""
+
+    text: str
+
+
+Delta = Text | Calls | Thought
 Emit = Callable[[Delta], Awaitable[None]]
 """Takes one delta of a streamed answer; waits while the client is slow."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """`orchestration`: what a conducted request used beside its answering step."""
+    """`orchestration`: what a conducted request used beside its answering step. `thoughts`: the shown work as one text,
+    where the caller asked for it."""
 
     text: str | None
     tool_calls: tuple[Mapping[str, Any], ...]
     finish_reason: str
     usage: Usage
     orchestration: Usage | None = None
+    thoughts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ Route = Callable[[Question, Callable[[], str]], Answering]
 
 async def emit_whole(result: Result, emit: Emit) -> None:
     """The deltas of a result that was whole before it was sent."""
+    if result.thoughts:
+        await emit(Thought(result.thoughts))
     text = result.text or ""
     for start in range(0, len(text), PIECE):
         await emit(Text(text[start : start + PIECE]))

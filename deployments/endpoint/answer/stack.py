@@ -150,7 +150,10 @@ class Receipt:
 
     def disclosed(self) -> Mapping[str, Any] | None:
         """The object `fugu`, where the caller asked for it."""
-        return self.answering.report().trace if self.trace and self.answering else None
+        if not self.trace or self.answering is None:
+            return None
+        notes = self.question.notes if self.question else ()
+        return {**self.answering.report().trace, **({"notes": list(notes)} if notes else {})}
 
     def headers(self) -> dict[str, str]:
         """The request's id; on demand what is known so far of who answers (a stream begins before its end)."""

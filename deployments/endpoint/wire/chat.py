@@ -7,6 +7,7 @@ from typing import Any
 
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
 from deployments.endpoint.wire.response import Completion, event
@@ -18,6 +19,10 @@ SESSIONS = ("X-Session-Id", "session_id", "X-Conversation-Id")
 def session_of(headers: Mapping[str, str], cache_key: str | None) -> str | None:
     """The client's own name for the conversation, or for the prompt that a provider may have cached."""
     return next((headers[name] for name in SESSIONS if headers.get(name)), cache_key)
+
+
+def shows_work(headers: Mapping[str, str], fugu: Extension) -> bool:
+    return fugu.show_work or headers.get("X-Fugu-Trace") == "1"
 
 
 class ChatCompletions:
@@ -38,6 +43,7 @@ class ChatCompletions:
             include_usage=chat.stream_options.include_usage,
             user=chat.user,
             session=session_of(headers, chat.prompt_cache_key),
+            show_work=shows_work(headers, chat.fugu),
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Completion:

@@ -14,13 +14,14 @@ class Extension(BaseModel):
 
     `conversation`: the name of the conversation, whose worker stays and whose memory is shared. The others are of
     conducted requests: their limits, and how they plan. `shuffle`: the seed by which the workers' ordinals are
-    permuted, for a conductor that reads cards.
+    permuted, for a conductor that reads cards. `show_work`: show plan, steps and reasoning beside the answer.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     allowed_workers: list[str] | None = Field(None, min_length=1)
     failover: bool = True
+    show_work: bool = False
     max_usd: float | None = Field(None, ge=0)
     max_calls: int | None = Field(None, ge=1)
     max_seconds: float | None = Field(None, gt=0)

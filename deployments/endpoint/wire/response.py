@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.endpoint.answer.result import Delta, Result, Text
+from deployments.endpoint.answer.result import Delta, Result, Text, Thought
 from models.conductor.run.request import ConductAnswer
 from models.workers.ask import Usage
 
@@ -62,14 +62,21 @@ class Completion:
         return {**self._body("chat.completion", [choice]), "usage": usage}
 
     def whole(self, result: Result, trace: Mapping[str, Any] | None) -> bytes:
-        return encode(self.body(result) | _disclosed(trace))
+        body = self.body(result)
+        if result.thoughts:
+            body["choices"][0]["message"]["reasoning_content"] = result.thoughts
+        return encode(body | _disclosed(trace))
 
     def opening(self) -> bytes:
         return event(self._chunk({"role": "assistant", "content": ""}))
 
     def delta(self, delta: Delta) -> bytes:
-        said = {"content": delta.text} if isinstance(delta, Text) else {"tool_calls": list(delta.calls)}
-        return event(self._chunk(said))
+        match delta:
+            case Text():
+                return event(self._chunk({"content": delta.text}))
+            case Thought():
+                return event(self._chunk({"reasoning_content": delta.text}))
+        return event(self._chunk({"tool_calls": list(delta.calls)}))
 
     def closing(self, result: Result, trace: Mapping[str, Any] | None) -> list[bytes]:
         chunks = [self._chunk({}, result.finish_reason)]
