@@ -275,7 +275,7 @@ async def train_student(
     logger = get_run_logger()
 
     def report(iteration: int, figures: Any) -> None:
-        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in ("reward", "parsed", "mixed") if key in figures)
+        shown = ", ".join(f"{key} {figures[key]:.3f}" for key in ("earned", "parsed", "mixed") if key in figures)
         logger.info("%s: iteration %d of %d, %s", name, iteration, course.iterations, shown)
         bridge.wait(progress.add(iteration - progress.done))
 

@@ -119,7 +119,7 @@ class Pupil:
 
         def told(iteration: int, figures: Mapping[str, float]) -> None:
             if iteration % 10 == 0:
-                shown = {name: round(figures[name], 3) for name in ("reward", "parsed", "mixed", "steps")}
+                shown = {name: round(figures[name], 3) for name in ("earned", "parsed", "mixed", "steps")}
                 print(f"  iteration {iteration}: {shown}", flush=True)
 
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Data for trl's trainer: prompt rows, and reward functions for the sampled plans.
+"""Data for trl's trainer: prompt rows, and the reward function for the sampled plans.
 
 A second round's prompt shows the answer of a first round, so it is rendered when its row is read: a first plan is
 sampled and run. All completions of the group continue from that one answer, which makes their rewards comparable.
@@ -18,9 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from models.conductor.learn.practice import Execute, Exercise, Sample, Write, attempted, in_groups, mixed, rehearse
+from models.conductor.learn.practice import (
+    DISCOUNT,
+    Execute,
+    Exercise,
+    Sample,
+    Write,
+    attempted,
+    in_groups,
+    mixed,
+    rehearse,
+    rewards_of,
+)
 from models.conductor.plan.writers import PlanRequest
 from models.files import staged
+
+EPSILON = 1e-4
+"""Added to a group's standard deviation, as in trl."""
 
 Prompt = Any
 """A text, or messages for the tokenizer's chat template."""
@@ -39,7 +53,6 @@ class TrainingRows:
     ) -> None:
         self._exercises, self._execute, self._write, self._shown = exercises, execute, write, shown
         self._seed = seed
-        self._samples: list[Sample] = []
         self._answered: tuple[list[int], dict[int, str]] = [], {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -58,14 +71,15 @@ class TrainingRows:
         numbers = Dataset.from_dict({"number": list(range(len(self._exercises)))})
         return numbers.with_transform(self._read)
 
-    def first(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-        """trl's reward function of first rounds; `None` for second rounds and after a worker's outage."""
-        self._samples = self._attempt(completions, columns)
-        return [None if sample.exercise.second else sample.reward for sample in self._samples]
+    def rewarded(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
+        """trl's reward function: what each completion is worth, `None` after a worker's outage.
 
-    def second(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-        """The same of second rounds. trl calls it after `first`, which runs both."""
-        return [sample.reward if sample.exercise.second else None for sample in self._samples]
+        In the recursion finetune it is the completion's advantage within its group, and first rounds' are discounted.
+        """
+        samples = self._attempt(completions, columns)
+        if not self.recursive:
+            return [sample.reward for sample in samples]
+        return [worth for group in in_groups(samples) for worth in discounted(group)]
 
     def keep(self, file: Path) -> None:
         """Write the answers shown by the batch read last to `file`, atomically."""
@@ -121,15 +135,38 @@ class TrainingRows:
         return replace(exercise, request=request, second=previous is not None)
 
 
+def discounted(group: Sequence[Sample]) -> list[float | None]:
+    """The advantages of a group's samples, times γ for a first round; `None` after an outage.
+
+    The rewards are normalised within the group, all of one round, before they are weighted: a discount on the reward
+    itself would be normalised away, and normalised over the batch (as trl does after weighting) it would be lost
+    wherever the other round's groups are flat.
+    """
+    seen = np.array(rewards_of(group))
+    spread = float(seen.std(ddof=1)) if len(seen) > 1 else 0.0
+    weight = 1.0 if group[0].exercise.second else DISCOUNT
+    return [
+        None if sample.reward is None else weight * float(sample.reward - seen.mean()) / (spread + EPSILON)
+        for sample in group
+    ]
+
+
 def figures(samples: Sequence[Sample]) -> dict[str, float]:
-    """Metrics of an iteration beside trl's own."""
+    """Metrics of an iteration beside trl's own. `earned`: mean reward as it was, of all samples and of each round."""
     groups = in_groups(samples)
     planned = [len(sample.asked) for sample in samples if sample.asked]
     values = {
+        "earned": _mean(rewards_of(samples)),
+        "earned/first": _mean(rewards_of([sample for sample in samples if not sample.exercise.second])),
+        "earned/second": _mean(rewards_of([sample for sample in samples if sample.exercise.second])),
         "parsed": float(np.mean([sample.workflow is not None for sample in samples])),
         "legal": float(np.mean([not sample.fault for sample in samples])),
         "mixed": float(np.mean([mixed(group) for group in groups])),
         "outages": float(np.mean([sample.reward is None for sample in samples])),
-        "steps": float(np.mean(planned)) if planned else math.nan,
+        "steps": _mean(planned),
     }
     return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan

@@ -22,7 +22,7 @@ import psutil
 import torch
 
 from models.conductor.learn.dataset import TrainingRows
-from models.conductor.learn.practice import DISCOUNT, Execute, Exercise
+from models.conductor.learn.practice import Execute, Exercise
 from models.conductor.plan.writers import PROMPTS, CheckpointWriter, PlanRequest
 from models.errors import BadInput
 from models.workers.ask import text_of
@@ -87,12 +87,13 @@ def train(
     prompt: str = "full",
     report: Report | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """The trained model, and the metrics of each iteration. Continues from the last checkpoint in `folder`.
+    """The trained model, and the metrics of each iteration (`earned`: the mean reward).
+
+    Continues from the last checkpoint in `folder`.
 
     The model is returned in single precision with adapters merged, so that it is saved and served as it was trained.
     `exercises`: `course.exercises` of them, in the order of their use. If some are second rounds this is the recursion
-    finetune: rewards are normalised within each round's groups, and those of rounds without recursion are discounted
-    by γ.
+    finetune: rewards are normalised within each group, and those of rounds without recursion are discounted by γ.
     """
     from transformers import PrinterCallback
     from trl import GRPOTrainer
@@ -117,7 +118,7 @@ def train(
     with torch.random.fork_rng():
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=[rows.first, rows.second] if rows.recursive else rows.first,
+            reward_funcs=rows.rewarded,
             args=_config(course, folder, recursive=rows.recursive),
             train_dataset=rows.rows(),
             processing_class=tokenizer,
@@ -186,17 +187,13 @@ def _config(course: Course, folder: Path, *, recursive: bool) -> Any:
     cuda = torch.cuda.is_available()
     rows = course.questions * course.group
     micro_batch = course.micro_batch or rows
-    # Two reward functions, each normalised within its groups, then weighted: a discount on the reward itself would
-    # cancel when the group is normalised.
-    rewards: dict[str, Any] = {"scale_rewards": "group"}
-    if recursive:
-        rewards |= {"multi_objective_aggregation": "normalize_then_sum", "reward_weights": [DISCOUNT, 1.0]}
     config = GRPOConfig(
         output_dir=str(folder),
         loss_type="grpo",
         beta=0.0,
         epsilon=0.2,
-        **rewards,
+        # The rewards of the recursion finetune are advantages already (`dataset.discounted`).
+        scale_rewards="none" if recursive else "group",
         num_generations=course.group,
         max_completion_length=course.max_tokens,
         temperature=course.temperature,

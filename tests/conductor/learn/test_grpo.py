@@ -6,8 +6,10 @@ import copy
 import logging
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from trl import GRPOTrainer
 
 from models.conductor.learn import grpo
 from models.conductor.learn.grpo import Course, _config, adapted, fitting_rank, merged, newest_checkpoint, train
@@ -90,7 +92,7 @@ def test_it_learns_who_is_right_from_rewards_alone(model, started, tmp_path):
     )  # fmt: skip
     assert sampled_reward(trained, started[1]) > before + 0.15
     assert told == list(range(1, 17)) and len(history) == 16
-    assert {"reward", "parsed", "legal", "mixed", "outages", "steps"} <= history[0].keys()
+    assert {"reward", "earned", "parsed", "legal", "mixed", "outages", "steps"} <= history[0].keys()
 
 
 class Killed(Exception):
@@ -126,7 +128,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happene
     # The answers that iteration 3 shows were written before step 2: the model after it must not write them again.
     assert batches == (3 if recursive else 2)
     assert torch.allclose(weights(whole), weights(resumed), atol=1e-6)
-    assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
+    assert [row["earned"] for row in again] == pytest.approx([row["earned"] for row in figures])
 
 
 def test_a_checkpoint_that_a_kill_tore_is_passed_over(model, started, tmp_path):
@@ -143,7 +145,7 @@ def test_a_checkpoint_that_a_kill_tore_is_passed_over(model, started, tmp_path):
         assert newest_checkpoint(tmp_path) == good
     resumed, again = train(fresh(SIZE), started[1], given(course), execute, course, tmp_path, prompt="compact")
     assert torch.allclose(whole, weights(resumed), atol=1e-6)
-    assert [row["reward"] for row in again] == pytest.approx([row["reward"] for row in figures])
+    assert [row["earned"] for row in again] == pytest.approx([row["earned"] for row in figures])
     assert newest_checkpoint(tmp_path) == torn and newest_checkpoint(tmp_path / "nothing is here") is None
 
 
@@ -175,7 +177,7 @@ def test_one_outage_among_equal_rewards_moves_nothing(model, started, tmp_path, 
     assert (history[0]["grad_norm"] == 0.0) == (reward is None)
 
 
-def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, started, tmp_path):
+def test_second_rounds_are_shown_an_answer(model, started, tmp_path):
     course = replace(COURSE, iterations=4, questions=4)
     rounds = [replace(exercise, second=number % 2 == 1) for number, exercise in enumerate(given(course))]
     shown = []
@@ -187,10 +189,51 @@ def test_second_rounds_are_shown_an_answer_and_first_ones_are_discounted(model, 
     _, history = train(model, started[1], rounds, noting, course, tmp_path, prompt="compact")
     assert any(exercise.second and exercise.request.previous in WORKERS for exercise in shown)
     assert all(exercise.second == (exercise.request.previous is not None) for exercise in shown)
-    assert all("rewards/first/mean" in row and "rewards/second/mean" in row for row in history)
-    config = _config(course, tmp_path, recursive=True)
-    # Each round is normalised within its groups, then weighed: a discounted reward would be normalised away.
-    assert (config.multi_objective_aggregation, config.reward_weights) == ("normalize_then_sum", [DISCOUNT, 1.0])
+    assert all(0 <= row[f"earned/{round}"] <= 1 for row in history for round in ("first", "second"))
+
+
+HALF = [1.0, 0.0] * 4
+FLAT = [1.0] * 8
+LOST = [None, 0.0, 1.0, 1.0, None, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "micro_batch"),
+    [(HALF, HALF, 0), (HALF, FLAT, 0), (FLAT, HALF, 8), (LOST, HALF, 4), (HALF, LOST, 8), (LOST, [None] * 8, 0)],
+)
+def test_the_trainers_own_loss_discounts_first_rounds_by_gamma_whatever_the_others_earn(
+    model, started, tmp_path, monkeypatch, first, second, micro_batch
+):
+    course = replace(COURSE, iterations=1, questions=2, micro_batch=micro_batch, temperature=0.5, warm_up=0.0)
+    pair = [replace(exercise, second=second) for exercise, second in zip(given(course), (False, True), strict=True)]
+    found = []
+    compute = GRPOTrainer._compute_loss
+
+    def noting(self, model, inputs):
+        found.extend(inputs["advantages"].tolist())
+        return compute(self, model, inputs)
+
+    def as_told(trials):
+        if len(trials) == 1:  # the first round that the second one is shown
+            return [Outcome(0.0, "red")]
+        assert len(trials) == 16  # all of them are legal
+        scores = {False: iter(first), True: iter(second)}
+        drawn = [next(scores[trial.exercise.second]) for trial in trials]
+        return [None if score is None else Outcome(score, "") for score in drawn]
+
+    monkeypatch.setattr(GRPOTrainer, "_compute_loss", noting)
+    _, history = train(model, started[1], pair, as_told, course, tmp_path, prompt="compact")
+    wanted = [*(DISCOUNT * value for value in normalised(first)), *normalised(second)]
+    assert sorted(found) == pytest.approx(sorted(wanted), abs=1e-3)  # the trainer shuffles the rows of a batch
+    seen = [(score + 1) / 2 for score in [*first, *second] if score is not None]
+    assert history[0]["earned"] == pytest.approx(sum(seen) / len(seen))
+
+
+def normalised(scores):
+    """Advantages within one group, by numpy: 0 for what was not seen."""
+    seen = np.array([(score + 1) / 2 for score in scores if score is not None])
+    spread = seen.std(ddof=1) if len(seen) else 0.0
+    return [0.0 if score is None or not spread else ((score + 1) / 2 - seen.mean()) / spread for score in scores]
 
 
 def test_first_rounds_are_carried_out_once_however_small_the_parts_of_a_batch(model, started, tmp_path):
