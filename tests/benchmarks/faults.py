@@ -18,6 +18,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ from sqlalchemy import func, select
 from deployments.migrations import upgrade
 from models.ledger import registry
 from models.ledger.tables import calls, tries
+from models.ledger.tries import EXPIRED, WITHDRAWN
 from tasks.setup.settings import open_ledger, settings
 
 REQUESTS, IN_FLIGHT, SHARE, PATIENCE_S = 5000, 32, 0.3, 60.0
@@ -152,6 +154,7 @@ def counted(folder: Path) -> Counter[str]:
 def sent() -> Counter[str]:
     """Tries that the ledger has, but those that were never sent, by worker."""
     unsent = tries.c.error.like("%is not asked%") | tries.c.error.like("%is being tried again%")
+    unsent |= tries.c.error.in_((EXPIRED, WITHDRAWN))
     own = select(calls.c.worker, func.count()).join(tries, tries.c.call_id == calls.c.id)
     ledger = open_ledger()
     with ledger.reading() as connection:
@@ -167,11 +170,14 @@ def measure(folder: Path, breakers: bool, count: int) -> dict[str, Any]:
             tally = asyncio.run(load(base, count, ("fugu", "trinity", "fugu-ultra"), {}))
         there = counted(folder)
     print(f"breakers {'on' if breakers else 'off'}: {dict(sorted(tally.statuses.items()))}", flush=True)
+    difference = _difference(sent(), there)
+    if any(difference.values()):
+        print(f"ledger less provider: {difference}; {errors()}", flush=True)
     return {
         "answered_share": tally.share,
         "wrong_ends": tally.wrong_ends,
         "hung": tally.hung,
-        "ledger_minus_upstream": sum(abs(number) for number in _difference(sent(), there).values()),
+        "ledger_minus_upstream": sum(abs(number) for number in difference.values()),
         "shares": {name: round(there[name] / there.total(), 3) for name in WORKERS},
         "p50_s": round(sorted(tally.seconds)[len(tally.seconds) // 2], 3),
     }
@@ -193,6 +199,15 @@ def rival(folder: Path, count: int) -> dict[str, Any]:
         "litellm_hung": tally.hung,
         "litellm_p50_s": round(sorted(tally.seconds)[len(tally.seconds) // 2], 3),
     }
+
+
+def errors() -> Counter[str]:
+    """What the ledger's tries failed with, by worker and text without its digits."""
+    ledger = open_ledger()
+    with ledger.reading() as connection:
+        rows = connection.execute(select(tries.c.status, tries.c.error).where(tries.c.error.is_not(None))).all()
+    ledger.close()
+    return Counter(f"{status}: {re.sub(r'[0-9.]+', '#', str(error))[:120]}" for status, error in rows)
 
 
 def _difference(one: Counter[str], other: Counter[str]) -> dict[str, int]:
