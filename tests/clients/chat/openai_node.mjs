@@ -4,10 +4,10 @@
 // The openai package for Node: chat completions.
 
 import assert from "node:assert";
-import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
 import OpenAI from "openai";
 
-const { version } = createRequire(import.meta.url)("openai/package.json");
+const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/openai/package.json`));
 const client = new OpenAI({ baseURL: process.env.FUGU_BASE_URL, apiKey: process.env.FUGU_API_KEY, maxRetries: 0 });
 const messages = [{ role: "user", content: "hello" }];
 const steps = {
