@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,8 +16,6 @@ from deployments.endpoint.wire.responses.written import Event
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """A finish reason -> why a response is incomplete."""
 
-FINAL = ("completed", "incomplete", "failed", "cancelled")
-
 
 def encoded(event: Event) -> bytes:
     """A server-sent event, with its type as its name."""
@@ -26,7 +23,10 @@ def encoded(event: Event) -> bytes:
 
 
 class Draft:
-    """`asked`: the fields of the body that repeat the request. `queued`: it is answered in the background."""
+    """Its methods give the events of what they do, as bytes.
+
+    `asked`: the fields of the body that repeat the request. `queued`: it is answered in the background.
+    """
 
     def __init__(self, asked: Mapping[str, Any], tools: Tools, sealed: bool, queued: bool = False) -> None:
         self._asked, self._tools, self._sealed = asked, tools, sealed
@@ -35,34 +35,30 @@ class Draft:
         self._output: Output | None = None
         self._head: dict[str, Any] = {}
         self.status = "queued" if queued else "in_progress"
-        self.told: deque[bytes] = deque()
-        """Events that have happened and are still to be sent: one entry for the beginning, for each delta (it may be
-        empty) and for the end."""
 
     @property
     def begun(self) -> bool:
         return self._output is not None
 
-    def begin(self, id: str, created: int) -> None:
-        """To be called before anything else; does nothing the second time. `created`: Unix seconds."""
-        if self._output is not None:
-            return
+    def begin(self, id: str, created: int) -> bytes:
+        """To be called once, before anything else. `created`: Unix seconds."""
         self._output = Output(id, self._tools, self._sealed)
         self._head = {"id": id, "object": "response", "created_at": created}
         states = ("created", "queued") if self.status == "queued" else ("created", "in_progress")
-        self._tell([{"type": f"response.{state}", "response": self.body()} for state in states])
+        return self._told([{"type": f"response.{state}", "response": self.body()} for state in states])
 
-    def run(self) -> None:
+    def run(self) -> bytes:
         """A queued response is being answered now."""
         self.status = "in_progress"
-        self._tell([{"type": "response.in_progress", "response": self.body()}])
+        return self._told([{"type": "response.in_progress", "response": self.body()}])
 
-    def add(self, delta: Delta) -> None:
+    def add(self, delta: Delta) -> bytes:
+        """May be empty."""
         assert self._output is not None
-        self._tell(self._output.add(delta))
+        return self._told(self._output.add(delta))
 
-    def finish(self, result: Result, streamed: bool) -> None:
-        """The answer is complete. `streamed`: its deltas have been added."""
+    def finish(self, result: Result, streamed: bool) -> bytes:
+        """The answer is complete: what comes before the last event. `streamed`: its deltas have been added."""
         assert self._output is not None
         if not streamed:
             self._output.add_whole(result)
@@ -72,21 +68,26 @@ class Draft:
         self._ended = {"usage": usage, "incomplete_details": None if reason is None else {"reason": reason}}
         if reason is None:
             self._ended["completed_at"] = int(time.time())
-        self._tell(self._output.end(self.status))
+        return self._told(self._output.end(self.status))
 
     def fail(self, problem: Problem) -> None:
         assert self._output is not None
+        if self._output.items:
+            self._output.end("incomplete")
         self.status = "failed"
         self._ended = {"error": {"code": code_of(problem), "message": problem.message}}
 
     def cancel(self) -> None:
+        assert self._output is not None
+        if self._output.items:
+            self._output.end("incomplete")
         self.status = "cancelled"
 
-    def last(self, more: Mapping[str, Any] | None = None) -> Event:
+    def last(self, more: Mapping[str, Any] | None = None) -> bytes:
         """The event that ends a stream. `more`: fields that the body has beside those of the API."""
         # There is no event for a cancelled response: the client that cancelled it knows.
         kind = "failed" if self.status == "cancelled" else self.status
-        return self._numbered({"type": f"response.{kind}", "response": self.body() | (more or {})})
+        return self._told([{"type": f"response.{kind}", "response": {**self.body(), **(more or {})}}])
 
     def body(self) -> dict[str, Any]:
         assert self._output is not None
@@ -102,13 +103,12 @@ class Draft:
             **self._ended,
         }
 
-    def _tell(self, events: Iterable[Event]) -> None:
-        self.told.append(b"".join(encoded(self._numbered(event)) for event in events))
-
-    def _numbered(self, event: Event) -> Event:
-        numbered = {**event, "sequence_number": self._number}
-        self._number += 1
-        return numbered
+    def _told(self, events: Iterable[Event]) -> bytes:
+        pieces = []
+        for event in events:
+            pieces.append(encoded({**event, "sequence_number": self._number}))
+            self._number += 1
+        return b"".join(pieces)
 
 
 def usage_of(counted: Mapping[str, Any]) -> dict[str, Any]:

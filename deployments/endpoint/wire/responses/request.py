@@ -5,7 +5,7 @@ Fields that this endpoint does not know are accepted and change nothing.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,7 +13,8 @@ from deployments.endpoint import bounds
 from deployments.endpoint.wire.body import read_object
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import Anything, whole
-from deployments.endpoint.wire.request import Label, _first, _publish
+from deployments.endpoint.wire.refusal import first_of
+from deployments.endpoint.wire.request import Label, publish_nulls
 from deployments.endpoint.wire.responses.schema import Conversation, Effort, Input, TextOptions, Tool, ToolChoice
 from models.errors import BadInput
 
@@ -23,7 +24,7 @@ MAX_TOOLS = 1024
 class ResponseRequest(BaseModel):
     """First the fields that shape the answer, then those about its delivery and its keeping."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra=_publish)
+    model_config = ConfigDict(extra="allow", json_schema_extra=publish_nulls)
     __pydantic_extra__: dict[str, Anything]
 
     model: Annotated[Label, Field(examples=["fugu", "trinity", "fugu-ultra"])]
@@ -63,7 +64,7 @@ class ResponseRequest(BaseModel):
         try:
             asked = cls.model_validate(data, strict=True)
         except ValidationError as error:
-            raise _first(error, data) from None
+            raise first_of(error, data) from None
         asked._check_fields_together()
         return asked
 
@@ -79,7 +80,3 @@ class ResponseRequest(BaseModel):
     @property
     def conversation_id(self) -> str | None:
         return self.conversation["id"] if isinstance(self.conversation, dict) else self.conversation
-
-    def given(self, *names: str) -> dict[str, Any]:
-        """These fields, as the client gave them; `None` for one that it left out."""
-        return {name: getattr(self, name) for name in names}

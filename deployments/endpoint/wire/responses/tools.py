@@ -1,7 +1,7 @@
 """Tools of a Responses request as functions, which every worker with tools takes, and calls of them mapped back.
 
-A freeform tool (`custom`) is a function with one text. The functions of a `namespace` get longer names. A provider's own
-tools (`web_search`, `mcp`, ...) are passed to the workers that take them, or left out with a note.
+A freeform tool (`custom`) is a function with one text. The functions of a `namespace` get longer names. A provider's
+own tools (`web_search`, `mcp`, ...) are passed to the workers that take them, or left out with a note.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,5 +158,3 @@ def call_body(call: Mapping[str, Any]) -> dict[str, Any]:
     arguments = freeform_arguments(call["input"]) if custom else call["arguments"]
     function = {"name": flat(call["name"], call.get("namespace")), "arguments": arguments}
     return {"id": call["call_id"], "type": "function", "function": function}
-
-

@@ -101,7 +101,9 @@ class FunctionCall(Writing):
     prefix = "fc_"
 
     def __init__(self, id: str, index: int, call_id: str, origin: Origin) -> None:
-        super().__init__(id, index, type="function_call", status="in_progress", arguments="", **_called(call_id, origin))
+        super().__init__(
+            id, index, type="function_call", status="in_progress", arguments="", **_called(call_id, origin)
+        )
 
     def write(self, text: str) -> list[Event]:
         self._pieces.append(text)
