@@ -186,7 +186,12 @@ class Endpoint:
             "workers": any(worker.name not in open_ for worker in workers),
         }
         ready = all(checks.values())
-        told = {"conductor": self._conductor.ready, "open": {name: _until(row) for name, row in open_.items()}}
+        background = self.responses.background.running
+        told = {
+            "conductor": self._conductor.ready,
+            "background": background,
+            "open": {name: _until(row) for name, row in open_.items()},
+        }
         return _json({"ready": ready, **checks, **told}, 200 if ready else 503)
 
     async def _writes(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response, ResponseItemList
+from openai.types.responses import Response
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
@@ -35,8 +35,18 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
-class Readiness(RootModel[dict[str, bool | dict[str, str | None]]]):
-    """`ready`, and what it depends on. `open`: workers that are not asked, each with the time until which, if any."""
+class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
+    """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are not asked, each with the time until which, if any."""
+
+
+class Items(BaseModel):
+    """`data`: items as their client sent them, and as they were put out."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    has_more: bool
+    first_id: str
+    last_id: str
 
 
 class Deleted(BaseModel):
@@ -50,7 +60,7 @@ WRITTEN = (
     ChatCompletion,
     ChatCompletionChunk,
     Response,
-    ResponseItemList,
+    Items,
     Deleted,
     Refusal,
     Model,
@@ -149,7 +159,7 @@ def _responses() -> dict[str, dict[str, Any]]:
         _query("limit", {"pattern": "^([1-9][0-9]?|100)$"}),
         _query("after", {}),
     ]
-    items = _of_response(_get("The items that it was made from", "input_items", ResponseItemList, *KEPT), *listing)
+    items = _of_response(_get("The items that it was made from", "input_items", Items, *KEPT), *listing)
     return {
         "/v1/responses": {"post": asked},
         "/v1/responses/{id}": {

@@ -60,7 +60,9 @@ def round_trip() -> None:
         items = [event["item"] for event in events if event["type"] == "item.completed"]
         [command] = [item for item in items if item["type"] == "command_execution"]
         assert command["aggregated_output"] == f"{printed}\n", command
-        assert any(item["text"].strip().endswith(f"\n{printed}") for item in items if item["type"] == "agent_message"), items
+        assert any(
+            item["text"].strip().endswith(f"\n{printed}") for item in items if item["type"] == "agent_message"
+        ), items
 
 
 def number() -> str:

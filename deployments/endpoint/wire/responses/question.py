@@ -102,7 +102,7 @@ class Reader:
             session=session_of(headers, asked.conversation_id or asked.prompt_cache_key),
             notes=notes,
             show_work=shows_work(headers, asked.fugu) or bool(summary),
-            draft=Draft(repeated(asked, tools, previous), tools, SEALED in asked.include, asked.background),
+            draft=Draft(repeated(asked, tools), tools, SEALED in asked.include, asked.background),
             input=items,
             owner=owner,
             previous=previous,

@@ -14,8 +14,8 @@ _SUMMARIES = ("auto", "concise", "detailed")
 _VERBOSITIES = ("low", "medium", "high")
 
 
-def repeated(asked: ResponseRequest, tools: Tools, previous: str | None) -> dict[str, Any]:
-    """`previous`: the response that it continues. Fields that this endpoint does not read are not repeated."""
+def repeated(asked: ResponseRequest, tools: Tools) -> dict[str, Any]:
+    """Fields that this endpoint does not read are not repeated."""
     effort, text = asked.reasoning or {}, asked.text or {}
     summary, verbosity = effort.get("summary"), text.get("verbosity")
     conversation = asked.conversation_id
@@ -27,7 +27,7 @@ def repeated(asked: ResponseRequest, tools: Tools, previous: str | None) -> dict
         "max_output_tokens": asked.max_output_tokens,
         "metadata": asked.metadata or {},
         "parallel_tool_calls": asked.parallel_tool_calls is not False,
-        "previous_response_id": previous,
+        "previous_response_id": asked.previous_response_id,
         "reasoning": {"effort": effort.get("effort"), "summary": summary if summary in _SUMMARIES else None},
         "store": asked.store,
         "temperature": asked.temperature,

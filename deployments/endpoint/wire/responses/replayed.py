@@ -62,8 +62,9 @@ def listed(response: str, index: int, item: Item) -> dict[str, Any]:
     """An item of a response's input, with an id where its client gave it none, and its content as a list."""
     kind = kind_of(item)
     shown = {name: value for name, value in item.items() if value is not None}
-    shown |= {"type": kind, "id": shown.get("id") or f"in_{response.partition('_')[2]}_{index}"}
-    if kind == "message" and isinstance(content := item.get("content") or [], str):
+    id = shown.get("id")
+    shown |= {"type": kind, "id": id if isinstance(id, str) and id else f"in_{response.partition('_')[2]}_{index}"}
+    if kind == "message" and not isinstance(content := item.get("content") or "", list):
         part = {"type": "output_text", "annotations": []} if item["role"] == "assistant" else {"type": "input_text"}
         shown["content"] = [{**part, "text": content}]
     return {"status": "completed", **shown} if kind != "reasoning" else shown

@@ -33,6 +33,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 ONE = "/v1/responses/{id}"
 
+LONGEST_NUMBER = 8
+"""Digits of an event's number."""
+
 
 class KeptResponses:
     """All about responses in one application. `wire`: the format in which they are asked for."""
@@ -60,13 +63,10 @@ class KeptResponses:
 
     async def retrieve(self, request: Request) -> Response:
         kept, run = await self._found(request)
-        asked = request.query_params
-        if asked.get("stream", "false").lower() not in ("true", "1"):
+        stream, after = _streamed(request.query_params)
+        if not stream:
             return _json(run.question.draft.body() if run else kept.body)
-        after = asked.get("starting_after", "-1")
-        if not after.removeprefix("-").isdigit() or len(after) > 9:
-            raise BadInput("starting_after has to be the number of an event", "starting_after")
-        events = self._later(kept, int(after)) if run is None else _skipped(run, int(after))
+        events = self._later(kept, after) if run is None else _skipped(run, after)
 
         async def close() -> None:
             await events.aclose()
@@ -130,6 +130,16 @@ class KeptResponses:
             raise
         except NotFound:
             raise Problem(404, f"there is no response {id[:SHOWN]!r}", code="not_found") from None
+
+
+def _streamed(asked: Mapping[str, str]) -> tuple[bool, int]:
+    """Whether the query asks for a stream, and the number of the last event that its client has. Raises BadInput."""
+    stream, after = asked.get("stream", "false").lower(), asked.get("starting_after")
+    if stream not in ("true", "false"):
+        raise BadInput("stream has to be true or false", "stream")
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) <= LONGEST_NUMBER):
+        raise BadInput("starting_after has to be the number of an event", "starting_after")
+    return stream == "true", -1 if after is None else int(after)
 
 
 async def _skipped(run: Run, after: int) -> AsyncGenerator[bytes]:

@@ -77,7 +77,9 @@ def test_it_is_cancelled_here_and_from_another_process(serve, upstream, ledger):
         other = begun(here)
         assert upstream.arrived.wait(10)
         with ledger.transaction() as connection:  # as another process does
-            settle(other.id, "cancelled", {**other.to_dict(), "status": "cancelled"})(connection, ledger.now(connection))
+            settle(other.id, "cancelled", {**other.to_dict(), "status": "cancelled"})(
+                connection, ledger.now(connection)
+            )
         assert upstream.gone.wait(10)
         assert until(here, other.id, "cancelled").output == []
 
