@@ -8,7 +8,13 @@ import typer
 
 from deployments.commands.options import Home
 
-NAMES = {"calls": "calls", "requests": "requests", "workflows": "workflows", "tool_calls": "tool calls"}
+NAMES = {
+    "calls": "calls",
+    "requests": "requests",
+    "workflows": "workflows",
+    "tool_calls": "tool calls",
+    "responses": "responses",
+}
 
 
 def prune(

@@ -130,14 +130,21 @@ class Annex:
         finally:
             self._under_way -= size
             if not self._under_way:
-                self._idle = asyncio.get_running_loop().call_later(self._room.idle_s, self._rest)
+                self._rest_later()
             async with self._freed:
                 self._freed.notify_all()
+
+    def _rest_later(self) -> None:
+        self._idle = asyncio.get_running_loop().call_later(self._room.idle_s, self._rest)
 
     def _rest(self) -> None:
         async def end() -> None:
             async with self._starting:
-                if not self._under_way:
+                if self._under_way:
+                    return
+                if self._running is not None and await self._running.answers():
+                    self._rest_later()
+                else:
                     await self._end()
 
         self._ending = asyncio.create_task(end())
@@ -190,6 +197,12 @@ class _Running:
                     return
             await asyncio.sleep(0.05)
         raise not_ready("what answers large requests is not ready")
+
+    async def answers(self) -> bool:
+        """Whether it answers something in the background, of which no connection tells."""
+        with suppress(httpx.HTTPError, ValueError):
+            return bool((await self.http.get("/readyz", timeout=STOP_S)).json().get("background"))
+        return False
 
     async def end(self) -> None:
         """Stop it by closing its input, which the end of this process does too."""

@@ -33,6 +33,7 @@ from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
+from deployments.endpoint.wire.responses.routes import KeptResponses
 from models.conductor.run.request_run import RequestRuns
 from models.errors import NotFound
 from models.ledger import registry
@@ -62,6 +63,9 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
     for wire in WIRE_FORMATS:
         app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
+    kept = endpoint.responses
+    app.add_api_route(kept.wire.path, endpoint.stack.serve(kept.wire, kept.around), methods=["POST"])
+    kept.add_to(app)
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -92,6 +96,7 @@ class Endpoint:
         own = parts, self._champions, options.turns, self._journal
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
+        self.responses = KeptResponses(self._journal, parts.pool)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
     @asynccontextmanager
@@ -104,6 +109,7 @@ class Endpoint:
             await asyncio.wait([task])
         if self._annex is not None:
             await self._annex.close()
+        await self.responses.close()
         await self._jobs.close()
         await self._conductor.close()
         await self._observer.close()
@@ -180,7 +186,12 @@ class Endpoint:
             "workers": any(worker.name not in open_ for worker in workers),
         }
         ready = all(checks.values())
-        told = {"conductor": self._conductor.ready, "open": {name: _until(row) for name, row in open_.items()}}
+        background = self.responses.background.running
+        told = {
+            "conductor": self._conductor.ready,
+            "background": background,
+            "open": {name: _until(row) for name, row in open_.items()},
+        }
         return _json({"ready": ready, **checks, **told}, 200 if ready else 503)
 
     async def _writes(self) -> bool:

@@ -17,8 +17,8 @@ NAME_CHARS = 256
 
 @dataclass(frozen=True)
 class Bounds:
-    """`messages`: of a request. `fields`: values at every depth in any one field and any one message (entries of
-    `logit_bias`, of tools' schemas, content parts, ...)."""
+    """`messages`: of a request, or items of its input. `fields`: values at every depth in any one field and any one
+    message (entries of `logit_bias`, of tools' schemas, content parts, ...)."""
 
     messages: int = 4096
     fields: int = 16_384
@@ -28,11 +28,11 @@ class Bounds:
         for name, value in data.items():
             if len(name) > NAME_CHARS:
                 raise BadInput(f"the name of a field has more than {NAME_CHARS} characters: {name[:40]!r}...")
-            if name == "messages" and isinstance(value, list):
+            if name in ("messages", "input") and isinstance(value, list):
                 if len(value) > self.messages:
-                    raise BadInput(f"messages: at most {self.messages} are taken", "messages")
+                    raise BadInput(f"{name}: at most {self.messages} are taken", name)
                 for index, message in enumerate(value):
-                    self._measure(message, f"messages[{index}]")
+                    self._measure(message, f"{name}[{index}]")
             else:
                 self._measure(value, name)
 

@@ -1,8 +1,8 @@
 """Retention: deletes the texts of old requests from the ledger (`prune`), and shrinks SQLite's file (`give_back`).
 
-Texts are deleted by age and by total bytes, the oldest first: messages, replies, errors, plans and tool calls. The rows
-of calls and requests remain, with worker, times, tokens and costs, so that accounts stay complete and no call is paid
-for twice. Calls that measure labels (scope `measure:…`) keep their texts.
+Texts are deleted by age and by total bytes, the oldest first: messages, replies, errors, plans, tool calls and kept
+responses. The rows of calls, requests and responses remain, with worker, times, tokens and costs, so that accounts stay
+complete and no call is paid for twice. Calls that measure labels (scope `measure:…`) keep their texts.
 
 SQLite keeps deleted pages in its file. `give_back` returns them to the file system: it rewrites a small file, and frees
 the pages of a large one in small transactions.
@@ -22,8 +22,10 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql import ColumnElement, Select
 
 from models.ledger.epochs import is_measuring
+from models.ledger.kept.responses import FINAL
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, requests, steps, tool_calls, tries, workflows
+from models.ledger.tables.responses import responses
 
 BATCH = 200
 """Rows per transaction, so that concurrent writers wait for milliseconds only."""
@@ -37,6 +39,8 @@ FIGURES = (
     *("champion", "champion_version", "steps"),
 )
 """The fields of a request's row that are kept."""
+
+FIGURES_OF_RESPONSES = ("id", "object", "created_at", "completed_at", "model", "status", "usage")
 
 REWRITE_BYTES = 128 << 20
 """SQLite files with at most so many bytes in use are rewritten by VACUUM, which blocks writers for about a second and
@@ -58,6 +62,7 @@ class Dropped:
     requests: int = 0
     workflows: int = 0
     tool_calls: int = 0
+    responses: int = 0
     bytes: int = 0
 
 
@@ -71,7 +76,7 @@ def prune(ledger: Ledger, max_age: timedelta, max_bytes: int, *, dry_run: bool =
         found = _count(ledger, connection, until)
     if dry_run or found == Dropped(until):
         return found
-    for write in (_drop_calls, _drop_requests, _drop_workflows, _drop_tool_calls):
+    for write in (_drop_calls, _drop_requests, _drop_workflows, _drop_tool_calls, _drop_responses):
         more = True
         while more:
             with _erasing(ledger) as connection:
@@ -114,6 +119,12 @@ def _kept_calls(now: datetime) -> ColumnElement[bool]:
     return and_(~is_measuring(), whole, ~held)
 
 
+def _kept_responses(now: datetime) -> ColumnElement[bool]:
+    """Responses whose texts may be deleted: not those that are being answered in the background."""
+    ended = or_(responses.c.status.in_(FINAL), responses.c.created_at <= now - UNDER_WAY)
+    return and_(responses.c.pruned_at.is_(None), ended)
+
+
 def _texts(ledger: Ledger, now: datetime) -> dict[str, Select[tuple[datetime, int]]]:
     """Per table, a query of the creation time and bytes of each row's texts."""
 
@@ -132,6 +143,7 @@ def _texts(ledger: Ledger, now: datetime) -> dict[str, Select[tuple[datetime, in
         "requests": of(requests.c.created_at, requests.c.body).where(requests.c.pruned_at.is_(None)),
         "workflows": of(workflows.c.created_at, workflows.c.body),
         "tool_calls": of(tool_calls.c.created_at, tool_calls.c.name, tool_calls.c.arguments, tool_calls.c.result),
+        "responses": of(responses.c.created_at, responses.c.body).where(_kept_responses(now)),
     }
 
 
@@ -208,6 +220,18 @@ def _drop_tool_calls(connection: Connection, until: datetime, now: datetime) -> 
     ids = connection.execute(old).scalars().all()
     connection.execute(delete(tool_calls).where(tool_calls.c.id.in_(ids)))
     return len(ids) == BATCH
+
+
+def _drop_responses(connection: Connection, until: datetime, now: datetime) -> bool:
+    old = responses.c.created_at <= until, _kept_responses(now)
+    statement = select(responses.c.id, responses.c.body).where(*old).order_by(responses.c.id).limit(BATCH)
+    rows = connection.execute(statement.with_for_update()).all()
+    for row in rows:
+        whole = row.body["response"]
+        figures = {name: whole[name] for name in FIGURES_OF_RESPONSES if name in whole}
+        values = {"body": {"response": figures, "input": []}, "pruned_at": now}
+        connection.execute(update(responses).where(responses.c.id == row.id).values(values))
+    return len(rows) == BATCH
 
 
 def _in_pieces(ledger: Ledger, free: int) -> None:

@@ -89,6 +89,7 @@ def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
         fields["api_version"] = worker.api_version
     if worker.headers:
         fields["extra_headers"] = worker.sent_headers()
+    _leave_out_tools(worker, fields)
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
     if worker.is_house:
@@ -107,6 +108,19 @@ def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
         "num_retries": 0,
         "max_retries": 0,
     }
+
+
+def _leave_out_tools(worker: Worker, fields: dict[str, Any]) -> None:
+    """Leave out providers' tools that the worker does not take, and what would be said about none."""
+    tools = fields.get("tools")
+    if tools is None:
+        return
+    taken = [tool for tool in tools if tool["type"] in ("function", *worker.abilities.hosted_tools)]
+    if taken:
+        fields["tools"] = taken
+        return
+    for name in ("tools", "tool_choice", "parallel_tool_calls"):
+        fields.pop(name, None)
 
 
 _UNSENT = frozenset(

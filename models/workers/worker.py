@@ -52,12 +52,16 @@ class Limits(Value):
 
 
 class Abilities(Value):
-    """What a worker can do beside plain text; `None`: what litellm knows of its model."""
+    """What a worker can do beside plain text; `None`: what litellm knows of its model.
+
+    `hosted_tools`: kinds of tools of its provider, as a request names them (`web_search`), that it is passed.
+    """
 
     tools: bool | None = None
     images: bool | None = None
     structured_output: bool | None = None
     reasoning: bool | None = None
+    hosted_tools: tuple[str, ...] = ()
 
 
 LOCAL = "local/"

@@ -155,6 +155,25 @@ def test_small_requests_are_answered_while_a_large_one_is_under_way_and_its_clie
     assert upstream.gone.wait(20) and upstream.left["silent"] == 1
 
 
+def test_a_large_response_in_the_background_keeps_the_annex_until_it_is_answered(served, upstream):
+    asked = {"model": "fugu", "input": f"{LARGE}1", "background": True}
+    begun = served.client.post("/v1/responses", json=asked).json()
+    assert upstream.arrived.wait(30)
+    path = f"/v1/responses/{begun['id']}"
+    assert served.client.get(path).json()["status"] == "in_progress"
+
+    async def rest():
+        served.annex._rest()  # as its timer does, when no large request has come for long
+        await served.annex._ending
+
+    asyncio.run_coroutine_threadsafe(rest(), served.annex._idle._loop).result(20)
+    assert served.annex._running is not None
+    upstream.released.set()
+    events = served.client.get(path, params={"stream": "true"}).text
+    assert events.rstrip().splitlines()[-2] == "event: response.completed"
+    assert served.client.get(path).json()["output"][0]["content"][0]["text"] == "one two three"
+
+
 def test_an_annex_that_dies_fails_what_is_under_way_in_it_and_the_next_request_has_a_new_one(served, upstream):
     async def die():
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as large:

@@ -60,6 +60,9 @@ def _demands(question: Question) -> list[str]:
     demands = [name for name in question.sampling.fields() if name not in _WISHES]
     if question.sampling.response_format is not None and question.sampling.response_format["type"] == "text":
         demands.remove("response_format")
+    if not any(tool["type"] == "function" for tool in question.sampling.tools or ()):
+        # Tools of providers are wishes: who does not take them is asked without.
+        demands = [name for name in demands if name not in TOOL_FIELDS]
     return [*demands, "messages"] if question.has_images else demands
 
 

@@ -38,5 +38,5 @@ class WireFormat(Protocol):
     def error(self, problem: Problem) -> dict[str, Any]:
         """The body of an error answer."""
 
-    def failure(self, problem: Problem) -> bytes:
-        """The event that ends a stream which has failed."""
+    def failure(self, problem: Problem, rendering: Rendering) -> bytes:
+        """What ends a stream that has failed, maybe before its opening."""

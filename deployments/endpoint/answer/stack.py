@@ -28,21 +28,25 @@ from models.errors import FuguError
 log = logging.getLogger(__name__)
 
 
+Around = Callable[[Question, Answering], Answering]
+"""What answers a question -> what also keeps the answer."""
+
+
 class Stack:
     """Answers by the route of the model's name. With an `annex`, large requests are answered there."""
 
     def __init__(self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None) -> None:
         self._routes, self._options, self._annex = routes, options, annex
 
-    def serve(self, wire: WireFormat) -> Callable[[Request], Awaitable[Response]]:
-        """The HTTP handler of a wire format."""
+    def serve(self, wire: WireFormat, around: Around | None = None) -> Callable[[Request], Awaitable[Response]]:
+        """The HTTP handler of a wire format. `around`: of one that keeps its answers."""
 
         async def respond(request: Request) -> Response:
-            return await self._respond(request, wire)
+            return await self._respond(request, wire, around)
 
         return respond
 
-    async def _respond(self, request: Request, wire: WireFormat) -> Response:
+    async def _respond(self, request: Request, wire: WireFormat, around: Around | None) -> Response:
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
         try:
             _refuse_pages(request)
@@ -51,11 +55,14 @@ class Stack:
             if isinstance(body, Body):
                 assert self._annex is not None
                 return await self._annex.respond(request, body)
-            question = receipt.question = await self._parse(receipt, key, request, body)
+            # Who keeps answers reads them from the ledger for a question that continues one.
+            question = receipt.question = await self._parse(receipt, key, request, body, around is not None)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
             answering = receipt.answering = self._routes[question.model](question, digest)
+            if around is not None:
+                answering = receipt.answering = around(question, answering)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)
@@ -73,12 +80,12 @@ class Stack:
         begun = await body.begin(LIGHT, self._options.body_s)
         return body if begun is None or weight(begun) > LIGHT else begun
 
-    async def _parse(self, receipt: Receipt, key: Key | None, request: Request, body: bytes) -> Question:
+    async def _parse(self, receipt: Receipt, key: Key | None, request: Request, body: bytes, slow: bool) -> Question:
         given = receipt.id, key, request.headers, body, self._options.bounds
-        # A large body is parsed in a thread, so that other requests are served meanwhile.
+        # What takes long is done in a thread, so that other requests are served meanwhile.
         return (
             await asyncio.to_thread(receipt.wire.question, *given)
-            if weight(body) > LIGHT
+            if slow or weight(body) > LIGHT
             else receipt.wire.question(*given)
         )
 
@@ -119,7 +126,7 @@ class Stack:
             # The status line has been sent: the stream itself reports the failure.
             problem = problem_of(item, trace=receipt.trace)
             receipt.status, receipt.error = problem.status, item
-            yield receipt.wire.failure(problem)
+            yield receipt.wire.failure(problem, rendering)
             return
         receipt.status = 200
         for event in rendering.closing(item, receipt.disclosed()):

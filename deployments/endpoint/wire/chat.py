@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.endpoint.answer.format import Rendering
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.extension import Extension
@@ -43,6 +44,7 @@ class ChatCompletions:
             include_usage=chat.stream_options.include_usage,
             user=chat.user,
             session=session_of(headers, chat.prompt_cache_key),
+            notes=chat.notes,
             show_work=shows_work(headers, chat.fugu),
         )
 
@@ -52,5 +54,5 @@ class ChatCompletions:
     def error(self, problem: Problem) -> dict[str, Any]:
         return problem.body()
 
-    def failure(self, problem: Problem) -> bytes:
+    def failure(self, problem: Problem, rendering: Rendering) -> bytes:
         return event(problem.body())

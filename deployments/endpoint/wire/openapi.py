@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
+from deployments.endpoint.wire.responses.request import ResponseRequest
 
 JSON = "application/json"
 
@@ -33,20 +35,48 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
-class Readiness(RootModel[dict[str, bool | dict[str, str | None]]]):
-    """`ready`, and what it depends on. `open`: workers that are not asked, each with the time until which, if any."""
+class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
+    """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are not asked, each with the time until which, if any."""
 
 
-READ = (ChatRequest,)
-WRITTEN = (ChatCompletion, ChatCompletionChunk, Refusal, Model, Models, Alive, Readiness)
+class Items(BaseModel):
+    """`data`: items as their client sent them, and as they were put out."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    has_more: bool
+    first_id: str
+    last_id: str
+
+
+class Deleted(BaseModel):
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+READ = (ChatRequest, ResponseRequest)
+WRITTEN = (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Response,
+    Items,
+    Deleted,
+    Refusal,
+    Model,
+    Models,
+    Alive,
+    Readiness,
+)
 
 REFUSALS = {
     400: "Something in the request is wrong, or no worker can honour it; `param` names the field",
     402: "A budget, or a limit of `fugu`, is used up",
     403: "Sent to another host's name, or by a page of another origin",
-    404: "There is no such model",
+    404: "There is no such model, or nothing of that id",
     408: "The body did not arrive in time",
     409: "The `Idempotency-Key` was sent with another request",
+    410: "Its texts have been deleted by retention",
     413: "The body is too large",
     415: "The body is no `application/json`",
     429: "A worker is rate limited; `Retry-After` says for how long",
@@ -56,6 +86,8 @@ REFUSALS = {
     504: "A worker, or the request's own limit of time, ran out of time",
 }
 ALWAYS = (403, 500)
+KEPT = (400, 404, 410, 503)
+"""Refusals about a response that is kept."""
 
 HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     HEADER: (
@@ -89,17 +121,65 @@ def _chat() -> dict[str, Any]:
         "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, chunk]}},
         "required": ["data"],
     }
+    return _post("Answer a conversation, whole or as a stream", "chat", ChatRequest, ChatCompletion, event)
+
+
+def _post(
+    summary: str, name: str, asked: type[BaseModel], answered: type[BaseModel], event: dict[str, Any]
+) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
-        for name, (text, schema) in HEADERS.items()
+        {"name": header, "in": "header", "description": text, "schema": {"type": "string", **schema}}
+        for header, (text, schema) in HEADERS.items()
     ]
     return {
-        "summary": "Answer a conversation, whole or as a stream",
-        "operationId": "chat",
+        "summary": summary,
+        "operationId": name,
         "parameters": parameters,
-        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(ChatRequest)}}},
-        "responses": _answers(*REFUSALS, json=_ref(ChatCompletion), event_stream=event),
+        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(asked)}}},
+        "responses": _answers(*REFUSALS, json=_ref(answered), event_stream=event),
     }
+
+
+def _responses() -> dict[str, dict[str, Any]]:
+    """The paths of the Responses API. Its events have a type as their name; each holds a number, most a part."""
+    event = {
+        "type": "object",
+        "description": "Each server-sent event, as in OpenAI's reference. `response.failed`: the answer failed.",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": JSON}},
+        "required": ["event", "data"],
+    }
+    asked = _post(
+        "Answer a response, whole, as a stream or in the background", "respond", ResponseRequest, Response, event
+    )
+    query = [_query("stream", {"enum": ["true", "false"]}), _query("starting_after", {"pattern": "^[0-9]{1,8}$"})]
+    read = _of_response(_get("A response that is kept", "response", Response, *KEPT), *query)
+    read["responses"]["200"]["content"]["text/event-stream"] = {"schema": event}
+    listing = [
+        _query("order", {"enum": ["asc", "desc"]}),
+        _query("limit", {"pattern": "^([1-9][0-9]?|100)$"}),
+        _query("after", {}),
+    ]
+    items = _of_response(_get("The items that it was made from", "input_items", Items, *KEPT), *listing)
+    return {
+        "/v1/responses": {"post": asked},
+        "/v1/responses/{id}": {
+            "get": read,
+            "delete": _of_response(_get("Forget a response", "forget", Deleted, *KEPT)),
+        },
+        "/v1/responses/{id}/cancel": {
+            "post": _of_response(_get("Cancel a response in the background", "cancel", Response, *KEPT))
+        },
+        "/v1/responses/{id}/input_items": {"get": items},
+    }
+
+
+def _of_response(operation: dict[str, Any], *query: dict[str, Any]) -> dict[str, Any]:
+    path = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {**operation, "parameters": [path, *query]}
+
+
+def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": "string", **schema}}
 
 
 def _get(summary: str, name: str, model: type[BaseModel], *refusals: int) -> dict[str, Any]:
@@ -121,6 +201,7 @@ def document() -> dict[str, Any]:
         "info": {"title": "fugu-flows", "version": "1"},
         "paths": {
             "/v1/chat/completions": {"post": _chat()},
+            **_responses(),
             "/v1/models": {"get": _get("The models", "models", Models)},
             "/v1/models/{name}": {"get": one},
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},

@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: requests and answers of it, and the answers that are kept."""

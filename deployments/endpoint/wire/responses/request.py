@@ -1,0 +1,82 @@
+"""A Responses request and its validation; /openapi.json publishes the same type. To be imported late.
+
+Fields that this endpoint does not know are accepted and change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from deployments.endpoint import bounds
+from deployments.endpoint.wire.body import read_object
+from deployments.endpoint.wire.extension import Extension
+from deployments.endpoint.wire.messages import Anything, whole
+from deployments.endpoint.wire.refusal import first_of
+from deployments.endpoint.wire.request import Label, publish_nulls
+from deployments.endpoint.wire.responses.schema import Conversation, Effort, Input, TextOptions, Tool, ToolChoice
+from models.errors import BadInput
+
+MAX_TOOLS = 1024
+
+
+class ResponseRequest(BaseModel):
+    """First the fields that shape the answer, then those about its delivery and its keeping."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=publish_nulls)
+    __pydantic_extra__: dict[str, Anything]
+
+    model: Annotated[Label, Field(examples=["fugu", "trinity", "fugu-ultra"])]
+    input: Input | None = None
+    instructions: str | None = None
+    previous_response_id: Label | None = None
+    conversation: Conversation | None = None
+    max_output_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    tools: list[Tool] = Field([], max_length=MAX_TOOLS, fail_fast=True)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: Effort | None = None
+    text: TextOptions | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=0)
+
+    stream: bool = False
+    background: bool = False
+    store: bool = True
+    include: list[Label] = Field([], max_length=64)
+    user: Label | None = None
+    prompt_cache_key: Label | None = None
+    metadata: dict[Annotated[str, Field(max_length=64)], Label] | None = Field(None, max_length=16)
+    prompt: None = None
+    fugu: Extension = Extension.model_construct()
+
+    _whole = field_validator("max_output_tokens", "top_logprobs", mode="before")(whole)
+
+    @classmethod
+    def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ResponseRequest:
+        """Raises BadInput, with the field's name, for anything that cannot be honoured."""
+        data = read_object(body)
+        within.check(data)
+        # Clients write null for an option that is not used.
+        data = {name: value for name, value in data.items() if value is not None}
+        try:
+            asked = cls.model_validate(data, strict=True)
+        except ValidationError as error:
+            raise first_of(error, data) from None
+        asked._check_fields_together()
+        return asked
+
+    def _check_fields_together(self) -> None:
+        if self.previous_response_id is not None and self.conversation is not None:
+            message = "previous_response_id and conversation both name what came before; give one of them"
+            raise BadInput(message, "previous_response_id")
+        if self.background and not self.store:
+            raise BadInput("background needs store: what is answered later has to be kept", "background")
+        if "message.output_text.logprobs" in self.include:
+            raise BadInput("include: log probabilities are not given here", "include")
+
+    @property
+    def conversation_id(self) -> str | None:
+        return self.conversation["id"] if isinstance(self.conversation, dict) else self.conversation

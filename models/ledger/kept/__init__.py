@@ -1,0 +1,1 @@
+"""What the ledger keeps for the clients of the endpoint."""
