@@ -23,12 +23,14 @@ from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
+from deployments.endpoint.answer.format import WireFormat
 from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
+from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
@@ -44,7 +46,7 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WIRE_FORMATS = (ChatCompletions(),)
+WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Messages())
 
 WRITE_S = 2.0
 """Limit of a small read and a small write in `/readyz`."""

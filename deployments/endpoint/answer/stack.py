@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,6 @@ from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
-from deployments.endpoint.wire.response import HEARTBEAT
 from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
 from models.errors import FuguError
 
@@ -61,7 +61,7 @@ class Stack:
             receipt.finish(CLIENT_GONE)
             return Response(status_code=CLIENT_GONE)
         except Exception as error:
-            problem = problem_of(error, trace=receipt.trace)
+            problem = receipt.problem(error)
             receipt.finish(problem.status, error)
             return problem_response(problem, receipt.headers(), wire.error(problem))
 
@@ -75,10 +75,10 @@ class Stack:
 
     async def _parse(self, receipt: Receipt, key: Key | None, request: Request, body: bytes) -> Question:
         given = receipt.id, key, request.headers, body, self._options.bounds
-        # A large body is parsed in a thread, so that other requests are served meanwhile.
+        # What takes long is done in a thread, so that other requests are served meanwhile.
         return (
             await asyncio.to_thread(receipt.wire.question, *given)
-            if weight(body) > LIGHT
+            if receipt.wire.slow or weight(body) > LIGHT
             else receipt.wire.question(*given)
         )
 
@@ -107,17 +107,17 @@ class Stack:
 
     async def _events(self, item: Item | None, feed: Feed, receipt: Receipt) -> AsyncIterator[bytes]:
         while item is None:
-            yield HEARTBEAT
+            yield receipt.wire.heartbeat
             item = await feed.get(self._options.heartbeat_s)
         rendering = receipt.rendering()
         if not isinstance(item, Exception):
             yield rendering.opening()
         while item is None or isinstance(item, Delta):
-            yield HEARTBEAT if item is None else rendering.delta(item)
+            yield receipt.wire.heartbeat if item is None else rendering.delta(item)
             item = await feed.get(self._options.heartbeat_s)
         if isinstance(item, Exception):
             # The status line has been sent: the stream itself reports the failure.
-            problem = problem_of(item, trace=receipt.trace)
+            problem = receipt.problem(item)
             receipt.status, receipt.error = problem.status, item
             yield receipt.wire.failure(problem)
             return
@@ -155,9 +155,15 @@ class Receipt:
         notes = self.question.notes if self.question else ()
         return {**self.answering.report().trace, **({"notes": list(notes)} if notes else {})}
 
+    def problem(self, error: Exception) -> Problem:
+        """How the error is answered in the form of this request."""
+        problem = problem_of(error, trace=self.trace)
+        status = self.wire.statuses.get(problem.status, problem.status)
+        return replace(problem, status=status, request_id=self.id)
+
     def headers(self) -> dict[str, str]:
         """The request's id; on demand what is known so far of who answers (a stream begins before its end)."""
-        headers = {"X-Request-Id": self.id}
+        headers = {"X-Request-Id": self.id, "Request-Id": self.id}  # as OpenAI and as Anthropic name it
         if not self.trace or self.answering is None:
             return headers
         report = self.answering.report()
