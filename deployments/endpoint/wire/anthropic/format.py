@@ -14,7 +14,8 @@ from deployments.endpoint.wire.anthropic.request import MessagesRequest
 from deployments.endpoint.wire.chat import session_of, shows_work
 from deployments.endpoint.wire.problems import Problem
 
-SESSION = "X-Claude-Code-Session-Id"
+SESSION, AGENT = "X-Claude-Code-Session-Id", "X-Claude-Code-Agent-Id"
+"""Headers of Claude Code: an agent that a session has started holds a conversation of its own."""
 
 LONG = "[1m]"
 """Ends the name of a model whose client may send a million tokens; the client's own matter."""
@@ -49,7 +50,7 @@ class Messages:
             stream=bool(request.data.get("stream")),
             include_usage=True,
             user=user,
-            session=session_of(headers, headers.get(SESSION) or session),
+            session=session_of(headers, _conversation(headers, session)),
             notes=tuple(request.notes),
             show_work=shows_work(headers, request.fugu),
             wishes=WISHES,
@@ -63,3 +64,8 @@ class Messages:
 
     def failure(self, problem: Problem) -> bytes:
         return event(error_body(problem))
+
+
+def _conversation(headers: Mapping[str, str], session: str | None) -> str | None:
+    named, agent = headers.get(SESSION) or session, headers.get(AGENT)
+    return f"{named} {agent}" if named and agent else named
