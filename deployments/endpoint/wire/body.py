@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
 
 from models.errors import BadInput
+from models.ledger.text import storable
 
 Step = str | int
-NUL = re.compile("\0")
-HALF = re.compile("[\ud800-\udfff]")
 SHOWN = 100
 """Characters of a caller's name for something that an error repeats."""
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Raises BadInput for a body that is no JSON object, and for a text with U+0000 or half a surrogate pair.
+    """Raises BadInput for a body that is no JSON object.
 
-    Two adjacent halves, each in its own escape, are the character that they form.
+    U+0000 and half a surrogate pair, which models say and tools print now and then, are replaced by U+FFFD. Two
+    adjacent halves, each in its own escape, are the character that they form.
     """
     try:
         data = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        _refuse_halves(body)
-        raise BadInput(f"the body is not JSON: {error}") from None
+        data = _with_halves(body)
+        if data is None:
+            raise BadInput(f"the body is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise BadInput("the body has to be a JSON object")
-    if rb"\u0000" in body:
-        _refuse(NUL, data, "may not hold the character U+0000")
-    return data
+    return _storable(data) if rb"\u0000" in body else data
 
 
 def place(steps: Sequence[Step]) -> str:
@@ -42,28 +39,21 @@ def place(steps: Sequence[Step]) -> str:
     return "".join(names).removeprefix(".")
 
 
-def _refuse_halves(body: bytes) -> None:
-    """Raises BadInput, with the field. Python's own reader accepts halves and can so locate them."""
-    with suppress(ValueError, RecursionError):
-        _refuse(HALF, json.loads(body), "holds half of a surrogate pair, which is no character")
+def _with_halves(body: bytes) -> Any:
+    """The JSON value without the halves of surrogate pairs, which Python's own reader accepts; `None` if it is none."""
+    try:
+        return _storable(json.loads(body.decode("utf-8", "surrogatepass"), parse_constant=_refuse))
+    except (ValueError, RecursionError):
+        return None
 
 
-def _refuse(unfit: re.Pattern[str], data: Any, complaint: str) -> None:
-    """Raises BadInput for the first text or name with a character that is unfit."""
-    way = _way(unfit, data)
-    if way is not None:
-        field = unfit.sub("\ufffd", place(way[::-1]))
-        raise BadInput(f"{field} {complaint}", field)
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
-def _way(unfit: re.Pattern[str], value: Any) -> list[Step] | None:
-    """The steps to the first text or name with a character that is unfit, the last one first."""
+def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return [] if unfit.search(value) else None
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, below in inner:
-        if isinstance(step, str) and unfit.search(step):
-            return [step]
-        if (way := _way(unfit, below)) is not None:
-            return [*way, step]
-    return None
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(name): _storable(below) for name, below in value.items()}
+    return [_storable(below) for below in value] if isinstance(value, list) else value

@@ -46,6 +46,7 @@ class ChatCompletions:
             include_usage=chat.stream_options.include_usage,
             user=chat.user,
             session=session_of(headers, chat.prompt_cache_key),
+            notes=chat.notes,
             show_work=shows_work(headers, chat.fugu),
         )
 

@@ -3,8 +3,8 @@
 The shapes are OpenAI's, in types of our own: those of the `openai` package have lists of type `Iterable`, which
 pydantic validates only when they are iterated, and drop unknown fields. A test checks that ours have the same fields.
 
-Unknown fields of a part, a tool or a call are forwarded (providers have fields of their own); a message may have no
-unknown field except nulls.
+Unknown fields of a part, a tool or a call are forwarded (providers have fields of their own), those of a message are
+not: they are about the message.
 """
 
 # mypy: disable-error-code="call-arg"
@@ -12,8 +12,9 @@ unknown field except nulls.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
@@ -78,22 +79,66 @@ class TextPart(TypedDict, extra_items=Anything):
     text: str
 
 
+Url = Annotated[str, Field(pattern="^(https?://|gs://|data:)")]
+
+
 class ImageUrl(TypedDict, extra_items=Anything):
-    url: Annotated[str, Field(pattern="^(https?://|gs://|data:)")]
-    detail: NotRequired[Literal["auto", "low", "high"] | None]
+    url: Url
+    detail: NotRequired[str | None]
 
 
 class ImagePart(TypedDict, extra_items=Anything):
-    type: Literal["image_url"]
-    image_url: ImageUrl
+    """`image_url`: also the address itself, as many clients write it."""
 
+    type: Literal["image_url"]
+    image_url: Annotated[
+        Annotated[Url, Tag(":text")] | Annotated[ImageUrl, Tag(":object")],
+        _of("has to be an object with a url", {str: ":text", dict: ":object"}),
+    ]
+
+
+class Sound(TypedDict, extra_items=Anything):
+    """`data`: in base64."""
+
+    data: str
+    format: str
+
+
+class AudioPart(TypedDict, extra_items=Anything):
+    type: Literal["input_audio"]
+    input_audio: Sound
+
+
+class FilePart(TypedDict, extra_items=Anything):
+    type: Literal["file"]
+    file: Object
+
+
+class RefusalPart(TypedDict, extra_items=Anything):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ThoughtPart(TypedDict, extra_items=Anything):
+    """A model's reasoning, which comes back with its answer; not forwarded."""
+
+    type: Literal["thinking", "redacted_thinking", "reasoning"]
+
+
+PARTS = {"text": ":text", "image_url": ":image_url", "input_audio": ":input_audio", "file": ":file"}
+THOUGHTS = dict.fromkeys(("thinking", "redacted_thinking", "reasoning"), ":thought")
 
 Part: TypeAlias = Annotated[
-    Annotated[TextPart, Tag(":text")] | Annotated[ImagePart, Tag(":image_url")],
-    _by("type", {"text": ":text", "image_url": ":image_url"}),
+    Annotated[TextPart, Tag(":text")]
+    | Annotated[ImagePart, Tag(":image_url")]
+    | Annotated[AudioPart, Tag(":input_audio")]
+    | Annotated[FilePart, Tag(":file")]
+    | Annotated[RefusalPart, Tag(":refusal")]
+    | Annotated[ThoughtPart, Tag(":thought")],
+    _by("type", {**PARTS, "refusal": ":refusal", **THOUGHTS}),
 ]
 Content: TypeAlias = Annotated[
-    Annotated[str, Tag(":text")] | Annotated[list[Part], Field(min_length=1, fail_fast=True), Tag(":list")], TextOrList
+    Annotated[str, Tag(":text")] | Annotated[list[Part], Field(fail_fast=True), Tag(":list")], TextOrList
 ]
 
 
@@ -101,29 +146,27 @@ class CalledFunction(TypedDict, extra_items=Anything):
     """A function as a model called it: its name may be unknown, and its arguments need not be JSON."""
 
     name: str
-    arguments: str
+    arguments: NotRequired[str | Object | None]
 
 
 class ToolCall(TypedDict, extra_items=Anything):
-    """`index`: in calls that were assembled from a stream."""
+    """Its `index`, in calls that were assembled from a stream, says nothing here: ids tell calls apart."""
 
     id: str
-    type: Literal["function"]
+    type: NotRequired[Literal["function"] | None]
     function: CalledFunction
-    index: NotRequired[Annotated[int, BeforeValidator(whole)] | None]
 
 
-class Said(TypedDict, extra_items=None):
+class Said(TypedDict, extra_items=Anything):
     role: Literal["system", "developer", "user"]
-    content: Content
+    content: Content | None
     name: NotRequired[str | None]
 
 
-class Answered(TypedDict, extra_items=None):
-    """An answer, of this endpoint or of another one, with all fields that such an answer may have.
+class Answered(TypedDict, extra_items=Anything):
+    """An answer, of this endpoint or of another one. `function_call`: as answers had it before there were tools.
 
-    Fields about an answer are accepted and not forwarded: `annotations`, `reasoning_content`, and `parsed`, in which
-    the client library repeats an answer.
+    Further fields about an answer (`annotations`, `reasoning_content`, `parsed`, ...) are accepted and not forwarded.
     """
 
     role: Literal["assistant"]
@@ -131,22 +174,32 @@ class Answered(TypedDict, extra_items=None):
     name: NotRequired[str | None]
     refusal: NotRequired[str | None]
     tool_calls: NotRequired[Annotated[list[ToolCall], Field(fail_fast=True)] | None]
-    annotations: NotRequired[list[Object] | None]
-    reasoning_content: NotRequired[str | None]
-    parsed: NotRequired[Anything]
+    function_call: NotRequired[CalledFunction | None]
 
 
-class Result(TypedDict, extra_items=None):
+class Result(TypedDict, extra_items=Anything):
     role: Literal["tool"]
     tool_call_id: str
-    content: Content
+    content: Content | None
     name: NotRequired[str | None]
 
 
-ROLES = {"system": ":said", "developer": ":said", "user": ":said", "assistant": ":answered", "tool": ":result"}
+class Returned(TypedDict, extra_items=Anything):
+    """The result of a `function_call`."""
+
+    role: Literal["function"]
+    name: str
+    content: Content | None
+
+
+SAID = dict.fromkeys(("system", "developer", "user"), ":said")
+ROLES = {**SAID, "assistant": ":answered", "tool": ":result", "function": ":returned"}
 
 ChatMessage: TypeAlias = Annotated[
-    Annotated[Said, Tag(":said")] | Annotated[Answered, Tag(":answered")] | Annotated[Result, Tag(":result")],
+    Annotated[Said, Tag(":said")]
+    | Annotated[Answered, Tag(":answered")]
+    | Annotated[Result, Tag(":result")]
+    | Annotated[Returned, Tag(":returned")],
     _by("role", ROLES),
 ]
 
@@ -155,25 +208,53 @@ PASSED_ON = frozenset({"role", "name", "refusal", "tool_call_id"})
 
 
 def passed_on(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages as workers get them: without nulls, and without fields about an answer."""
-    return [_passed_on(message) for message in messages]
+    """The messages as workers get them: without nulls, without fields about an answer, and calls as tool calls."""
+    return [_passed_on(message) for message in _as_tools(messages)]
+
+
+def _as_tools(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Function calls and their results become tool calls, whose ids are made of their places."""
+    made = ""
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant" and (called := message.get("function_call")):
+            made = f"call_{index}"
+            yield {**message, "tool_calls": [{"id": made, "function": called}]}
+        elif message["role"] == "function":
+            yield {"role": "tool", "tool_call_id": made, "content": message["content"]}
+        else:
+            yield message
 
 
 def _passed_on(message: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in message.items() if name in PASSED_ON and value is not None}
     if calls := message.get("tool_calls"):
         kept["tool_calls"] = [_call(call) for call in calls]
-    if "content" in message:
-        kept["content"] = message["content"]
-    if kept.get("content") is None and not calls and "refusal" not in kept:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = [_part(part) for part in content if part["type"] not in THOUGHTS] or None
+    if content is not None:
+        kept["content"] = content
+    elif calls:
+        kept["content"] = None
+    elif "refusal" not in kept:
         kept["content"] = ""  # providers require a text where there is nothing else
     return kept
+
+
+def _part(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(url := part.get("image_url"), str):
+        return {**part, "image_url": {"url": url}}
+    return part
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     """The call without its `index` and without the arguments that the client library parsed."""
     function = {name: value for name, value in call["function"].items() if name != "parsed_arguments"}
-    return {**{name: value for name, value in call.items() if name != "index"}, "function": function}
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        function["arguments"] = json.dumps({} if arguments is None else arguments)
+    kept = {name: value for name, value in call.items() if name != "index"}
+    return {**kept, "type": "function", "function": function}
 
 
 class DefinedFunction(TypedDict, extra_items=Anything):

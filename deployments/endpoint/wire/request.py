@@ -1,24 +1,22 @@
 """A chat-completions request and its validation; /openapi.json publishes the same type.
 
-Each field is forwarded to the worker, ignored because it cannot affect the answer (`user`, `metadata`, ...), or
-rejected with a 400 that names it. Two are adapted to the worker silently: a token limit above the worker's own becomes
-the worker's (many clients always send 64,000), and `seed` is left out for a provider that has none.
+Each field is forwarded to the worker, left out because it cannot change the answer (`store`, `metadata`, fields that
+nobody here knows, ...), or rejected with a 400 that names it. What is left out of those that a caller may have counted
+on is in the request's notes. Two are adapted to the worker silently: a token limit above the worker's own becomes the
+worker's (many clients always send 64,000), and `seed` is left out for a provider that has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deployments.endpoint import bounds
 from deployments.endpoint.answer.question import TOOL_FIELDS
-from deployments.endpoint.wire.body import Step, place, read_object
+from deployments.endpoint.wire.body import read_object
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import (
-    TAG,
-    UNKNOWN,
     ChatMessage,
     ResponseFormat,
     Stop,
@@ -27,37 +25,41 @@ from deployments.endpoint.wire.messages import (
     passed_on,
     whole,
 )
+from deployments.endpoint.wire.refusal import first_of
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
 
-def _off(value: bool) -> bool:
-    if value:
-        raise ValueError("only false is honoured here")
-    return value
+def _tools_instead(functions: list[Any]) -> list[Any]:
+    if functions:
+        raise ValueError("write functions as tools: answers call them as tools")
+    return functions
 
 
-Off = Annotated[bool, AfterValidator(_off), Field(json_schema_extra={"const": False})]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Functions = Annotated[list[Any], AfterValidator(_tools_instead), Field(json_schema_extra={"maxItems": 0})]
 
 MAX_TOOLS = 128
+MAX_CHOICES = 8
 
 Messages = Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True), AfterValidator(passed_on)]
 
-# OpenAI documents the bounds of `metadata`, `tools` and `stop`; the others are generous.
+# OpenAI documents the bounds of `tools` and `stop`; the others are generous.
 Label = Annotated[str, Field(max_length=512)]
+
+IDLE = frozenset(
+    {"audio", "metadata", "prediction", "prompt_cache_retention", "safety_identifier", "service_tier", "store"}
+)
+"""Fields of OpenAI's that change nothing of what is answered; others that are left out are noted."""
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
     include_usage: bool = False
-    include_obfuscation: bool = False
 
 
-def _publish(schema: dict[str, Any]) -> None:
+def publish_nulls(schema: dict[str, Any]) -> None:
     """Publish that a null field is the same as a missing one, as `parse` treats it."""
     null = {"type": "null"}
     for name, field in schema["properties"].items():
@@ -66,10 +68,9 @@ def _publish(schema: dict[str, Any]) -> None:
 
 
 class ChatRequest(BaseModel):
-    """First the fields for the worker, then those for the endpoint, then those that are ignored."""
+    """First the fields for the worker, then those for the endpoint."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra=_publish)
-    __pydantic_extra__: dict[str, None]
+    model_config = ConfigDict(extra="allow", json_schema_extra=publish_nulls)
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -80,7 +81,9 @@ class ChatRequest(BaseModel):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Bias] | None = None
-    tools: list[Tool] | None = Field(None, min_length=1, max_length=MAX_TOOLS, fail_fast=True)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS, fail_fast=True)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -88,21 +91,18 @@ class ChatRequest(BaseModel):
 
     model: Annotated[Label, Field(examples=["fugu", "trinity", "fugu-ultra"])]
     messages: Messages
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     fugu: Extension = Extension.model_construct()
-
-    n: Annotated[int, Field(ge=1, le=1)] = 1
-    store: Off = False
-    logprobs: Off = False
-    service_tier: Literal["auto", "default"] = "auto"
-    modalities: list[Literal["text"]] | None = Field(None, min_length=1)
+    modalities: list[Literal["text"]] | None = None
+    functions: Functions | None = None
     user: Label | None = None
-    safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
-    metadata: dict[Annotated[str, Field(max_length=64)], Label] | None = Field(None, max_length=16)
 
-    _whole = field_validator("max_tokens", "max_completion_tokens", "seed", "n", mode="before")(whole)
+    _whole = field_validator(
+        "max_tokens", "max_completion_tokens", "seed", "n", "top_logprobs", mode="before"
+    )(whole)  # fmt: skip
 
     @classmethod
     def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ChatRequest:
@@ -114,7 +114,7 @@ class ChatRequest(BaseModel):
         try:
             chat = cls.model_validate(data, strict=True)
         except ValidationError as error:
-            raise _first(error, data) from None
+            raise first_of(error, data) from None
         chat._check_fields_together()
         return chat
 
@@ -122,46 +122,22 @@ class ChatRequest(BaseModel):
         limits = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(limits) > 1:
             raise BadInput("max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
-        if "stream_options" in self.model_fields_set and not self.stream:
-            raise BadInput("stream_options is for requests with stream=true", "stream_options")
-        for name in TOOL_FIELDS[1:]:
-            if getattr(self, name) is not None and not self.tools:
-                raise BadInput(f"{name} needs tools", name)
+        if not self.tools and self.tool_choice not in (None, "none", "auto"):
+            raise BadInput("tool_choice asks for a tool, and tools has none", "tool_choice")
+        if self.top_logprobs and not self.logprobs:
+            raise BadInput("top_logprobs needs logprobs: true", "top_logprobs")
 
     def sampling(self) -> Sampling:
-        """All fields that shape the reply, as the ledger and the worker get them."""
+        """All fields that shape the reply, as the ledger and the worker get them: without those that change nothing."""
         own = {name: getattr(self, name) for name in Sampling.model_fields if name in self.model_fields_set}
-        limit = self.max_completion_tokens or self.max_tokens
-        return Sampling.model_validate({**own, "logprobs": None, "max_tokens": limit})
+        for name in ("tools", "stop", "logit_bias", "logprobs", "top_logprobs"):
+            own[name] = own.get(name) or None
+        if own["tools"] is None:
+            own |= dict.fromkeys(TOOL_FIELDS)
+        return Sampling.model_validate({**own, "max_tokens": self.max_completion_tokens or self.max_tokens})
 
-
-def _first(error: ValidationError, data: Any) -> BadInput:
-    """The first error, with the name of its field in `data`."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = _field(first["loc"], first["type"], data)
-    match first["type"]:
-        case "extra_forbidden" | "none_required":
-            return BadInput(f"{field!r} is not a field that this endpoint can honour", field)
-        case "missing":
-            return BadInput(f"{field!r} is missing", field)
-    return BadInput(f"{field}: {first['msg'].removeprefix('Value error, ')}", field)
-
-
-def _field(steps: Sequence[Step], complaint: str, data: Any) -> str:
-    """The name of the field that `steps` lead to in `data`, without the names of the forms that pydantic tried."""
-    taken: list[Step] = []
-    for step in steps:
-        if isinstance(step, str) and step.startswith(TAG) and not (isinstance(data, dict) and step in data):
-            continue
-        if isinstance(step, int) and isinstance(data, list):
-            data = data[step]
-        elif isinstance(data, dict):
-            data = data.get(step)
-        else:
-            break
-        taken.append(step)
-    if complaint.startswith(UNKNOWN) and isinstance(data, dict):
-        taken += [name for name in [complaint.removeprefix(UNKNOWN)] if name]
-    elif len(taken) == 2 and not isinstance(data, dict) and isinstance(taken[1], int):
-        taken.pop()  # a list of plain values is one field
-    return place(taken)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, one sentence each."""
+        left = sorted(set(self.model_extra or ()) - IDLE)
+        return tuple(f"{name[:100]} is not known here and was left out." for name in left)

@@ -17,7 +17,7 @@ ECHO = {"kind": "worker", "worker": "echo"}
 HELLO = [{"role": "user", "content": "hello"}]
 TOOL = {"type": "function", "function": {"name": "add"}}
 IMAGE = [{"type": "image_url", "image_url": {"url": "data:"}}]
-AUDIO = [{"type": "input_audio", "input_audio": {}}]
+ODD = [{"type": "hologram"}]
 
 REFUSED = [
     # what differs from a good request, status, param
@@ -28,15 +28,15 @@ REFUSED = [
     ({"messages": "hello"}, 400, "messages"),
     ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
     ({"messages": [*HELLO, {"role": "user"}]}, 400, "messages[1].content"),
-    ({"messages": [{"role": "user", "content": AUDIO}]}, 400, "messages[0].content[0].type"),
+    ({"messages": [{"role": "user", "content": ODD}]}, 400, "messages[0].content[0].type"),
     ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].tool_call_id"),
-    ({"n": 2}, 400, "n"),
-    ({"store": True}, 400, "store"),
-    ({"audio": {"voice": "x"}}, 400, "audio"),
+    ({"n": 9}, 400, "n"),
+    ({"model": "trinity", "n": 2}, 400, "n"),
     ({"modalities": ["audio"]}, 400, "modalities"),
-    ({"logprobs": True}, 400, "logprobs"),
+    ({"logprobs": True, "fugu": {"allowed_workers": ["calc"]}}, 400, "logprobs"),
+    ({"top_logprobs": 2}, 400, "top_logprobs"),
+    ({"model": "trinity", "logprobs": True}, 400, "logprobs"),
     ({"functions": [{}]}, 400, "functions"),
-    ({"no_such_field": 1}, 400, "no_such_field"),
     ({"temperature": "warm"}, 400, "temperature"),
     ({"temperature": 9}, 400, "temperature"),
     ({"max_tokens": 0}, 400, "max_tokens"),
@@ -44,8 +44,9 @@ REFUSED = [
     ({"stop": ""}, 400, "stop"),
     ({"stop": ["x", ""]}, 400, "stop"),
     ({"stream": "yes"}, 400, "stream"),
-    ({"stream_options": {"include_usage": True}}, 400, "stream_options"),
-    ({"tool_choice": "auto"}, 400, "tool_choice"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop"),
+    ({"tool_choice": "required"}, 400, "tool_choice"),
+    ({"tools": [], "tool_choice": "required"}, 400, "tool_choice"),
     ({"tools": [{"type": "browser"}]}, 400, "tools[0].type"),
     ({"fugu": {"allowed_workers": ["nobody"]}}, 400, "fugu.allowed_workers"),
     ({"fugu": {"allowed_workers": ["past"]}}, 400, "fugu.allowed_workers"),
@@ -97,14 +98,45 @@ def test_bodies_that_are_no_request_are_refused(house):
             assert here.raw.get("/v1/models", headers={"Host": host}).status_code == 403
 
 
-def test_fields_that_change_nothing_are_taken(house, upstream):
-    harmless = {
-        "store": False, "metadata": {"a": "b"}, "user": "me", "n": 1, "audio": None, "service_tier": "auto",
-        "response_format": {"type": "text"}, "modalities": ["text"], "prompt_cache_key": "k", "logprobs": False,
-    }  # fmt: skip
+HARMLESS = {
+    "store": True, "metadata": {"a": {"b": 1}}, "user": "me", "n": 1, "audio": {"voice": "x"}, "service_tier": "flex",
+    "response_format": {"type": "text"}, "modalities": ["text"], "prompt_cache_key": "k", "logprobs": False,
+    "top_logprobs": 0, "logit_bias": {}, "tools": [], "tool_choice": "auto", "parallel_tool_calls": False, "stop": [],
+    "functions": [], "function_call": "auto", "verbosity": "low", "prompt_cache_retention": "24h", "prediction": {},
+    "web_search_options": {}, "stream_options": {"include_usage": True}, "safety_identifier": 5, "top_k": 40,
+}  # fmt: skip
+
+
+def test_fields_that_change_nothing_are_taken_and_go_no_further(house, upstream):
     with house(fugu=ECHO) as here:
-        answer = here.raw.post("/v1/chat/completions", json={"model": "fugu", "messages": HELLO, **harmless})
-    assert answer.status_code == 200 and "metadata" not in upstream.seen[0] and "store" not in upstream.seen[0]
+        for name, value in HARMLESS.items():
+            answer = here.raw.post("/v1/chat/completions", json={"model": "fugu", "messages": HELLO, name: value})
+            assert answer.status_code == 200, (name, answer.text)
+        body = {"model": "fugu", "messages": HELLO, **HARMLESS}
+        traced = here.raw.post("/v1/chat/completions", json=body, headers={"X-Fugu-Trace": "1"})
+    names = ("function_call", "top_k", "verbosity", "web_search_options")
+    assert traced.json()["fugu"]["notes"] == [f"{name} is not known here and was left out." for name in names]
+    sent = {name for seen in upstream.seen for name in seen}
+    assert sent == {"model", "messages", "max_tokens", "response_format"}
+
+
+SPOKEN = [
+    # what differs from a good request, what a person reads
+    ({"stop": ["a", "b", "c", "d", "e"]}, "stop takes at most 4 stops"),
+    ({"messages": []}, "messages needs at least 1 message"),
+    ({"n": 9}, "n has to be at most 8"),
+    ({"temperature": "warm"}, "temperature has to be a number"),
+    ({"stream": "yes"}, "stream has to be true or false"),
+    ({"functions": [{}]}, "functions: write functions as tools: answers call them as tools"),
+    ({"messages": [{"role": "user", "content": IMAGE}], "fugu": {"allowed_workers": ["calc"]}}, "images"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), SPOKEN)
+def test_a_refusal_is_in_words_that_a_person_understands(house, change, words):
+    with house(fugu=ECHO) as here:
+        answer = here.raw.post("/v1/chat/completions", json={"model": "fugu", "messages": HELLO, **change})
+    assert answer.status_code == 400 and words in answer.json()["error"]["message"]
 
 
 JSON = st.recursive(
