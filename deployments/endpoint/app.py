@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from deployments.doors import Doors
 from deployments.endpoint.annex import Annex
+from deployments.endpoint.answer.aliases import check_aliases, listed
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
@@ -30,10 +31,13 @@ from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
+from deployments.endpoint.wire.anthropic.counting import Counting, CountTokens
+from deployments.endpoint.wire.anthropic.errors import refusal
 from deployments.endpoint.wire.anthropic.format import Messages
+from deployments.endpoint.wire.anthropic.models import VERSION, model_info, model_page
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
-from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
+from deployments.endpoint.wire.problems import Problem, problem_of, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
 from models.conductor.run.request_run import RequestRuns
 from models.errors import NotFound
@@ -64,6 +68,8 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
     for wire in WIRE_FORMATS:
         app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
+    count = CountTokens()
+    app.add_api_route(count.path, endpoint.stack.serve(count, Counting), methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -94,6 +100,7 @@ class Endpoint:
         own = parts, self._champions, options.turns, self._journal
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
+        check_aliases(options.aliases, self._names)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
     @asynccontextmanager
@@ -150,13 +157,17 @@ class Endpoint:
 
     async def models(self, request: Request) -> Response:
         data = [self._model(name) for name in self._names]
+        data += [{**self._model(model), "id": name, "alias_of": model} for name, model in listed(self._options.aliases)]
+        if VERSION in request.headers:
+            return _json(model_page(data))
         return _json({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in self._names:
-            return problem_response(unknown_model(name))
-        return _json(self._model(name))
+            return refusal(request, unknown_model(name))
+        model = self._model(name)
+        return _json(model_info(model) if VERSION in request.headers else model)
 
     def _model(self, name: str) -> dict[str, object]:
         # The champion of `fugu` ranks the workers of a conducted request.
@@ -207,7 +218,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         message, code = f"there is no {path} here, but {served}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
-    return problem_response(Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
+    return refusal(request, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
 
 
 def _document() -> dict[str, object]:
@@ -217,7 +228,7 @@ def _document() -> dict[str, object]:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return problem_response(problem_of(error))
+    return refusal(request, problem_of(error))
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.endpoint.annex import LIGHT, Annex, weight
+from deployments.endpoint.answer.aliases import by_its_own_name
 from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
@@ -34,15 +35,15 @@ class Stack:
     def __init__(self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None) -> None:
         self._routes, self._options, self._annex = routes, options, annex
 
-    def serve(self, wire: WireFormat) -> Callable[[Request], Awaitable[Response]]:
-        """The HTTP handler of a wire format."""
+    def serve(self, wire: WireFormat, route: Route | None = None) -> Callable[[Request], Awaitable[Response]]:
+        """The HTTP handler of a wire format. `route`: instead of those of the models."""
 
         async def respond(request: Request) -> Response:
-            return await self._respond(request, wire)
+            return await self._respond(request, wire, route)
 
         return respond
 
-    async def _respond(self, request: Request, wire: WireFormat) -> Response:
+    async def _respond(self, request: Request, wire: WireFormat, route: Route | None) -> Response:
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
         try:
             _refuse_pages(request)
@@ -51,11 +52,12 @@ class Stack:
             if isinstance(body, Body):
                 assert self._annex is not None
                 return await self._annex.respond(request, body)
-            question = receipt.question = await self._parse(receipt, key, request, body)
+            question = await self._parse(receipt, key, request, body)
+            question = receipt.question = by_its_own_name(question, self._options.aliases, self._routes)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = self._routes[question.model](question, digest)
+            answering = receipt.answering = (route or self._routes[question.model])(question, digest)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)

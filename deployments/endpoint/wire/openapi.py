@@ -1,6 +1,6 @@
-"""The OpenAPI document of the endpoint. To be imported late: it imports the `openai` package.
+"""The OpenAPI document of the endpoint. To be imported late: it imports the `openai` and `anthropic` packages.
 
-Requests are described by the types that validate them, answers by those of the `openai` package.
+Requests are described by the types that validate them, answers by those of the two packages.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from deployments.endpoint.wire.anthropic import openapi as anthropics
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
 
@@ -89,21 +90,30 @@ def _chat() -> dict[str, Any]:
         "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, chunk]}},
         "required": ["data"],
     }
-    parameters = [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
-        for name, (text, schema) in HEADERS.items()
-    ]
     return {
         "summary": "Answer a conversation, whole or as a stream",
         "operationId": "chat",
-        "parameters": parameters,
+        "parameters": _parameters(),
         "requestBody": {"required": True, "content": {JSON: {"schema": _ref(ChatRequest)}}},
         "responses": _answers(*REFUSALS, json=_ref(ChatCompletion), event_stream=event),
     }
 
 
+def _parameters() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
+        for name, (text, schema) in HEADERS.items()
+    ]
+
+
 def _get(summary: str, name: str, model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     return {"summary": summary, "operationId": name, "responses": _answers(*refusals, json=_ref(model))}
+
+
+def _also(operation: dict[str, Any], status: str, name: str) -> None:
+    """What an operation answers in Anthropic's form."""
+    content = operation["responses"][status]["content"][JSON]
+    content["schema"] = anthropics.either(content["schema"], name)
 
 
 @cache
@@ -113,6 +123,12 @@ def document() -> dict[str, Any]:
     ready["responses"]["503"] = {**ready["responses"]["200"], "description": "Not now: what is false is missing"}
     one = _get("One model", "model", Model, 404)
     one["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+    listed = _get("The models", "models", Models)
+    listed["parameters"] = [anthropics.VERSION_PARAMETER]
+    one["parameters"].append(anthropics.VERSION_PARAMETER)
+    _also(listed, "200", "ModelPage")
+    _also(one, "200", "ModelInfo")
+    _also(one, "404", "ErrorResponse")
     this = {"summary": "This document", "operationId": "openapi", "responses": _answers(json={"type": "object"})}
     models = [(model, "validation") for model in READ] + [(model, "serialization") for model in WRITTEN]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
@@ -121,11 +137,12 @@ def document() -> dict[str, Any]:
         "info": {"title": "fugu-flows", "version": "1"},
         "paths": {
             "/v1/chat/completions": {"post": _chat()},
-            "/v1/models": {"get": _get("The models", "models", Models)},
+            **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
+            "/v1/models": {"get": listed},
             "/v1/models/{name}": {"get": one},
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},
             "/readyz": {"get": ready},
             "/openapi.json": {"get": this},
         },
-        "components": {"schemas": schemas["$defs"]},
+        "components": {"schemas": {**schemas["$defs"], **anthropics.schemas()}},
     }

@@ -5,11 +5,17 @@ Its clients know an endpoint that cannot answer now by the status 529, and most 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from deployments.endpoint.wire.problems import LONGEST, Problem
+from starlette.requests import Request
+from starlette.responses import Response
 
-STATUSES = {503: 529}
+from deployments.endpoint.wire.anthropic.models import VERSION
+from deployments.endpoint.wire.problems import LONGEST, Problem, problem_response
+
+STATUSES: Mapping[int, int] = {503: 529}
 """Where this form has a status of its own."""
 
 TYPES = {
@@ -43,3 +49,11 @@ def error_body(problem: Problem) -> dict[str, Any]:
     if problem.param in NAMES:
         message = message.replace(problem.param, NAMES[problem.param], 1)
     return {"type": "error", "error": {"type": kind, "message": message[:LONGEST]}, "request_id": problem.request_id}
+
+
+def refusal(request: Request, problem: Problem) -> Response:
+    """An error answer in the form that the request's client reads."""
+    if request.headers.get(VERSION) is None and not request.url.path.startswith("/v1/messages"):
+        return problem_response(problem)
+    problem = replace(problem, status=STATUSES.get(problem.status, problem.status))
+    return problem_response(problem, body=error_body(problem))

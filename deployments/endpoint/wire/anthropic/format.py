@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from deployments.endpoint.answer.format import Rendering
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.anthropic.answer import PING, Message, event
@@ -13,6 +14,9 @@ from deployments.endpoint.wire.anthropic.errors import STATUSES, error_body
 from deployments.endpoint.wire.anthropic.request import MessagesRequest
 from deployments.endpoint.wire.chat import session_of, shows_work
 from deployments.endpoint.wire.problems import Problem
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SESSION, AGENT = "X-Claude-Code-Session-Id", "X-Claude-Code-Agent-Id"
 """Headers of Claude Code: an agent that a session has started holds a conversation of its own."""
@@ -35,9 +39,22 @@ class Messages:
         return "anthropic.types.beta" not in sys.modules
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
-        from deployments.endpoint.wire.anthropic.schema import ANTHROPICS, MESSAGES
+        from deployments.endpoint.wire.anthropic.schema import MESSAGES
 
-        request = MessagesRequest.parse(body, within, MESSAGES)
+        return self._question(id, key, headers, body, within, MESSAGES)
+
+    def _question(
+        self,
+        id: str,
+        key: Key | None,
+        headers: Mapping[str, str],
+        body: bytes,
+        within: Bounds,
+        adapter: TypeAdapter[Any],
+    ) -> Question:
+        from deployments.endpoint.wire.anthropic.schema import ANTHROPICS
+
+        request = MessagesRequest.parse(body, within, adapter)
         user, session = request.user()
         return Question(
             id=id,
@@ -56,7 +73,7 @@ class Messages:
             wishes=WISHES,
         )
 
-    def rendering(self, question: Question, id: str, created: int) -> Message:
+    def rendering(self, question: Question, id: str, created: int) -> Rendering:
         return Message(id, question.model)
 
     def error(self, problem: Problem) -> dict[str, Any]:

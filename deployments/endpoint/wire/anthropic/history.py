@@ -112,7 +112,7 @@ class History:
             case "document":
                 parts = self._document(block, where)
             case "search_result":
-                told = "\n".join(part["text"] for part in self._parts(block["content"], f"{where}.content"))
+                told = "\n".join(part["text"] for part in self._parts(block.get("content"), f"{where}.content"))
                 parts = [_text(f"{block['title']} ({block['source']})\n{told}")]
             case "tool_reference":
                 parts = [_text(f"The tool {block['tool_name']} can be called.")]
@@ -120,6 +120,8 @@ class History:
                 parts = [_text(block["content"])] if block.get("content") else []
             case kind if kind in UNSEEN:
                 return []
+            case "tool_use" | "tool_result" as kind:
+                raise BadInput(f"{where}: a {kind} does not belong here", f"{where}.type")
             case kind if kind in self._anthropics:
                 self.note(f"blocks of type {kind} were left out: they belong to a tool of Anthropic's servers")
                 return []
@@ -136,7 +138,7 @@ class History:
             case "text":
                 return [*head, _text(source["data"])]
             case "content":
-                return [*head, *self._parts(source["content"], f"{where}.source.content")]
+                return [*head, *self._parts(source.get("content"), f"{where}.source.content")]
             case "base64":
                 data = f"data:{source['media_type']};base64,{source['data']}"
                 return [{"type": "file", "file": {"filename": title or "document.pdf", "file_data": data}}]

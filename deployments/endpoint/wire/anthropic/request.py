@@ -18,7 +18,7 @@ from deployments.endpoint.wire.anthropic.history import History
 from deployments.endpoint.wire.anthropic.tools import choice_of, tools_of
 from deployments.endpoint.wire.body import read_object
 from deployments.endpoint.wire.extension import Extension
-from deployments.endpoint.wire.request import _first as first_error
+from deployments.endpoint.wire.refusal import first_of
 from models.workers.ask import Sampling
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class MessagesRequest:
         try:
             return cls(adapter.validate_python(data, strict=True))
         except ValidationError as error:
-            raise first_error(error, data) from None
+            raise first_of(error, data) from None
 
     @property
     def fugu(self) -> Extension:
