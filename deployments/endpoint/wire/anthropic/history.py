@@ -21,7 +21,7 @@ BILLING = "x-anthropic-billing-header:"
 """Begins a block of Claude Code's system prompt that is for Anthropic's accounts. It changes with each request, and a
 provider that caches prompts would find none again."""
 
-IN_ERROR = "The tool reported an error:\n"
+IN_ERROR = "The tool reported an error:"
 
 UNSEEN = frozenset({"thinking", "redacted_thinking"})
 """Blocks that only the model that wrote them can read."""
