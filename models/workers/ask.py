@@ -158,7 +158,8 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 class Reply(BaseModel):
-    """A worker's reply. `cost_usd` and `seconds` are of this call only."""
+    """A worker's reply. `cost_usd` and `seconds` are of this call only. `stopped_at`: the stop at which it ended, where
+    the worker says so."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -166,6 +167,7 @@ class Reply(BaseModel):
     revision: str
     text: str | None
     finish_reason: str = "stop"
+    stopped_at: str | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
     usage: Usage = Usage()
     cost_usd: float = 0.0

@@ -7,7 +7,7 @@ in turns, so a piece of a later block waits until the block before it is complet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from deployments.endpoint.wire.response import encode
 from models.workers.ask import Usage
 
 STOPPED = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
-"""A worker does not say whether it stopped by itself or at one of `stop_sequences`: both are `end_turn`."""
+"""Where a worker does not say that it stopped at one of `stop_sequences`, that is an `end_turn`, too."""
 
 SIGNATURE = "fugu"
 """Anthropic's models sign their thoughts, to know them again. What is shown here is no model's memory and is not read
@@ -53,19 +53,19 @@ def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, An
 class Message:
     """One answer. The object `fugu` is in the body, or in the event `message_delta`."""
 
-    def __init__(self, id: str, model: str) -> None:
-        self._id, self._model, self._blocks = id, model, _Blocks()
+    def __init__(self, id: str, model: str, stops: Collection[str] = ()) -> None:
+        self._id, self._model, self._stops, self._blocks = id, model, stops, _Blocks()
 
     def whole(self, result: Result, trace: Mapping[str, Any] | None) -> bytes:
         thoughts = [_thinking(result.thoughts, SIGNATURE)] if result.thoughts else []
         texts = [{"type": "text", "text": result.text}] if result.text else []
         content = [*thoughts, *texts, *map(_tool_use, result.tool_calls)]
-        body = self._body(content, STOPPED[result.finish_reason], usage_body(result.usage, result.orchestration))
+        body = self._body(content, usage_body(result.usage, result.orchestration)) | self._end(result)
         return encode(body | _disclosed(trace))
 
     def opening(self) -> bytes:
         """The usage is not known yet: it comes with `message_delta`."""
-        return event({"type": "message_start", "message": self._body([], None, usage_body(Usage()))})
+        return event({"type": "message_start", "message": self._body([], usage_body(Usage()))})
 
     def delta(self, delta: Delta) -> bytes:
         match delta:
@@ -78,14 +78,18 @@ class Message:
         return b"".join(map(event, events))
 
     def closing(self, result: Result, trace: Mapping[str, Any] | None) -> list[bytes]:
-        delta = {"stop_reason": STOPPED[result.finish_reason], "stop_sequence": None}
         usage = usage_body(result.usage, result.orchestration)
-        last = {"type": "message_delta", "delta": delta, "usage": usage, **_disclosed(trace)}
+        last = {"type": "message_delta", "delta": self._end(result), "usage": usage, **_disclosed(trace)}
         return [event(body) for body in (*self._blocks.end(), last, {"type": "message_stop"})]
 
-    def _body(self, content: list[dict[str, Any]], stop_reason: str | None, usage: dict[str, Any]) -> dict[str, Any]:
+    def _end(self, result: Result) -> dict[str, Any]:
+        if result.finish_reason == "stop" and result.stopped_at in self._stops:
+            return {"stop_reason": "stop_sequence", "stop_sequence": result.stopped_at}
+        return {"stop_reason": STOPPED[result.finish_reason], "stop_sequence": None}
+
+    def _body(self, content: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
         head = {"id": self._id, "type": "message", "role": "assistant", "model": self._model}
-        return {**head, "content": content, "stop_reason": stop_reason, "stop_sequence": None, "usage": usage}
+        return {**head, "content": content, "stop_reason": None, "stop_sequence": None, "usage": usage}
 
 
 @dataclass

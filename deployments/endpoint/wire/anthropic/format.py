@@ -74,7 +74,7 @@ class Messages:
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Rendering:
-        return Message(id, question.model)
+        return Message(id, question.model, question.sampling.stop or ())
 
     def error(self, problem: Problem) -> dict[str, Any]:
         return error_body(problem)

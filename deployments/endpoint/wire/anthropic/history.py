@@ -68,9 +68,8 @@ class History:
         message: dict[str, Any] = {"role": "assistant"}
         if calls:
             message["tool_calls"] = calls
-        if said or not calls:  # providers require a text where there is nothing else
-            message["content"] = _plain(said, "")
-        return message
+        # providers require a text where there is nothing else
+        return {**message, "content": _plain(said, "") if said or not calls else None}
 
     def _user(self, content: Any, where: str) -> list[dict[str, Any]]:
         results, shown, rest = [], [], []

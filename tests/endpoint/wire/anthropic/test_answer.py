@@ -111,6 +111,14 @@ def test_the_end_says_why_and_what_was_used(finish, reason):
     }
 
 
+def test_a_stop_is_named_where_the_worker_says_so():
+    def ended(at):
+        body = json.loads(Message("msg_1", "fugu", ("END",)).whole(Result("a", (), "stop", USAGE, stopped_at=at), None))
+        return body["stop_reason"], body["stop_sequence"]
+
+    assert ended("END") == ("stop_sequence", "END") and ended("other") == ended(None) == ("end_turn", None)
+
+
 def test_a_whole_answer_has_thoughts_text_calls_and_the_tokens_of_the_orchestration():
     calls = (call(0, '{"x": 1}', "c0", "look"), call(1, "no JSON", "c1", "see"))
     more = Usage(prompt_tokens=100, completion_tokens=50, cached_tokens=7)
