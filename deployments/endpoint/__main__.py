@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from deployments.doors import Host, allowed
 from deployments.endpoint.annex import SOCKET, Annex, Room
+from deployments.endpoint.answer.aliases import read_aliases
 from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import config_of
@@ -128,6 +129,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         max_body_bytes=here.max_body_bytes,
         bounds=bounds,
         keep_margin=here.keep_margin,
+        aliases=read_aliases(here.aliases),
     )
 
 

@@ -20,18 +20,24 @@ from starlette.types import ASGIApp
 
 from deployments.doors import Doors
 from deployments.endpoint.annex import Annex
+from deployments.endpoint.answer.aliases import check_aliases, listed
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
+from deployments.endpoint.answer.format import WireFormat
 from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
+from deployments.endpoint.wire.anthropic.counting import Counting, CountTokens
+from deployments.endpoint.wire.anthropic.errors import refusal
+from deployments.endpoint.wire.anthropic.format import Messages
+from deployments.endpoint.wire.anthropic.models import VERSION, model_info, model_page
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
-from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
+from deployments.endpoint.wire.problems import Problem, problem_of, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
 from deployments.endpoint.wire.responses.routes import KeptResponses
 from models.conductor.run.request_run import RequestRuns
@@ -45,7 +51,7 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WIRE_FORMATS = (ChatCompletions(),)
+WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Messages())
 
 WRITE_S = 2.0
 """Limit of a small read and a small write in `/readyz`."""
@@ -66,6 +72,8 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     kept = endpoint.responses
     app.add_api_route(kept.wire.path, endpoint.stack.serve(kept.wire, kept.around), methods=["POST"])
     kept.add_to(app)
+    count = CountTokens()
+    app.add_api_route(count.path, endpoint.stack.serve(count, route=Counting), methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -97,6 +105,7 @@ class Endpoint:
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.responses = KeptResponses(self._journal, parts.pool)
+        check_aliases(options.aliases, self._names)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
     @asynccontextmanager
@@ -154,13 +163,17 @@ class Endpoint:
 
     async def models(self, request: Request) -> Response:
         data = [self._model(name) for name in self._names]
+        data += [{**self._model(model), "id": name, "alias_of": model} for name, model in listed(self._options.aliases)]
+        if VERSION in request.headers:
+            return _json(model_page(data))
         return _json({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in self._names:
-            return problem_response(unknown_model(name))
-        return _json(self._model(name))
+            return refusal(request, unknown_model(name))
+        model = self._model(name)
+        return _json(model_info(model) if VERSION in request.headers else model)
 
     def _model(self, name: str) -> dict[str, object]:
         # The champion of `fugu` ranks the workers of a conducted request.
@@ -216,7 +229,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         message, code = f"there is no {path} here, but {served}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
-    return problem_response(Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
+    return refusal(request, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
 
 
 def _document() -> dict[str, object]:
@@ -226,7 +239,7 @@ def _document() -> dict[str, object]:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return problem_response(problem_of(error))
+    return refusal(request, problem_of(error))
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:

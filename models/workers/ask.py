@@ -47,6 +47,7 @@ class Sampling(BaseModel):
 
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] | str | None = None
     seed: int | None = None
@@ -130,7 +131,8 @@ def seed_for(question_id: str, repeat: int) -> int:
 class Usage(BaseModel):
     """Token counts of the upstream. `estimated`: a count is ours, since the upstream's was missing or impossible.
 
-    `completion_tokens` includes hidden thoughts, which `reasoning_tokens` counts.
+    `completion_tokens` includes hidden thoughts, which `reasoning_tokens` counts. `prompt_tokens` includes those that
+    were read from a provider's cache (`cached_tokens`) and those that it wrote there (`cache_creation_tokens`).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -138,6 +140,7 @@ class Usage(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cache_creation_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
 
@@ -155,7 +158,8 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 class Reply(BaseModel):
-    """A worker's reply. `cost_usd` and `seconds` are of this call only."""
+    """A worker's reply. `cost_usd` and `seconds` are of this call only. `stopped_at`: the stop at which it ended, where
+    the worker says so."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -163,6 +167,7 @@ class Reply(BaseModel):
     revision: str
     text: str | None
     finish_reason: str = "stop"
+    stopped_at: str | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
     usage: Usage = Usage()
     cost_usd: float = 0.0

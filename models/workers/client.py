@@ -214,6 +214,7 @@ def _reply(worker: Worker, ask: Ask, saying: Saying, seconds: float) -> Reply:
         revision=ask.revision,
         text=saying.text,
         finish_reason=saying.finish_reason,
+        stopped_at=saying.stopped_at,
         tool_calls=saying.tool_calls,
         usage=usage,
         cost_usd=cost_of(usage, worker, ask),

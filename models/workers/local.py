@@ -25,7 +25,9 @@ from models.workers.worker import LOCAL, Worker
 PROVIDER = "hosted_vllm"
 """litellm's name of a provider that takes OpenAI's fields unchanged."""
 
-FIELDS = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty"})
+FIELDS = frozenset(
+    {"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty"}
+)
 """The fields of a request that a local model honours. It reads text only, and calls no tools."""
 
 STARTING_S = 2.0

@@ -18,6 +18,9 @@ SLACK_BYTES, BYTES_A_TOKEN = 16_384, 64
 """The bytes of text, thoughts and tool calls that are kept, constant and per token: a reply within its token limit is
 never longer; a longer one is cut."""
 
+STOPPED_AT = ("stop_reason", "matched_stop")
+"""Fields in which vLLM and SGLang say at which of the request's stops a reply ended."""
+
 THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
 
 
@@ -90,7 +93,7 @@ class Saying:
 
     A whole reply is a stream of one chunk. `add` and `end` raise UpstreamMalformed for a reply that cannot be parsed,
     UpstreamBroken where the worker reports a failure, and the error of `upstream.failed` for an error object in place
-    of a chunk.
+    of a chunk. `stopped_at`: the stop at which the reply ended, where the worker says so.
     """
 
     def __init__(self, worker: Worker, tokens: int) -> None:
@@ -101,6 +104,7 @@ class Saying:
         self._finish: str | None = None
         self._spoken = self._begun = False
         self.usage: Any = None
+        self.stopped_at: str | None = None
         self.cut = False
 
     def add(self, chunk: Any) -> Piece:
@@ -120,6 +124,9 @@ class Saying:
         self._begun = True
         delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         piece = self._read(delta) if isinstance(delta, Mapping) else Piece()
+        for name in STOPPED_AT:
+            if isinstance(text := choice.get(name), str):
+                self.stopped_at = storable(text)
         self._stop(choice.get("finish_reason"))
         return piece
 

@@ -46,6 +46,7 @@ def usage_of(counted: Any, worker: Worker, ask: Ask, said: str) -> Usage:
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
+        cache_creation_tokens=min(_detail(fields, "prompt_tokens_details", "cache_creation_tokens"), prompt),
         cached_tokens=min(_detail(fields, "prompt_tokens_details", "cached_tokens"), prompt),
         reasoning_tokens=min(thoughts, completion),
         estimated=estimated,

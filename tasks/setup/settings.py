@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     max_subtask_chars: int = Field(4000, ge=1, description="maximum characters of a step's subtask")
     host: str = Field("127.0.0.1", description="the endpoint's address")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
+    aliases: str = Field("", description="other names of the models, separated by commas: claude-*=fugu")
     max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
     max_messages: int = Field(4096, ge=1, description="maximum messages in a request")
     max_fields: int = Field(16_384, ge=1, description="maximum values in one field of a request or message")

@@ -14,7 +14,7 @@ from models.errors import BadInput, NoWorkerAllowed
 from models.house import provider
 from models.workers.local import FIELDS as LOCAL_FIELDS
 from models.workers.pool import Pool, Worker
-from models.workers.translation import load_litellm, translated
+from models.workers.translation import load_litellm, most_stops, translated
 
 ALLOWED = "fugu.allowed_workers"
 
@@ -57,7 +57,7 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
 
 def _demands(question: Question) -> list[str]:
     """The fields of a request that a worker might be unable to honour."""
-    demands = [name for name in question.sampling.fields() if name not in _WISHES]
+    demands = [name for name in question.sampling.fields() if name not in _WISHES | question.wishes]
     if question.sampling.response_format is not None and question.sampling.response_format["type"] == "text":
         demands.remove("response_format")
     if not any(tool["type"] == "function" for tool in question.sampling.tools or ()):
@@ -82,7 +82,7 @@ def _honours(worker: Worker, field: str) -> bool:
 def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str, str]]:
     """Workers that take a field but not its value: the worker's name -> the field's, and why ("" if not known)."""
     # For tools the field alone is checked: translating them may query a provider over the network (ollama).
-    skipped = _WISHES.union(TOOL_FIELDS)
+    skipped = _WISHES.union(TOOL_FIELDS, question.wishes)
     given = question.sampling.fields()
     fields = {name: value for name, value in given.items() if name not in skipped}
     key = json_digest(fields) if fields else ""
@@ -92,6 +92,8 @@ def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str
             refusal = provider.refused(worker.model, question.messages, given)
             if refusal is not None:
                 found[worker.name] = str(refusal.field), str(refusal)
+        elif isinstance(stops := given.get("stop"), list) and len(stops) > (most := most_stops(worker)):
+            found[worker.name] = "stop", f"at most {most} stops"
         elif fields and not worker.is_local and (field := _refused(worker.model, key, fields)) is not None:
             found[worker.name] = field, ""
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from deployments.endpoint.answer.abilities import candidates
@@ -17,6 +19,7 @@ from models.conductor.run.request import ConductRequest, Limits
 from models.conductor.run.toolcalls import asked_by, continue_with, conversation_of, is_ours
 from models.errors import BadInput
 from models.ledger.requests import Row
+from models.workers.ask import text_of
 
 LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "continues")
 """What the log line of a request has of its row."""
@@ -66,11 +69,7 @@ class Conducted:
         limits = wish.limits(self._limits)
         if results:
             # The workflow that asked for them goes on; its first request's limits go on counting.
-            def go_on() -> ConductRequest:
-                _refuse_changes(asked_by(ledger, list(results)), question)
-                return continue_with(ledger, self.id, results, question.sampling)
-
-            return go_on
+            return lambda: self._continued(results)
         answered = [message["tool_call_id"] for message in question.messages if message["role"] == "tool"]
         earlier = [name for name in answered if is_ours(name)]
         own = {
@@ -89,7 +88,33 @@ class Conducted:
             conversation = wish.conversation or (conversation_of(ledger, earlier) if earlier else None)
             return ConductRequest(conversation=conversation, **own)
 
-        return make
+        def go_on() -> ConductRequest:
+            try:
+                return self._continued(spoken)
+            except BadInput:  # it waits no more for these results
+                return make()
+
+        spoken = _results_with_words(question)
+        return go_on if spoken else make
+
+    def _continued(self, results: Mapping[str, str]) -> ConductRequest:
+        _refuse_changes(asked_by(self._parts.ledger, list(results)), self._question)
+        return continue_with(self._parts.ledger, self.id, results, self._question.sampling)
+
+
+def _results_with_words(question: Question) -> dict[str, str]:
+    """The results of a waiting workflow's calls where more words follow them, which belong to the last one: coding
+    agents write reminders behind results. Empty where there are none."""
+    words = list(takewhile(lambda message: message["role"] == "user", reversed(question.messages)))[::-1]
+    if not words:
+        return {}
+    results = replace(question, messages=question.messages[: -len(words)]).tool_results()
+    if not all(is_ours(name) for name in results):
+        return {}
+    for message in words if results else ():
+        last = next(reversed(results))
+        results[last] += f"\n\n{text_of(message.get('content'), mark_others=True)}"
+    return results
 
 
 def _refuse_changes(first: ConductRequest | None, question: Question) -> None:

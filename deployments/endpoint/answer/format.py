@@ -29,6 +29,14 @@ class WireFormat(Protocol):
 
     path: str
     id_prefix: str
+    heartbeat: bytes
+    """What is sent while there is nothing else to send."""
+    statuses: Mapping[int, int]
+    """Statuses of errors that are others in this form."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether the next question takes seconds to read, because what reads it is not imported yet."""
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         """Raises BadInput, with the field's name. May run in a thread."""

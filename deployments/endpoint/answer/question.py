@@ -33,6 +33,7 @@ class Question:
     `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user. `session`: its name for
     the conversation, or for the prompt that a provider may have cached. `notes`: what of the request was left out or
     mapped, one sentence each, for the trace. `show_work`: whether the work behind the answer is shown beside it.
+    `wishes`: fields that no worker is passed over for; who does not take one is asked without it.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Question:
     session: str | None = None
     notes: tuple[str, ...] = ()
     show_work: bool = False
+    wishes: frozenset[str] = frozenset()
 
     def wanted(self) -> list[str] | None:
         """The caller's own list of workers: where the field and the header are both given, those in both.

@@ -41,7 +41,7 @@ Emit = Callable[[Delta], Awaitable[None]]
 @dataclass(frozen=True)
 class Result:
     """`orchestration`: what a conducted request used beside its answering step. `thoughts`: the shown work as one text,
-    where the caller asked for it."""
+    where the caller asked for it. `stopped_at`: the stop at which the text ended, where the worker says so."""
 
     text: str | None
     tool_calls: tuple[Mapping[str, Any], ...]
@@ -49,6 +49,7 @@ class Result:
     usage: Usage
     orchestration: Usage | None = None
     thoughts: str | None = None
+    stopped_at: str | None = None
 
 
 @dataclass(frozen=True)

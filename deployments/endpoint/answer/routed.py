@@ -187,7 +187,8 @@ class Routed:
         return replace(result, text=outcome.text, tool_calls=()) if roles else result
 
     def _result(self, reply: Reply) -> Result:
-        return Result(reply.text, reply.tool_calls, reply.finish_reason, self._usage)
+        stop = reply.stopped_at
+        return Result(reply.text, reply.tool_calls, reply.finish_reason, self._usage, stopped_at=stop)
 
     async def _not_open(self) -> tuple[str, ...]:
         """The allowed workers but those whose breakers are open; where all are, the first to close is waited for."""

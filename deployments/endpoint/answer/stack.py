@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -15,13 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from deployments.endpoint.annex import LIGHT, Annex, weight
+from deployments.endpoint.answer.aliases import by_its_own_name
 from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
-from deployments.endpoint.wire.response import HEARTBEAT
 from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
 from models.errors import FuguError
 
@@ -38,15 +39,20 @@ class Stack:
     def __init__(self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None) -> None:
         self._routes, self._options, self._annex = routes, options, annex
 
-    def serve(self, wire: WireFormat, around: Around | None = None) -> Callable[[Request], Awaitable[Response]]:
-        """The HTTP handler of a wire format. `around`: of one that keeps its answers."""
+    def serve(
+        self, wire: WireFormat, around: Around | None = None, route: Route | None = None
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """The HTTP handler of a wire format. `around`: of one that keeps its answers. `route`: instead of those of the
+        models."""
 
         async def respond(request: Request) -> Response:
-            return await self._respond(request, wire, around)
+            return await self._respond(request, wire, around, route)
 
         return respond
 
-    async def _respond(self, request: Request, wire: WireFormat, around: Around | None) -> Response:
+    async def _respond(
+        self, request: Request, wire: WireFormat, around: Around | None, route: Route | None
+    ) -> Response:
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
         try:
             _refuse_pages(request)
@@ -55,12 +61,12 @@ class Stack:
             if isinstance(body, Body):
                 assert self._annex is not None
                 return await self._annex.respond(request, body)
-            # Who keeps answers reads them from the ledger for a question that continues one.
-            question = receipt.question = await self._parse(receipt, key, request, body, around is not None)
+            question = await self._parse(receipt, key, request, body)
+            question = receipt.question = by_its_own_name(question, self._options.aliases, self._routes)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = self._routes[question.model](question, digest)
+            answering = receipt.answering = (route or self._routes[question.model])(question, digest)
             if around is not None:
                 answering = receipt.answering = around(question, answering)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
@@ -68,7 +74,7 @@ class Stack:
             receipt.finish(CLIENT_GONE)
             return Response(status_code=CLIENT_GONE)
         except Exception as error:
-            problem = problem_of(error, trace=receipt.trace)
+            problem = receipt.problem(error)
             receipt.finish(problem.status, error)
             return problem_response(problem, receipt.headers(), wire.error(problem))
 
@@ -80,12 +86,12 @@ class Stack:
         begun = await body.begin(LIGHT, self._options.body_s)
         return body if begun is None or weight(begun) > LIGHT else begun
 
-    async def _parse(self, receipt: Receipt, key: Key | None, request: Request, body: bytes, slow: bool) -> Question:
+    async def _parse(self, receipt: Receipt, key: Key | None, request: Request, body: bytes) -> Question:
         given = receipt.id, key, request.headers, body, self._options.bounds
         # What takes long is done in a thread, so that other requests are served meanwhile.
         return (
             await asyncio.to_thread(receipt.wire.question, *given)
-            if slow or weight(body) > LIGHT
+            if receipt.wire.slow or weight(body) > LIGHT
             else receipt.wire.question(*given)
         )
 
@@ -114,17 +120,17 @@ class Stack:
 
     async def _events(self, item: Item | None, feed: Feed, receipt: Receipt) -> AsyncIterator[bytes]:
         while item is None:
-            yield HEARTBEAT
+            yield receipt.wire.heartbeat
             item = await feed.get(self._options.heartbeat_s)
         rendering = receipt.rendering()
         if not isinstance(item, Exception):
             yield rendering.opening()
         while item is None or isinstance(item, Delta):
-            yield HEARTBEAT if item is None else rendering.delta(item)
+            yield receipt.wire.heartbeat if item is None else rendering.delta(item)
             item = await feed.get(self._options.heartbeat_s)
         if isinstance(item, Exception):
             # The status line has been sent: the stream itself reports the failure.
-            problem = problem_of(item, trace=receipt.trace)
+            problem = receipt.problem(item)
             receipt.status, receipt.error = problem.status, item
             yield receipt.wire.failure(problem, rendering)
             return
@@ -162,9 +168,15 @@ class Receipt:
         notes = self.question.notes if self.question else ()
         return {**self.answering.report().trace, **({"notes": list(notes)} if notes else {})}
 
+    def problem(self, error: Exception) -> Problem:
+        """How the error is answered in the form of this request."""
+        problem = problem_of(error, trace=self.trace)
+        status = self.wire.statuses.get(problem.status, problem.status)
+        return replace(problem, status=status, request_id=self.id)
+
     def headers(self) -> dict[str, str]:
         """The request's id; on demand what is known so far of who answers (a stream begins before its end)."""
-        headers = {"X-Request-Id": self.id}
+        headers = {"X-Request-Id": self.id, "Request-Id": self.id}  # as OpenAI and as Anthropic name it
         if not self.trace or self.answering is None:
             return headers
         report = self.answering.report()

@@ -11,7 +11,7 @@ from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
-from deployments.endpoint.wire.response import Completion, event
+from deployments.endpoint.wire.response import HEARTBEAT, Completion, event
 
 SESSIONS = ("X-Session-Id", "session_id", "X-Conversation-Id")
 """Headers by which clients name a conversation."""
@@ -29,6 +29,9 @@ def shows_work(headers: Mapping[str, str], fugu: Extension) -> bool:
 class ChatCompletions:
     path = "/v1/chat/completions"
     id_prefix = "chatcmpl-"
+    heartbeat = HEARTBEAT
+    statuses: Mapping[int, int] = {}
+    slow = False
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         chat = ChatRequest.parse(body, within)

@@ -1,6 +1,6 @@
-"""The OpenAPI document of the endpoint. To be imported late: it imports the `openai` package.
+"""The OpenAPI document of the endpoint. To be imported late: it imports the `openai` and `anthropic` packages.
 
-Requests are described by the types that validate them, answers by those of the `openai` package.
+Requests are described by the types that validate them, answers by those of the two packages.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from deployments.endpoint.wire.anthropic import openapi as anthropics
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
 from deployments.endpoint.wire.responses.request import ResponseRequest
@@ -36,7 +37,8 @@ class Alive(BaseModel):
 
 
 class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
-    """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are not asked, each with the time until which, if any."""
+    """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are
+    not asked, each with the time until which, if any."""
 
 
 class Items(BaseModel):
@@ -127,14 +129,10 @@ def _chat() -> dict[str, Any]:
 def _post(
     summary: str, name: str, asked: type[BaseModel], answered: type[BaseModel], event: dict[str, Any]
 ) -> dict[str, Any]:
-    parameters = [
-        {"name": header, "in": "header", "description": text, "schema": {"type": "string", **schema}}
-        for header, (text, schema) in HEADERS.items()
-    ]
     return {
         "summary": summary,
         "operationId": name,
-        "parameters": parameters,
+        "parameters": _parameters(),
         "requestBody": {"required": True, "content": {JSON: {"schema": _ref(asked)}}},
         "responses": _answers(*REFUSALS, json=_ref(answered), event_stream=event),
     }
@@ -182,8 +180,21 @@ def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": {"type": "string", **schema}}
 
 
+def _parameters() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
+        for name, (text, schema) in HEADERS.items()
+    ]
+
+
 def _get(summary: str, name: str, model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     return {"summary": summary, "operationId": name, "responses": _answers(*refusals, json=_ref(model))}
+
+
+def _also(operation: dict[str, Any], status: str, name: str) -> None:
+    """What an operation answers in Anthropic's form."""
+    content = operation["responses"][status]["content"][JSON]
+    content["schema"] = anthropics.either(content["schema"], name)
 
 
 @cache
@@ -193,6 +204,12 @@ def document() -> dict[str, Any]:
     ready["responses"]["503"] = {**ready["responses"]["200"], "description": "Not now: what is false is missing"}
     one = _get("One model", "model", Model, 404)
     one["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+    listed = _get("The models", "models", Models)
+    listed["parameters"] = [anthropics.VERSION_PARAMETER]
+    one["parameters"].append(anthropics.VERSION_PARAMETER)
+    _also(listed, "200", "ModelPage")
+    _also(one, "200", "ModelInfo")
+    _also(one, "404", "ErrorResponse")
     this = {"summary": "This document", "operationId": "openapi", "responses": _answers(json={"type": "object"})}
     models = [(model, "validation") for model in READ] + [(model, "serialization") for model in WRITTEN]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
@@ -202,11 +219,12 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/chat/completions": {"post": _chat()},
             **_responses(),
-            "/v1/models": {"get": _get("The models", "models", Models)},
+            **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
+            "/v1/models": {"get": listed},
             "/v1/models/{name}": {"get": one},
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},
             "/readyz": {"get": ready},
             "/openapi.json": {"get": this},
         },
-        "components": {"schemas": schemas["$defs"]},
+        "components": {"schemas": {**schemas["$defs"], **anthropics.schemas()}},
     }

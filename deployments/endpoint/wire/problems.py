@@ -60,6 +60,7 @@ class Problem(Exception):
     code: str | None = None
     param: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    request_id: str | None = None
 
     def body(self) -> dict[str, Any]:
         return {"error": {"message": self.message[:LONGEST], "type": self.type, "param": self.param, "code": self.code}}

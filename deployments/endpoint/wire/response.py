@@ -30,6 +30,8 @@ def event(body: Mapping[str, Any]) -> bytes:
 def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, Any]:
     """`orchestration`: usage of a conducted request beside its answering step; only `total_tokens` includes it."""
     prompt = {"cached_tokens": usage.cached_tokens}
+    if usage.cache_creation_tokens:
+        prompt["cache_creation_tokens"] = usage.cache_creation_tokens
     completion = {"reasoning_tokens": usage.reasoning_tokens}
     if orchestration is not None:
         prompt["orchestration_input_tokens"] = orchestration.prompt_tokens
@@ -112,6 +114,7 @@ def result_of(body: Mapping[str, Any]) -> Result:
         prompt_tokens=counted["prompt_tokens"],
         completion_tokens=counted["completion_tokens"],
         cached_tokens=prompt["cached_tokens"],
+        cache_creation_tokens=prompt.get("cache_creation_tokens", 0),
         reasoning_tokens=completion["reasoning_tokens"],
     )
     orchestration = Usage(

@@ -10,7 +10,7 @@ from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Delta, Result
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.problems import Problem
-from deployments.endpoint.wire.response import encode
+from deployments.endpoint.wire.response import HEARTBEAT, encode
 from deployments.endpoint.wire.responses.question import Reader, ResponsesQuestion
 
 
@@ -46,6 +46,10 @@ def _disclosed(trace: Mapping[str, Any] | None) -> dict[str, Any]:
 class Responses:
     path = "/v1/responses"
     id_prefix = "resp_"
+    heartbeat = HEARTBEAT
+    statuses: Mapping[int, int] = {}
+    slow = True
+    """A question may continue an answer, which is read from the ledger."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

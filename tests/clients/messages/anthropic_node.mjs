@@ -1,0 +1,50 @@
+// /// script
+// npm = ["@anthropic-ai/sdk"]
+// ///
+// The anthropic package for Node.
+
+import assert from "node:assert";
+import { readFileSync } from "node:fs";
+import Anthropic from "@anthropic-ai/sdk";
+
+const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/@anthropic-ai/sdk/package.json`));
+const client = new Anthropic({ baseURL: process.env.FUGU_ROOT_URL, apiKey: process.env.FUGU_API_KEY, maxRetries: 0 });
+const messages = [{ role: "user", content: "hello" }];
+const asked = { model: "fugu", max_tokens: 500 };
+const steps = {
+  "an answer": async () => {
+    const message = await client.messages.create({ ...asked, messages });
+    assert.equal(message.content[0].text, "You said: hello");
+  },
+  "a stream": async () => {
+    const stream = client.messages.stream({ ...asked, messages });
+    assert.equal(await stream.finalText(), "You said: hello");
+  },
+  "a tool round trip": async () => {
+    const input_schema = { type: "object", properties: { location: { type: "string" } }, required: ["location"] };
+    const tools = [{ name: "get_weather", input_schema }];
+    const message = await client.messages.stream({ ...asked, messages, tools }).finalMessage();
+    const call = message.content.find((block) => block.type === "tool_use");
+    assert.deepEqual(call.input, { location: "Paris" });
+    const result = { type: "tool_result", tool_use_id: call.id, content: "14 degrees" };
+    const told = [...messages, { role: "assistant", content: message.content }, { role: "user", content: [result] }];
+    const last = await client.messages.create({ ...asked, messages: told, tools });
+    assert.equal(last.content[0].text, "The tool said: 14 degrees");
+  },
+  "a count": async () => {
+    assert((await client.messages.countTokens({ model: "fugu", messages })).input_tokens > 0);
+  },
+};
+
+const did = [];
+let error;
+for (const [name, step] of Object.entries(steps)) {
+  try {
+    await step();
+    did.push(name);
+  } catch (wrong) {
+    error = `${name}: ${wrong.stack}`.slice(0, 900);
+    break;
+  }
+}
+console.log(JSON.stringify({ client: "anthropic (Node)", version, did, ok: !error, ...(error ? { error } : {}) }));
