@@ -152,8 +152,9 @@ class Receipt:
         """The object `fugu`, where the caller asked for it."""
         if not self.trace or self.answering is None:
             return None
-        notes = self.question.notes if self.question else ()
-        return {**self.answering.report().trace, **({"notes": list(notes)} if notes else {})}
+        report = self.answering.report()
+        notes = [*(self.question.notes if self.question else ()), *report.notes]
+        return {**report.trace, **({"notes": notes} if notes else {})}
 
     def headers(self) -> dict[str, str]:
         """The request's id; on demand what is known so far of who answers (a stream begins before its end)."""

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 UNKNOWN = "unknown "

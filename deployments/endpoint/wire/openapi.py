@@ -49,6 +49,7 @@ REFUSALS = {
     409: "The `Idempotency-Key` was sent with another request",
     413: "The body is too large",
     415: "The body is no `application/json`",
+    422: "The worker's reply does not fit `response_format`, nor does its repair",
     429: "A worker is rate limited; `Retry-After` says for how long",
     500: "A fault of the endpoint",
     502: "The workers that may be asked failed",
