@@ -77,7 +77,6 @@ class StepRun:
         self.nested: ConductAnswer | None = None
         self._replies: list[Reply] = []
         self._answer: Reply | None = None  # in the format that is asked for
-        self._unfit: Unfit | None = None
         self._asked: str | None = None
         self._reading = self.ended = False
         step, row, sees = self._steps.steps[index], state.step(workflow, index), self._steps.sees(index)
@@ -142,7 +141,7 @@ class StepRun:
         """Run the step's turns in order: settled ones are read, the first one that is not is asked, once."""
         done = self._done(seen)
         turns: list[Message] = []
-        self._replies, self._unfit = [], None
+        self._replies, repaired = [], False
         for number in count():
             messages = self._messages(done, turns)
             self.record = replace(self.record, state="running", messages=tuple(messages))
@@ -151,11 +150,15 @@ class StepRun:
             reply = await self._reply(number, messages)
             self._replies.append(reply)
             if not self._calls_tools(number, reply):
-                wrong = self._settle(reply)
-                if wrong is None:
+                try:
+                    self._answer = settled(reply, self.sampling)
                     return self.end(state="done")
-                turns += repair(reply, wrong)
-                continue
+                except Unfit as wrong:
+                    if repaired:
+                        raise
+                    repaired = True
+                    turns += repair(reply, wrong)
+                    continue
             tools = await self._keep_tools(number, reply)
             results = self._state.results([tool.id for tool in tools])
             if results is None:
@@ -251,17 +254,6 @@ class StepRun:
             sampling=self.sampling,
             replicate=self.record.index,
         )
-
-    def _settle(self, reply: Reply) -> Unfit | None:
-        """Take the reply for the step's; what is wrong with its format, if it can still be repaired. Raises Unfit."""
-        repaired, self._unfit = self._unfit is not None, None
-        try:
-            self._answer = settled(reply, self.sampling)
-        except Unfit as wrong:
-            if repaired:
-                raise
-            self._unfit = wrong
-        return self._unfit
 
     def _calls_tools(self, number: int, reply: Reply) -> bool:
         """Whether the client has to run tools. A turn recorded as such stays so, whatever fields are sent later."""
