@@ -94,9 +94,8 @@ def test_several_answers_are_several_samples_of_one_worker(house, numbered):
 @pytest.mark.parametrize("model", ["trinity", "fugu-ultra"])
 @pytest.mark.parametrize(("name", "value"), [("n", 2), ("logprobs", True)])
 def test_what_one_reply_has_is_not_for_models_that_make_theirs_of_several(house, numbered, plan, model, name, value):
-    with house(fugu=ADA, plan=plan(("ada", "say it", []))) as here:
-        with pytest.raises(openai.BadRequestError) as refused:
-            here.client.chat.completions.create(model=model, messages=HELLO, **{name: value})
+    with house(fugu=ADA, plan=plan(("ada", "say it", []))) as here, pytest.raises(openai.BadRequestError) as refused:
+        here.client.chat.completions.create(model=model, messages=HELLO, **{name: value})
     assert refused.value.body["param"] == name and "use 'fugu'" in refused.value.body["message"]
 
 
