@@ -37,6 +37,7 @@ from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.anthropic.models import VERSION, model_info, model_page
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
+from deployments.endpoint.wire.completions import Completions
 from deployments.endpoint.wire.problems import Problem, problem_of, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
 from models.conductor.run.request_run import RequestRuns
@@ -50,7 +51,7 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Messages())
+WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Completions(), Messages())
 
 WRITE_S = 2.0
 """Limit of a small read and a small write in `/readyz`."""
@@ -214,8 +215,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code, path = error.detail, None, request.url.path[:SHOWN]
     if error.status_code == 404:
-        served = ", ".join(f"{min(route.methods)} {route.path}" for route in request.app.routes)
-        message, code = f"there is no {path} here, but {served}", "not_found"
+        served = [f"{min(route.methods)} {route.path}" for route in request.app.routes]
+        meant = next((line for line in served if line.endswith(f" /v1{path.rstrip('/')}")), None)
+        asked = f": did you mean {meant}? (is /v1 missing in the base URL?)" if meant else ""
+        message, code = f"there is no {path} here{asked}; there is {', '.join(served)}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
     return refusal(request, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))

@@ -30,6 +30,7 @@ class Conducted:
 
     def __init__(self, parts: Parts, limits: Limits, jobs: Jobs, question: Question, digest: Callable[[], str]) -> None:
         """`limits`: of a request that sets none itself."""
+        question.refuse_samples()
         self.id = question.key.id if question.key else question.id
         self.row: Row | None = None
         self._parts, self._limits, self._jobs = parts, limits, jobs

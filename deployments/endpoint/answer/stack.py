@@ -154,8 +154,9 @@ class Receipt:
         """The object `fugu`, where the caller asked for it."""
         if not self.trace or self.answering is None:
             return None
-        notes = self.question.notes if self.question else ()
-        return {**self.answering.report().trace, **({"notes": list(notes)} if notes else {})}
+        report = self.answering.report()
+        notes = [*(self.question.notes if self.question else ()), *report.notes]
+        return {**report.trace, **({"notes": notes} if notes else {})}
 
     def problem(self, error: Exception) -> Problem:
         """How the error is answered in the form of this request."""

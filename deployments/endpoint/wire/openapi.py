@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from openai.types import Model
+from openai.types import Completion, CompletionChoice, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
 from deployments.endpoint.wire.anthropic import openapi as anthropics
+from deployments.endpoint.wire.completions import CompletionRequest
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
 
@@ -30,6 +31,16 @@ class Models(BaseModel):
     data: list[Model]
 
 
+class PieceChoice(CompletionChoice):
+    """A chunk's, which ends with a finish reason only where the text does."""
+
+    finish_reason: Literal["stop", "length", "content_filter"] | None  # type: ignore[assignment]
+
+
+class CompletionChunk(Completion):
+    choices: list[PieceChoice]  # type: ignore[assignment]
+
+
 class Alive(BaseModel):
     status: Literal["ok"]
 
@@ -38,8 +49,8 @@ class Readiness(RootModel[dict[str, bool | dict[str, str | None]]]):
     """`ready`, and what it depends on. `open`: workers that are not asked, each with the time until which, if any."""
 
 
-READ = (ChatRequest,)
-WRITTEN = (ChatCompletion, ChatCompletionChunk, Refusal, Model, Models, Alive, Readiness)
+READ = (ChatRequest, CompletionRequest)
+WRITTEN = (ChatCompletion, ChatCompletionChunk, Completion, CompletionChunk, Refusal, Model, Models, Alive, Readiness)
 
 REFUSALS = {
     400: "Something in the request is wrong, or no worker can honour it; `param` names the field",
@@ -50,6 +61,7 @@ REFUSALS = {
     409: "The `Idempotency-Key` was sent with another request",
     413: "The body is too large",
     415: "The body is no `application/json`",
+    422: "The worker's reply does not fit `response_format`, nor does its repair",
     429: "A worker is rate limited; `Retry-After` says for how long",
     500: "A fault of the endpoint",
     502: "The workers that may be asked failed",
@@ -82,8 +94,11 @@ def _answers(*refusals: int, **answered: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _chat() -> dict[str, Any]:
-    chunk = {"contentMediaType": JSON, "contentSchema": {"anyOf": [_ref(ChatCompletionChunk), _ref(Refusal)]}}
+def _answered(
+    name: str, summary: str, read: type[BaseModel], whole: type[BaseModel], piece: type[BaseModel]
+) -> dict[str, Any]:
+    """A POST that answers whole or as a stream of pieces."""
+    chunk = {"contentMediaType": JSON, "contentSchema": {"anyOf": [_ref(piece), _ref(Refusal)]}}
     event = {
         "type": "object",
         "description": "Each server-sent event. A Refusal: the answer failed after its first byte.",
@@ -91,11 +106,11 @@ def _chat() -> dict[str, Any]:
         "required": ["data"],
     }
     return {
-        "summary": "Answer a conversation, whole or as a stream",
-        "operationId": "chat",
+        "summary": summary,
+        "operationId": name,
         "parameters": _parameters(),
-        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(ChatRequest)}}},
-        "responses": _answers(*REFUSALS, json=_ref(ChatCompletion), event_stream=event),
+        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(read)}}},
+        "responses": _answers(*REFUSALS, json=_ref(whole), event_stream=event),
     }
 
 
@@ -130,13 +145,19 @@ def document() -> dict[str, Any]:
     _also(one, "200", "ModelInfo")
     _also(one, "404", "ErrorResponse")
     this = {"summary": "This document", "operationId": "openapi", "responses": _answers(json={"type": "object"})}
+    told = "Answer a conversation, whole or as a stream"
+    chat = _answered("chat", told, ChatRequest, ChatCompletion, ChatCompletionChunk)
+    text = _answered(
+        "completions", "Complete a prompt, for old clients", CompletionRequest, Completion, CompletionChunk
+    )
     models = [(model, "validation") for model in READ] + [(model, "serialization") for model in WRITTEN]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",
         "info": {"title": "fugu-flows", "version": "1"},
         "paths": {
-            "/v1/chat/completions": {"post": _chat()},
+            "/v1/chat/completions": {"post": chat},
+            "/v1/completions": {"post": text},
             **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
             "/v1/models": {"get": listed},
             "/v1/models/{name}": {"get": one},
