@@ -52,10 +52,10 @@ class Stack:
                 assert self._annex is not None
                 return await self._annex.respond(request, body)
             question = receipt.question = await self._parse(receipt, key, request, body)
-            if question.model not in self._routes:
+            if question.name not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = self._routes[question.model](question, digest)
+            answering = receipt.answering = self._routes[question.name](question, digest)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)
