@@ -27,6 +27,7 @@ from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.parts import Options, Parts
 from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.chat import ChatCompletions
+from deployments.endpoint.wire.problems import unknown_model
 from deployments.endpoint.wire.response import encode, model_body
 from models.coding.rollouts import Asking, Serve
 from models.fugu.rollout import Decider
@@ -48,6 +49,9 @@ class OneSeat:
 
     def seat(self, name: str) -> Seat | None:
         return self._seat if name in self.names else None
+
+    async def pinned(self, name: str, pin: str) -> Seat:
+        raise unknown_model(f"{name}@{pin}")
 
 
 class Server(uvicorn.Server):

@@ -21,6 +21,19 @@ OF_EVERY_MODEL = frozenset({"allowed_workers", "failover", "conversation", "max_
 """Fields of `fugu` that every model honours; the others are of conducted requests."""
 
 
+PIN_DIGITS, LEAST_DIGITS = 12, 6
+"""Of a digest, in a pinned model's name, and at least, where it is asked for."""
+
+
+def pin_of(model: str, digest: str) -> str:
+    """The name of one version of a model."""
+    return f"{model}@{digest[:PIN_DIGITS]}"
+
+
+def is_pin_of(digest: str, pin: str) -> bool:
+    return len(pin) >= LEAST_DIGITS and digest.startswith(pin)
+
+
 @dataclass(frozen=True)
 class Key:
     """An Idempotency-Key: its digest, which alone is kept, and the id of the request that it names."""
@@ -53,6 +66,17 @@ class Question:
     notes: tuple[str, ...] = ()
     show_work: bool = False
     choices: int = 1
+
+    @property
+    def name(self) -> str:
+        """The model's name, without the version that it may be pinned to."""
+        return self.model.partition("@")[0]
+
+    @property
+    def pin(self) -> str | None:
+        """The beginning of the digest of the version that is asked for; `None`: the one that serves now."""
+        _, at, digest = self.model.partition("@")
+        return digest if at else None
 
     def wanted(self) -> list[str] | None:
         """The caller's own list of workers: where the field and the header are both given, those in both.

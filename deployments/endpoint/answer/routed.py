@@ -52,15 +52,15 @@ class Routed:
         `digest` is neither called nor kept: it holds the body.
         """
         question.refuse_conducting()
-        if question.model == TRINITY:
+        if question.name == TRINITY:
             question.refuse_tools()
             question.refuse_samples()
         self._allowed = candidates(parts.pool, question, question.wanted())
-        seat = seats.seat(question.model)
+        self._seats, seat = seats, seats.seat(question.name)
         if seat is None:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
-        self._keeping = keeping if question.model == FUGU else None  # `trinity` chooses anew at each turn
+        self._keeping = keeping if question.name == FUGU else None  # `trinity` chooses anew at each turn
         self._max_seconds = question.fugu.max_seconds or max_seconds
         failover = failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
@@ -82,7 +82,9 @@ class Routed:
             raise LimitReached("the request's time is over", "max_seconds") from None
 
     async def _answer(self, emit: Emit | None) -> Result:
-        live = emit if self._question.model == FUGU else None
+        live = emit if self._question.name == FUGU else None
+        if self._question.pin is not None:
+            self._seat = await self._seats.pinned(self._question.name, self._question.pin)
         askable = await self._not_open()
         answers = self._worker_answers if self._seat.router is None else self._router_answers
         result = await answers(askable, live)
@@ -103,11 +105,12 @@ class Routed:
         log = {
             "champion": self._seat.champion.target,
             "champion_version": self._seat.champion.version,
+            "pin": self._seat.pin,
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             **work,
         }
-        report = Report(log, {"request_id": self.id, **work})
+        report = Report(log, {"request_id": self.id, "pin": self._seat.pin, **work})
         report = replace(report, notes=asking.notes)
         if answering is None:
             return report
@@ -136,7 +139,7 @@ class Routed:
         allowed = [name for name in router.workers if name in askable]
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
-        roles = router.roles and self._question.model == TRINITY
+        roles = router.roles and self._question.name == TRINITY
         options = options_of(router, roles=roles, turns=self._turns)
 
         async def ask(turn: Turn) -> Reply:

@@ -54,10 +54,10 @@ class Stack:
                 return await self._annex.respond(request, body)
             question = await self._parse(receipt, key, request, body)
             question = receipt.question = by_its_own_name(question, self._options.aliases, self._routes)
-            if question.model not in self._routes:
+            if question.name not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = (route or self._routes[question.model])(question, digest)
+            answering = receipt.answering = (route or self._routes[question.name])(question, digest)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)

@@ -40,10 +40,8 @@ class CompletionRequest(Asked):
 
     def sampling(self) -> Sampling:
         given = super().sampling()
-        own = {"logprobs": None, "top_logprobs": None}
-        if self.logprobs is not None:
-            own = {"logprobs": True, "top_logprobs": self.logprobs or None}
-        return given.model_copy(update=own)
+        asked = None if self.logprobs is None else True
+        return given.model_copy(update={"logprobs": asked, "top_logprobs": self.logprobs or None})
 
     @property
     def text(self) -> str:

@@ -91,6 +91,12 @@ def unknown_model(name: str) -> Problem:
     return Problem(404, f"the model {name!r} does not exist", INVALID, "model_not_found", "model")
 
 
+def unknown_version(name: str, why: str, serving: str | None) -> Problem:
+    """`serving`: the version that serves under the model's own name."""
+    now = f"; {serving} serves" if serving else ""
+    return Problem(404, f"the model {name!r} is not served: {why}{now}", INVALID, "model_not_found", "model")
+
+
 def problem_of(error: Exception, *, trace: bool = False) -> Problem:
     """How an exception is answered. `trace`: the caller asked to see who answered, so details are included."""
     if isinstance(error, Problem):

@@ -137,5 +137,7 @@ def result_of(body: Mapping[str, Any]) -> Result:
     return Result(message["content"], calls, choice["finish_reason"], usage, orchestration)
 
 
-def model_body(name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "fugu-flows"}
+def model_body(name: str, created: int, pin: str | None = None) -> dict[str, Any]:
+    """`pin`: the name of the version that serves under this name."""
+    told = {"id": name, "object": "model", "created": created, "owned_by": "fugu-flows"}
+    return told if pin is None else {**told, "pin": pin}
