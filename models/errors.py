@@ -14,6 +14,7 @@ FuguError
     │   ├── BadFile            a pool, question or score file; `path` and `line`
     │   └── NoWorkerAllowed    the mask leaves no worker
     ├── UpstreamRefused        4xx from a worker's provider; `status`
+    ├── Unfit                  a worker's reply, and its repair, do not fit the format that was asked for
     ├── UpstreamMalformed      a worker's complete reply cannot be parsed: paid, so it is not requested again
     ├── MissingKey             the environment variable for a worker's key is empty or invalid
     ├── RecordedWorker         a worker known only from recorded scores was asked live
@@ -176,6 +177,12 @@ class UpstreamMalformed(PermanentError):
     """A worker's reply came whole, with a status of success, and cannot be parsed. It may have been paid."""
 
     maybe_paid = True
+
+
+class Unfit(PermanentError):
+    """A worker's reply does not fit the format that the caller asked for. The message says what is wrong with it."""
+
+    quotes = True
 
 
 class MissingKey(PermanentError):

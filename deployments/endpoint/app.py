@@ -37,6 +37,7 @@ from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.anthropic.models import VERSION, model_info, model_page
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
+from deployments.endpoint.wire.completions import Completions
 from deployments.endpoint.wire.problems import Problem, problem_of, unknown_model
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
 from deployments.endpoint.wire.responses.routes import KeptResponses
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Messages())
+WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Completions(), Messages())
 
 WRITE_S = 2.0
 """Limit of a small read and a small write in `/readyz`."""
@@ -80,6 +81,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_api_route("/readyz", endpoint.readyz, methods=READ)
     app.add_api_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Problem, _fault)
     app.add_exception_handler(Exception, _fault)
     return Doors(app, options.allowed)
 
@@ -94,6 +96,7 @@ class Endpoint:
             parts.pool,
             lambda model: registry.champion(parts.ledger, model),
             parts.load_router,
+            partial(registry.promoted, parts.ledger),
         )
         self._conductor = Conductor(parts, options, self._champions)
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
@@ -103,7 +106,7 @@ class Endpoint:
         keeping = Keeping(self._journal, options.keep_margin)
         own = parts, self._champions, options.turns, self._journal
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
-        conducted = partial(Conducted, parts, options.limits, self._jobs)
+        conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
         check_aliases(options.aliases, self._names)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
@@ -162,23 +165,36 @@ class Endpoint:
         return (*self._champions.names, ULTRA)
 
     async def models(self, request: Request) -> Response:
-        data = [self._model(name) for name in self._names]
-        data += [{**self._model(model), "id": name, "alias_of": model} for name, model in listed(self._options.aliases)]
-        if VERSION in request.headers:
-            return _json(model_page(data))
-        return _json({"object": "list", "data": data})
+        served = [self._model(name) for name in self._names]
+        pins = [{**each, "id": each["pin"]} for each in served if "pin" in each]
+        others = [
+            {**self._model(model.partition("@")[0]), "id": name, "alias_of": model}
+            for name, model in listed(self._options.aliases)
+        ]
+        found = [*served, *pins, *others]
+        return _json(model_page(found) if VERSION in request.headers else {"object": "list", "data": found})
 
     async def model(self, request: Request) -> Response:
-        name = request.path_params["name"]
+        asked = request.path_params["name"]
+        name, at, pin = asked.partition("@")
         if name not in self._names:
-            return refusal(request, unknown_model(name))
-        model = self._model(name)
+            return refusal(request, unknown_model(asked))
+        if not at:
+            model = self._model(name)
+        elif name == ULTRA:
+            self._conductor.check_pin(asked, pin)
+            model = {**self._model(name), "id": asked}
+        else:
+            seat = await self._champions.pinned(name, pin)
+            model = model_body(asked, int(seat.champion.since.timestamp()), seat.pin)
         return _json(model_info(model) if VERSION in request.headers else model)
 
     def _model(self, name: str) -> dict[str, object]:
         # The champion of `fugu` ranks the workers of a conducted request.
         seat = self._champions.seat(FUGU if name == ULTRA else name)
-        return model_body(name, int(seat.champion.since.timestamp()) if seat else 0)
+        own = None if seat is None else seat.pin
+        pin = self._conductor.pin if name == ULTRA else own
+        return model_body(name, int(seat.champion.since.timestamp()) if seat else 0, pin)
 
     async def livez(self, request: Request) -> Response:
         return _json({"status": "ok"})
@@ -225,8 +241,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code, path = error.detail, None, request.url.path[:SHOWN]
     if error.status_code == 404:
-        served = ", ".join(f"{min(route.methods)} {route.path}" for route in request.app.routes)
-        message, code = f"there is no {path} here, but {served}", "not_found"
+        served = [f"{min(route.methods)} {route.path}" for route in request.app.routes]
+        bare, missing = path.rstrip("/"), ""
+        for begun, why in (("", ""), ("/v1", " (is /v1 missing in the base URL?)")):
+            missing += "".join(f": did you mean {line}?{why}" for line in served if line.endswith(f" {begun}{bare}"))
+        message, code = f"there is no {path} here{missing}; there is {', '.join(served)}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
     return refusal(request, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))

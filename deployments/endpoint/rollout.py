@@ -25,7 +25,9 @@ from deployments.endpoint.answer.champions import Seat
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.chat import ChatCompletions
+from deployments.endpoint.wire.problems import unknown_model
 from deployments.endpoint.wire.response import encode, model_body
 from models.coding.rollouts import Asking, Serve
 from models.fugu.rollout import Decider
@@ -48,6 +50,9 @@ class OneSeat:
     def seat(self, name: str) -> Seat | None:
         return self._seat if name in self.names else None
 
+    async def pinned(self, name: str, pin: str) -> Seat:
+        raise unknown_model(f"{name}@{pin}")
+
 
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers: this process belongs to the rollouts."""
@@ -65,16 +70,14 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
         # The route calls only what `Asking` has.
         parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
         seats = OneSeat(model, policy)
-        chat = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}, OPTIONS).serve(
-            ChatCompletions()
-        )
+        stack = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}, OPTIONS)
 
         async def models(request: Request) -> Response:
             data = [model_body(name, 0) for name in seats.names]
             return Response(encode({"object": "list", "data": data}), media_type="application/json")
 
-        routes = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
-        app = Doors(Starlette(routes=routes))
+        routes = [Route(wire.path, stack.serve(wire), methods=["POST"]) for wire in (ChatCompletions(), Messages())]
+        app = Doors(Starlette(routes=[*routes, Route("/v1/models", models)]))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1  # the agent is gone
         server = Server(config)

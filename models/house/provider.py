@@ -19,7 +19,7 @@ PROVIDER = "house"
 COUNTER = "FUGU_HOUSE_COUNTER"
 """Environment variable that names a file: every call appends a line, on disk before the reply is returned."""
 
-BEYOND_TEXT = coder.FIELDS | {"logit_bias"}
+BEYOND_TEXT = coder.FIELDS | {"logit_bias", "logprobs", "top_logprobs"}
 """Fields that no house worker honours but those that `honours` names: they are programs that read and write text."""
 
 _PIECE = re.compile(r"\s*\S+\s?")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, select
 
+from models.digest import json_digest
 from models.errors import BadInput, NotFound
 from models.ledger.store import Ledger
 from models.ledger.tables import checkpoints, promotions
@@ -36,6 +37,11 @@ class Champion:
     reason: str
     since: datetime
     version: int
+
+    @property
+    def digest(self) -> str:
+        """What its target is, whenever it serves: a checkpoint's id, or the sha256 (hex) of another target."""
+        return str(self.target.get("checkpoint") or json_digest(self.target))
 
 
 def save_checkpoint(ledger: Ledger, *, name: str, vector: np.ndarray, meta: dict[str, Any]) -> str:
@@ -114,6 +120,17 @@ def history(ledger: Ledger, model: str) -> list[Champion]:
     statement = select(promotions).where(promotions.c.model == model).order_by(promotions.c.version)
     with ledger.reading() as connection:
         return [_champion(row) for row in connection.execute(statement)]
+
+
+def promoted(ledger: Ledger, model: str, digest: str) -> Champion:
+    """The newest champion of `model` whose digest begins with `digest`, whether it serves or was replaced.
+
+    Raises NotFound, also where the champions of several targets begin so.
+    """
+    found = [each for each in history(ledger, model) if each.digest.startswith(digest)]
+    if len({each.digest for each in found}) != 1:
+        raise NotFound(f"{'several champions' if found else 'no champion'} of {model!r} begin with {digest!r}")
+    return found[-1]
 
 
 def _check(connection: Connection, target: dict[str, Any]) -> None:

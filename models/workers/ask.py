@@ -100,14 +100,22 @@ class Ask(BaseModel):
         """sha256 (hex) of the canonical JSON of `payload`."""
         return json_digest(self.payload(), compact=True)
 
+    def sample(self, number: int) -> Ask:
+        """The `number`-th of several asks for the same: another replicate, and another seed. 0 is the ask itself."""
+        if number == 0:
+            return self
+        return self.model_copy(update={"replicate": self.replicate + number, "sampling": self._reseeded(number)})
+
     def again(self, times: int) -> Ask:
         """This ask repeated for the `times`-th time: another sample, so another replicate, and another seed if it has
         one. 0 is the ask itself."""
         if times == 0:
             return self
+        return self.model_copy(update={"replicate": self.replicate + times * AGAIN, "sampling": self._reseeded(times)})
+
+    def _reseeded(self, number: int) -> Sampling:
         seed = self.sampling.seed
-        sampling = self.sampling.model_copy(update={"seed": None if seed is None else seed_for(f"{seed}", times)})
-        return self.model_copy(update={"replicate": self.replicate + times * AGAIN, "sampling": sampling})
+        return self.sampling.model_copy(update={"seed": None if seed is None else seed_for(f"{seed}", number)})
 
 
 def prompt_bytes(messages: Sequence[Message], sampling: Sampling) -> int:
@@ -158,8 +166,8 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 class Reply(BaseModel):
-    """A worker's reply. `cost_usd` and `seconds` are of this call only. `stopped_at`: the stop at which it ended, where
-    the worker says so."""
+    """A worker's reply. `cost_usd` and `seconds` are of this call only. `logprobs`: of its tokens, in OpenAI's shape,
+    where they were asked for and the worker has them. `stopped_at`: the stop at which it ended, where it says so."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -173,3 +181,4 @@ class Reply(BaseModel):
     cost_usd: float = 0.0
     seconds: float = 0.0
     call_id: str = ""
+    logprobs: tuple[dict[str, Any], ...] | None = None

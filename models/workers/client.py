@@ -17,6 +17,7 @@ from models.errors import FuguError, UpstreamTimeout
 from models.workers import wire
 from models.workers.ask import Ask, Reply
 from models.workers.breakers import Breakers
+from models.workers.fitting.fit import fitted
 from models.workers.local import reached
 from models.workers.pool import Pool, Worker
 from models.workers.saying import Piece, Saying
@@ -31,6 +32,7 @@ class Chunk:
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
     reply: Reply | None = None
 
 
@@ -61,8 +63,9 @@ class Client:
         return nullcontext() if self._breakers is None else self._breakers.asking(worker)
 
     async def _complete(self, worker: Worker, ask: Ask, key: str | None) -> Reply:
+        sent = await fitted(worker, ask)
         worker = reached(worker)
-        litellm, fields = await prepared(worker, ask, key)
+        litellm, fields = await prepared(worker, sent, key)
         saying = _saying(worker, ask)
         started = time.monotonic()
         try:
@@ -92,8 +95,9 @@ class Client:
                 yield chunk
 
     async def _stream(self, worker: Worker, ask: Ask, key: str | None) -> AsyncGenerator[Chunk]:
+        sent = await fitted(worker, ask)
         worker = reached(worker)
-        litellm, fields = await prepared(worker, ask, key)
+        litellm, fields = await prepared(worker, sent, key)
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
         saying = _saying(worker, ask)
         started = time.monotonic()
@@ -204,7 +208,8 @@ def _as_openai(response: Any) -> dict[str, Any]:
 
 
 def _saying(worker: Worker, ask: Ask) -> Saying:
-    return Saying(worker, worker.output_tokens(ask.sampling.max_tokens))
+    entries = 1 + (ask.sampling.top_logprobs or 0) if ask.sampling.logprobs else 0
+    return Saying(worker, worker.output_tokens(ask.sampling.max_tokens), entries)
 
 
 def _reply(worker: Worker, ask: Ask, saying: Saying, seconds: float) -> Reply:
@@ -219,8 +224,10 @@ def _reply(worker: Worker, ask: Ask, saying: Saying, seconds: float) -> Reply:
         usage=usage,
         cost_usd=cost_of(usage, worker, ask),
         seconds=seconds,
+        logprobs=saying.logprobs,
     )
 
 
 def _chunks(piece: Piece) -> list[Chunk]:
-    return [Chunk(piece.text, piece.tool_calls)] if piece.text or piece.tool_calls else []
+    given = piece.text or piece.tool_calls or piece.logprobs
+    return [Chunk(piece.text, piece.tool_calls, piece.logprobs)] if given else []

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -246,7 +246,7 @@ class Dispatcher:
         reply = last.reply.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
         await self._settled(claim, reply)  # yielded even if fenced off: the consumer has received this text
-        yield Chunk(last.text, last.tool_calls, reply)
+        yield replace(last, reply=reply)
 
     async def _mark_sent(self, claim: Claim) -> None:
         """Record on disk that the call is sent; without this a crash would not leave it as maybe paid."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.errors import UpstreamBroken, UpstreamMalformed, UpstreamUnavailable
 from models.ledger.text import storable
 from models.workers.finish import finish_of
+from models.workers.fitting.logprobs import ENTRY_BYTES, read
 from models.workers.pool import Worker
 from models.workers.upstream import failed
 
@@ -82,23 +83,28 @@ class _Call:
 
 @dataclass(frozen=True)
 class Piece:
-    """The part of a reply in one chunk: text, and tool calls in OpenAI's streaming format, with indices from 0."""
+    """The part of a reply in one chunk: text, tool calls (OpenAI's streaming format, indices from 0), logprobs."""
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
 
 
 class Saying:
     """One reply, assembled from its chunks; `tokens`: the limit that was sent. Text beyond `most` bytes is `cut` off.
+    `entries`: log probabilities a token, with the alternatives that were asked for; 0: none are kept.
 
     A whole reply is a stream of one chunk. `add` and `end` raise UpstreamMalformed for a reply that cannot be parsed,
     UpstreamBroken where the worker reports a failure, and the error of `upstream.failed` for an error object in place
     of a chunk. `stopped_at`: the stop at which the reply ended, where the worker says so.
     """
 
-    def __init__(self, worker: Worker, tokens: int) -> None:
-        self.tokens, self.most = tokens, SLACK_BYTES + BYTES_A_TOKEN * tokens
-        self._worker, self._left = worker, self.most
+    def __init__(self, worker: Worker, tokens: int, entries: int = 0) -> None:
+        own = SLACK_BYTES + BYTES_A_TOKEN * tokens
+        self.tokens, self.most = tokens * (1 + entries), own + ENTRY_BYTES * entries * tokens
+        self._worker, self._left = worker, own
+        self._logprobs: list[dict[str, Any]] = []
+        self._entries = tokens if entries else 0
         self._text, self._thoughts = _Joined(), _Joined()
         self._calls: list[_Call] = []
         self._finish: str | None = None
@@ -124,6 +130,10 @@ class Saying:
         self._begun = True
         delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         piece = self._read(delta) if isinstance(delta, Mapping) else Piece()
+        if self._entries > len(self._logprobs):
+            kept = read(choice.get("logprobs"), self._entries - len(self._logprobs))
+            self._logprobs += kept
+            piece = replace(piece, logprobs=tuple(kept))
         for name in STOPPED_AT:
             if isinstance(text := choice.get(name), str):
                 self.stopped_at = storable(text)
@@ -154,6 +164,10 @@ class Saying:
         """The reply's text; `None` where it has none."""
         text = str(self._text)
         return text if text or (self._spoken and not self._calls) else None
+
+    @property
+    def logprobs(self) -> tuple[dict[str, Any], ...] | None:
+        return tuple(self._logprobs) or None
 
     @property
     def tool_calls(self) -> tuple[dict[str, Any], ...]:

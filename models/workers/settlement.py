@@ -42,7 +42,7 @@ def stored(claim: Claim) -> Reply:
 def replayed(reply: Reply) -> list[Chunk]:
     """A settled reply as a stream: its text in one chunk, then the whole of it."""
     calls = tuple({"index": index, **call} for index, call in enumerate(reply.tool_calls))
-    pieces = [Chunk(reply.text or "", calls)] if reply.text or calls else []
+    pieces = [Chunk(reply.text or "", calls, reply.logprobs or ())] if reply.text or calls else []
     return [*pieces, Chunk(reply=reply)]
 
 

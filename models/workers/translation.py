@@ -9,43 +9,15 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from models.errors import BadInput, RecordedWorker
-from models.workers.ask import Ask, text_of
-from models.workers.local import FIELDS, LocalWorker
+from models.workers.ask import Ask
 from models.workers.pool import Pool, Worker
 
 PROVIDERS = frozenset({"openai", "custom_openai", "hosted_vllm"})
 """litellm's names of providers that speak OpenAI's protocol unchanged, at an address given in the pool."""
-
-OPENAI = "api.openai.com"
-
-WISHES = frozenset({"seed", "top_k", "reasoning_effort"})
-"""Fields that are left out for a worker that does not take them."""
-
-_WITH_TOP_K = frozenset(
-    {
-        "anthropic",
-        "bedrock",
-        "vertex_ai",
-        "gemini",
-        "hosted_vllm",
-        "ollama",
-        "ollama_chat",
-        "openrouter",
-        "together_ai",
-        "fireworks_ai",
-    }
-)
-"""Providers that take `top_k`, which is not in OpenAI's protocol."""
-
-_NEAREST = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
-
-MARK = "cache_control"
-"""Anthropic's mark on what is to be cached. Other providers refuse it, or pay for a cache of their own."""
 
 
 async def prepared(worker: Worker, ask: Ask, key: str | None = None) -> tuple[Any, dict[str, Any]]:
@@ -53,16 +25,8 @@ async def prepared(worker: Worker, ask: Ask, key: str | None = None) -> tuple[An
     that holds the key (default: the worker's first)."""
     fields = _fields(worker, ask, key)
     litellm = load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
-    for name in WISHES:
-        wish = getattr(ask.sampling, name)
-        if wish is None:
-            continue
-        if name == "reasoning_effort":
-            wish = _nearest_effort(worker.model, wish)
-        own = worker.params.get(name)
-        fields[name] = wish if _takes(worker, name) else own
-        if fields[name] is None:
-            del fields[name]
+    if "seed" in fields and not _takes_seed(worker.model):
+        del fields["seed"]
     return litellm, fields
 
 
@@ -95,56 +59,11 @@ def check_models(pool: Pool) -> None:
             raise BadInput(message, "model") from None
 
 
-def _takes(worker: Worker, field: str) -> bool:
-    """Whether the worker takes a field that is optional: one that does not know it would refuse the call."""
-    if field == "reasoning_effort" and worker.abilities.reasoning is not None:
-        return worker.abilities.reasoning
-    if isinstance(worker, LocalWorker):
-        return field in FIELDS
-    if field == "top_k":
-        return worker.model.partition("/")[0] in _WITH_TOP_K
-    return worker.is_house or _knows(worker.model, field)
-
-
-def most_stops(worker: Worker) -> int:
-    """How many stops the worker takes: four, as OpenAI documents, where it is OpenAI's, else as many as one likes."""
-    provider, address = worker.model.partition("/")[0], worker.api_base or f"https://{OPENAI}"
-    return 4 if provider == "azure" or (provider == "openai" and urlsplit(address).hostname == OPENAI) else 1 << 20
-
-
 @cache
-def _knows(model: str, field: str) -> bool:
+def _takes_seed(model: str) -> bool:
+    """Whether the provider takes a seed, which is optional: one that does not know it would refuse the call."""
     known = load_litellm().get_supported_openai_params(model)
-    return known is None or field in known
-
-
-@cache
-def _nearest_effort(model: str, effort: str) -> str | None:
-    """The effort itself or, where litellm refuses it for the model, the nearest one that every model has."""
-    try:
-        translated(model, {"reasoning_effort": effort})
-    except load_litellm().UnsupportedParamsError:
-        return _NEAREST.get(effort)
-    except Exception:  # the call itself will report any other error
-        return None
-    return effort
-
-
-def _unmarked(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message without marks of what a provider is to cache; texts that need no list any more are one."""
-    found = {name: value for name, value in message.items() if name != MARK}
-    content = found.get("content")
-    if isinstance(content, list) and any(MARK in part for part in content):
-        found["content"] = [_without_mark(part) for part in content]
-        if found["role"] != "user" and all(part.keys() == {"type", "text"} for part in found["content"]):
-            found["content"] = text_of(found["content"])  # some take a list from users alone
-    if calls := found.get("tool_calls"):
-        found["tool_calls"] = [_without_mark(call) for call in calls]
-    return found
-
-
-def _without_mark(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: inner for name, inner in value.items() if name != MARK}
+    return known is None or "seed" in known
 
 
 def speaks_openai(worker: Worker) -> bool:
@@ -171,10 +90,7 @@ def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
     if worker.headers:
         fields["extra_headers"] = worker.sent_headers()
     _leave_out_tools(worker, fields)
-    marked = "claude" in worker.model.lower()
     if "tools" in fields:
-        if not marked:
-            fields["tools"] = [_without_mark(tool) for tool in fields["tools"]]
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
     if worker.is_house:
         fields["allowed_openai_params"] = sorted(fields)  # litellm knows no provider of that name, nor its fields
@@ -187,7 +103,7 @@ def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
         fields[worker.limit_field or "max_tokens"] = limit
     return fields | {
         "model": worker.model,
-        "messages": [dict(message) if marked else _unmarked(message) for message in ask.messages],
+        "messages": [dict(message) for message in ask.messages],
         "timeout": httpx.Timeout(timeouts.total_s, connect=timeouts.connect_s),
         "num_retries": 0,
         "max_retries": 0,

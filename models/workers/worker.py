@@ -59,6 +59,8 @@ class Abilities(Value):
 
     tools: bool | None = None
     images: bool | None = None
+    audio: bool | None = None
+    files: bool | None = None
     structured_output: bool | None = None
     reasoning: bool | None = None
     hosted_tools: tuple[str, ...] = ()

@@ -7,8 +7,9 @@ import pytest
 from models.errors import UpstreamRefused
 from models.workers.ask import Ask, Sampling
 from models.workers.client import Client
+from models.workers.fitting.fit import fitted
+from models.workers.fitting.taking import most_stops
 from models.workers.pool import Abilities, Pool, Worker
-from models.workers.translation import most_stops, prepared
 from models.workers.usage import usage_of
 
 MARK = {"type": "ephemeral"}
@@ -65,8 +66,8 @@ async def test_marks_reach_anthropics_workers(upstream):
 )
 async def test_wishes_go_to_those_who_take_them(model, reasoning, effort, found):
     worker = Worker(name="w", model=model, abilities=Abilities(reasoning=reasoning))
-    _, fields = await prepared(worker, ask(top_k=5, reasoning_effort=effort))
-    assert {name: fields[name] for name in ("top_k", "reasoning_effort") if name in fields} == found
+    fields = (await fitted(worker, ask(top_k=5, reasoning_effort=effort))).sampling.fields()
+    assert fields == found
 
 
 def test_openai_itself_takes_four_stops():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cachetools import LRUCache, cached
@@ -12,22 +11,16 @@ from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
 from models.house import provider
-from models.workers.local import FIELDS as LOCAL_FIELDS
+from models.workers.fitting import formats
+from models.workers.fitting.fit import fit
+from models.workers.fitting.taking import most_stops, reads, takes, translates
 from models.workers.pool import Pool, Worker
-from models.workers.translation import load_litellm, most_stops, translated
 
 ALLOWED = "fugu.allowed_workers"
 
-_ABILITY = {
-    **dict.fromkeys(TOOL_FIELDS, "tools"),
-    "messages": "images",
-    "response_format": "structured_output",
-    "reasoning_effort": "reasoning",
-}
-"""The field of a request -> what the pool says of a worker's ability, where it says anything."""
-
-_WISHES = frozenset({"seed"})
-"""Fields that no worker is passed over for."""
+_WISHES = frozenset({"seed", "top_k", "reasoning_effort", "response_format"})
+"""Fields that no worker is passed over for: a seed is left out, the others are fitted to the worker. The house's
+programs are not asked in words: of them only those that can are asked for a format."""
 
 _REMEMBERED = 4096
 """Cached dry runs. One takes some 0.5 ms, and clients send the same few settings again and again."""
@@ -44,6 +37,11 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
     left = [worker for worker in pool.workers if worker.is_askable and (wanted is None or worker.name in wanted)]
     if not left:
         raise NoWorkerAllowed("none of the allowed workers can be asked", ALLOWED)
+    formats.check(question.sampling)
+    for kind in sorted(question.kinds):
+        left = [worker for worker in left if not worker.is_house and reads(worker, kind)]
+        if not left:
+            raise BadInput(f"no worker here reads {kind}", "messages")
     for field in _demands(question):
         left = [worker for worker in left if _honours(worker, field)]
         if not left:
@@ -57,77 +55,56 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
 
 def _demands(question: Question) -> list[str]:
     """The fields of a request that a worker might be unable to honour."""
-    demands = [name for name in question.sampling.fields() if name not in _WISHES | question.wishes]
-    if question.sampling.response_format is not None and question.sampling.response_format["type"] == "text":
+    demands = list(question.sampling.fields())
+    if formats.schema_of(question.sampling) is None and "response_format" in demands:
         demands.remove("response_format")
     if not any(tool["type"] == "function" for tool in question.sampling.tools or ()):
         # Tools of providers are wishes: who does not take them is asked without.
         demands = [name for name in demands if name not in TOOL_FIELDS]
-    return [*demands, "messages"] if question.has_images else demands
+    return demands
 
 
 def _honours(worker: Worker, field: str) -> bool:
-    said = getattr(worker.abilities, _ABILITY.get(field, ""), None)
-    if said is not None:
-        return bool(said)
     if worker.is_house:
-        return field != "messages" and provider.honours(worker.model, field)  # programs see no images
-    if worker.is_local:
-        return field in LOCAL_FIELDS
-    known = _supported(worker.model)
-    # For few models it is known whether they read images; the provider refuses them otherwise.
-    return field == "messages" or known is None or field in known
+        return provider.honours(worker.model, field)
+    if field in _WISHES:
+        return True
+    if field in TOOL_FIELDS and worker.abilities.tools is not None:
+        return worker.abilities.tools
+    return takes(worker, field)
 
 
 def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str, str]]:
     """Workers that take a field but not its value: the worker's name -> the field's, and why ("" if not known)."""
     # For tools the field alone is checked: translating them may query a provider over the network (ollama).
-    skipped = _WISHES.union(TOOL_FIELDS, question.wishes)
-    given = question.sampling.fields()
-    fields = {name: value for name, value in given.items() if name not in skipped}
-    key = json_digest(fields) if fields else ""
+    skipped = {"seed", *TOOL_FIELDS}
     found = {}
     for worker in workers:
         if worker.is_house:  # a program says at once what it would refuse
-            refusal = provider.refused(worker.model, question.messages, given)
+            refusal = provider.refused(worker.model, question.messages, question.sampling.fields())
             if refusal is not None:
                 found[worker.name] = str(refusal.field), str(refusal)
-        elif isinstance(stops := given.get("stop"), list) and len(stops) > (most := most_stops(worker)):
+        elif isinstance(stops := question.sampling.stop, tuple) and len(stops) > (most := most_stops(worker)):
             found[worker.name] = "stop", f"at most {most} stops"
-        elif fields and not worker.is_local and (field := _refused(worker.model, key, fields)) is not None:
-            found[worker.name] = field, ""
+        elif not worker.is_local:
+            given = fit(worker, question.sampling).sampling.fields()
+            fields = {name: value for name, value in given.items() if name not in skipped}
+            if fields and (field := _refused(worker.model, json_digest(fields), fields)) is not None:
+                found[worker.name] = field, ""
     return found
 
 
 @cached(LRUCache(_REMEMBERED), key=lambda model, key, fields: (model, key))
-def _refused(model: str, key: str, fields: dict[str, Any]) -> str | None:
+def _refused(model: str, key: str, fields: Mapping[str, Any]) -> str | None:
     """A field whose value litellm refuses for a model; `None` where it takes them all. `key`: the fields' digest.
 
     Values are tried together, as one may allow another, so the field is one of a smallest refused set.
     """
-    if _translates(model, fields):
+    if translates(model, dict(fields)):
         return None
     refused = dict(fields)
     for name in fields:
         without = {other: value for other, value in refused.items() if other != name}
-        if without and not _translates(model, without):
+        if without and not translates(model, without):
             refused = without
     return next(iter(refused))
-
-
-def _translates(model: str, fields: dict[str, Any]) -> bool:
-    """Whether litellm can translate the fields into a provider's request. Nothing is sent."""
-    try:
-        translated(model, fields)
-    except load_litellm().UnsupportedParamsError:
-        return False
-    except Exception:  # the call itself will report any other error
-        return True
-    return True
-
-
-@cache
-def _supported(model: str) -> frozenset[str] | None:
-    """The fields that litellm translates for a model; it refuses the others itself."""
-    known = load_litellm().get_supported_openai_params(model)
-    return None if known is None else frozenset(known) | {"max_tokens"}

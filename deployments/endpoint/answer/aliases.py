@@ -13,7 +13,7 @@ SETTING = "FUGU_ALIASES"
 WILD = frozenset("*?[")
 
 Aliases = Sequence[tuple[str, str]]
-"""Names, in which `*` stands for anything, and the served model that each means; the first one counts."""
+"""Names, in which `*` stands for anything, and the model, or its pinned version, that each means; the first counts."""
 
 
 def read_aliases(text: str) -> Aliases:
@@ -30,7 +30,7 @@ def read_aliases(text: str) -> Aliases:
 def check_aliases(aliases: Aliases, served: Collection[str]) -> None:
     """Raises BadInput for an alias of a model that is not served, and for the name of one that is."""
     for name, model in aliases:
-        if model not in served:
+        if model.partition("@")[0] not in served:
             raise BadInput(f"{SETTING}: {name}={model}: there is no model {model!r} but {', '.join(served)}", SETTING)
         if name in served:
             raise BadInput(f"{SETTING}: {name}={model}: {name} is a model itself", SETTING)
@@ -39,7 +39,7 @@ def check_aliases(aliases: Aliases, served: Collection[str]) -> None:
 def by_its_own_name(question: Question, aliases: Aliases, served: Collection[str]) -> Question:
     """The question to the model that an alias means; its trace says so."""
     asked = question.model
-    if asked in served:
+    if question.name in served:
         return question
     for name, model in aliases:
         if fnmatchcase(asked, name):

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from cachetools import LRUCache
+
+from deployments.endpoint.answer.question import LEAST_DIGITS, is_pin_of, pin_of
+from deployments.endpoint.wire.problems import unknown_version
 from models.errors import BadInput, LedgerAway, NotFound
 from models.ledger.registry import Champion
 from models.workers.pool import Pool
@@ -18,8 +22,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KEPT = 2
+"""Replaced champions that are kept loaded."""
+
 RETRY_S = 30.0
 """Pause before a champion that could not be loaded is tried again."""
+
+
+def nothing_promoted(model: str, digest: str) -> Champion:
+    """`Champions.promoted` of a process that keeps no history."""
+    raise NotFound("nothing was promoted here")
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,11 @@ class Seat:
     router: Decider | None = None
     worker: str | None = None
 
+    @property
+    def pin(self) -> str:
+        """The name by which exactly this version is asked for."""
+        return pin_of(self.champion.model, self.champion.digest)
+
 
 class Seats(Protocol):
     """The champions by model name."""
@@ -37,6 +54,9 @@ class Seats(Protocol):
     names: tuple[str, ...]
 
     def seat(self, name: str) -> Seat | None: ...
+
+    async def pinned(self, name: str, pin: str) -> Seat:
+        """The version of a model whose digest begins with `pin`. Raises Problem 404, 503."""
 
 
 class Champions:
@@ -48,14 +68,39 @@ class Champions:
         pool: Pool,
         read: Callable[[str], Champion | None],
         load_router: Callable[[str], Decider],
+        promoted: Callable[[str, str], Champion] = nothing_promoted,
     ) -> None:
+        """`promoted`: a model's name and the beginning of a digest -> that champion; raises NotFound."""
         self.names, self._pool, self._read, self._load_router = names, pool, read, load_router
+        self._promoted, self._old, self._loading = promoted, LRUCache[str, Seat](KEPT), asyncio.Lock()
         self._seats: dict[str, Seat] = {}
         self._failed: dict[tuple[str, int], float] = {}
         self._reading = True
 
     def seat(self, name: str) -> Seat | None:
         return self._seats.get(name)
+
+    async def pinned(self, name: str, pin: str) -> Seat:
+        """The champion that serves, where it is this one, else one that was replaced, loaded for whoever asks."""
+        seat = self._seats.get(name)
+        serving = None if seat is None else seat.pin
+        if seat is not None and is_pin_of(seat.champion.digest, pin):
+            return seat
+        try:
+            if len(pin) < LEAST_DIGITS:
+                raise NotFound(f"a version is at least {LEAST_DIGITS} digits")
+            champion = await asyncio.to_thread(self._promoted, name, pin)
+        except NotFound as error:
+            raise unknown_version(f"{name}@{pin}", str(error), serving) from None
+        exact = pin_of(name, champion.digest)
+        async with self._loading:
+            if exact not in self._old:
+                try:
+                    self._old[exact] = await self._load(champion)
+                except Exception as error:
+                    log.error("%s cannot serve: %s", exact, error)
+                    raise unknown_version(exact, "it can no longer be loaded", serving) from None
+            return self._old[exact]
 
     @property
     def complete(self) -> bool:

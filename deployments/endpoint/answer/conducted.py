@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from deployments.endpoint.answer.abilities import candidates
+from deployments.endpoint.answer.conductor import Conductor
 from deployments.endpoint.answer.jobs import Jobs, Order
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
@@ -28,8 +29,19 @@ LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "
 class Conducted:
     """`row`: the finished request, once it is there; the jobs keep it in the ledger."""
 
-    def __init__(self, parts: Parts, limits: Limits, jobs: Jobs, question: Question, digest: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        limits: Limits,
+        jobs: Jobs,
+        conductor: Conductor,
+        question: Question,
+        digest: Callable[[], str],
+    ) -> None:
         """`limits`: of a request that sets none itself."""
+        question.refuse_samples()
+        if question.pin is not None:
+            conductor.check_pin(question.model, question.pin)
         self.id = question.key.id if question.key else question.id
         self.row: Row | None = None
         self._parts, self._limits, self._jobs = parts, limits, jobs

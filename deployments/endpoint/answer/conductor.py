@@ -11,10 +11,12 @@ from contextlib import suppress
 from typing import TypeVar
 
 from deployments.endpoint.answer.champions import RETRY_S, Champions
+from deployments.endpoint.answer.question import is_pin_of, pin_of
 from deployments.endpoint.parts import CONDUCTING, Options, Parts
-from deployments.endpoint.wire.problems import not_ready
+from deployments.endpoint.wire.problems import not_ready, unknown_version
 from deployments.endpoint.wire.response import FUGU, ULTRA
 from deployments.endpoint.wire.words import plain
+from models.conductor.plan.identity import digest_of
 from models.conductor.run.request import ConductParts
 from models.conductor.run.request_run import RequestRuns
 from models.errors import LedgerAway
@@ -34,10 +36,22 @@ class Conductor:
         self._parts, self._options, self._champions = parts, options, champions
         self._executor: RequestRuns | None = None
         self._reason = "it is not loaded yet"
+        self.digest: str | None = None
 
     @property
     def ready(self) -> bool:
         return self._executor is not None
+
+    @property
+    def pin(self) -> str | None:
+        """The name by which exactly this conductor is asked for; `None` while there is none."""
+        return None if self.digest is None else pin_of(ULTRA, self.digest)
+
+    def check_pin(self, model: str, pin: str) -> None:
+        """Raises Problem 404 where `pin` begins the digest of another conductor than this endpoint's, 503 for none."""
+        self.request_runs()
+        if self.digest is None or not is_pin_of(self.digest, pin):
+            raise unknown_version(model, "this endpoint has another conductor", self.pin)
 
     def request_runs(self) -> RequestRuns:
         """Raises Problem 503, with the reason, while there is none."""
@@ -70,6 +84,7 @@ class Conductor:
                     tools_s=self._options.tools_s,
                 )
             )
+            self.digest = digest_of(writer)
             log.info("%s is planned by %s", ULTRA, writer.name)
 
     async def rank(self, messages: Sequence[Message], allowed: Sequence[str]) -> Sequence[str]:

@@ -14,8 +14,24 @@ from models.workers.ask import Message, Sampling, text_of
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 
+KINDS = {"image_url": "images", "input_audio": "audio", "file": "files"}
+"""The type of a message's part -> what a person calls it."""
+
 OF_EVERY_MODEL = frozenset({"allowed_workers", "failover", "conversation", "max_seconds", "show_work"})
 """Fields of `fugu` that every model honours; the others are of conducted requests."""
+
+
+PIN_DIGITS, LEAST_DIGITS = 12, 6
+"""Of a digest, in a pinned model's name, and at least, where it is asked for."""
+
+
+def pin_of(model: str, digest: str) -> str:
+    """The name of one version of a model."""
+    return f"{model}@{digest[:PIN_DIGITS]}"
+
+
+def is_pin_of(digest: str, pin: str) -> bool:
+    return len(pin) >= LEAST_DIGITS and digest.startswith(pin)
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Question:
     `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user. `session`: its name for
     the conversation, or for the prompt that a provider may have cached. `notes`: what of the request was left out or
     mapped, one sentence each, for the trace. `show_work`: whether the work behind the answer is shown beside it.
-    `wishes`: fields that no worker is passed over for; who does not take one is asked without it.
+    `choices`: how many answers are wanted.
     """
 
     id: str
@@ -49,7 +65,18 @@ class Question:
     session: str | None = None
     notes: tuple[str, ...] = ()
     show_work: bool = False
-    wishes: frozenset[str] = frozenset()
+    choices: int = 1
+
+    @property
+    def name(self) -> str:
+        """The model's name, without the version that it may be pinned to."""
+        return self.model.partition("@")[0]
+
+    @property
+    def pin(self) -> str | None:
+        """The beginning of the digest of the version that is asked for; `None`: the one that serves now."""
+        _, at, digest = self.model.partition("@")
+        return digest if at else None
 
     def wanted(self) -> list[str] | None:
         """The caller's own list of workers: where the field and the header are both given, those in both.
@@ -78,15 +105,23 @@ class Question:
         return json_digest(["begins", self.user, beginning])
 
     @property
-    def has_images(self) -> bool:
+    def kinds(self) -> set[str]:
+        """What a worker has to read beside text: `images`, `audio`, `files`."""
         contents = (message.get("content") for message in self.messages)
-        return any(part["type"] == "image_url" for content in contents if isinstance(content, list) for part in content)
+        parts = (part["type"] for content in contents if isinstance(content, list) for part in content)
+        return {KINDS[part] for part in parts if part in KINDS}
 
     def refuse_conducting(self) -> None:
         """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
         for name in self.fugu.model_fields_set - OF_EVERY_MODEL:
             if getattr(self.fugu, name) is not None:
                 raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
+
+    def refuse_samples(self) -> None:
+        """Raises BadInput for what only one worker's own reply can have: choices, and log probabilities."""
+        for name, given in (("n", self.choices > 1), ("logprobs", self.sampling.logprobs)):
+            if given:
+                raise BadInput(f"{name} is not for the model {self.model!r}; use 'fugu'", name)
 
     def refuse_tools(self) -> None:
         """Raises BadInput where this is a turn of a tool conversation."""

@@ -16,7 +16,11 @@ PIECE = 256
 
 @dataclass(frozen=True)
 class Text:
+    """`choice`: of which answer, where several are wanted. `logprobs`: of the text's tokens, in OpenAI's shape."""
+
     text: str
+    choice: int = 0
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Calls:
     """Tool calls, or pieces of them, in OpenAI's shape, each with its `index`."""
 
     calls: tuple[Mapping[str, Any], ...]
+    choice: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ Emit = Callable[[Delta], Awaitable[None]]
 @dataclass(frozen=True)
 class Result:
     """`orchestration`: what a conducted request used beside its answering step. `thoughts`: the shown work as one text,
-    where the caller asked for it. `stopped_at`: the stop at which the text ended, where the worker says so."""
+    where the caller asked for it. `stopped_at`: the stop at which it ended, where the worker says so. `others`: further
+    answers, where several are wanted; the usage is of all together.
+    """
 
     text: str | None
     tool_calls: tuple[Mapping[str, Any], ...]
@@ -49,14 +56,21 @@ class Result:
     usage: Usage
     orchestration: Usage | None = None
     thoughts: str | None = None
+    logprobs: tuple[Mapping[str, Any], ...] | None = None
     stopped_at: str | None = None
+    others: tuple[Result, ...] = ()
+
+    @property
+    def choices(self) -> tuple[Result, ...]:
+        return self, *self.others
 
 
 @dataclass(frozen=True)
 class Report:
     """Who has answered so far, and at what cost; `None` is unknown. No prompt and no reply is in it.
 
-    `log`: fields of the request's log line. `trace`: the object `fugu` of a traced answer.
+    `log`: fields of the request's log line. `trace`: the object `fugu` of a traced answer. `notes`: how the request was
+    fitted to the workers that were asked, one sentence each.
     """
 
     log: Mapping[str, Any]
@@ -66,6 +80,7 @@ class Report:
     roles: tuple[str, ...] = ()
     margin: float | None = None
     cost_usd: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Answering(Protocol):
@@ -95,8 +110,9 @@ async def emit_whole(result: Result, emit: Emit) -> None:
     """The deltas of a result that was whole before it was sent."""
     if result.thoughts:
         await emit(Thought(result.thoughts))
-    text = result.text or ""
-    for start in range(0, len(text), PIECE):
-        await emit(Text(text[start : start + PIECE]))
-    for index, call in enumerate(result.tool_calls):
-        await emit(Calls(({"index": index, **call},)))
+    for choice, said in enumerate(result.choices):
+        text, logprobs = said.text or "", said.logprobs or ()
+        for start in range(0, len(text), PIECE):
+            await emit(Text(text[start : start + PIECE], choice, () if start else logprobs))
+        for index, call in enumerate(said.tool_calls):
+            await emit(Calls(({"index": index, **call},), choice))

@@ -63,10 +63,10 @@ class Stack:
                 return await self._annex.respond(request, body)
             question = await self._parse(receipt, key, request, body)
             question = receipt.question = by_its_own_name(question, self._options.aliases, self._routes)
-            if question.model not in self._routes:
+            if question.name not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = (route or self._routes[question.model])(question, digest)
+            answering = receipt.answering = (route or self._routes[question.name])(question, digest)
             if around is not None:
                 answering = receipt.answering = around(question, answering)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
@@ -165,8 +165,9 @@ class Receipt:
         """The object `fugu`, where the caller asked for it."""
         if not self.trace or self.answering is None:
             return None
-        notes = self.question.notes if self.question else ()
-        return {**self.answering.report().trace, **({"notes": list(notes)} if notes else {})}
+        report = self.answering.report()
+        notes = [*(self.question.notes if self.question else ()), *report.notes]
+        return {**report.trace, **({"notes": notes} if notes else {})}
 
     def problem(self, error: Exception) -> Problem:
         """How the error is answered in the form of this request."""

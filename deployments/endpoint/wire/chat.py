@@ -48,6 +48,7 @@ class ChatCompletions:
             user=chat.user,
             session=session_of(headers, chat.prompt_cache_key),
             notes=chat.notes,
+            choices=chat.n,
             show_work=shows_work(headers, chat.fugu),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from openai.types import Model
+from openai.types import Completion, CompletionChoice, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
 from openai.types.shared import ErrorObject
@@ -16,6 +16,7 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
 from deployments.endpoint.wire.anthropic import openapi as anthropics
+from deployments.endpoint.wire.completions import CompletionRequest
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
 from deployments.endpoint.wire.responses.request import ResponseRequest
@@ -30,6 +31,16 @@ class Refusal(BaseModel):
 class Models(BaseModel):
     object: Literal["list"]
     data: list[Model]
+
+
+class PieceChoice(CompletionChoice):
+    """A chunk's, which ends with a finish reason only where the text does."""
+
+    finish_reason: Literal["stop", "length", "content_filter"] | None  # type: ignore[assignment]
+
+
+class CompletionChunk(Completion):
+    choices: list[PieceChoice]  # type: ignore[assignment]
 
 
 class Alive(BaseModel):
@@ -57,10 +68,12 @@ class Deleted(BaseModel):
     deleted: Literal[True]
 
 
-READ = (ChatRequest, ResponseRequest)
+READ = (ChatRequest, CompletionRequest, ResponseRequest)
 WRITTEN = (
     ChatCompletion,
     ChatCompletionChunk,
+    Completion,
+    CompletionChunk,
     Response,
     Items,
     Deleted,
@@ -81,6 +94,7 @@ REFUSALS = {
     410: "Its texts have been deleted by retention",
     413: "The body is too large",
     415: "The body is no `application/json`",
+    422: "The worker's reply does not fit `response_format`, nor does its repair",
     429: "A worker is rate limited; `Retry-After` says for how long",
     500: "A fault of the endpoint",
     502: "The workers that may be asked failed",
@@ -115,15 +129,18 @@ def _answers(*refusals: int, **answered: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _chat() -> dict[str, Any]:
-    chunk = {"contentMediaType": JSON, "contentSchema": {"anyOf": [_ref(ChatCompletionChunk), _ref(Refusal)]}}
+def _answered(
+    name: str, summary: str, read: type[BaseModel], whole: type[BaseModel], piece: type[BaseModel]
+) -> dict[str, Any]:
+    """A POST that answers whole or as a stream of pieces."""
+    chunk = {"contentMediaType": JSON, "contentSchema": {"anyOf": [_ref(piece), _ref(Refusal)]}}
     event = {
         "type": "object",
         "description": "Each server-sent event. A Refusal: the answer failed after its first byte.",
         "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, chunk]}},
         "required": ["data"],
     }
-    return _post("Answer a conversation, whole or as a stream", "chat", ChatRequest, ChatCompletion, event)
+    return _post(summary, name, read, whole, event)
 
 
 def _post(
@@ -211,13 +228,19 @@ def document() -> dict[str, Any]:
     _also(one, "200", "ModelInfo")
     _also(one, "404", "ErrorResponse")
     this = {"summary": "This document", "operationId": "openapi", "responses": _answers(json={"type": "object"})}
+    told = "Answer a conversation, whole or as a stream"
+    chat = _answered("chat", told, ChatRequest, ChatCompletion, ChatCompletionChunk)
+    text = _answered(
+        "completions", "Complete a prompt, for old clients", CompletionRequest, Completion, CompletionChunk
+    )
     models = [(model, "validation") for model in READ] + [(model, "serialization") for model in WRITTEN]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",
         "info": {"title": "fugu-flows", "version": "1"},
         "paths": {
-            "/v1/chat/completions": {"post": _chat()},
+            "/v1/chat/completions": {"post": chat},
+            "/v1/completions": {"post": text},
             **_responses(),
             **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
             "/v1/models": {"get": listed},

@@ -1,6 +1,7 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` and the HTTP status.
 
     BadInput 400 · unknown model 404 · another request's Idempotency-Key 409 · Pruned 410 · body 413 · RateLimited 429
+    a reply that does not fit its format 422
     budget and a request's own limits 402 · its limit of time 504 · UpstreamTimeout 504
     not ready, ClaimHeld, LedgerAway 503 · a workflow's step and any other failure of a worker 502 · a fault of ours 500
 
@@ -32,6 +33,7 @@ from models.errors import (
     NoWorkerAllowed,
     Pruned,
     RateLimited,
+    Unfit,
     UpstreamRefused,
     UpstreamTimeout,
     WorkerOpen,
@@ -89,6 +91,12 @@ def unknown_model(name: str) -> Problem:
     return Problem(404, f"the model {name!r} does not exist", INVALID, "model_not_found", "model")
 
 
+def unknown_version(name: str, why: str, serving: str | None) -> Problem:
+    """`serving`: the version that serves under the model's own name."""
+    now = f"; {serving} serves" if serving else ""
+    return Problem(404, f"the model {name!r} is not served: {why}{now}", INVALID, "model_not_found", "model")
+
+
 def problem_of(error: Exception, *, trace: bool = False) -> Problem:
     """How an exception is answered. `trace`: the caller asked to see who answered, so details are included."""
     if isinstance(error, Problem):
@@ -109,6 +117,9 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
             return Problem(410, str(error), INVALID, "request_pruned")
         case BadInput():
             return Problem(400, str(error), INVALID, "invalid_value", error.field)
+        case Unfit():
+            message = f"the worker's reply does not fit response_format, nor did it when it was asked again: {error}"
+            return Problem(422, message, "invalid_response_error", "invalid_response_format", "response_format")
         case BudgetExceeded():
             return Problem(402, str(error), "insufficient_quota", "budget_exceeded")
         case LimitReached():

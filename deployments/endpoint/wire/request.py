@@ -8,13 +8,13 @@ worker's (many clients always send 64,000), and `seed` is left out for a provide
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from deployments.endpoint import bounds
 from deployments.endpoint.answer.question import TOOL_FIELDS
-from deployments.endpoint.wire.body import read_object
+from deployments.endpoint.wire.body import SHOWN, read_object
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import (
     ChatMessage,
@@ -67,20 +67,64 @@ def publish_nulls(schema: dict[str, Any]) -> None:
             schema["properties"][name] = {"anyOf": [field, null]}
 
 
-class ChatRequest(BaseModel):
-    """First the fields for the worker, then those for the endpoint."""
+class Asked(BaseModel):
+    """What chat completions and completions have in common: first the fields for the worker, then the endpoint's."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=publish_nulls)
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
     stop: Stop | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Bias] | None = None
+
+    model: Annotated[Label, Field(examples=["fugu", "trinity", "fugu-ultra"])]
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    fugu: Extension = Extension.model_construct()
+    user: Label | None = None
+
+    _whole = field_validator("max_tokens", "seed", "n", mode="before")(whole)
+
+    @classmethod
+    def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> Self:
+        """Raises BadInput, with the field's name, for anything that OpenAI's API or this endpoint does not accept."""
+        data = read_object(body)
+        within.check(data)
+        # Clients write null for an option that is not used.
+        data = {name: value for name, value in data.items() if value is not None}
+        try:
+            asked = cls.model_validate(data, strict=True)
+        except ValidationError as error:
+            raise first_of(error, data) from None
+        asked.check_fields_together()
+        return asked
+
+    def check_fields_together(self) -> None:
+        """Raises BadInput, with the name of a field."""
+
+    def sampling(self) -> Sampling:
+        """All fields that shape the reply, as the ledger and the worker get them: without those that change nothing."""
+        own = {name: getattr(self, name) for name in Sampling.model_fields if name in self.model_fields_set}
+        for name in ("tools", "stop", "logit_bias", "logprobs", "top_logprobs"):
+            own[name] = own.get(name) or None
+        if own["tools"] is None:
+            own |= dict.fromkeys(TOOL_FIELDS)
+        return Sampling.model_validate(own)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, one sentence each."""
+        left = sorted(set(self.model_extra or ()) - IDLE)
+        return tuple(f"{name[:SHOWN]} is not known here and was left out." for name in left)
+
+
+class ChatRequest(Asked):
+    max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS, fail_fast=True)
@@ -89,36 +133,14 @@ class ChatRequest(BaseModel):
     response_format: ResponseFormat | None = None
     reasoning_effort: Effort | None = None
 
-    model: Annotated[Label, Field(examples=["fugu", "trinity", "fugu-ultra"])]
     messages: Messages
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
-    fugu: Extension = Extension.model_construct()
     modalities: list[Literal["text"]] | None = None
     functions: Functions | None = None
-    user: Label | None = None
     prompt_cache_key: Label | None = None
 
-    _whole = field_validator(
-        "max_tokens", "max_completion_tokens", "seed", "n", "top_logprobs", mode="before"
-    )(whole)  # fmt: skip
+    _whole_too = field_validator("max_completion_tokens", "top_logprobs", mode="before")(whole)
 
-    @classmethod
-    def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ChatRequest:
-        """Raises BadInput, with the field's name, for anything that OpenAI's API or this endpoint does not accept."""
-        data = read_object(body)
-        within.check(data)
-        # Clients write null for an option that is not used.
-        data = {name: value for name, value in data.items() if value is not None}
-        try:
-            chat = cls.model_validate(data, strict=True)
-        except ValidationError as error:
-            raise first_of(error, data) from None
-        chat._check_fields_together()
-        return chat
-
-    def _check_fields_together(self) -> None:
+    def check_fields_together(self) -> None:
         limits = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(limits) > 1:
             raise BadInput("max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
@@ -128,16 +150,5 @@ class ChatRequest(BaseModel):
             raise BadInput("top_logprobs needs logprobs: true", "top_logprobs")
 
     def sampling(self) -> Sampling:
-        """All fields that shape the reply, as the ledger and the worker get them: without those that change nothing."""
-        own = {name: getattr(self, name) for name in Sampling.model_fields if name in self.model_fields_set}
-        for name in ("tools", "stop", "logit_bias", "logprobs", "top_logprobs"):
-            own[name] = own.get(name) or None
-        if own["tools"] is None:
-            own |= dict.fromkeys(TOOL_FIELDS)
-        return Sampling.model_validate({**own, "max_tokens": self.max_completion_tokens or self.max_tokens})
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was left out, one sentence each."""
-        left = sorted(set(self.model_extra or ()) - IDLE)
-        return tuple(f"{name[:100]} is not known here and was left out." for name in left)
+        limit = self.max_completion_tokens or self.max_tokens
+        return super().sampling().model_copy(update={"max_tokens": limit})

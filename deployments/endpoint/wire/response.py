@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.endpoint.answer.result import Delta, Result, Text, Thought
@@ -56,12 +56,10 @@ class Completion:
         self._head, self._include_usage = (id, created, model), include_usage
 
     def body(self, answer: Result | ConductAnswer) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-        if answer.tool_calls:
-            message["tool_calls"] = list(answer.tool_calls)
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+        said: Sequence[Result | ConductAnswer] = answer.choices if isinstance(answer, Result) else [answer]
+        choices = [_choice(index, each) for index, each in enumerate(said)]
         usage = usage_body(answer.usage, answer.orchestration)
-        return {**self._body("chat.completion", [choice]), "usage": usage}
+        return {**self._body("chat.completion", choices), "usage": usage}
 
     def whole(self, result: Result, trace: Mapping[str, Any] | None) -> bytes:
         body = self.body(result)
@@ -75,13 +73,14 @@ class Completion:
     def delta(self, delta: Delta) -> bytes:
         match delta:
             case Text():
-                return event(self._chunk({"content": delta.text}))
+                logprobs = {"content": list(delta.logprobs), "refusal": None} if delta.logprobs else None
+                return event(self._chunk({"content": delta.text}, None, delta.choice, logprobs))
             case Thought():
                 return event(self._chunk({"reasoning_content": delta.text}))
-        return event(self._chunk({"tool_calls": list(delta.calls)}))
+        return event(self._chunk({"tool_calls": list(delta.calls)}, None, delta.choice))
 
     def closing(self, result: Result, trace: Mapping[str, Any] | None) -> list[bytes]:
-        chunks = [self._chunk({}, result.finish_reason)]
+        chunks = [self._chunk({}, said.finish_reason, index) for index, said in enumerate(result.choices)]
         if self._include_usage:
             usage = usage_body(result.usage, result.orchestration)
             chunks.append({**self._body("chat.completion.chunk", []), "usage": usage})
@@ -92,9 +91,20 @@ class Completion:
         id, created, model = self._head
         return {"id": id, "object": kind, "created": created, "model": model, "choices": choices}
 
-    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _chunk(
+        self, delta: Mapping[str, Any], finish_reason: str | None = None, index: int = 0, logprobs: Any = None
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._body("chat.completion.chunk", [choice])
+
+
+def _choice(index: int, answer: Result | ConductAnswer) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.tool_calls:
+        message["tool_calls"] = list(answer.tool_calls)
+    entries = answer.logprobs if isinstance(answer, Result) else None
+    logprobs = {"content": list(entries), "refusal": None} if entries else None
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}
 
 
 def _disclosed(trace: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -127,5 +137,7 @@ def result_of(body: Mapping[str, Any]) -> Result:
     return Result(message["content"], calls, choice["finish_reason"], usage, orchestration)
 
 
-def model_body(name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "fugu-flows"}
+def model_body(name: str, created: int, pin: str | None = None) -> dict[str, Any]:
+    """`pin`: the name of the version that serves under this name."""
+    told = {"id": name, "object": "model", "created": created, "owned_by": "fugu-flows"}
+    return told if pin is None else {**told, "pin": pin}

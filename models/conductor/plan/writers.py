@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 from models.conductor.plan.familiar import Familiarity
 from models.conductor.plan.prompt import Card, render
 from models.conductor.plan.taught import Taught
+from models.digest import folder_digest
 from models.errors import BadFile, NotTaught, PermanentError
 from models.workers.ask import Message, text_of
 
@@ -203,7 +204,7 @@ class CheckpointWriter:
         temperature: float = 0.0,
         familiarity: Familiarity | None = None,
     ) -> None:
-        self.name, self.familiarity = name, familiarity
+        self.name, self.familiarity, self.digest = name, familiarity, ""
         self.reads_cards = prompt != "compact"
         self._model, self._tokenizer, self._prompt = model, tokenizer, PROMPTS[prompt]
         self._max_tokens, self._temperature = max_tokens, temperature
@@ -227,7 +228,9 @@ class CheckpointWriter:
             raise BadFile(folder, f"holds no causal language model: {error}") from None
         name = name or folder.resolve().name
         sampling: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
-        return cls(model, tokenizer, name=name, prompt=prompt, familiarity=familiarity, **sampling)
+        writer = cls(model, tokenizer, name=name, prompt=prompt, familiarity=familiarity, **sampling)
+        writer.digest = folder_digest(folder)
+        return writer
 
     async def write(self, request: PlanRequest) -> str:
         """Raises NotTaught for a question that is far from all that it was taught."""

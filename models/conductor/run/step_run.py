@@ -14,6 +14,7 @@ from models.conductor.plan.context import Done, messages_for, sampling_for, shor
 from models.conductor.run.planner import CONDUCTOR, Plan, place_of
 from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
+from models.conductor.run.sums import sums_of
 from models.conductor.run.toolcalls import handed_out, tools_of, turn_of
 from models.digest import json_digest
 from models.errors import (
@@ -25,12 +26,14 @@ from models.errors import (
     NotFound,
     PermanentError,
     TransientError,
+    Unfit,
     UpstreamRefused,
     WorkflowFailed,
     another_may_answer,
 )
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
-from models.workers.ask import Ask, Message, Reply, Sampling, total
+from models.workers.ask import Ask, Message, Reply, Sampling
+from models.workers.fitting.formats import repair, settled
 
 Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
 """Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""
@@ -43,7 +46,7 @@ async def try_step(run: StepRun, seen: Sequence[StepRecord], begun: bool = False
     then, the step was given to another worker, whose try is next.
 
     Raises the TransientError after which the same worker may be tried again (the call's row has the earliest time),
-    WorkflowFailed where no worker is left, BadInput, MaybePaid and LedgerAway.
+    WorkflowFailed where no worker is left, Unfit for a reply that keeps no format, BadInput, MaybePaid and LedgerAway.
     """
     states = {record.state for record in seen}
     if (run.stopped and not begun) or "passed over" in states:
@@ -54,7 +57,7 @@ async def try_step(run: StepRun, seen: Sequence[StepRecord], begun: bool = False
         return await run.walk(seen)
     except LimitReached:
         return run.end(state="passed over")
-    except (BadInput, MaybePaid, LedgerAway):
+    except (BadInput, MaybePaid, LedgerAway, Unfit):
         raise  # another worker would not help
     except (TransientError, PermanentError) as error:
         if isinstance(error, TransientError) and await run.may_ask_again(error):
@@ -73,6 +76,7 @@ class StepRun:
         self._steps = plan.workflow
         self.nested: ConductAnswer | None = None
         self._replies: list[Reply] = []
+        self._answer: Reply | None = None  # in the format that is asked for
         self._asked: str | None = None
         self._reading = self.ended = False
         step, row, sees = self._steps.steps[index], state.step(workflow, index), self._steps.sees(index)
@@ -137,7 +141,7 @@ class StepRun:
         """Run the step's turns in order: settled ones are read, the first one that is not is asked, once."""
         done = self._done(seen)
         turns: list[Message] = []
-        self._replies = []
+        self._replies, repaired = [], False
         for number in count():
             messages = self._messages(done, turns)
             self.record = replace(self.record, state="running", messages=tuple(messages))
@@ -146,7 +150,15 @@ class StepRun:
             reply = await self._reply(number, messages)
             self._replies.append(reply)
             if not self._calls_tools(number, reply):
-                return self.end(state="done")
+                try:
+                    self._answer = settled(reply, self.sampling)
+                    return self.end(state="done")
+                except Unfit as wrong:
+                    if repaired:
+                        raise
+                    repaired = True
+                    turns += repair(reply, wrong)
+                    continue
             tools = await self._keep_tools(number, reply)
             results = self._state.results([tool.id for tool in tools])
             if results is None:
@@ -181,7 +193,7 @@ class StepRun:
 
     def end(self, **changes: Any) -> StepRecord:
         """Set the step's final state in this request."""
-        self.record = replace(self.record, **changes, **self._sums())
+        self.record = replace(self.record, **changes, **sums_of(self._replies, self._answer, self.nested))
         self.ended = True
         if self.record.state in ("done", "awaiting-tools"):
             self._note()
@@ -262,23 +274,6 @@ class StepRun:
         if answer.tool_calls:
             return self.end(state="awaiting-tools", tool_calls=answer.tool_calls)
         return self.end(state="done")
-
-    def _sums(self) -> dict[str, Any]:
-        if self.nested is not None:
-            inner = self.nested
-            seconds = sum(row["seconds"] for traced in inner.trace["rounds"] for row in traced["steps"])
-            sums = {"text": inner.text, "finish_reason": inner.finish_reason, "seconds": seconds}
-            return sums | {"cost_usd": inner.cost_usd, "usage": total([inner.usage, inner.orchestration])}
-        if not self._replies:
-            return {}
-        return {
-            "call_ids": tuple(reply.call_id for reply in self._replies),
-            "text": self._replies[-1].text,
-            "finish_reason": self._replies[-1].finish_reason,
-            "usage": total([reply.usage for reply in self._replies]),
-            "cost_usd": sum(reply.cost_usd for reply in self._replies),
-            "seconds": sum(reply.seconds for reply in self._replies),
-        }
 
     def _note(self) -> None:
         """Write the row, unless the ledger has it."""

@@ -324,7 +324,7 @@ def test_answers_are_what_the_schema_says_also_in_events(house, plan, upstream):
 def test_what_is_served_is_told_to_who_asks_for_something_else(house):
     with house() as here:
         assert here.raw.get("/openapi.json").json() == json.loads(json.dumps(document()))
-        for path in ("/v1/completions", "/v1/chat/completions/", "/", "/docs", "/v1/%00", "/v1/models/"):
+        for path in ("/v1/embeddings", "/v1/chat/completions/", "/", "/docs", "/v1/%00", "/v1/models/"):
             answer = here.raw.post(path, json={})
             assert answer.status_code == 404 and "POST /v1/chat/completions" in answer.json()["error"]["message"], path
         for method, path, allowed in (("GET", "/v1/chat/completions", "POST"), ("DELETE", "/livez", "GET, HEAD")):

@@ -47,7 +47,7 @@ def estimated_tokens(messages: Iterable[Message], tools: Iterable[Mapping[str, A
         others += AROUND + sum(OTHER_TOKENS.get(part["type"], 0) for part in parts)
     text = "\n".join(texts)
     counted, rest = text[:COUNTED_CHARS], text[COUNTED_CHARS:]
-    found = int(load_litellm().token_counter(model=TOKENIZER, text=counted))
+    found = int(load_litellm().token_counter(model=TOKENIZER, text=counted)) if counted else 0
     return found + others + (json_bytes(rest) // TOKEN_BYTES if rest else 0)
 
 
@@ -84,6 +84,8 @@ class Counting:
     """A question whose answer is the size of its prompt."""
 
     def __init__(self, question: Question, digest: Callable[[], str]) -> None:
+        """Raises BadInput for a list of workers without a name, as everywhere."""
+        question.wanted()
         self.id, self.created, self._question = question.id, int(time.time()), question
 
     async def answer(self, emit: Emit | None) -> Result:

@@ -37,6 +37,7 @@ TYPES = {
 NAMES = {
     "stop": "stop_sequences",
     "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "response_format.json_schema": "output_config.format",
     "response_format": "output_config.format",
     "reasoning_effort": "output_config.effort",
 }
@@ -46,8 +47,9 @@ NAMES = {
 def error_body(problem: Problem) -> dict[str, Any]:
     kind = TYPES.get(problem.status, "invalid_request_error")
     message = problem.message
-    if problem.param in NAMES:
-        message = message.replace(problem.param, NAMES[problem.param], 1)
+    for ours, theirs in NAMES.items():
+        if (problem.param or "").startswith(ours):
+            message = message.replace(ours, theirs, 1)
     return {"type": "error", "error": {"type": kind, "message": message[:LONGEST]}, "request_id": problem.request_id}
 
 

@@ -24,9 +24,6 @@ SESSION, AGENT = "X-Claude-Code-Session-Id", "X-Claude-Code-Agent-Id"
 LONG = "[1m]"
 """Ends the name of a model whose client may send a million tokens; the client's own matter."""
 
-WISHES = frozenset({"reasoning_effort", "top_k"})
-"""Clients of this API always send an effort, whoever answers."""
-
 
 class Messages:
     path = "/v1/messages"
@@ -70,7 +67,6 @@ class Messages:
             session=session_of(headers, _conversation(headers, session)),
             notes=tuple(request.notes),
             show_work=shows_work(headers, request.fugu),
-            wishes=WISHES,
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Rendering:

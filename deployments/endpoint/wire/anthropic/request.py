@@ -19,6 +19,7 @@ from deployments.endpoint.wire.anthropic.tools import choice_of, tools_of
 from deployments.endpoint.wire.body import read_object
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.refusal import first_of
+from models.errors import BadInput
 from models.workers.ask import Sampling
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ class MessagesRequest:
         return self.data.get("fugu") or Extension.model_construct()
 
     def messages(self, anthropics: frozenset[str]) -> list[dict[str, Any]]:
+        """In the form in which workers get them. Raises BadInput, with the place."""
         found = History(self.notes, anthropics).messages(self.data.get("system"), self.data["messages"])
+        if not found:
+            raise BadInput("messages hold nothing to answer", "messages")
         if mark := self.data.get("cache_control"):
             _mark_last(found, mark)
         return found

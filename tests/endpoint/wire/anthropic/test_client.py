@@ -146,7 +146,8 @@ def test_models_and_their_aliases(house, upstream):
         anthropic.Anthropic(base_url=here.url, api_key="none", max_retries=0) as client,
     ):
         listed = list(client.models.list())
-        assert [model.id for model in listed] == ["fugu", "trinity", "fugu-ultra", "haiku"]
+        names = [model.id for model in listed]
+        assert names[:3] == ["fugu", "trinity", "fugu-ultra"] and names[-1] == "haiku"
         assert client.models.retrieve("fugu").display_name == "fugu"
         traced = {"X-Fugu-Trace": "1"}
         said = client.messages.create(model="claude-haiku-4-5", max_tokens=50, messages=HELLO, extra_headers=traced)

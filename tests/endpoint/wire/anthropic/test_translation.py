@@ -186,6 +186,7 @@ def test_a_session_is_read_from_the_name_of_the_user_or_a_header():
     ("fields", "field"),
     [
         ({"messages": []}, "messages"),
+        ({"messages": [{"role": "system"}], "cache_control": MARK}, "messages"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tools": [{"name": "x"}]}, "tools[0].input_schema"),

@@ -1,0 +1,202 @@
+"""The asks of one request to `fugu` or `trinity`: whom, in which order, in which format, for how many answers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployments.endpoint.answer.question import Question
+from deployments.endpoint.answer.result import Calls, Emit, Result, Text
+from deployments.endpoint.parts import Parts
+from models.errors import FuguError, Unfit, another_may_answer
+from models.fugu.roles import Role
+from models.ledger.outage import PATIENCE_S, when_back
+from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
+from models.workers.fitting.fit import fit, has_mode
+from models.workers.fitting.formats import repaired, settled
+
+SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
+"""What reaches a THINKER and a VERIFIER too; limits and formats are meant for the answer, a SOLVER's."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One ask of a request. `role` and `margin` are `None` where no router decided them; `repeat` is that of `Turn`.
+
+    `error`: why it failed. `kept`: the worker had the conversation, and the router did not clearly prefer another.
+    `choice`: which of several answers it is for.
+    """
+
+    worker: str
+    role: Role | None
+    margin: float | None
+    repeat: int = 0
+    reply: Reply | None = None
+    error: str | None = None
+    kept: bool = False
+    choice: int = 0
+
+
+class Asking:
+    """`steps` grows while the request is answered. `begun`: whether something of the answer has been streamed."""
+
+    def __init__(self, parts: Parts, question: Question, failover: bool) -> None:
+        self.steps: list[Step] = []
+        self.begun = False
+        self._replies: dict[int, Reply] = {}  # by choice
+        self._parts, self._question, self._failover = parts, question, failover
+
+    @property
+    def turns(self) -> int:
+        """Turns of the loop: asks but those that another worker took over, that were repaired, and for more answers."""
+        return sum(step.error is None and step.choice == 0 for step in self.steps) or len(self.steps[:1])
+
+    @property
+    def usage(self) -> Usage:
+        return total([step.reply.usage for step in self.steps if step.reply])
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(step.reply.cost_usd for step in self.steps if step.reply)
+
+    @property
+    def answering(self) -> Step | None:
+        """Whose reply is the answer, as far as is known: the last SOLVER's or, without roles, the worker's."""
+        solvers = [step for step in self.steps if step.role in (None, Role.SOLVER) and step.choice == 0]
+        return next((step for step in reversed(solvers) if step.error is None), solvers[-1] if solvers else None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the request was fitted to the workers that were asked."""
+        asked = dict.fromkeys(step.worker for step in self.steps)
+        pool, sampling = self._parts.pool, self._question.sampling
+        return tuple(note for name in asked for note in fit(pool.worker(name), sampling).notes)
+
+    def result(self) -> Result:
+        """All answers, by choice. To be called once they are there."""
+        first, *others = [
+            Result(
+                reply.text,
+                reply.tool_calls,
+                reply.finish_reason,
+                self.usage,
+                logprobs=reply.logprobs,
+                stopped_at=reply.stopped_at,
+            )
+            for _, reply in sorted(self._replies.items())
+        ]
+        return replace(first, others=tuple(others))
+
+    async def in_order(
+        self, step: Step, others: Sequence[str], messages: Sequence[Message], live: Emit | None
+    ) -> Reply:
+        """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others."""
+        failed: FuguError | None = None
+        for worker in (step.worker, *(others if self._failover else ())):
+            try:
+                return await self._for_all(replace(step, worker=worker), messages, live)
+            except FuguError as error:
+                failed = failed or error
+                if self.begun or not another_may_answer(error):
+                    raise
+        assert failed is not None
+        raise failed
+
+    async def _for_all(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
+        """The worker's reply; where several answers are wanted, all of them at once, of which the first is returned."""
+        steps = [replace(step, choice=number) for number in range(self._question.choices)]
+        if len(steps) == 1:
+            return await self._ask(step, messages, live)
+        # A failure does not cancel the others, which are paid for.
+        found = await asyncio.gather(*(self._ask(each, messages, live) for each in steps), return_exceptions=True)
+        for reply in found:
+            if isinstance(reply, BaseException):
+                raise reply
+        return self._replies[0]
+
+    async def _ask(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
+        """The worker's reply in the format that is asked for; where it does not fit, asked for once more.
+
+        Raises Unfit where that does not fit either. What has been streamed cannot be asked for again.
+        """
+        wanted, worker = self._question.sampling, self._parts.pool.worker(step.worker)
+        ask = Ask(
+            scope=self._question.id,
+            worker=step.worker,
+            revision=worker.revision,
+            messages=tuple(dict(message) for message in messages),
+            sampling=wanted if step.role in (None, Role.SOLVER) else _shared(wanted),
+        ).again(step.repeat)  # as in the rollouts that the router was learned and judged by
+        ask = ask.sample(step.choice)
+        live = live if has_mode(worker, ask.sampling) else None  # what may have to be repaired is held back
+        reply, wrong = await self._try(step, ask, live)
+        if wrong is not None and not self.begun:
+            reply, wrong = await self._try(step, repaired(ask, reply, wrong), None)
+        if wrong is not None:
+            raise wrong
+        self._replies[step.choice] = reply
+        return reply
+
+    async def _try(self, step: Step, ask: Ask, live: Emit | None) -> tuple[Reply, Unfit | None]:
+        """Ask once, as a step; the reply, and what is wrong with its format."""
+        paid, place = any(earlier.reply for earlier in self.steps), len(self.steps)
+        self.steps.append(step)
+        try:
+            if live is not None:
+                reply = await self._stream(ask, live, step.choice)
+            else:  # once something is paid for, a ledger that is away is waited for
+                dispatcher = self._parts.dispatcher
+                reply = await when_back(lambda: dispatcher.ask(ask), PATIENCE_S if paid else 0.0)
+        except FuguError as error:
+            self.steps[place] = replace(step, error=type(error).__name__)
+            raise
+        self.steps[place] = replace(step, reply=reply)
+        try:
+            return settled(reply, ask.sampling), None
+        except Unfit as error:
+            self.steps[place] = replace(step, reply=reply, error=type(error).__name__)
+            return reply, error
+
+    async def _stream(self, ask: Ask, live: Emit, choice: int) -> Reply:
+        reply: Reply | None = None
+        # Closed immediately, not by the garbage collector, when this task is cancelled between two chunks.
+        async with aclosing(self._parts.dispatcher.stream(ask)) as chunks:
+            async for chunk in chunks:
+                self.begun |= bool(chunk.text or chunk.tool_calls)
+                if chunk.text or chunk.logprobs:
+                    await live(Text(chunk.text, choice, chunk.logprobs))
+                if chunk.tool_calls:
+                    await live(Calls(tuple(chunk.tool_calls), choice))
+                reply = chunk.reply or reply
+        assert reply is not None, "a stream ends with its reply"
+        return reply
+
+
+def _shared(sampling: Sampling) -> Sampling:
+    return Sampling(**{name: getattr(sampling, name) for name in SHARED_SAMPLING})
+
+
+def traced(step: Step) -> dict[str, Any]:
+    reply = step.reply
+    return {
+        "worker": step.worker,
+        "role": step.role.name if step.role is not None else None,
+        "margin": finite(step.margin),
+        "kept": step.kept,
+        "error": step.error,
+        "call_id": reply.call_id if reply else None,
+        "prompt_tokens": reply.usage.prompt_tokens if reply else None,
+        "completion_tokens": reply.usage.completion_tokens if reply else None,
+        "estimated": reply.usage.estimated if reply else None,
+        "cost_usd": reply.cost_usd if reply else None,
+        "seconds": reply.seconds if reply else None,
+    }
+
+
+def finite(margin: float | None) -> float | None:
+    """A lone worker's margin is infinite, which JSON has no number for."""
+    return float(margin) if margin is not None and math.isfinite(margin) else None

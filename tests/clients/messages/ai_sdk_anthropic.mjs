@@ -1,0 +1,52 @@
+// /// script
+// npm = ["ai", "@ai-sdk/anthropic", "zod"]
+// ///
+// The AI SDK with its Anthropic provider.
+
+import assert from "node:assert";
+import { readFileSync } from "node:fs";
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { generateText, stepCountIs, streamText, tool } from "ai";
+import { z } from "zod";
+
+const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/@ai-sdk/anthropic/package.json`));
+const model = createAnthropic({ baseURL: process.env.FUGU_BASE_URL, apiKey: process.env.FUGU_API_KEY })("fugu");
+const tools = {
+  get_weather: tool({
+    description: "The weather at a place",
+    inputSchema: z.object({ location: z.string() }),
+    execute: async ({ location }) => `14 degrees in ${location}`,
+  }),
+};
+const steps = {
+  "an answer": async () => {
+    const { text } = await generateText({ model, prompt: "hello", maxRetries: 0 });
+    assert.equal(text, "You said: hello");
+  },
+  "a stream": async () => {
+    let text = "";
+    for await (const piece of streamText({ model, prompt: "hello", maxRetries: 0 }).textStream) text += piece;
+    assert.equal(text, "You said: hello");
+  },
+  "a tool round trip": async () => {
+    const options = { model, tools, stopWhen: stepCountIs(3), maxRetries: 0 };
+    const { text } = await generateText({ ...options, prompt: "the weather?" });
+    assert.equal(text, "The tool said: 14 degrees in Paris");
+    const streamed = streamText({ ...options, prompt: "the weather?" });
+    assert.equal(await streamed.text, "The tool said: 14 degrees in Paris");
+  },
+};
+
+const did = [];
+let error;
+for (const [name, step] of Object.entries(steps)) {
+  try {
+    await step();
+    did.push(name);
+  } catch (wrong) {
+    error = `${name}: ${wrong.stack}`.slice(0, 900);
+    break;
+  }
+}
+const client = "AI SDK (Anthropic)";
+console.log(JSON.stringify({ client, version, did, ok: !error, ...(error ? { error } : {}) }));
