@@ -29,6 +29,9 @@ def map_body(context, body):
     served = ("fugu", "trinity", "fugu-ultra", "fugu")
     if isinstance(body, dict) and isinstance(name := body.get("model"), str) and len(name) <= 512:
         body["model"] = (*served, name)[len(name) % 5]
+        earlier = body.get("previous_response_id")
+        if isinstance(earlier, str) and len(earlier) <= 512 and len(name) % 5 < 4:
+            del body["previous_response_id"]  # there is hardly ever such a one
     return body
 '''
 

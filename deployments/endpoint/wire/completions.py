@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag, field_validator
 
+from deployments.endpoint.answer.format import Rendering
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Delta, Result, Text
 from deployments.endpoint.bounds import Bounds
@@ -89,7 +90,7 @@ class Completions:
     def error(self, problem: Problem) -> dict[str, Any]:
         return problem.body()
 
-    def failure(self, problem: Problem) -> bytes:
+    def failure(self, problem: Problem, rendering: Rendering) -> bytes:
         return event(problem.body())
 
 

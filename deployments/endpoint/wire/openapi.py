@@ -48,8 +48,8 @@ class Alive(BaseModel):
 
 
 class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
-    """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are
-    not asked, each with the time until which, if any."""
+    """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are not
+    asked, each with the time until which, if any."""
 
 
 class Items(BaseModel):

@@ -34,12 +34,12 @@ NOWHERE = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy
 """A proxy that is not there: nothing but this machine can be reached."""
 
 
-def run(model: str, prompt: str) -> list[dict]:
+def run(model: str, *words: str) -> list[dict]:
     folder = Path.cwd() / model
-    (folder / "work").mkdir(parents=True)
+    (folder / "work").mkdir(parents=True, exist_ok=True)
     (folder / "config.toml").write_text(CONFIG.format(model=model, url=BASE_URL))
     done = subprocess.run(
-        [str(PROGRAM), "exec", "--json", "--skip-git-repo-check", prompt],
+        [str(PROGRAM), "exec", "--json", "--skip-git-repo-check", *words],
         cwd=folder / "work",
         env={**os.environ, **NOWHERE, "NO_PROXY": "127.0.0.1,localhost", "CODEX_HOME": str(folder)},
         capture_output=True,
@@ -65,9 +65,16 @@ def round_trip() -> None:
         ), items
 
 
+def resume() -> None:
+    """`codex exec resume`: a second turn of the same session"""
+    events = run("fugu", "resume", "--last", "CALL nothing and say what it was")
+    said = [event["item"] for event in events if event["type"] == "item.completed"]
+    assert any(item["type"] == "agent_message" for item in said), said
+
+
 def number() -> str:
     return json.loads((HOME / "node_modules" / "@openai" / "codex" / "package.json").read_text())["version"]
 
 
 if __name__ == "__main__":
-    tell("Codex", number(), round_trip)
+    tell("Codex", number(), round_trip, resume)

@@ -96,7 +96,8 @@ class Run:
         try:
             self._tell(draft.run())
             await self._settle()
-            self._tell(draft.finish(await self._answering.answer(self._write), streamed=True))
+            result = await self._answering.answer(self._write)
+            self._tell(draft.finish(result, True, self.question.ended_at()))
         except asyncio.CancelledError:
             status = CLIENT_GONE
             if self._cancelled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -57,8 +56,9 @@ class Draft:
         assert self._output is not None
         return self._told(self._output.add(delta))
 
-    def finish(self, result: Result, streamed: bool) -> bytes:
-        """The answer is complete: what comes before the last event. `streamed`: its deltas have been added."""
+    def finish(self, result: Result, streamed: bool, at: int | None) -> bytes:
+        """The answer is complete: what comes before the last event. `streamed`: its deltas have been added. `at`: Unix
+        seconds."""
         assert self._output is not None
         if not streamed:
             self._output.add_whole(result)
@@ -67,7 +67,7 @@ class Draft:
         usage = usage_of(usage_body(result.usage, result.orchestration))
         self._ended = {"usage": usage, "incomplete_details": None if reason is None else {"reason": reason}}
         if reason is None:
-            self._ended["completed_at"] = int(time.time())
+            self._ended["completed_at"] = at
         return self._told(self._output.end(self.status))
 
     def fail(self, problem: Problem) -> None:

@@ -50,7 +50,7 @@ class KeptAnswer:
             raise
         if not draft.begun:
             outbox.append(draft.begin(self.id, self.created))
-        outbox.append(draft.finish(result, streamed=emit is not None))
+        outbox.append(draft.finish(result, emit is not None, self._question.ended_at()))
         await self._keep()
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,10 @@ class ResponsesQuestion(Question):
     store: bool = True
     background: bool = False
     trace: bool = False
+
+    def ended_at(self) -> int | None:
+        """Unix seconds; `None` for a request with an Idempotency-Key, which gets the same bytes each time."""
+        return int(time.time()) if self.key is None else None
 
     def kept(self, id: str, process: str | None = None) -> Kept:
         """The response as the ledger keeps it now."""

@@ -20,9 +20,9 @@ def worker(house, upstream):
     return lambda name, **more: house(fugu={"kind": "worker", "worker": name}, **more)
 
 
-def events_of(here, model="fugu", **asked):
+def events_of(here, **asked):
     """All events of a stream, each checked against the package's own types."""
-    with here.client.responses.create(stream=True, model=model, **asked) as stream:
+    with here.client.responses.create(**{"model": "fugu", "stream": True, **asked}) as stream:
         found = list(stream)
     assert [event.sequence_number for event in found] == list(range(len(found)))
     for event in found:
@@ -139,7 +139,7 @@ def test_failures_before_and_after_the_first_byte(worker, upstream):
     assert kept.status == "failed" and kept.output_text == "one "
 
 
-def test_every_model_answers_and_shows_its_work_as_reasoning(worker, plan, upstream):
+def test_every_model_answers_and_its_orchestration_is_counted_apart(worker, plan, upstream):
     steps = plan(("echo", "think", []), ("echo", "say it", ["all"]))
     with worker("echo", plan=steps) as here:
         for model in ("trinity", "fugu-ultra"):
@@ -168,3 +168,39 @@ def test_what_cannot_be_honoured_is_refused_by_name(worker):
         asked = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "text": {"verbosity": "low"}}
         response = here.client.responses.create(model="fugu", input="hi", extra_body=odd, **asked)
     assert response.status == "completed"
+
+
+def test_a_workflow_waits_for_its_tools_and_goes_on_by_the_response_that_asked(worker, plan, upstream):
+    with worker("echo", plan=plan(("ada", "find it", []))) as here:
+        asked = {"model": "fugu-ultra", "tools": [TOOL]}
+        events = events_of(here, input="find it", **asked)
+        [call] = events[-1].response.output
+        told = {"type": "function_call_output", "call_id": call.call_id, "output": "red"}
+        again = here.client.responses.create(input=[told], previous_response_id=events[-1].response.id, **asked)
+    assert again.output_text == "ada: red"
+
+
+def test_a_stream_that_fails_after_heartbeats_says_so_in_its_own_events(worker):
+    with worker("late", heartbeat_s=0.05) as here:
+        events = events_of(here, input="hi", extra_body={"fugu": {"failover": False}})
+    assert kinds_of(events) == ["created", "in_progress", "failed"]
+
+
+def test_a_client_that_goes_away_ends_its_answer_and_nothing_is_kept(worker, upstream):
+    with worker("stall") as here:
+        with here.client.responses.create(model="fugu", input="hi", stream=True) as stream:
+            id = next(iter(stream)).response.id
+            next(event for event in stream if event.type == "response.output_text.delta")
+        assert upstream.gone.wait(10)
+        with pytest.raises(openai.NotFoundError):
+            here.client.responses.retrieve(id)
+
+
+def test_one_key_is_one_response_byte_for_byte(worker, plan, upstream):
+    with worker("echo", plan=plan(("echo", "say it", []))) as here:
+        asked = {"model": "fugu-ultra", "input": "hi", "extra_headers": {"Idempotency-Key": "order-17"}}
+        first, second = (here.client.responses.with_raw_response.create(**asked) for _ in range(2))
+        streamed = events_of(here, **asked)[-1].response
+        assert first.content == second.content and len(upstream.seen) == 1
+        kept = here.client.responses.retrieve(streamed.id)
+    assert streamed.to_dict() == kept.to_dict() == json.loads(first.content)
