@@ -88,13 +88,13 @@ FORMS = [
         [{"role": "assistant", "tool_calls": [{**CALL, "index": 0}, {**CALL, "id": "b", "index": 0}]},
          {"role": "tool", "tool_call_id": "call_0", "content": [{"type": "text", "text": "2"}], "name": "add"},
          {"role": "tool", "tool_call_id": "b", "content": None}],
-        [{"role": "assistant", "content": None, "tool_calls": [CALL, {**CALL, "id": "b"}]},
+        [{"role": "assistant", "tool_calls": [CALL, {**CALL, "id": "b"}]},
          {"role": "tool", "tool_call_id": "call_0", "content": [{"type": "text", "text": "2"}], "name": "add"},
          {"role": "tool", "tool_call_id": "b", "content": ""}],
     ),
     (
         [{"role": "assistant", "tool_calls": [{"id": "call_0", "function": {"name": "add", "arguments": {"x": 1}}}]}],
-        [{"role": "assistant", "content": None, "tool_calls": [CALL]}],
+        [{"role": "assistant", "tool_calls": [CALL]}],
     ),
     (
         [{"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "hi"}],

@@ -20,10 +20,10 @@ def several() -> None:
 
 
 def predicted() -> None:
-    """a prediction by its JSON adapter"""
-    with dspy.context(lm=lm, adapter=dspy.JSONAdapter()):
-        found = dspy.Predict("question -> answer")(question="hello")
-    assert found.answer == "Ada", found
+    """a prediction by its chat adapter"""
+    with dspy.context(lm=lm):  # the worker repeats what it is told
+        found = dspy.Predict("question -> answer")(question="[[ ## answer ## ]]\nAda\n\n[[ ## completed ## ]]")
+    assert found.answer.startswith("Ada"), found
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Person(BaseModel):
 def asked(mode: instructor.Mode) -> None:
     client = instructor.from_openai(OpenAI(base_url=BASE_URL, api_key=API_KEY, max_retries=0), mode=mode)
     found = client.chat.completions.create(model="fugu", messages=HELLO, response_model=Person)
-    assert found == Person(name="Ada", age=7), found
+    assert isinstance(found, Person) and found.model_dump() == {"name": "Ada", "age": 7}, found
 
 
 def by_tools() -> None:
