@@ -71,3 +71,51 @@ def test_what_others_said_about_an_answer_is_taken_and_goes_no_further(house, up
         body = {"model": "fugu", "messages": [*HELLO, {**said, "function_call": None, "tool_calls": []}, *HELLO]}
         assert here.raw.post("/v1/chat/completions", json=body).status_code == 200
     assert upstream.seen[0]["messages"][1] == {"role": "assistant", "content": "hi"}
+
+
+CALLED = {"name": "add", "arguments": '{"x": 1}'}
+CALL = {"id": "call_0", "type": "function", "function": CALLED}
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+FORMS = [
+    # a history as a client sends it, and as the worker gets it
+    (
+        [{"role": "assistant", "function_call": CALLED, "content": None},
+         {"role": "function", "name": "add", "content": "2"}],
+        [{"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": "call_1"}]},
+         {"role": "tool", "tool_call_id": "call_1", "content": "2"}],
+    ),
+    (
+        [{"role": "assistant", "tool_calls": [{**CALL, "index": 0}, {**CALL, "id": "b", "index": 0}]},
+         {"role": "tool", "tool_call_id": "call_0", "content": [{"type": "text", "text": "2"}], "name": "add"},
+         {"role": "tool", "tool_call_id": "b", "content": None}],
+        [{"role": "assistant", "tool_calls": [CALL, {**CALL, "id": "b"}]},
+         {"role": "tool", "tool_call_id": "call_0", "content": [{"type": "text", "text": "2"}], "name": "add"},
+         {"role": "tool", "tool_call_id": "b", "content": ""}],
+    ),
+    (
+        [{"role": "assistant", "tool_calls": [{"id": "call_0", "function": {"name": "add", "arguments": {"x": 1}}}]}],
+        [{"role": "assistant", "tool_calls": [CALL]}],
+    ),
+    (
+        [{"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "hi"}],
+          "reasoning": "hm", "reasoning_details": [{"type": "reasoning.text"}], "thinking_blocks": [{}], "odd": [1]}],
+        [{"role": "assistant", "content": [{"type": "text", "text": "hi"}]}],
+    ),
+    (
+        [{"role": "user", "content": None}, {"role": "assistant", "content": []}, {"role": "user", "content": [SOUND]}],
+        [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}, {"role": "user", "content": [SOUND]}],
+    ),
+    (
+        [{"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,"}], "mood": "good"}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]}],
+    ),
+]  # fmt: skip
+
+
+def test_histories_of_every_kind_of_client_are_taken(house, upstream):
+    with house(fugu=ECHO) as here:
+        for sent, kept in FORMS:
+            body = {"model": "fugu", "messages": [*HELLO, *sent, *HELLO]}
+            answer = here.raw.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200, (sent, answer.text)
+            assert upstream.seen[-1]["messages"] == [*HELLO, *kept, *HELLO]

@@ -16,13 +16,13 @@ from deployments.endpoint import bounds
 from deployments.endpoint.answer.question import TOOL_FIELDS
 from deployments.endpoint.wire.body import SHOWN, read_object
 from deployments.endpoint.wire.extension import Extension
+from deployments.endpoint.wire.history import passed_on
 from deployments.endpoint.wire.messages import (
     ChatMessage,
     ResponseFormat,
     Stop,
     Tool,
     ToolChoice,
-    passed_on,
     whole,
 )
 from deployments.endpoint.wire.refusal import first_of

@@ -55,5 +55,26 @@ def tools() -> None:
     assert again.choices[0].message.content == "The tool said: 14 degrees", again
 
 
+def several() -> None:
+    """three answers with log probabilities"""
+    asked = {"model": "fugu", "messages": HELLO, "n": 3, "logprobs": True, "top_logprobs": 2}
+    reply = client.chat.completions.create(**asked)
+    assert [choice.index for choice in reply.choices] == [0, 1, 2]
+    assert all(len(choice.logprobs.content[0].top_logprobs) == 2 for choice in reply.choices)
+    chunks = [choice for chunk in client.chat.completions.create(**asked, stream=True) for choice in chunk.choices]
+    assert {choice.index for choice in chunks} == {0, 1, 2} and any(choice.logprobs for choice in chunks)
+
+
+def prompt() -> None:
+    """a completion of old"""
+    assert client.completions.create(model="fugu", prompt="hello").choices[0].text == "You said: hello"
+
+
+def pinned() -> None:
+    """a pinned version"""
+    pin = client.models.retrieve("fugu").pin
+    assert client.chat.completions.create(model=pin, messages=HELLO).model == pin
+
+
 if __name__ == "__main__":
-    tell("openai (Python), chat completions", "openai", whole, stream, parse, tools)
+    tell("openai (Python), chat completions", "openai", whole, stream, parse, tools, several, prompt, pinned)
