@@ -19,6 +19,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from deployments.doors import Doors
+from deployments.endpoint.access.gate import Gate
+from deployments.endpoint.access.ring import Keyring
 from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
@@ -54,7 +56,7 @@ PREPARE_S = 60.0
 
 
 def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = None) -> ASGIApp:
-    """The application, behind its host and origin checks. Champions and slow imports are loaded after the start-up.
+    """The application, behind its checks of host, origin and key. Champions and slow imports come after its start.
 
     `annex`: where large requests are answered; without one they are answered here.
     """
@@ -69,7 +71,8 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_api_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
-    return Doors(app, options.allowed)
+    shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
+    return Doors(Gate(app, endpoint.ring, shapes), options.allowed)
 
 
 class Endpoint:
@@ -87,6 +90,7 @@ class Endpoint:
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
+        self.ring = Keyring(self._journal, options.needs_key, options.secret)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
         keeping = Keeping(self._journal, options.keep_margin)
         own = parts, self._champions, options.turns, self._journal
@@ -107,6 +111,7 @@ class Endpoint:
         await self._jobs.close()
         await self._conductor.close()
         await self._observer.close()
+        await self.ring.close()
         await self._journal.close()
         await self._parts.dispatcher.close()
 

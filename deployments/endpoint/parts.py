@@ -56,7 +56,8 @@ class Options:
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
     it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
     conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
-    need is loaded at the start, instead of with the first of them.
+    need is loaded at the start, instead of with the first of them. `needs_key`: also while the home has no key;
+    `secret`: the home's, by which its owner asks.
     """
 
     poll_s: float = 1.0
@@ -73,6 +74,8 @@ class Options:
     shown: int = 1
     keep_margin: float = 1.0
     eager: bool = True
+    needs_key: bool = False
+    secret: str | None = None
 
 
 DEFAULT = Options()

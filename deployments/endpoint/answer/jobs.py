@@ -181,6 +181,7 @@ class Jobs:
             digest=order.digest,
             stream=order.question.stream,
             user=order.question.user,
+            owner=order.question.caller.key,
             continues=request.continues,
             process=self._mark,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from deployments.endpoint.access.money import allowance_of, is_too_dear
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
 from deployments.endpoint.answer.champions import Seats
 from deployments.endpoint.answer.keeping import Keeper, Keeping
@@ -28,6 +29,7 @@ from models.ledger.journal import Journal
 from models.ledger.outage import PATIENCE_S, when_back
 from models.ledger.requests import Row, record
 from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
+from models.workers.usage import worst_usd
 
 PATIENCE_OPEN_S = 10.0
 """How long a request waits where the breakers of all workers are open."""
@@ -83,7 +85,8 @@ class Routed:
         self.id, self.created = question.id, int(time.time())
         self.steps: list[Step] = []
         self._keeping = keeping if question.model == FUGU else None  # `trinity` chooses anew at each turn
-        self._max_seconds = question.fugu.max_seconds or max_seconds
+        self._max_seconds = question.limit("max_seconds", max_seconds)
+        self._allowance = allowance_of(question)
         self._begun, self._failover = False, failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
@@ -206,18 +209,33 @@ class Routed:
     async def _ask_in_order(
         self, step: Step, others: Sequence[str], messages: Sequence[Message], live: Emit | None
     ) -> Reply:
-        """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others."""
+        """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others.
+
+        A worker that is too dear for what may be spent is replaced by the cheapest one, where the key wants that.
+        """
         failed: FuguError | None = None
-        for worker in (step.worker, *(others if self._failover else ())):
+        left = [step.worker, *(others if self._failover else ())]
+        while left:
+            worker = left.pop(0)
             try:
                 return await self._ask(replace(step, worker=worker), messages, live)
             except FuguError as error:
                 self.steps[-1] = replace(self.steps[-1], error=type(error).__name__)
                 failed = failed or error
-                if self._begun or not another_may_answer(error):
+                if is_too_dear(error) and (cheap := self._cheapest(worker, messages)) is not None:
+                    left = [cheap]
+                elif self._begun or not another_may_answer(error):
                     raise
         assert failed is not None
         raise failed
+
+    def _cheapest(self, instead_of: str, messages: Sequence[Message]) -> str | None:
+        """The worker to ask instead of one that is too dear; `None` where the key does not want that, or it is this."""
+        question, pool = self._question, self._parts.pool
+        if question.caller.policy.on_exceeded != "cheapest":
+            return None
+        best = min(self._allowed, key=lambda name: worst_usd(pool.worker(name), messages, question.sampling))
+        return None if best == instead_of else best
 
     async def _ask(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
         parts, sampling = self._parts, self._question.sampling
@@ -233,14 +251,15 @@ class Routed:
         if live is not None:
             reply = await self._stream(ask, live)
         else:  # once something is paid for, a ledger that is away is waited for
-            reply = await when_back(lambda: parts.dispatcher.ask(ask), PATIENCE_S if paid else 0.0)
+            patience_s = PATIENCE_S if paid else 0.0
+            reply = await when_back(lambda: parts.dispatcher.ask(ask, self._allowance), patience_s)
         self.steps[-1] = replace(step, reply=reply)
         return reply
 
     async def _stream(self, ask: Ask, live: Emit) -> Reply:
         reply: Reply | None = None
         # Closed immediately, not by the garbage collector, when this task is cancelled between two chunks.
-        async with aclosing(self._parts.dispatcher.stream(ask)) as chunks:
+        async with aclosing(self._parts.dispatcher.stream(ask, self._allowance)) as chunks:
             async for chunk in chunks:
                 self._begun |= bool(chunk.text or chunk.tool_calls)
                 if chunk.text:

@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from deployments.endpoint.access.gate import caller_of, need_scope
 from deployments.endpoint.annex import LIGHT, Annex, weight
 from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
@@ -46,14 +48,17 @@ class Stack:
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
         try:
             _refuse_pages(request)
-            key = key_of(request.headers, f"POST {wire.path}", wire.id_prefix)  # checked also for models that ignore it
+            caller = caller_of(request.scope)
+            key = key_of(request.headers, caller.own(f"POST {wire.path}"), wire.id_prefix)
             body = await self._read(request)
             if isinstance(body, Body):
                 assert self._annex is not None
                 return await self._annex.respond(request, body)
-            question = receipt.question = await self._parse(receipt, key, request, body)
+            question = await self._parse(receipt, key, request, body)
+            question = receipt.question = replace(question, caller=caller)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
+            _check_scope(question, receipt.trace)
             digest = partial(digest_of, body, question.workers)
             answering = receipt.answering = self._routes[question.model](question, digest)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
@@ -181,9 +186,11 @@ class Receipt:
             **_place(error),
         }
         if self.answering is not None and self.question is not None:
-            line |= {"model": self.question.model, "stream": self.question.stream, **self.answering.report().log}
+            question = self.question
+            line |= {"model": question.model, "stream": question.stream, "owner": question.caller.key}
+            line |= self.answering.report().log
             # The caller's own user is in the ledger, for as long as texts are kept, and in no log.
-            self.answering.keep({**line, "user": self.question.user})
+            self.answering.keep({**line, "user": question.user})
         log.info("request", extra={"fields": line})
 
 
@@ -191,6 +198,12 @@ def _refuse_pages(request: Request) -> None:
     """Raises Problem 415. A web page may post plain text to any address without permission, but not JSON."""
     if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
         raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
+
+
+def _check_scope(question: Question, trace: bool) -> None:
+    """Raises Problem 403 for a key that may not see who answers."""
+    if trace or question.show_work:
+        need_scope(question.caller, "trace", "X-Fugu-Trace" if trace else "fugu.show_work")
 
 
 def _place(error: Exception | None) -> dict[str, str]:

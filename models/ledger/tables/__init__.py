@@ -17,16 +17,15 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     UniqueConstraint,
     text,
 )
 
+from models.ledger.tables import access as access  # its tables are part of the metadata
 from models.ledger.tables.columns import Count, Usd, Utc, Words
-
-metadata = MetaData()
+from models.ledger.tables.columns import metadata as metadata
 
 _OPEN = "status IN ('claimed', 'sent')"
 

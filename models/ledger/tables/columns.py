@@ -1,14 +1,16 @@
-"""Column types that behave the same on both databases."""
+"""Column types that behave the same on both databases, and the metadata of all tables."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Integer, Text, TypeDecorator
+from sqlalchemy import BigInteger, DateTime, Integer, MetaData, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
 from models.ledger.text import storable
+
+metadata = MetaData()
 
 
 class Utc(TypeDecorator[datetime]):
