@@ -102,8 +102,8 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / SOCKET))
     parts = open_parts(partial(DistantRouter, folder))
-    # Hosts and origins have been checked by the other process.
-    options = replace(_options(arguments), eager=False)
+    # Hosts and origins have been checked by the other process, which has counted the request, too.
+    options = replace(_options(arguments), eager=False, counts=False)
     server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
 
     def stop_at_end_of_input() -> None:

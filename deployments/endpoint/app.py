@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from deployments.doors import Doors
 from deployments.endpoint.access.gate import Gate
+from deployments.endpoint.access.rates import Rates
 from deployments.endpoint.access.ring import Keyring
 from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.champions import Champions
@@ -72,7 +73,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
-    return Doors(Gate(app, endpoint.ring, shapes), options.allowed)
+    return Doors(Gate(app, endpoint.ring, endpoint.rates, shapes), options.allowed)
 
 
 class Endpoint:
@@ -91,6 +92,7 @@ class Endpoint:
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
         self.ring = Keyring(self._journal, options.needs_key, options.secret)
+        self.rates = Rates(self._journal, counts=options.counts)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
         keeping = Keeping(self._journal, options.keep_margin)
         own = parts, self._champions, options.turns, self._journal
@@ -112,6 +114,7 @@ class Endpoint:
         await self._conductor.close()
         await self._observer.close()
         await self.ring.close()
+        await self.rates.close()
         await self._journal.close()
         await self._parts.dispatcher.close()
 

@@ -57,7 +57,7 @@ class Options:
     it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
     conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
     need is loaded at the start, instead of with the first of them. `needs_key`: also while the home has no key;
-    `secret`: the home's, by which its owner asks.
+    `secret`: the home's, by which its owner asks. `counts`: whether requests count for their keys' rates here.
     """
 
     poll_s: float = 1.0
@@ -76,6 +76,7 @@ class Options:
     eager: bool = True
     needs_key: bool = False
     secret: str | None = None
+    counts: bool = True
 
 
 DEFAULT = Options()

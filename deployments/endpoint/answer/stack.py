@@ -15,17 +15,17 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from deployments.endpoint.access.gate import caller_of, need_scope
+from deployments.endpoint.access.gate import caller_of, need_scope, note_tokens
 from deployments.endpoint.annex import LIGHT, Annex, weight
 from deployments.endpoint.answer.format import Rendering, WireFormat
-from deployments.endpoint.answer.question import Key, Question
+from deployments.endpoint.answer.question import LIMITS, Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import HEARTBEAT
 from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
-from models.errors import FuguError
+from models.errors import FuguError, LimitReached
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class Stack:
         return respond
 
     async def _respond(self, request: Request, wire: WireFormat) -> Response:
-        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
+        told = partial(note_tokens, request.scope)
+        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", told)
         try:
             _refuse_pages(request)
             caller = caller_of(request.scope)
@@ -66,7 +67,7 @@ class Stack:
             receipt.finish(CLIENT_GONE)
             return Response(status_code=CLIENT_GONE)
         except Exception as error:
-            problem = problem_of(error, trace=receipt.trace)
+            problem = receipt.problem(error)
             receipt.finish(problem.status, error)
             return problem_response(problem, receipt.headers(), wire.error(problem))
 
@@ -122,7 +123,7 @@ class Stack:
             item = await feed.get(self._options.heartbeat_s)
         if isinstance(item, Exception):
             # The status line has been sent: the stream itself reports the failure.
-            problem = problem_of(item, trace=receipt.trace)
+            problem = receipt.problem(item)
             receipt.status, receipt.error = problem.status, item
             yield receipt.wire.failure(problem)
             return
@@ -132,13 +133,14 @@ class Stack:
 
 
 class Receipt:
-    """One request from its arrival to its log line. `trace`: the caller wants to see who answered.
+    """One request from its arrival to its log line. `trace`: the caller wants to see who answered. `tell_tokens`: is
+    called with the tokens that the answer has used.
 
     `status` and `error`: what a stream ended with. No prompt and no reply is ever in here.
     """
 
-    def __init__(self, wire: WireFormat, trace: bool) -> None:
-        self.wire, self.trace = wire, trace
+    def __init__(self, wire: WireFormat, trace: bool, tell_tokens: Callable[[int], None]) -> None:
+        self.wire, self.trace, self._tell_tokens = wire, trace, tell_tokens
         self.question: Question | None = None
         self.answering: Answering | None = None
         self.status: int | None = None
@@ -152,6 +154,15 @@ class Receipt:
     def rendering(self) -> Rendering:
         assert self.question is not None and self.answering is not None
         return self.wire.rendering(self.question, self.id, self.answering.created)
+
+    def problem(self, error: Exception) -> Problem:
+        """How the error is answered; a limit that the key has set is called the key's."""
+        problem, question = problem_of(error, trace=self.trace), self.question
+        if isinstance(error, LimitReached) and question is not None and error.limit in LIMITS:
+            own, keys = getattr(question.fugu, error.limit), getattr(question.caller.policy, error.limit)
+            if keys is not None and (own is None or keys < own):
+                problem.message += f"; it is the key {question.caller.name!r} that sets it"
+        return problem
 
     def disclosed(self) -> Mapping[str, Any] | None:
         """The object `fugu`, where the caller asked for it."""
@@ -189,6 +200,7 @@ class Receipt:
             question = self.question
             line |= {"model": question.model, "stream": question.stream, "owner": question.caller.key}
             line |= self.answering.report().log
+            self._tell_tokens(sum(line.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")))
             # The caller's own user is in the ledger, for as long as texts are kept, and in no log.
             self.answering.keep({**line, "user": question.user})
         log.info("request", extra={"fields": line})
