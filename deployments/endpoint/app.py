@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -28,6 +29,7 @@ from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
 from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
+from deployments.endpoint.answer.once import Runs, once_per_key
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
@@ -95,8 +97,10 @@ class Endpoint:
         self.rates = Rates(self._journal, counts=options.counts)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
         keeping = Keeping(self._journal, options.keep_margin)
-        own = parts, self._champions, options.turns, self._journal
-        routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
+        own = parts, self._champions, options.turns
+        more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}
+        self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
+        routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 
@@ -111,6 +115,7 @@ class Endpoint:
         if self._annex is not None:
             await self._annex.close()
         await self._jobs.close()
+        await self._runs.close()
         await self._conductor.close()
         await self._observer.close()
         await self.ring.close()
