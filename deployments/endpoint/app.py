@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from deployments.doors import Doors
+from deployments.endpoint.access.estimate import Estimates
 from deployments.endpoint.access.gate import Gate
 from deployments.endpoint.access.rates import Rates
 from deployments.endpoint.access.ring import Keyring
@@ -67,6 +68,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
     for wire in WIRE_FORMATS:
         app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
+    app.add_api_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -101,6 +103,7 @@ class Endpoint:
         more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}
         self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
         routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
+        self.estimates = Estimates(parts, self._champions, self._conductor.rank, keeping, options, WIRE_FORMATS[0])
         conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
 

@@ -1,9 +1,9 @@
 """`Idempotency-Key` for the answers that have no workflow: one key is one request, as often as it is sent.
 
 The request's row is in the ledger before anything is paid for it, and in the end it has the answer. Who sends the key
-again gets that, whole or as a stream; while it is made in this process, its deltas from the first one on. The calls have
-the key's request as their scope, so that another process, or this one after a kill, pays none of them again. A client
-that goes away does not end the request.
+again gets that, whole or as a stream; while it is made in this process, its deltas from the first one on. Its calls
+have the key's request as their scope, so that another process, or this one after a kill, pays none of them again. A
+client that goes away does not end the request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RESULT, _REPORT = TypeAdapter(Result), TypeAdapter(Report)
 
 
 class Run:
-    """One request on its way. `deltas`: those so far, where its first sender wanted a stream; `row`: finished earlier."""
+    """One request on its way. `deltas`: so far, where its first sender wanted a stream; `row`: of a finished one."""
 
     def __init__(self, question: Question, digest: str, live: bool) -> None:
         self.question, self.digest, self.live = question, digest, live

@@ -24,7 +24,7 @@ from deployments.endpoint.parts import Options
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import HEARTBEAT
-from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
+from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, refuse_pages, unless_gone
 from models.errors import FuguError, LimitReached
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Stack:
         told = partial(note_tokens, request.scope)
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", told)
         try:
-            _refuse_pages(request)
+            refuse_pages(request)
             caller = caller_of(request.scope)
             key = key_of(request.headers, caller.own(f"POST {wire.path}"), wire.id_prefix)
             body = await self._read(request)
@@ -204,12 +204,6 @@ class Receipt:
             # The caller's own user is in the ledger, for as long as texts are kept, and in no log.
             self.answering.keep({**line, "user": question.user})
         log.info("request", extra={"fields": line})
-
-
-def _refuse_pages(request: Request) -> None:
-    """Raises Problem 415. A web page may post plain text to any address without permission, but not JSON."""
-    if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
-        raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
 
 
 def _check_scope(question: Question, trace: bool) -> None:

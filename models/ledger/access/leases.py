@@ -31,8 +31,8 @@ class Share:
     left_s: float
 
 
-def lease(ledger: Ledger, key: str, kind: Kind, owner: str, more: int, limit: int, overdrawn: int = 0) -> Change[Share]:
-    """Take `more` of the key's `limit`, or as much as is left (less than 0 gives back). `overdrawn`: of `more`, what has
+def lease(ledger: Ledger, key: str, kind: Kind, owner: str, more: int, limit: int, used: int = 0) -> Change[Share]:
+    """Take `more` of the key's `limit`, or as much as is left (less than 0 gives back). `used`: of `more`, what has
     been used already, so that it counts also where it does not fit."""
 
     def change(connection: Connection, now: datetime) -> Share:
@@ -43,7 +43,7 @@ def lease(ledger: Ledger, key: str, kind: Kind, owner: str, more: int, limit: in
         amounts: dict[str, int] = dict(connection.execute(found).tuples().all())
         had = amounts.pop(owner, 0)
         others = sum(amounts.values())
-        mine = max(had + overdrawn, min(had + more, limit - others), 0) if more > 0 else max(had + more, 0)
+        mine = max(had + used, min(had + more, limit - others), 0) if more > 0 else max(had + more, 0)
         until = now + HELD if kind == "in_flight" else now.replace(second=0, microsecond=0) + timedelta(minutes=1)
         row = {"key": key, "kind": kind, "owner": owner, "amount": mine, "until": until}
         statement = ledger.insert(rate_leases).values(row)

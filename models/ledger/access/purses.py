@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
@@ -75,6 +76,19 @@ def whose(purse: Purse, name: str, limit: float) -> str:
     """A budget in words, from its name."""
     span = ("budget", "budget of this month", "budget of today (UTC)")[name.count("/")]
     return f"the {span} of the key {purse.name!r} ({limit:.6g} USD)"
+
+
+def left_in(ledger: Ledger, purse: Purse) -> list[dict[str, Any]]:
+    """What the purse's budgets have left for new calls now, USD: `budget` in words, `limit_usd`, `left_usd`."""
+    with ledger.reading() as connection:
+        limits = purse.limits(ledger.now(connection))
+        rows = connection.execute(select(budgets).where(budgets.c.name.in_(limits))).all()
+    gone = {row.name: row.spent_usd + row.reserved_usd for row in rows}
+    spans = ("total", "month", "day")
+    return [
+        {"budget": spans[name.count("/")], "limit_usd": limit, "left_usd": round(limit - gone.get(name, 0.0), 9)}
+        for name, limit in limits.items()
+    ]
 
 
 def spent_by(ledger: Ledger, key: str) -> list[str]:
