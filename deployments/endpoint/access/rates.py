@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -26,12 +27,15 @@ BRIEFLY_S = 0.2
 """How long a full number of requests at once is believed without a look."""
 
 
+NOTHING = Share(0, 0, datetime.min.replace(tzinfo=UTC), 0.0)
+
+
 class _Rate:
     """One rate of one key in this process."""
 
     def __init__(self, rates: Rates, key: str, kind: Kind, limit: int) -> None:
         self._rates, self._key, self.kind, self.limit = rates, key, kind, limit
-        self.used, self._share = 0, Share(0, 0, 0.0)
+        self.used, self._share = 0, NOTHING
         self._ends = self._full_until = -math.inf
         self._lock = asyncio.Lock()
 
@@ -82,15 +86,14 @@ class _Rate:
         journal = self._rates.journal
         change = lease(journal.ledger, self._key, self.kind, self._rates.owner, more, self.limit, overdrawn)
         share = await journal.put(change, 0.0)
-        ends = time.monotonic() + share.left_s
-        if self.kind != "in_flight" and ends > self._ends + 1.0 and self._ends > 0:
+        if self.kind != "in_flight" and share.until != self._share.until:
             self.used = overdrawn  # the ledger's minute is another one already
-        self._share, self._ends = share, ends
+        self._share, self._ends = share, time.monotonic() + share.left_s
 
     def _turn(self) -> None:
         """Begin anew where the minute is over."""
         if self.kind != "in_flight" and time.monotonic() >= self._ends > 0:
-            self.used, self._share, self._ends = 0, Share(0, 0, 0.0), -math.inf
+            self.used, self._share, self._ends = 0, NOTHING, -math.inf
 
 
 class Visit:

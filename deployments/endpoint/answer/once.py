@@ -38,6 +38,7 @@ class Run:
         self.deltas: list[Delta] = []
         self.answering: Answering | None = None
         self.row: Row | None = None
+        self.created: int | None = None
         self.task: asyncio.Task[Result] | None = None
         self._changed = asyncio.Event()
 
@@ -111,6 +112,7 @@ class Runs:
         row = await self._begin(run, answering, known)
         if row.get("body") is not None:  # another process was faster
             return _finished(run, row)
+        run.created = int(row["created"])
         try:
             result = await answering.answer(run.emit if run.live else None)
         except (Exception, asyncio.CancelledError) as error:
@@ -175,10 +177,7 @@ class Once:
     @property
     def created(self) -> int:
         """A request that is answered again keeps the time of its first try."""
-        run = self._run
-        if run is None or (run.row is None and run.answering is None):
-            return self._begun
-        return int(run.row["created"]) if run.row is not None else run.answering.created  # type: ignore[union-attr]
+        return self._begun if self._run is None or self._run.created is None else self._run.created
 
     async def answer(self, emit: Emit | None) -> Result:
         self._run = self._runs.open(self._question, self._digest, emit is not None)
@@ -204,5 +203,5 @@ def once_per_key(plain: Route, runs: Runs) -> Route:
 
 
 def _finished(run: Run, row: dict[str, Any]) -> Result:
-    run.row = row
+    run.row, run.created = row, int(row["created"])
     return _RESULT.validate_python(row["body"])

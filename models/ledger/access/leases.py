@@ -24,10 +24,12 @@ HELD = timedelta(seconds=30)
 
 @dataclass(frozen=True)
 class Share:
-    """`mine`: of this process, in this minute or now; `all`: of all processes. `left_s`: seconds until it ends."""
+    """`mine`: of this process, in this minute or now; `all`: of all processes. `until`: when it ends, in `left_s`
+    seconds."""
 
     mine: int
     all: int
+    until: datetime
     left_s: float
 
 
@@ -49,6 +51,6 @@ def lease(ledger: Ledger, key: str, kind: Kind, owner: str, more: int, limit: in
         statement = ledger.insert(rate_leases).values(row)
         new = {"amount": mine, "until": until}
         connection.execute(statement.on_conflict_do_update(index_elements=["key", "kind", "owner"], set_=new))
-        return Share(mine, others + mine, (until - now).total_seconds())
+        return Share(mine, others + mine, until, (until - now).total_seconds())
 
     return change
