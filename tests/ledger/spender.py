@@ -1,4 +1,4 @@
-"""A process of the spenders' test: many threads that spend one key's money. Arguments: url, purse (JSON), threads, calls."""
+"""A process of the spenders' test: threads that spend one key's money. Arguments: url, purse (JSON), threads, calls."""
 
 import json
 import os

@@ -9,14 +9,18 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from deployments.commands.access import keys
 from deployments.endpoint.listening import is_loopback, listen
+from deployments.migrations import upgrade
 from models.errors import BadInput
 from models.ledger import registry
+from models.ledger.access.policy import Policy
 from models.ledger.store import Ledger
 
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
@@ -26,8 +30,8 @@ QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
 def home(tmp_path):
     """The environment of a home whose champions are the worker `calc`."""
     (tmp_path / "pool.yaml").write_text("workers: [{name: calc, model: house/calc, vendor: here}]")
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
+    upgrade(url := f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger = Ledger(url)
     for model in ("fugu", "trinity"):
         registry.promote(ledger, model, {"kind": "worker", "worker": "calc"}, "test")
     ledger.close()
@@ -35,15 +39,12 @@ def home(tmp_path):
 
 
 @pytest.fixture
-def fugu(home, tmp_path):
-    """Runs the command; the ledger's schema is that of the tables, so no migration is needed."""
+def fugu(home):
+    """Runs the command; gives its exit status and what it says."""
 
     def run(*words):
-        program = (
-            "import deployments.migrations as m; m.upgrade = lambda *a, **k: None\n"
-            "from deployments.cli import main; main()"
-        )
-        done = subprocess.run([sys.executable, "-c", program, *words], env=home, capture_output=True, text=True)
+        command = [Path(sys.executable).with_name("fugu"), *words]
+        done = subprocess.run(command, env=home, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
     return run
@@ -53,11 +54,6 @@ def test_a_keys_life(home, fugu, tmp_path, until):
     code, out, err = fugu("keys", "create", "ci", "--vendors", "here", "--day-usd", "2", "--requests-per-minute", "50")
     secret = out.strip()
     assert code == 0 and secret.startswith("fugu-") and "not shown again" in err
-    assert fugu("keys", "create", "ci")[::2] == (
-        2,
-        "fugu: there is a key named 'ci': revoke it first, or give another name\n",
-    )
-    assert "no worker 'nobody'" in fugu("keys", "create", "x", "--workers", "nobody")[2]
     log = (tmp_path / "log").open("w")
     # With a key it may listen off loopback; without one it does not start (below).
     command = [sys.executable, "-m", "deployments.endpoint", "--host", "0.0.0.0", "--port", "0", "--no-observe"]
@@ -94,6 +90,13 @@ def test_a_keys_life(home, fugu, tmp_path, until):
     assert {line["owner"] for line in requests} == {secret.split("-")[1]}
     for place in (out, logged, *(path.read_bytes().decode("latin-1") for path in tmp_path.glob("ledger.db*"))):
         assert secret not in place and secret.split("-", 2)[2] not in place
+
+
+def test_a_worker_that_the_pool_lacks_is_no_policy(home, monkeypatch):
+    monkeypatch.setenv("FUGU_POOL", home["FUGU_POOL"])
+    for policy, lacking in ((Policy(workers=("nobody",)), "worker 'nobody'"), (Policy(regions=("x",)), "region 'x'")):
+        with pytest.raises(BadInput, match=f"has no {lacking}"):
+            keys._check_workers(policy)
 
 
 def test_off_loopback_without_keys_nothing_listens():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import openai
 import pytest
 
-from models.ledger.access.leases import lease
 from models.ledger.store import Ledger
 
 ADA = {"kind": "worker", "worker": "ada"}
@@ -61,20 +60,3 @@ def test_requests_at_once_are_given_back(house, key, post, upstream, until):
         upstream.released.set()
         assert {answer.result().status_code for answer in first} == {200}
         assert post(one, mine).status_code == 200
-
-
-def test_a_share_is_taken_once_for_many_requests(ledger):
-    with ledger.transaction() as connection:
-        now = ledger.now(connection)
-
-        def taken(owner, more, kind="requests", **also):
-            share = lease(ledger, "k", kind, owner, more, 100, **also)(connection, now)
-            return share.mine, share.all, share.left_s
-
-        assert taken("a", 60) == (60, 60, 50.0)
-        assert taken("b", 60) == (40, 100, 50.0)
-        assert taken("a", 5) == (60, 100, 50.0)
-        assert taken("a", 5, used=5) == (65, 105, 50.0)  # what was used counts, also beyond the limit
-        assert taken("a", 7, "in_flight") == (7, 7, 30.0) and taken("a", -7, "in_flight") == (0, 0, 30.0)
-        now += timedelta(minutes=1)
-        assert taken("a", 5) == (5, 5, 50.0)
