@@ -41,11 +41,11 @@ class Gate:
     """`shapes`: the form of an error, by the beginning of a path."""
 
     def __init__(self, app: ASGIApp, ring: Keyring, rates: Rates, shapes: Mapping[str, Shape]) -> None:
-        self._app, self._ring, self._rates, self._shapes = app, ring, rates, shapes
+        self.app, self._ring, self._rates, self._shapes = app, ring, rates, shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         try:
             caller = await self._ring.caller(Headers(scope=scope), reads=scope["method"] in _READS)
@@ -55,10 +55,10 @@ class Gate:
             await self._refuse(problem_of(error), scope, receive, send)
             return
         if visit is None:
-            await self._app({**scope, _CALLER: caller}, receive, send)
+            await self.app({**scope, _CALLER: caller}, receive, send)
             return
         try:
-            await self._app({**scope, _CALLER: caller, _VISIT: visit}, receive, _with_headers(send, visit))
+            await self.app({**scope, _CALLER: caller, _VISIT: visit}, receive, _with_headers(send, visit))
         finally:
             visit.leave()
 
