@@ -27,6 +27,7 @@ from deployments.commands import (
     up,
     worker,
 )
+from deployments.commands.access import keys
 from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
 
@@ -55,6 +56,7 @@ app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect
 app.add_typer(pool.app, name="pool")
 app.add_typer(questions.app, name="questions")
 app.add_typer(worker.app, name="worker")
+app.add_typer(keys.app, name="keys")
 
 
 _UsageError = typer.BadParameter.__mro__[1]

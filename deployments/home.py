@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+from sqlalchemy import inspect
+from sqlalchemy.engine import URL
 
 from models.errors import BadFile, NotFound, PermanentError
 from models.files import staged, try_lock
@@ -81,13 +83,32 @@ def find_note(home: Path) -> Note:
     raise NotFound(f"`fugu up` is not running on {home}: start it first")
 
 
+def has_keys(url: str | URL) -> bool:
+    """Whether the ledger at `url` has, or had, an API key. Nothing is created."""
+    from deployments.migrations import is_made
+    from models.ledger.access.keys import version
+    from models.ledger.store import Ledger
+    from models.ledger.tables.access import api_keys
+
+    if not is_made(url):
+        return False
+    ledger = Ledger(url)
+    try:
+        with ledger.reading() as connection:
+            known = inspect(connection).has_table(api_keys.name)  # an older home is upgraded later
+        return known and version(ledger)[0] > 0
+    finally:
+        ledger.close()
+
+
 def secret_file(home: Path) -> Path:
-    """The file with the secret of the home's Prefect server."""
+    """The file with the home's secret."""
     return home / "secret"
 
 
 def secret(home: Path) -> str:
-    """The secret that the home's Prefect server requires: random, made once, readable by the owner only.
+    """The home's secret: random, made once, readable by the owner only. Prefect's server requires it, and the endpoint
+    takes it for an API key of the owner.
 
     Raises BadFile if the file holds no such secret.
     """

@@ -1,4 +1,4 @@
-"""Loopback addresses: ports are bound only to this machine, and calls to them bypass HTTP proxies."""
+"""Loopback addresses: without API keys ports are bound only to this machine, and calls to it bypass HTTP proxies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Any
 from models.errors import BadInput
 
 
-def address(host: str, port: int, what: str) -> tuple[socket.AddressFamily, Any]:
-    """Family and address to bind. Raises BadInput, its message prefixed by `what`, for a host that is not loopback."""
+def address(host: str, port: int, what: str, *, has_keys: bool = False) -> tuple[socket.AddressFamily, Any]:
+    """Family and address to bind. Raises BadInput, its message prefixed by `what`, for a host that is not loopback
+    where the home has no key, so that every machine could use it.
+    """
     try:
         family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise BadInput(f"{what}: {error.strerror}", "host") from None
-    if not ipaddress.ip_address(found[0]).is_loopback:
-        raise BadInput(f"{what} is not loopback; only this machine may connect", "host")
+    if not has_keys and not ipaddress.ip_address(found[0]).is_loopback:
+        message = "is not loopback, and this home has no API key: `fugu keys create NAME` makes one"
+        raise BadInput(f"{what} {message}", "host")
     return family, found
 
 

@@ -7,11 +7,11 @@ import httpx
 from models.errors import PermanentError
 
 
-def ask(endpoint: str, question: str) -> str:
+def ask(endpoint: str, question: str, key: str) -> str:
     """The answer of `fugu`, through the openai client. Raises PermanentError with the endpoint's message."""
     import openai
 
-    client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key="local", max_retries=0, timeout=120)
+    client = openai.OpenAI(base_url=f"{endpoint}/v1", api_key=key, max_retries=0, timeout=120)
     try:
         reply = client.chat.completions.create(model="fugu", messages=[{"role": "user", "content": question}])
     except openai.OpenAIError as error:

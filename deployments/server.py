@@ -98,12 +98,13 @@ def command(port: int) -> list[str]:
     return ["uvicorn", "--factory", application, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def free_port(host: str, port: int, flag: str) -> int:
+def free_port(host: str, port: int, flag: str, *, has_keys: bool = False) -> int:
     """The port itself, or a free one for 0.
 
-    Raises PermanentError, naming port and flag, if the port is taken; BadInput for a host that is not loopback.
+    Raises PermanentError, naming port and flag, if the port is taken; BadInput for a host that is not loopback, where
+    the home has no API key.
     """
-    family, address = loopback.address(host, port, f"the host {host}")
+    family, address = loopback.address(host, port, f"the host {host}", has_keys=has_keys)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -17,7 +17,7 @@ from rich.console import Console
 from deployments import loopback, provision, server
 from deployments.doors import allowed
 from deployments.estimate import estimate_cost
-from deployments.home import Note, leave_note, locked, secret, secret_file
+from deployments.home import Note, has_keys, leave_note, locked, secret, secret_file
 from deployments.local.files import check_files
 from deployments.local.starting import LOADING_S, log_name, start_models, words_of
 from deployments.migrations import upgrade
@@ -126,12 +126,13 @@ class Start:
     def check_ports(self) -> None:
         """Check addresses, ports and the files of local models before anything starts.
 
-        Raises PermanentError for a taken port, BadInput for an address that is not loopback, for an invalid FUGU_HOSTS
-        or FUGU_ORIGINS, and for a local model without files.
+        Raises PermanentError for a taken port, BadInput for an address that is not loopback in a home without keys, for
+        an invalid FUGU_HOSTS or FUGU_ORIGINS, and for a local model without files.
         """
         check_files(load_pool(), self.here.home)
-        loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}")
-        server.free_port(self.here.host, self.here.port, "--port")
+        known = has_keys(self.here.database)
+        loopback.address(self.here.host, self.here.port, f"FUGU_HOST={self.here.host}", has_keys=known)
+        server.free_port(self.here.host, self.here.port, "--port", has_keys=known)
         allowed(self.here)
         port = server.free_port("127.0.0.1", self.here.prefect_port, "--prefect-port")
         self._prefect = f"http://127.0.0.1:{port}"
@@ -167,7 +168,8 @@ class Start:
         endpoint = self._wait_for_endpoint(services, announcement)
         self.say(_who_plans(self.here))
         if self.may_ask:
-            self.say(f"fugu was asked {QUESTION!r} and answered {ask(endpoint, QUESTION)!r}")
+            answer = ask(endpoint, QUESTION, secret(self.here.home))
+            self.say(f"fugu was asked {QUESTION!r} and answered {answer!r}")
         else:
             self.say("no test question is asked, because the pool has prices (--yes asks one)")
         if not self._alone and load_pool().is_priced:

@@ -19,7 +19,7 @@ def ask(
     """Ask the endpoint of the running `fugu up`."""
     import httpx
 
-    from deployments.home import find_note
+    from deployments.home import find_note, secret
     from models.errors import PermanentError
     from tasks.setup.settings import settings
 
@@ -27,7 +27,7 @@ def ask(
     if not endpoint:
         raise PermanentError("`fugu up` is still starting: the endpoint is not ready")
     body = {"model": model, "messages": [{"role": "user", "content": question}]}
-    headers = {"X-Fugu-Trace": "1"} if trace else {}
+    headers = {"Authorization": f"Bearer {secret(settings().home)}"} | ({"X-Fugu-Trace": "1"} if trace else {})
     try:
         reply = httpx.post(f"{endpoint}/v1/chat/completions", json=body, headers=headers, timeout=3600, trust_env=False)
         answer = reply.json()

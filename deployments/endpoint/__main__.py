@@ -27,9 +27,10 @@ from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import config_of
 from deployments.endpoint.decisions import DistantRouter
-from deployments.endpoint.listening import Announcing, listen
+from deployments.endpoint.listening import Announcing, is_loopback, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
+from deployments.home import has_keys, secret
 from deployments.loopback import skip_proxies
 from deployments.migrations import is_made
 from models.conductor.run.request import Limits
@@ -48,7 +49,7 @@ GRACE_S = 4.0
 
 
 def main() -> int:
-    """Serve. A host that is not loopback, a taken port, a broken pool file: one line and exit status 2."""
+    """Serve. A host that is not loopback without keys, a taken port, a broken pool file: one line and exit status 2."""
     arguments = _arguments()
     skip_proxies(os.environ)
     os.umask(0o077)
@@ -84,9 +85,10 @@ def _check_home() -> None:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
-    listening = listen(arguments.host, arguments.port)
+    listening = listen(arguments.host, arguments.port, has_keys=has_keys(settings().database))
     may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
-    options, parts = replace(_options(arguments), allowed=may_come), open_parts()
+    needs_key = settings().require_key or not is_loopback(listening)
+    options, parts = replace(_options(arguments), allowed=may_come, needs_key=needs_key), open_parts()
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
     room = Room(total=2 * options.max_body_bytes, body=options.max_body_bytes)
     annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
@@ -101,8 +103,8 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / SOCKET))
     parts = open_parts(partial(DistantRouter, folder))
-    # Hosts and origins have been checked by the other process.
-    options = replace(_options(arguments), eager=False)
+    # Hosts and origins have been checked by the other process, which has counted the request, too.
+    options = replace(_options(arguments), eager=False, counts=False)
     server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
 
     def stop_at_end_of_input() -> None:
@@ -130,12 +132,14 @@ def _options(arguments: argparse.Namespace) -> Options:
         bounds=bounds,
         keep_margin=here.keep_margin,
         aliases=read_aliases(here.aliases),
+        needs_key=here.require_key,
+        secret=secret(here.home),
     )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployments.endpoint", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address, or any where the home has API keys")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     parser.add_argument("--announce", type=Path, help="a JSON file, written when requests are taken: url, pid")
     default = DEFAULT.limits

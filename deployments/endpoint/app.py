@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -19,6 +20,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from deployments.doors import Doors
+from deployments.endpoint.access.estimate import Estimates
+from deployments.endpoint.access.gate import Gate
+from deployments.endpoint.access.rates import Rates
+from deployments.endpoint.access.ring import Keyring
 from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.aliases import check_aliases, listed
 from deployments.endpoint.answer.champions import Champions
@@ -27,6 +32,7 @@ from deployments.endpoint.answer.conductor import Conductor
 from deployments.endpoint.answer.format import WireFormat
 from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
+from deployments.endpoint.answer.once import Runs, once_per_key
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
@@ -62,7 +68,7 @@ PREPARE_S = 60.0
 
 
 def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = None) -> ASGIApp:
-    """The application, behind its host and origin checks. Champions and slow imports are loaded after the start-up.
+    """The application, behind its checks of host, origin and key. Champions and slow imports come after its start.
 
     `annex`: where large requests are answered; without one they are answered here.
     """
@@ -75,6 +81,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     kept.add_to(app)
     count = CountTokens()
     app.add_api_route(count.path, endpoint.stack.serve(count, route=Counting), methods=["POST"])
+    app.add_api_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -83,7 +90,8 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Problem, _fault)
     app.add_exception_handler(Exception, _fault)
-    return Doors(app, options.allowed)
+    shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
+    return Doors(Gate(app, endpoint.ring, endpoint.rates, shapes), options.allowed)
 
 
 class Endpoint:
@@ -102,10 +110,15 @@ class Endpoint:
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
+        self.ring = Keyring(self._journal, options.needs_key, options.secret)
+        self.rates = Rates(self._journal, counts=options.counts)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
         keeping = Keeping(self._journal, options.keep_margin)
-        own = parts, self._champions, options.turns, self._journal
-        routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
+        own = parts, self._champions, options.turns
+        more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}
+        self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
+        routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
+        self.estimates = Estimates(parts, self._champions, self._conductor.rank, keeping, options, WIRE_FORMATS[0])
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
         check_aliases(options.aliases, self._names)
@@ -123,8 +136,11 @@ class Endpoint:
             await self._annex.close()
         await self.responses.close()
         await self._jobs.close()
+        await self._runs.close()
         await self._conductor.close()
         await self._observer.close()
+        await self.ring.close()
+        await self.rates.close()
         await self._journal.close()
         await self._parts.dispatcher.close()
 

@@ -1,8 +1,9 @@
-"""The socket that the endpoint listens on, loopback only, and the announcement of its URL."""
+"""The socket that the endpoint listens on, and the announcement of its URL."""
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import json
 import os
 import socket
@@ -14,12 +15,13 @@ from deployments import loopback
 from models.errors import BadInput
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, has_keys: bool = False) -> socket.socket:
     """A listening socket. Port 0 takes a free one.
 
-    Raises BadInput, with the value and the flag, for a host that is not loopback and a port that cannot be bound.
+    Raises BadInput, with the value and the flag, for a host that is not loopback where the home has no key, and for a
+    port that cannot be bound.
     """
-    family, address = loopback.address(host, port, f"--host {host}")
+    family, address = loopback.address(host, port, f"--host {host}", has_keys=has_keys)
     # The protocol has to be named: asyncio disables Nagle's algorithm (0.04 s an answer) only where it is TCP.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -36,6 +38,11 @@ def listen(host: str, port: int) -> socket.socket:
 def url_of(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Whether only this machine can connect."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
 class Announcing(uvicorn.Server):

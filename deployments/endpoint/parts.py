@@ -57,7 +57,9 @@ class Options:
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
     it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
     conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
-    need is loaded at the start, instead of with the first of them. `aliases`: other names of the models.
+    need is loaded at the start, instead of with the first of them. `aliases`: other names of the models. `needs_key`:
+    also while the home has no key; `secret`: the home's, by which its owner asks. `counts`: whether requests count for
+    their keys' rates here.
     """
 
     poll_s: float = 1.0
@@ -75,6 +77,9 @@ class Options:
     keep_margin: float = 1.0
     eager: bool = True
     aliases: Aliases = ()
+    needs_key: bool = False
+    secret: str | None = None
+    counts: bool = True
 
 
 DEFAULT = Options()

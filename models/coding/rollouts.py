@@ -141,7 +141,7 @@ class Calls:
     """A rollout's asks, sent under the rollout's scope, replicate and seeds.
 
     `outage`: the first failure that is not a refusal of the request; then the rollout is no sample. `unanswered_s`:
-    seconds that the agent has waited in vain since the last answer.
+    seconds that the agent has waited in vain since the last answer. No `allowance`: the flow's budget pays.
     """
 
     def __init__(self, through: Asking, slot: TaskSlot, scope: str) -> None:
@@ -150,7 +150,7 @@ class Calls:
         self.outage: FuguError | None = None
         self.unanswered_s = 0.0
 
-    async def ask(self, ask: Ask) -> Reply:
+    async def ask(self, ask: Ask, allowance: object = None) -> Reply:
         with self._noted():
             reply = await self._through.ask(self._own(ask))
         self.usd += reply.cost_usd
@@ -159,7 +159,7 @@ class Calls:
     async def open_workers(self) -> Mapping[str, OpenBreaker]:
         return {}  # the choices are those of the router that is tried, whatever becomes of them
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
+    async def stream(self, ask: Ask, allowance: object = None) -> AsyncGenerator[Chunk]:
         last: Chunk | None = None
         with self._noted():
             async with aclosing(self._through.stream(self._own(ask))) as chunks:

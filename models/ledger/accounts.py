@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
+from models.ledger.access.purses import Purse
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.workflows import costs_of, scopes_in, scopes_of
@@ -17,14 +18,16 @@ from models.ledger.workflows import costs_of, scopes_in, scopes_of
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a conducted request may use over all calls of its rounds, steps and continuations; `None` is no limit.
+    """What a request may use over all its calls, those of its rounds, steps and continuations; `None` is no limit.
 
-    `request`: the id of the first request, which names the workflows.
+    `request`: the id of the first request, which names the workflows. `purse`: the budgets of the key that pays, on
+    which every call draws at the same time.
     """
 
     request: str
-    max_usd: float | None
-    max_calls: int | None
+    max_usd: float | None = None
+    max_calls: int | None = None
+    purse: Purse | None = None
 
 
 @dataclass
@@ -51,7 +54,8 @@ class Room:
 def room(ledger: Ledger, connection: Connection, allowance: Allowance, now: datetime) -> Room:
     """What is left, in the caller's transaction; claims for one request wait for one another."""
     ledger.serialise(connection, f"allowance:{allowance.request}")
-    costs = costs_of(connection, scopes_in(connection, allowance.request), now)
+    # Calls of an answer without a workflow have the request's id itself as their scope.
+    costs = costs_of(connection, [allowance.request, *scopes_in(connection, allowance.request)], now)
     usd = sum(row.cost_usd if row.cost_usd is not None else row.worst_usd for row in costs)
     running = sum(row.status in ("claimed", "sent") and row.lease_until > now for row in costs)
     most_usd = float("inf") if allowance.max_usd is None else allowance.max_usd

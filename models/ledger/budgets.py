@@ -3,15 +3,17 @@
 Both happen in the transactions that write the call's own rows. A call that may have been paid counts at its worst case
 until its price is known. The sum of spent and reserved money never exceeds the limit: if a price exceeds its worst
 case, the budget books at most what it has left, and the try's row records the whole price.
+
+A budget's name may be a path, `a/b`: a call that names it draws on `a`, too, where there is such a budget.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, and_, case, func, literal, select, update
+from sqlalchemy import BindParameter, Connection, and_, case, func, literal, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from models.errors import BadInput, BudgetExceeded, NotFound
@@ -26,6 +28,17 @@ MOST_USD = 1e6
 def priced(usd: float, worst_usd: float) -> float:
     """The price to book: clamped to [0, MOST_USD]; the worst case for NaN and infinity."""
     return min(max(usd, 0.0), MOST_USD) if math.isfinite(usd) else worst_usd
+
+
+def lineage(name: str) -> list[str]:
+    """The names of a budget and of all above it in its path, the uppermost first."""
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def draws_on(name: str) -> ColumnElement[bool]:
+    """The condition, on tries, for those that draw on this budget."""
+    return or_(tries.c.budget == name, tries.c.budget.startswith(name + "/", autoescape=True))
 
 
 def open_budget(ledger: Ledger, name: str, max_usd: float) -> None:
@@ -48,7 +61,7 @@ def remaining(ledger: Ledger, name: str) -> dict[str, float]:
         if row is None:
             raise NotFound(f"no budget {name!r}")
         unsent = select(func.sum(tries.c.worst_usd)).join(calls, calls.c.id == tries.c.call_id)
-        mine = tries.c.budget == name, never_sent(ledger.now(connection))
+        mine = draws_on(name), never_sent(ledger.now(connection))
         free = connection.execute(unsent.where(*mine)).scalar_one() or 0.0
     return {
         "limit": row.max_usd,
@@ -64,9 +77,12 @@ def never_sent(now: datetime) -> ColumnElement[bool]:
 
 
 def hold(connection: Connection, names: Collection[str | None]) -> None:
-    """Lock these budgets (`None` is skipped) until the transaction ends, in order of name to avoid deadlocks."""
-    wanted = select(budgets.c.name).where(budgets.c.name.in_([name for name in names if name is not None]))
-    connection.execute(wanted.order_by(budgets.c.name).with_for_update())
+    """Lock these budgets (`None` is skipped) and those above them until the transaction ends, in order of name to avoid
+    deadlocks."""
+    lines = sorted({above for name in names if name is not None for above in lineage(name)})
+    if lines:
+        wanted = select(budgets.c.name).where(budgets.c.name.in_(lines))
+        connection.execute(wanted.order_by(budgets.c.name).with_for_update())
 
 
 def reserve(connection: Connection, name: str, usd: float) -> None:
@@ -84,6 +100,13 @@ def reserve(connection: Connection, name: str, usd: float) -> None:
         f"budget {name!r}: a worst case of {usd:.6g} USD does not fit into the limit of {row.max_usd:.6g} "
         f"({row.spent_usd:.6g} spent, {row.reserved_usd:.6g} reserved)"
     )
+
+
+def reserve_all(connection: Connection, amounts: Mapping[str, float]) -> None:
+    """Reserve amounts that are known to fit, in budgets that the caller has locked."""
+    for name, usd in sorted(amounts.items()):
+        values = {"reserved_usd": budgets.c.reserved_usd + _usd(usd)}
+        connection.execute(update(budgets).where(budgets.c.name == name).values(values))
 
 
 def book(connection: Connection, name: str, *, released: float, spent: float) -> None:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from models.ledger.accounts import Allowance, Room, room
-from models.ledger.budgets import priced, reserve
+from models.ledger.access.limits import amounts, drawn, refused
+from models.ledger.accounts import Allowance
+from models.ledger.budgets import priced, reserve, reserve_all
 from models.ledger.providers.paces import Pace, paced
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
@@ -41,6 +42,11 @@ class CallSpec:
     allowance: Allowance | None = None
     pace: Pace | None = None
 
+    def pays(self, now: datetime) -> str | None:
+        """The budget of a key that pays for it, if one does."""
+        purse = None if self.allowance is None else self.allowance.purse
+        return None if purse is None else purse.path(now)
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -49,7 +55,7 @@ class Claim:
     `mine`: send it, as this attempt, not before `start_at`. `settled`: `reply` is the answer. `held`: another try's
     lease is live until `lease_until`, or the next try may not start before `not_before`, or (neither is given) it fits
     its allowance, or its worker's calls in flight, only once running calls have ended. `limited`: it does not fit its
-    allowance, by `limit`.
+    allowance, by `limit`. `budget`: in words, the budget of a key that keeps it from being sent, now or at all.
     `maybe_paid`: the last try died in flight, and the claim was made with `resend=False`. `pruned`: the call's texts
     were deleted at `pruned_at`.
     """
@@ -62,6 +68,7 @@ class Claim:
     not_before: datetime | None = None
     pruned_at: datetime | None = None
     limit: str | None = None
+    budget: str | None = None
     start_at: datetime | None = None
 
     @property
@@ -93,10 +100,10 @@ def claim(
     """Claim calls in one transaction; one `Claim` per spec, in order (an identity given twice is one call).
 
     With a `budget`, the worst case of every call that becomes `mine` is reserved in it; if it does not fit, raises
-    BudgetExceeded and writes nothing.
+    BudgetExceeded and writes nothing. A call that a key pays for draws on the budgets of its purse instead.
     """
     wanted = {spec.identity: spec for spec in specs}
-    ids = sorted(wanted)  # locked are calls, allowances, paces, new calls, budgets, each sorted: no deadlocks
+    ids = sorted(wanted)  # locked are calls, budgets, allowances, paces, new calls, each sorted: no deadlocks
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         found: dict[str, Claim] = {}
@@ -105,13 +112,15 @@ def claim(
             found[row.id] = _judge(row, now, resend)
             if row.status in OPEN and row.lease_until <= now:
                 expired.add(row.id)
-        found |= _refused(ledger, connection, [s for s in wanted.values() if _may_be_mine(found.get(s.identity))], now)
+        asked = [(s.identity, s.allowance, s.worst_usd) for s in wanted.values() if _may_be_mine(found.get(s.identity))]
+        expire(connection, expired, now, {budget, *drawn([allowance for _, allowance, _ in asked], now)})
+        for id, why in refused(ledger, connection, asked, now).items():
+            found[id] = Claim(id, 0, "held" if why.waits else "limited", limit=why.limit, budget=why.budget)
         limited = [(s.identity, s.worker, s.pace) for s in wanted.values() if _may_be_mine(found.get(s.identity))]
         held, starts = paced(ledger, connection, limited, now)
         found |= {identity: Claim(identity, 0, "held", not_before=at) for identity, at in held.items()}
         fresh = [wanted[identity] for identity in ids if identity not in found]
         found |= _insert(ledger, connection, fresh, owner, now, lease_s)
-        expire(connection, expired, now, budget)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
     return [replace(found[s.identity], start_at=starts.get(s.identity)) for s in specs]
@@ -133,23 +142,6 @@ def _judge(row: Any, now: datetime, resend: bool) -> Claim:
 
 def _may_be_mine(found: Claim | None) -> bool:
     return found is None or found.state == "mine"
-
-
-def _refused(ledger: Ledger, connection: Connection, specs: Sequence[CallSpec], now: datetime) -> dict[str, Claim]:
-    """The claims among these that do not fit their allowances, the earlier ones first."""
-    rooms: dict[str, Room] = {}
-    refused = {}
-    for spec in sorted((s for s in specs if s.allowance), key=lambda s: s.allowance.request if s.allowance else ""):
-        assert spec.allowance is not None
-        left = rooms.get(spec.allowance.request)
-        if left is None:  # the locks are taken in order of request
-            left = rooms[spec.allowance.request] = room(ledger, connection, spec.allowance, now)
-        limit = left.refuses(spec.worst_usd)
-        if limit is None:
-            left.take(spec.worst_usd)
-        else:
-            refused[spec.identity] = Claim(spec.identity, 0, "held" if limit == "wait" else "limited", limit=limit)
-    return refused
 
 
 def _insert(
@@ -213,11 +205,15 @@ def _take(
             "updated_at": now,
         }
         connection.execute(statement, [{"_id": s.identity, "attempt": n, **values} for s, n in again])
-    row = {"owner": owner, "status": "claimed", "budget": budget, "started_at": now}
-    rows = [{"call_id": s.identity, "attempt": n, "worst_usd": s.worst_usd, **row} for s, n in mine]
+    row = {"owner": owner, "status": "claimed", "started_at": now}
+    rows = [
+        {"call_id": s.identity, "attempt": n, "worst_usd": s.worst_usd, "budget": s.pays(now) or budget, **row}
+        for s, n in mine
+    ]
     connection.execute(tries.insert(), rows)
+    reserve_all(connection, amounts([(s.allowance, s.worst_usd) for s, _ in mine], now))
     if budget is not None:
-        reserve(connection, budget, sum(spec.worst_usd for spec, _ in mine))
+        reserve(connection, budget, sum(s.worst_usd for s, _ in mine if s.pays(now) is None))
 
 
 def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:

@@ -14,14 +14,17 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
-from models.ledger.budgets import book, hold, never_sent
+from models.ledger.budgets import book, draws_on, hold, lineage, never_sent
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 
 OPEN = ("claimed", "sent")
 """The statuses of a try that has not ended: its worst-case cost is reserved."""
+
+OPEN_CALLS = "calls.status IN ('claimed', 'sent')"
+"""As the index of open calls has it, so that it is used."""
 
 EXPIRED, WITHDRAWN = ("its lease expired before it was sent", "it was not sent")
 """The errors of tries whose requests were never sent."""
@@ -68,16 +71,17 @@ def withdraw(ledger: Ledger, call_ids: Iterable[str], owner: str) -> None:
             connection.execute(update(calls).where(calls.c.id.in_(some)).values(status="failed", updated_at=now))
 
 
-def expire(connection: Connection, ids: Collection[str], now: datetime, budget: str | None = None) -> None:
+def expire(connection: Connection, ids: Collection[str], now: datetime, also: Collection[str | None] = ()) -> None:
     """End the tries of these calls whose leases have run out: a sent one may have been paid, any other has failed.
 
-    `budget`: the one in which the caller reserves next; it is locked together with the tries' own budgets.
+    `also`: budgets in which the caller reserves next; they are locked together with the tries' own.
     """
     if not ids:
+        hold(connection, also)
         return
     known = [row for row in tries_of(connection, ids).values() if row.attempt == row.current and row.status in OPEN]
     held = [row for row in known if row.lease_until <= now]  # it may have been renewed before the rows were locked
-    hold(connection, {budget, *(row.budget for row in held)})
+    hold(connection, {*also, *(row.budget for row in held)})
     ends, ended = [], []
     for row in held:
         status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", EXPIRED)
@@ -92,11 +96,11 @@ def free(ledger: Ledger, budget: str) -> bool:
     """End the budget's expired claims that were never sent; return whether there were any."""
     unsent = select(tries.c.call_id).join(calls, calls.c.id == tries.c.call_id)
     with ledger.reading() as connection:
-        mine = unsent.where(tries.c.budget == budget, never_sent(ledger.now(connection)))
+        mine = unsent.where(text(OPEN_CALLS), draws_on(budget), never_sent(ledger.now(connection)))
         ids = connection.execute(mine).scalars().all()
     if ids:
         with ledger.transaction() as connection:
-            expire(connection, ids, ledger.now(connection), budget)
+            expire(connection, ids, ledger.now(connection), [budget])
     return bool(ids)
 
 
@@ -130,11 +134,11 @@ def end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, di
     for row, status, values in ends:
         known = {"cost_usd": None, "seconds": None, "error": row.error, "transient": row.transient} | values
         rows.append({"_id": row.call_id, "_attempt": row.attempt, "status": status, "ended_at": now, **known})
-        if row.budget is not None:
-            after = known["cost_usd"] if known["cost_usd"] is not None else row.worst_usd
-            money[row.budget][0] += row.worst_usd if row.status in OPEN else 0.0
-            money[row.budget][1] += 0.0 if status == "failed" else after
-            money[row.budget][1] -= row.worst_usd if row.status == "maybe_paid" else 0.0
+        after = known["cost_usd"] if known["cost_usd"] is not None else row.worst_usd
+        for budget in () if row.budget is None else lineage(row.budget):
+            money[budget][0] += row.worst_usd if row.status in OPEN else 0.0
+            money[budget][1] += 0.0 if status == "failed" else after
+            money[budget][1] -= row.worst_usd if row.status == "maybe_paid" else 0.0
     this = tries.c.call_id == bindparam("_id"), tries.c.attempt == bindparam("_attempt")
     connection.execute(update(tries).where(*this), rows)
     for budget, (released, spent) in sorted(money.items()):

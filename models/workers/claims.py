@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from models.errors import BudgetExceeded, ClaimHeld, LimitReached, MaybePaid, Pruned, RateLimited
@@ -45,7 +46,10 @@ class Claims:
     async def claim(
         self, worker: Worker, ask: Ask, identity: str, patience_s: float, allowance: Allowance | None = None
     ) -> Claim:
-        """Claim the call; wait while another owner holds it, and for the budget while own calls may release money."""
+        """Claim the call; wait while another owner holds it, and for the budget while own calls may release money.
+
+        For the budget of a key it waits only while running calls may leave enough, and `patience_s` at most.
+        """
         await self._admitted(worker, identity)
         worst, pace = worst_usd(worker, ask.messages, ask.sampling), pace_of(worker, ask, self._retry.pace_s)
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, ask.payload(), worst, allowance, pace)
@@ -60,6 +64,8 @@ class Claims:
                 continue
             if claim.state == "maybe_paid":
                 raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
+            if claim.budget is not None and not (claim.state == "held" and time.monotonic() - started < patience_s):
+                raise BudgetExceeded(claim.budget)
             if claim.state == "limited":
                 raise LimitReached(f"the request's limit {claim.limit} is reached", claim.limit or "")
             if claim.pruned_at is not None:
@@ -68,8 +74,17 @@ class Claims:
                 return claim
             if time.monotonic() - started > self._retry.hold_s:
                 raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
-            await asyncio.sleep(_pause(claim, pause, worker, patience_s))
+            await self._wait(claim, _pause(claim, pause, worker, patience_s))
             pause = min(2 * pause, self._retry.poll_cap_s)
+
+    async def _wait(self, claim: Claim, pause: float) -> None:
+        """Wait `pause` seconds, or where a budget is full, until one of this process's own calls may leave room."""
+        if claim.budget is None:
+            await asyncio.sleep(pause)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._freed.wait()
 
     async def _admitted(self, worker: Worker, identity: str) -> None:
         """Wait until the worker's breaker closes, where that is soon. Raises WorkerOpen; not for a settled call."""

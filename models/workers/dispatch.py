@@ -86,16 +86,16 @@ class Dispatcher:
         self._flights: dict[str, _Flight] = {}
         self._lanes = {worker.name: _Lane(worker) for worker in (*pool.workers, *pool.conductors)}
 
-    async def ask(self, ask: Ask) -> Reply:
+    async def ask(self, ask: Ask, allowance: Allowance | None = None) -> Reply:
         """The settled reply if there is one, else the worker's.
 
         Asks of the same identity share one call. When the last one that waits for it is cancelled, the call is
         cancelled upstream and its row is marked "maybe paid". During an outage of the ledger a reply that has arrived
         is still returned; the ledger gets it later. Raises the last try's error, NotFound for an unknown worker,
-        BudgetExceeded, MaybePaid, ClaimHeld, RateLimited where the next try may not start within the policy's patience,
-        and LedgerAway where nothing was sent.
+        BudgetExceeded, LimitReached where it does not fit its request's `allowance`, MaybePaid, ClaimHeld, RateLimited
+        where the next try may not start within the policy's patience, and LedgerAway where nothing was sent.
         """
-        return await self._join(ask, ask.identity, self._retry.patience_s)
+        return await self._join(ask, ask.identity, self._retry.patience_s, allowance=allowance)
 
     async def attempt(self, ask: Ask, patience_s: float | None = None, allowance: Allowance | None = None) -> Reply:
         """As `ask`, but a single try: a transient failure is raised to all callers that share it.
@@ -112,7 +112,7 @@ class Dispatcher:
         results = await asyncio.gather(*(self.ask(ask) for ask in asks), return_exceptions=True)
         return [reply_or_error(result) for result in results]
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk]:
+    async def stream(self, ask: Ask, allowance: Allowance | None = None) -> AsyncGenerator[Chunk]:
         """The reply as it arrives; the last chunk holds it whole. The text of a settled reply comes in one chunk.
 
         A consumer that stops early cancels the upstream call, whose row is then marked "maybe paid". Transient errors
@@ -122,7 +122,7 @@ class Dispatcher:
         first = 0
         self._budget.called()
         while True:
-            claim = await self._claims.claim(worker, ask, identity, self._retry.patience_s)
+            claim = await self._claims.claim(worker, ask, identity, self._retry.patience_s, allowance)
             if claim.state == "settled":
                 for chunk in replayed(stored(claim)):
                     yield chunk

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,9 @@ from models.ledger.providers.paces import give_back
 from models.ledger.store import Ledger
 from models.ledger.tries import free, renew, send, withdraw
 from models.ledger.unsettled import recover
+
+FREE_S = 5.0
+"""Between two looks for claims of dead processes that hold money of a full budget."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Writer:
     def __init__(self, ledger: Ledger, owner: str, lease_s: float, resend: bool, budget: str | None) -> None:
         self._ledger, self._owner, self._lease_s = ledger, owner, lease_s
         self._resend, self._budget = resend, budget
+        self._freed: dict[str, float] = {}
 
     def write(self, items: Sequence[Any]) -> list[Any]:
         """Each item's result or exception, in order: LedgerAway for all that were not, or possibly not, written.
@@ -117,17 +122,30 @@ class Writer:
             return claim(self._ledger, some, self._owner, **options)
 
         results = apart(together, specs)
-        refused = [index for index, result in enumerate(results) if isinstance(result, BudgetExceeded)]
-        if refused and self._free_expired():
+        if self._free_expired(
+            {name for spec, result in zip(specs, results, strict=True) for name in self._full(spec, result)}
+        ):
+            refused = [at for at, result in enumerate(results) if list(self._full(specs[at], result))]
             again = apart(together, [specs[index] for index in refused])
             results = [dict(zip(refused, again, strict=True)).get(at, result) for at, result in enumerate(results)]
         return results
 
-    def _free_expired(self) -> bool:
-        """Release what expired claims that were never sent had reserved; return whether there were any."""
-        assert self._budget is not None
-        [freed] = _singly(lambda budget: free(self._ledger, budget), [self._budget])
-        return freed is True
+    def _full(self, spec: CallSpec, result: Any) -> Iterator[str]:
+        """The budget that kept this call from being claimed, if one did."""
+        if isinstance(result, BudgetExceeded) and self._budget is not None:
+            yield self._budget
+        elif isinstance(result, Claim) and result.budget is not None and spec.allowance and spec.allowance.purse:
+            yield spec.allowance.purse.root
+
+    def _free_expired(self, budgets: Collection[str]) -> bool:
+        """Release what expired claims that were never sent had reserved; return whether there were any.
+
+        A budget that stays full is looked at once in `FREE_S` seconds: each look is a query.
+        """
+        now = time.monotonic()
+        due = [name for name in sorted(budgets) if now >= self._freed.get(name, 0.0)]
+        self._freed |= {name: now + FREE_S for name in due if name != self._budget}
+        return True in _singly(lambda budget: free(self._ledger, budget), due)
 
 
 def _singly(write: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     )
     max_steps: int = Field(5, ge=1, le=64, description="maximum number of steps in a plan")
     max_subtask_chars: int = Field(4000, ge=1, description="maximum characters of a step's subtask")
-    host: str = Field("127.0.0.1", description="the endpoint's address")
+    host: str = Field("127.0.0.1", description="the endpoint's address; off loopback only where there are API keys")
+    require_key: bool = Field(False, description="whether an API key is needed while the home has none")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     aliases: str = Field("", description="other names of the models, separated by commas: claude-*=fugu")
     max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
@@ -183,6 +184,7 @@ class Settings(BaseSettings):
             "FUGU_CONDUCTOR": self.conductor,
             "FUGU_MAX_STEPS": str(self.max_steps),
             "FUGU_MAX_SUBTASK_CHARS": str(self.max_subtask_chars),
+            "FUGU_REQUIRE_KEY": str(self.require_key).lower(),
             "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
             "FUGU_MAX_MESSAGES": str(self.max_messages),
             "FUGU_MAX_FIELDS": str(self.max_fields),

@@ -7,6 +7,7 @@ from typing import Any
 
 from cachetools import LRUCache, cached
 
+from deployments.endpoint.access.workers import permitted
 from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
@@ -29,12 +30,13 @@ _REMEMBERED = 4096
 def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The workers that may answer, in the pool's order.
 
-    Raises BadInput for a name that the pool lacks and for the field that leaves no worker.
+    Raises BadInput for a name that the pool lacks and for the field that leaves no worker, Problem 403 where the
+    caller's key leaves none.
     """
     for name in wanted or ():
         if name not in pool.names:
             raise BadInput(f"there is no worker {name!r}", ALLOWED)
-    left = [worker for worker in pool.workers if worker.is_askable and (wanted is None or worker.name in wanted)]
+    left = [worker for worker in permitted(pool, question.caller, wanted) if worker.is_askable]
     if not left:
         raise NoWorkerAllowed("none of the allowed workers can be asked", ALLOWED)
     formats.check(question.sampling)

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deployments.endpoint.access.money import allowance_of, is_too_dear
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Calls, Emit, Result, Text
 from deployments.endpoint.parts import Parts
@@ -18,6 +19,7 @@ from models.ledger.outage import PATIENCE_S, when_back
 from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
 from models.workers.fitting.fit import fit, has_mode
 from models.workers.fitting.formats import repaired, settled
+from models.workers.usage import worst_usd
 
 SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
 """What reaches a THINKER and a VERIFIER too; limits and formats are meant for the answer, a SOLVER's."""
@@ -42,13 +44,17 @@ class Step:
 
 
 class Asking:
-    """`steps` grows while the request is answered. `begun`: whether something of the answer has been streamed."""
+    """`steps` grows while the request is answered. `begun`: whether something of the answer has been streamed.
 
-    def __init__(self, parts: Parts, question: Question, failover: bool) -> None:
+    `allowed`: the workers that may be asked.
+    """
+
+    def __init__(self, parts: Parts, question: Question, failover: bool, allowed: Sequence[str]) -> None:
         self.steps: list[Step] = []
         self.begun = False
         self._replies: dict[int, Reply] = {}  # by choice
-        self._parts, self._question, self._failover = parts, question, failover
+        self._parts, self._question, self._failover, self._allowed = parts, question, failover, allowed
+        self._allowance = allowance_of(question)
 
     @property
     def turns(self) -> int:
@@ -94,17 +100,32 @@ class Asking:
     async def in_order(
         self, step: Step, others: Sequence[str], messages: Sequence[Message], live: Emit | None
     ) -> Reply:
-        """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others."""
+        """The step's worker's reply or, where it fails before anything was emitted, the next one's of the others.
+
+        A worker that is too dear for what may be spent is replaced by the cheapest one, where the key wants that.
+        """
         failed: FuguError | None = None
-        for worker in (step.worker, *(others if self._failover else ())):
+        left = [step.worker, *(others if self._failover else ())]
+        while left:
+            worker = left.pop(0)
             try:
                 return await self._for_all(replace(step, worker=worker), messages, live)
             except FuguError as error:
                 failed = failed or error
-                if self.begun or not another_may_answer(error):
+                if is_too_dear(error) and (cheap := self._cheapest(worker, messages)) is not None:
+                    left = [cheap]
+                elif self.begun or not another_may_answer(error):
                     raise
         assert failed is not None
         raise failed
+
+    def _cheapest(self, instead_of: str, messages: Sequence[Message]) -> str | None:
+        """The worker to ask instead of one that is too dear; `None` where the key does not want that, or it is this."""
+        question, pool = self._question, self._parts.pool
+        if question.caller.policy.on_exceeded != "cheapest" or self.begun:
+            return None
+        best = min(self._allowed, key=lambda name: worst_usd(pool.worker(name), messages, question.sampling))
+        return None if best == instead_of else best
 
     async def _for_all(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
         """The worker's reply; where several answers are wanted, all of them at once, of which the first is returned."""
@@ -150,7 +171,7 @@ class Asking:
                 reply = await self._stream(ask, live, step.choice)
             else:  # once something is paid for, a ledger that is away is waited for
                 dispatcher = self._parts.dispatcher
-                reply = await when_back(lambda: dispatcher.ask(ask), PATIENCE_S if paid else 0.0)
+                reply = await when_back(lambda: dispatcher.ask(ask, self._allowance), PATIENCE_S if paid else 0.0)
         except FuguError as error:
             self.steps[place] = replace(step, error=type(error).__name__)
             raise
@@ -164,7 +185,7 @@ class Asking:
     async def _stream(self, ask: Ask, live: Emit, choice: int) -> Reply:
         reply: Reply | None = None
         # Closed immediately, not by the garbage collector, when this task is cancelled between two chunks.
-        async with aclosing(self._parts.dispatcher.stream(ask)) as chunks:
+        async with aclosing(self._parts.dispatcher.stream(ask, self._allowance)) as chunks:
             async for chunk in chunks:
                 self.begun |= bool(chunk.text or chunk.tool_calls)
                 if chunk.text or chunk.logprobs:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
+from deployments.endpoint.access.money import limits_of
+from deployments.endpoint.access.workers import barred
 from deployments.endpoint.answer.abilities import candidates
 from deployments.endpoint.answer.conductor import Conductor
 from deployments.endpoint.answer.jobs import Jobs, Order
-from deployments.endpoint.answer.question import Question
+from deployments.endpoint.answer.question import LIMITS, Question
 from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire.response import result_of
@@ -78,7 +80,7 @@ class Conducted:
         """Makes the request to conduct, in a thread. Raises BadInput for errors that are found without the ledger."""
         question, ledger, wish = self._question, self._parts.ledger, self._question.fugu
         results, workers = question.tool_results(), question.wanted()
-        limits = wish.limits(self._limits)
+        limits = limits_of(question, self._limits)
         if results:
             # The workflow that asked for them goes on; its first request's limits go on counting.
             return lambda: self._continued(results)
@@ -94,10 +96,14 @@ class Conducted:
             "recursive": bool(wish.recursive),
             "wanted": workers,
             "failover": wish.failover,
+            "owner": question.caller.key,
+            "purse": question.caller.purse,
+            "cheapest": question.caller.policy.on_exceeded == "cheapest",
+            "barred": barred(self._parts.pool, question.caller),
         }
 
         def make() -> ConductRequest:
-            conversation = wish.conversation or (conversation_of(ledger, earlier) if earlier else None)
+            conversation = _conversation(question) or (conversation_of(ledger, earlier) if earlier else None)
             return ConductRequest(conversation=conversation, **own)
 
         def go_on() -> ConductRequest:
@@ -110,7 +116,10 @@ class Conducted:
         return go_on if spoken else make
 
     def _continued(self, results: Mapping[str, str]) -> ConductRequest:
-        _refuse_changes(asked_by(self._parts.ledger, list(results)), self._question)
+        first = asked_by(self._parts.ledger, list(results))
+        if first is not None and first.owner != self._question.caller.key:
+            raise BadInput("these tool calls were handed out to another API key", "messages")
+        _refuse_changes(first, self._question)
         return continue_with(self._parts.ledger, self.id, results, self._question.sampling)
 
 
@@ -129,6 +138,12 @@ def _results_with_words(question: Question) -> dict[str, str]:
     return results
 
 
+def _conversation(question: Question) -> str | None:
+    """The conversation that the caller named: that of another key is another one."""
+    named = question.fugu.conversation
+    return None if named is None else question.caller.own(named)
+
+
 def _refuse_changes(first: ConductRequest | None, question: Question) -> None:
     """Raises BadInput for an option that differs from that of the request whose tool calls are answered.
 
@@ -140,7 +155,9 @@ def _refuse_changes(first: ConductRequest | None, question: Question) -> None:
     wish, workers = question.fugu, question.wanted()
     kept: dict[str, Any] = {name: getattr(first.limits, name) for name in type(first.limits).model_fields}
     kept |= {name: getattr(first, name) for name in ("conversation", "shuffle", "recursive")}
-    changed = [f"fugu.{name}" for name, value in kept.items() if getattr(wish, name) not in (None, value)]
+    wished = {name: getattr(wish, name) for name in kept} | {"conversation": _conversation(question)}
+    wished |= {name: question.limit(name) for name in LIMITS if wished[name] is not None}
+    changed = [f"fugu.{name}" for name, value in kept.items() if wished[name] not in (None, value)]
     if workers is not None and (first.wanted is None or set(workers) != set(first.wanted)):
         changed.append("X-Fugu-Workers" if wish.allowed_workers is None else "fugu.allowed_workers")
     if changed:

@@ -181,6 +181,7 @@ class Jobs:
             digest=order.digest,
             stream=order.question.stream,
             user=order.question.user,
+            owner=order.question.caller.key,
             continues=request.continues,
             process=self._mark,
         )
@@ -197,8 +198,13 @@ class Jobs:
 
 
 def _check(row: Row, order: Order) -> Row:
+    return same_request(row, order.digest)
+
+
+def same_request(row: Row, digest: str) -> Row:
+    """The row of a key. Raises Problem 409 where it is of another request than this one, and Pruned."""
     refuse_pruned(row)
-    if row.get("digest") != order.digest:
+    if row.get("digest") != digest:
         message = "this Idempotency-Key was sent with another request"
         raise Problem(409, message, code="idempotency_key_reused", param="Idempotency-Key")
     return row

@@ -10,6 +10,8 @@ from typing import Any
 from deployments.endpoint.wire.extension import Extension
 from models.digest import json_digest
 from models.errors import BadInput
+from models.ledger.access.policy import SCOPES, Policy
+from models.ledger.access.purses import Purse
 from models.workers.ask import Message, Sampling, text_of
 
 TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
@@ -17,7 +19,10 @@ TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 KINDS = {"image_url": "images", "input_audio": "audio", "file": "files"}
 """The type of a message's part -> what a person calls it."""
 
-OF_EVERY_MODEL = frozenset({"allowed_workers", "failover", "conversation", "max_seconds", "show_work"})
+LIMITS = ("max_usd", "max_calls", "max_seconds")
+"""Of a request, in its field `fugu` and in its key's policy."""
+
+OF_EVERY_MODEL = frozenset({"allowed_workers", "failover", "conversation", "show_work", *LIMITS})
 """Fields of `fugu` that every model honours; the others are of conducted requests."""
 
 
@@ -35,6 +40,27 @@ def is_pin_of(digest: str, pin: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Caller:
+    """Who asks. `key`: the id of the API key, which is no secret; `None`: no key is needed here. `name`: the key's."""
+
+    key: str | None = None
+    name: str = ""
+    policy: Policy = Policy(scopes=SCOPES)  # noqa: RUF009 - a frozen value
+
+    @property
+    def purse(self) -> Purse | None:
+        """The budgets that its calls draw on, if it has some."""
+        return None if self.key is None else Purse.of(self.key, self.name, self.policy)
+
+    def own(self, name: str) -> str:
+        """The caller's name of something, for the ledger: equal names of two keys are two."""
+        return name if self.key is None else json_digest([self.key, name])
+
+
+ANYONE = Caller()
+
+
+@dataclass(frozen=True)
 class Key:
     """An Idempotency-Key: its digest, which alone is kept, and the id of the request that it names."""
 
@@ -49,7 +75,7 @@ class Question:
     `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user. `session`: its name for
     the conversation, or for the prompt that a provider may have cached. `notes`: what of the request was left out or
     mapped, one sentence each, for the trace. `show_work`: whether the work behind the answer is shown beside it.
-    `choices`: how many answers are wanted.
+    `choices`: how many answers are wanted. `caller`: who asks; what is stored for one caller is for no other.
     """
 
     id: str
@@ -66,6 +92,7 @@ class Question:
     notes: tuple[str, ...] = ()
     show_work: bool = False
     choices: int = 1
+    caller: Caller = ANYONE
 
     @property
     def name(self) -> str:
@@ -77,6 +104,11 @@ class Question:
         """The beginning of the digest of the version that is asked for; `None`: the one that serves now."""
         _, at, digest = self.model.partition("@")
         return digest if at else None
+
+    def limit(self, name: str, default: float | None = None) -> float | None:
+        """One of `LIMITS`: the request's own, at most its key's; `default` where neither is given."""
+        given = [getattr(self.fugu, name), getattr(self.caller.policy, name)]
+        return min((limit for limit in given if limit is not None), default=default)
 
     def wanted(self) -> list[str] | None:
         """The caller's own list of workers: where the field and the header are both given, those in both.
@@ -95,14 +127,15 @@ class Question:
     def conversation_key(self) -> str:
         """sha256 (hex) of what names the conversation: `fugu.conversation`, the client's session, or its beginning."""
         named = self.fugu.conversation or self.session
+        whose = self.user if self.caller.key is None else [self.caller.key, self.user]
         if named is not None:
-            return json_digest(["named", self.user, named])
+            return json_digest(["named", whose, named])
         beginning: list[list[str]] = []
         for message in self.messages:
             beginning.append([str(message["role"]), text_of(message.get("content"), mark_others=True)])
             if message["role"] == "user":
                 break
-        return json_digest(["begins", self.user, beginning])
+        return json_digest(["begins", whose, beginning])
 
     @property
     def kinds(self) -> set[str]:

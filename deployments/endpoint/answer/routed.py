@@ -61,10 +61,10 @@ class Routed:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
         self._keeping = keeping if question.name == FUGU else None  # `trinity` chooses anew at each turn
-        self._max_seconds = question.fugu.max_seconds or max_seconds
+        self._max_seconds = question.limit("max_seconds", max_seconds)
         failover = failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
-        self._asking = Asking(parts, question, failover)
+        self._asking = Asking(parts, question, failover, self._allowed)
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
 
     async def answer(self, emit: Emit | None) -> Result:

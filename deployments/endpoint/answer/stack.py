@@ -15,16 +15,17 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from deployments.endpoint.access.gate import caller_of, need_scope, note_tokens
 from deployments.endpoint.annex import LIGHT, Annex, weight
 from deployments.endpoint.answer.aliases import by_its_own_name
 from deployments.endpoint.answer.format import Rendering, WireFormat
-from deployments.endpoint.answer.question import Key, Question
+from deployments.endpoint.answer.question import LIMITS, Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
-from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, unless_gone
-from models.errors import FuguError
+from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, refuse_pages, unless_gone
+from models.errors import FuguError, LimitReached
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +54,22 @@ class Stack:
     async def _respond(
         self, request: Request, wire: WireFormat, around: Around | None, route: Route | None
     ) -> Response:
-        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
+        told = partial(note_tokens, request.scope)
+        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", told)
         try:
-            _refuse_pages(request)
-            key = key_of(request.headers, f"POST {wire.path}", wire.id_prefix)  # checked also for models that ignore it
+            refuse_pages(request)
+            caller = caller_of(request.scope)
+            key = key_of(request.headers, caller.own(f"POST {wire.path}"), wire.id_prefix)
             body = await self._read(request)
             if isinstance(body, Body):
                 assert self._annex is not None
                 return await self._annex.respond(request, body)
             question = await self._parse(receipt, key, request, body)
-            question = receipt.question = by_its_own_name(question, self._options.aliases, self._routes)
+            question = by_its_own_name(question, self._options.aliases, self._routes)
+            question = receipt.question = replace(question, caller=caller)
             if question.name not in self._routes:
                 raise unknown_model(question.model)
+            _check_scope(question, receipt.trace)
             digest = partial(digest_of, body, question.workers)
             answering = receipt.answering = (route or self._routes[question.name])(question, digest)
             if around is not None:
@@ -140,13 +145,14 @@ class Stack:
 
 
 class Receipt:
-    """One request from its arrival to its log line. `trace`: the caller wants to see who answered.
+    """One request from its arrival to its log line. `trace`: the caller wants to see who answered. `tell_tokens`: is
+    called with the tokens that the answer has used.
 
     `status` and `error`: what a stream ended with. No prompt and no reply is ever in here.
     """
 
-    def __init__(self, wire: WireFormat, trace: bool) -> None:
-        self.wire, self.trace = wire, trace
+    def __init__(self, wire: WireFormat, trace: bool, tell_tokens: Callable[[int], None]) -> None:
+        self.wire, self.trace, self._tell_tokens = wire, trace, tell_tokens
         self.question: Question | None = None
         self.answering: Answering | None = None
         self.status: int | None = None
@@ -161,6 +167,16 @@ class Receipt:
         assert self.question is not None and self.answering is not None
         return self.wire.rendering(self.question, self.id, self.answering.created)
 
+    def problem(self, error: Exception) -> Problem:
+        """How the error is answered in the form of this request; a limit that the key has set is called the key's."""
+        problem, question = problem_of(error, trace=self.trace), self.question
+        if isinstance(error, LimitReached) and question is not None and error.limit in LIMITS:
+            own, keys = getattr(question.fugu, error.limit), getattr(question.caller.policy, error.limit)
+            if keys is not None and (own is None or keys < own):
+                problem.message += f"; it is the key {question.caller.name!r} that sets it"
+        status = self.wire.statuses.get(problem.status, problem.status)
+        return replace(problem, status=status, request_id=self.id)
+
     def disclosed(self) -> Mapping[str, Any] | None:
         """The object `fugu`, where the caller asked for it."""
         if not self.trace or self.answering is None:
@@ -168,12 +184,6 @@ class Receipt:
         report = self.answering.report()
         notes = [*(self.question.notes if self.question else ()), *report.notes]
         return {**report.trace, **({"notes": notes} if notes else {})}
-
-    def problem(self, error: Exception) -> Problem:
-        """How the error is answered in the form of this request."""
-        problem = problem_of(error, trace=self.trace)
-        status = self.wire.statuses.get(problem.status, problem.status)
-        return replace(problem, status=status, request_id=self.id)
 
     def headers(self) -> dict[str, str]:
         """The request's id; on demand what is known so far of who answers (a stream begins before its end)."""
@@ -201,16 +211,19 @@ class Receipt:
             **_place(error),
         }
         if self.answering is not None and self.question is not None:
-            line |= {"model": self.question.model, "stream": self.question.stream, **self.answering.report().log}
+            question = self.question
+            line |= {"model": question.model, "stream": question.stream, "owner": question.caller.key}
+            line |= self.answering.report().log
+            self._tell_tokens(sum(line.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")))
             # The caller's own user is in the ledger, for as long as texts are kept, and in no log.
-            self.answering.keep({**line, "user": self.question.user})
+            self.answering.keep({**line, "user": question.user})
         log.info("request", extra={"fields": line})
 
 
-def _refuse_pages(request: Request) -> None:
-    """Raises Problem 415. A web page may post plain text to any address without permission, but not JSON."""
-    if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
-        raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")
+def _check_scope(question: Question, trace: bool) -> None:
+    """Raises Problem 403 for a key that may not see who answers."""
+    if trace or question.show_work:
+        need_scope(question.caller, "trace", "X-Fugu-Trace" if trace else "fugu.show_work")
 
 
 def _place(error: Exception | None) -> dict[str, str]:

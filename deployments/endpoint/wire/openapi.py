@@ -47,6 +47,37 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
+class Cost(BaseModel):
+    min: float
+    worst: float
+
+
+class WorkerCost(BaseModel):
+    worker: str
+    min_usd: float
+    worst_usd: float
+
+
+class BudgetLeft(BaseModel):
+    budget: Literal["total", "month", "day"]
+    limit_usd: float
+    left_usd: float
+
+
+class Estimate(BaseModel):
+    """`worker`: who would be asked first; `margin`: by how much (in logits) the router prefers it."""
+
+    object: Literal["estimate"]
+    model: str
+    worker: str
+    margin: float | None
+    role: str | None
+    workers: list[WorkerCost]
+    cost_usd: Cost
+    limits: dict[str, float | None]
+    budgets: list[BudgetLeft]
+
+
 class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
     """`ready`, and what it depends on. `background`: responses that are answered there. `open`: workers that are not
     asked, each with the time until which, if any."""
@@ -81,13 +112,15 @@ WRITTEN = (
     Model,
     Models,
     Alive,
+    Estimate,
     Readiness,
 )
 
 REFUSALS = {
     400: "Something in the request is wrong, or no worker can honour it; `param` names the field",
     402: "A budget, or a limit of `fugu`, is used up",
-    403: "Sent to another host's name, or by a page of another origin",
+    401: "An API key is needed, or this one is not valid",
+    403: "Sent to another host's name, by a page of another origin, or by a key that may not do this",
     404: "There is no such model, or nothing of that id",
     408: "The body did not arrive in time",
     409: "The `Idempotency-Key` was sent with another request",
@@ -95,24 +128,31 @@ REFUSALS = {
     413: "The body is too large",
     415: "The body is no `application/json`",
     422: "The worker's reply does not fit `response_format`, nor does its repair",
-    429: "A worker is rate limited; `Retry-After` says for how long",
+    429: "A rate of the key is used up, or a worker is rate limited; `Retry-After` says for how long",
     500: "A fault of the endpoint",
     502: "The workers that may be asked failed",
     503: "Not now; `Retry-After` says when",
     504: "A worker, or the request's own limit of time, ran out of time",
 }
-ALWAYS = (403, 500)
+ALWAYS = (401, 403, 500)
 KEPT = (400, 404, 410, 503)
 """Refusals about a response that is kept."""
 
 HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     HEADER: (
-        "With `fugu-ultra`: a request that is sent again with it is answered once",
+        "A request that is sent again with it is answered once",
         {"minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$"},
     ),
     "X-Fugu-Workers": ("Who may be asked: names of workers, between commas", {"pattern": r"[^,\s]"}),
     "X-Fugu-Trace": ("`1`: the answer tells who made it", {}),
 }
+
+
+KEYS: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+"""Where the home has API keys."""
 
 
 def _ref(model: type[BaseModel]) -> dict[str, Any]:
@@ -204,6 +244,17 @@ def _parameters() -> list[dict[str, Any]]:
     ]
 
 
+def _estimate() -> dict[str, Any]:
+    workers = {"name": "X-Fugu-Workers", "in": "header", "schema": {"type": "string", **HEADERS["X-Fugu-Workers"][1]}}
+    return {
+        "summary": "Say who would answer a conversation, and what it would cost; nothing is spent",
+        "operationId": "estimate",
+        "parameters": [workers],
+        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(ChatRequest)}}},
+        "responses": _answers(400, 404, 408, 413, 415, 429, 503, json=_ref(Estimate)),
+    }
+
+
 def _get(summary: str, name: str, model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     return {"summary": summary, "operationId": name, "responses": _answers(*refusals, json=_ref(model))}
 
@@ -241,6 +292,7 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/chat/completions": {"post": chat},
             "/v1/completions": {"post": text},
+            "/v1/estimate": {"post": _estimate()},
             **_responses(),
             **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
             "/v1/models": {"get": listed},
@@ -249,5 +301,6 @@ def document() -> dict[str, Any]:
             "/readyz": {"get": ready},
             "/openapi.json": {"get": this},
         },
-        "components": {"schemas": {**schemas["$defs"], **anthropics.schemas()}},
+        "components": {"schemas": {**schemas["$defs"], **anthropics.schemas()}, "securitySchemes": KEYS},
+        "security": [{}, *({name: []} for name in KEYS)],
     }

@@ -164,3 +164,9 @@ async def _in_time(within_s: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise Problem(408, "the body did not arrive in time", code="request_timeout") from None
+
+
+def refuse_pages(request: Request) -> None:
+    """Raises Problem 415. A web page may post plain text to any address without permission, but not JSON."""
+    if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "the Content-Type has to be application/json", code="unsupported_media_type")

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from models.conductor.run.planner import Plan
 from models.conductor.run.request import ConductAnswer, StepRecord
 from models.conductor.run.state import RunState
-from models.errors import LimitReached
+from models.errors import BudgetExceeded, LimitReached
 from models.ledger.plans import StoredStep
 from models.workers.ask import Reply, Usage, total
 
@@ -31,7 +31,8 @@ Steps = list[tuple[Round, StepRecord]]
 
 
 def concluded(plans: Sequence[Plan], rounds: Sequence[Round], state: RunState) -> ConductAnswer:
-    """The answer of a request run. Raises LimitReached if a limit was reached before any step was finished."""
+    """The answer of a request run. Raises LimitReached if a limit was reached before any step was finished,
+    BudgetExceeded where that was a budget."""
     ended = state.meter.ended
     steps = [(workflow_run, record) for workflow_run in rounds for record in workflow_run.records]
     trace = {"rounds": _rounds(plans, rounds, state), "ended": ended}
@@ -41,6 +42,8 @@ def concluded(plans: Sequence[Plan], rounds: Sequence[Round], state: RunState) -
         return _answered(best, ended, steps, plans, state, trace)
     if pending:
         return _awaiting(pending, steps, plans, state, trace)
+    if state.over_budget is not None:
+        raise BudgetExceeded(state.over_budget)
     raise LimitReached(f"the request's limit {ended} was reached before any step was finished", ended or "")
 
 

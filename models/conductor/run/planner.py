@@ -77,6 +77,8 @@ def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
 
     async def ask(messages: list[Message]) -> str:
         writing = _WRITING.get()
+        if worker in writing.state.request.barred:
+            raise NotTaught(f"the API key may not ask {worker}, which writes the plans")
         wanted = Ask(
             scope=writing.workflow,
             worker=worker,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.conductor.plan.workflow import PlanLimits
 from models.errors import BadInput
+from models.ledger.access.purses import Purse
 from models.ledger.store import Ledger
 from models.workers.ask import Message, Sampling, Usage
 from models.workers.dispatch import Dispatcher
@@ -50,7 +51,9 @@ class ConductRequest(BaseModel):
     `allowed`: the workers that may be asked, in the pool's order. `shuffle`: the seed by which their ordinals are
     permuted; `None`: the pool's ordinals, masked. `failover`: whether a step that a worker fails at goes to another.
     `chain`: the requests that this one continues with tool results, oldest first. `wanted`: the workers that the caller
-    listed, of which `allowed` are able (`None`: no list).
+    listed, of which `allowed` are able (`None`: no list). `owner`: the id of the API key that asks, if one does; its
+    budgets are the `purse`, on which all calls draw. `cheapest`: a step that does not fit them goes to the cheapest
+    allowed worker. `barred`: workers and conductors that the key may not ask, the writer of the plan included.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +69,10 @@ class ConductRequest(BaseModel):
     chain: tuple[str, ...] = ()
     wanted: tuple[str, ...] | None = None
     failover: bool = True
+    owner: str | None = None
+    purse: Purse | None = None
+    cheapest: bool = False
+    barred: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:

@@ -8,14 +8,22 @@ from typing import Any
 
 from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
-from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
+from models.errors import (
+    BudgetExceeded,
+    FuguError,
+    LimitReached,
+    NotFound,
+    TransientError,
+    UpstreamRefused,
+    another_may_answer,
+)
 from models.ledger.accounts import Allowance, are_sent, failed_tries
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
 from models.ledger.plans import StoredPlan
 from models.ledger.requests import RunNotes, ended_by, get_request, note_limit, notes_in, run_notes
 from models.ledger.workflows import Past, StepRow, ToolCall, past
-from models.workers.ask import Ask, Message, Reply
+from models.workers.ask import Ask, Message, Reply, Sampling
 from models.workers.usage import worst_usd
 
 CANCELLED = "cancelled"
@@ -27,7 +35,7 @@ class RunState:
 
     A replay sends and writes nothing, and raises NotFound for what the ledger lacks. `ended`: the ledger's record of
     where a limit ended the request. `notes`: what other processes that run it have told, where there are some.
-    `asking`: the calls that it waits for.
+    `asking`: the calls that it waits for. `over_budget`: in words, the budget of a key that a call did not fit.
     """
 
     def __init__(self, parts: ConductParts, request: ConductRequest, journal: Journal | None) -> None:
@@ -40,6 +48,7 @@ class RunState:
         self.ended: dict[str, Any] | None = None
         self.notes = RunNotes()
         self.asking: set[str] = set()
+        self.over_budget: str | None = None
 
     @classmethod
     async def joined(cls, parts: ConductParts, journal: Journal, id: str) -> RunState:
@@ -143,7 +152,8 @@ class RunState:
     async def attempt(self, ask: Ask) -> Reply:
         """The settled reply, or one try within the limits. Raises LimitReached and what the try raises.
 
-        An exhausted budget of the whole process counts as `max_usd`, like the request's own cost limit.
+        An exhausted budget of the whole process or of the key counts as `max_usd`, like the request's own cost limit.
+        Raises BudgetExceeded instead where the key wants the cheapest worker to be asked then.
         """
         identity = ask.identity
         if identity in self._known:
@@ -166,8 +176,11 @@ class RunState:
             cost = None
             self.meter.stop(error.limit)
             raise
-        except BudgetExceeded as error:  # the budget of the whole process; nothing was sent
+        except BudgetExceeded as error:  # of the whole process, or of the key that pays; nothing was sent
             cost = None
+            if self.request.cheapest and self.cheapest(ask.messages, ask.sampling) != ask.worker:
+                raise
+            self.over_budget = None if self.request.purse is None else str(error)
             self.meter.stop("max_usd")
             raise LimitReached(str(error), "max_usd") from error
         except Exception as error:
@@ -179,13 +192,32 @@ class RunState:
         self._known[identity] = reply
         return reply
 
+    def cheapest(self, messages: Sequence[Message], sampling: Sampling) -> str:
+        """The worker whose worst case for these messages is the least."""
+        pool = self.parts.pool
+        return min(self.request.allowed, key=lambda name: worst_usd(pool.worker(name), messages, sampling))
+
+    def takers(
+        self,
+        error: FuguError,
+        request: ConductRequest,
+        tried: Sequence[str],
+        messages: Sequence[Message],
+        sampling: Sampling,
+    ) -> list[str]:
+        """Who may take a step that failed with this error: the cheapest worker where one is too dear for the budget."""
+        if isinstance(error, BudgetExceeded):
+            return [name for name in (self.cheapest(messages, sampling),) if name not in tried]
+        stays = not request.failover or (isinstance(error, UpstreamRefused) and not another_may_answer(error))
+        return [] if stays else [name for name in request.allowed if name not in tried]
+
     @property
     def _allowance(self) -> Allowance | None:
         """What the ledger holds against every claim, whatever process makes it; the meter is this process's copy."""
-        limits = self.request.limits
-        if limits.max_usd is None and limits.max_calls is None:
+        limits, purse = self.request.limits, self.request.purse
+        if limits.max_usd is None and limits.max_calls is None and purse is None:
             return None
-        return Allowance(self.request.root, limits.max_usd, limits.max_calls)
+        return Allowance(self.request.root, limits.max_usd, limits.max_calls, purse)
 
     @property
     def most_failures(self) -> int:

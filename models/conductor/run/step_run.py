@@ -27,9 +27,7 @@ from models.errors import (
     PermanentError,
     TransientError,
     Unfit,
-    UpstreamRefused,
     WorkflowFailed,
-    another_may_answer,
 )
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling
@@ -174,8 +172,7 @@ class StepRun:
         """Give the step to the next best worker, on disk before it is asked. Raises WorkflowFailed if none is left."""
         failed = self.record.worker
         tried = self.record.tried if failed in self.record.tried else (*self.record.tried, failed)
-        stays = not self._request.failover or (isinstance(error, UpstreamRefused) and not another_may_answer(error))
-        left = [name for name in self._request.allowed if name not in tried and not stays]
+        left = self._state.takers(error, self._request, tried, self.record.messages, self.sampling)
         if self._state.replaying or not left:
             reason = (self.record.error or str(error)) if self._state.replaying else str(error)
             self.record = replace(self.record, state="failed", tried=tried, error=reason)

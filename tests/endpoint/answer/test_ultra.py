@@ -192,7 +192,7 @@ def test_a_bad_wish_is_refused_by_the_name_of_its_field(house, upstream, ledger,
             body = {"model": "fugu-ultra", "messages": HELLO, "fugu": wish}
             answer = here.raw.post("/v1/chat/completions", json=body)
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), (wish, answer.text)
-        answer = here.raw.post("/v1/chat/completions", json={**body, "model": "fugu", "fugu": {"max_usd": 1}})
+        answer = here.raw.post("/v1/chat/completions", json={**body, "model": "fugu", "fugu": {"depth": 1}})
         assert answer.status_code == 400 and "fugu-ultra" in answer.json()["error"]["message"]
     assert upstream.seen == [] and recent_requests(ledger) == []
 

@@ -1,0 +1,1 @@
+"""Who may ask what: keys, budgets and rates in front of the answers."""
