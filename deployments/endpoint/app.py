@@ -29,6 +29,9 @@ from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
+from deployments.endpoint.watching.metrics import CONTENT_TYPE, Now
+from deployments.endpoint.watching.traces import open_traces
+from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import Problem, problem_of, problem_response, unknown_model
@@ -66,6 +69,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
     app.add_api_route("/readyz", endpoint.readyz, methods=READ)
+    app.add_api_route("/metrics", endpoint.metrics, methods=READ)
     app.add_api_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
@@ -92,7 +96,9 @@ class Endpoint:
         own = parts, self._champions, options.turns, self._journal
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
-        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
+        self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
+        parts.dispatcher.watched(self._watch.sending)
+        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -109,6 +115,7 @@ class Endpoint:
         await self._observer.close()
         await self._journal.close()
         await self._parts.dispatcher.close()
+        await self._watch.close()
 
     def _mark_of(self, id: str) -> str | None:
         with suppress(NotFound):
@@ -166,6 +173,19 @@ class Endpoint:
 
     async def openapi(self, request: Request) -> Response:
         return _json(await asyncio.to_thread(_document))
+
+    async def metrics(self, request: Request) -> Response:
+        """Figures for Prometheus."""
+        open_ = await self._parts.dispatcher.open_workers()
+        queues = {
+            "ledger": self._journal.waiting + self._parts.dispatcher.waiting,
+            "prefect": self._observer.waiting,
+            "workflows": self._jobs.running,
+        }
+        now = Now({worker.name: worker.name in open_ for worker in self._parts.pool.workers}, queues)
+        annex_lives = self._annex is not None and self._annex.lives
+        page = await asyncio.to_thread(self._watch.metrics.page, now, annex_lives)
+        return Response(page, media_type=CONTENT_TYPE)
 
     async def readyz(self, request: Request) -> Response:
         """200 when a question would be answered without delay, else 503; the body says what is missing.

@@ -25,6 +25,7 @@ from deployments.endpoint.answer.champions import Seat
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.response import encode, model_body
 from models.coding.rollouts import Asking, Serve
@@ -65,16 +66,15 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
         # The route calls only what `Asking` has.
         parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
         seats = OneSeat(model, policy)
-        chat = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}, OPTIONS).serve(
-            ChatCompletions()
-        )
+        routes = {model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}
+        chat = Stack(routes, OPTIONS, Watch(pool, seats.names)).serve(ChatCompletions())
 
         async def models(request: Request) -> Response:
             data = [model_body(name, 0) for name in seats.names]
             return Response(encode({"object": "list", "data": data}), media_type="application/json")
 
-        routes = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
-        app = Doors(Starlette(routes=routes))
+        served = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
+        app = Doors(Starlette(routes=served))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1  # the agent is gone
         server = Server(config)

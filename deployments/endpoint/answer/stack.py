@@ -19,6 +19,7 @@ from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
+from deployments.endpoint.watching.watch import Visit, Watch
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.response import HEARTBEAT
@@ -31,8 +32,10 @@ log = logging.getLogger(__name__)
 class Stack:
     """Answers by the route of the model's name. With an `annex`, large requests are answered there."""
 
-    def __init__(self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None) -> None:
-        self._routes, self._options, self._annex = routes, options, annex
+    def __init__(
+        self, routes: Mapping[str, Route], options: Options, watch: Watch, annex: Annex | None = None
+    ) -> None:
+        self._routes, self._options, self._watch, self._annex = routes, options, watch, annex
 
     def serve(self, wire: WireFormat) -> Callable[[Request], Awaitable[Response]]:
         """The HTTP handler of a wire format."""
@@ -43,19 +46,23 @@ class Stack:
         return respond
 
     async def _respond(self, request: Request, wire: WireFormat) -> Response:
-        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
+        visit = self._watch.arrived(wire.path, request.headers)
+        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", visit)
         try:
             _refuse_pages(request)
             key = key_of(request.headers, f"POST {wire.path}", wire.id_prefix)  # checked also for models that ignore it
             body = await self._read(request)
             if isinstance(body, Body):
                 assert self._annex is not None
+                visit.left()
                 return await self._annex.respond(request, body)
             question = receipt.question = await self._parse(receipt, key, request, body)
+            visit.asked(question)
             if question.model not in self._routes:
                 raise unknown_model(question.model)
             digest = partial(digest_of, body, question.workers)
             answering = receipt.answering = self._routes[question.model](question, digest)
+            visit.routed(answering.id)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)
@@ -83,7 +90,7 @@ class Stack:
         )
 
     async def _whole(self, request: Request, answering: Answering, receipt: Receipt) -> Response:
-        result = await unless_gone(request, answering.answer(None))
+        result = receipt.visit.result = await unless_gone(request, answering.answer(None))
         body = receipt.rendering().whole(result, receipt.disclosed())
         receipt.finish(200)
         return Response(body, 200, receipt.headers(), "application/json")
@@ -113,6 +120,8 @@ class Stack:
         if not isinstance(item, Exception):
             yield rendering.opening()
         while item is None or isinstance(item, Delta):
+            if item is not None:
+                receipt.visit.begun()
             yield HEARTBEAT if item is None else rendering.delta(item)
             item = await feed.get(self._options.heartbeat_s)
         if isinstance(item, Exception):
@@ -121,19 +130,19 @@ class Stack:
             receipt.status, receipt.error = problem.status, item
             yield receipt.wire.failure(problem)
             return
-        receipt.status = 200
+        receipt.status, receipt.visit.result = 200, item
         for event in rendering.closing(item, receipt.disclosed()):
             yield event
 
 
 class Receipt:
-    """One request from its arrival to its log line. `trace`: the caller wants to see who answered.
+    """One request from its arrival to its log line. `trace`: the caller wants to see who answered. `visit`: counts it.
 
     `status` and `error`: what a stream ended with. No prompt and no reply is ever in here.
     """
 
-    def __init__(self, wire: WireFormat, trace: bool) -> None:
-        self.wire, self.trace = wire, trace
+    def __init__(self, wire: WireFormat, trace: bool, visit: Visit) -> None:
+        self.wire, self.trace, self.visit = wire, trace, visit
         self.question: Question | None = None
         self.answering: Answering | None = None
         self.status: int | None = None
@@ -179,9 +188,12 @@ class Receipt:
             "seconds": round(time.monotonic() - self._started, 4),
             "error": type(error).__name__ if error else None,
             **_place(error),
+            **({"trace_id": trace_id} if (trace_id := self.visit.trace_id) else {}),
         }
-        if self.answering is not None and self.question is not None:
-            line |= {"model": self.question.model, "stream": self.question.stream, **self.answering.report().log}
+        report = None if self.answering is None else self.answering.report()
+        self.visit.ended(status, error, report)
+        if self.answering is not None and self.question is not None and report is not None:
+            line |= {"model": self.question.model, "stream": self.question.stream, **report.log}
             # The caller's own user is in the ledger, for as long as texts are kept, and in no log.
             self.answering.keep({**line, "user": self.question.user})
         log.info("request", extra={"fields": line})
