@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from deployments.commands.status import served_by
 from deployments.doors import Doors
 from deployments.endpoint.annex import Annex
 from deployments.endpoint.answer.champions import Champions
@@ -28,6 +30,8 @@ from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
+from deployments.endpoint.pages.sight import Sight
+from deployments.endpoint.pages.site import Site, refused
 from deployments.endpoint.parts import DEFAULT, Options, Parts
 from deployments.endpoint.watching.metrics import CONTENT_TYPE, Now
 from deployments.endpoint.watching.traces import open_traces
@@ -62,9 +66,14 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     `annex`: where large requests are answered; without one they are answered here.
     """
     endpoint = Endpoint(parts, options, annex)
-    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
+    # Where a variable asks for it, its own telemetry sends paths and errors as they are.
+    quiet: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
+    plain: Any = {"openapi_url": None, "redirect_slashes": False, "telemetry": quiet}
+    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, **plain)
     for wire in WIRE_FORMATS:
         app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
+    app.add_api_route("/", endpoint.site.front, methods=READ)
+    app.add_api_route("/requests/{id:path}", endpoint.site.request, methods=READ)
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
@@ -96,6 +105,7 @@ class Endpoint:
         own = parts, self._champions, options.turns, self._journal
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
+        self.site = Site(parts.ledger, parts.pool, options.sees, self._state)
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
         parts.dispatcher.watched(self._watch.sending)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex)
@@ -176,6 +186,8 @@ class Endpoint:
 
     async def metrics(self, request: Request) -> Response:
         """Figures for Prometheus."""
+        if await self._options.sees(request) < Sight.FIGURES:
+            return refused()
         open_ = await self._parts.dispatcher.open_workers()
         queues = {
             "ledger": self._journal.waiting + self._parts.dispatcher.waiting,
@@ -193,15 +205,24 @@ class Endpoint:
         The conductor is reported but not required: the other models answer without it.
         """
         open_ = await self._parts.dispatcher.open_workers()
-        workers = [worker for worker in self._parts.pool.workers if worker.is_askable]
-        checks = {
-            "ledger": await self._writes(),
-            "champions": self._champions.complete,
-            "workers": any(worker.name not in open_ for worker in workers),
-        }
+        checks = {"ledger": await self._writes(), **self._checks(open_)}
         ready = all(checks.values())
         told = {"conductor": self._conductor.ready, "open": {name: _until(row) for name, row in open_.items()}}
         return _json({"ready": ready, **checks, **told}, 200 if ready else 503)
+
+    def _checks(self, open_: Mapping[str, OpenBreaker]) -> dict[str, bool]:
+        workers = [worker for worker in self._parts.pool.workers if worker.is_askable]
+        asked = any(worker.name not in open_ for worker in workers)
+        return {"champions": self._champions.complete, "workers": asked}
+
+    async def _state(self) -> dict[str, object]:
+        """What the first page shows of this process."""
+        open_ = await self._parts.dispatcher.open_workers()
+        lacking = [name for name, is_so in self._checks(open_).items() if not is_so]
+        seats = [(name, self._champions.seat(name)) for name in self._champions.names]
+        serving = [(name, "nothing yet" if seat is None else served_by(seat.champion)) for name, seat in seats]
+        serving.append((ULTRA, "ready" if self._conductor.ready else "its conductor is not loaded"))
+        return {"ready": not lacking, "lacking": ", ".join(lacking), "serving": serving}
 
     async def _writes(self) -> bool:
         """Whether the registry can be read and a row be written: without that no call can be claimed."""

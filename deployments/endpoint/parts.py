@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deployments.doors import OWN, Allowed
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import Patience
+from deployments.endpoint.pages.sight import Sees, without_keys
 from models.conductor.plan.workflow import PlanLimits
 from models.conductor.run.request import Limits
 from models.errors import NotFound
@@ -56,7 +57,8 @@ class Options:
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
     it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
     conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
-    need is loaded at the start, instead of with the first of them.
+    need is loaded at the start, instead of with the first of them. `sees`: what a visitor of the endpoint's own pages
+    may see.
     """
 
     poll_s: float = 1.0
@@ -73,6 +75,7 @@ class Options:
     shown: int = 1
     keep_margin: float = 1.0
     eager: bool = True
+    sees: Sees = without_keys
 
 
 DEFAULT = Options()

@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 class Stack:
     """Answers by the route of the model's name. With an `annex`, large requests are answered there."""
 
-    def __init__(
-        self, routes: Mapping[str, Route], options: Options, watch: Watch, annex: Annex | None = None
-    ) -> None:
+    def __init__(self, routes: Mapping[str, Route], options: Options, watch: Watch, annex: Annex | None = None) -> None:
         self._routes, self._options, self._watch, self._annex = routes, options, watch, annex
 
     def serve(self, wire: WireFormat) -> Callable[[Request], Awaitable[Response]]:
@@ -90,7 +88,8 @@ class Stack:
         )
 
     async def _whole(self, request: Request, answering: Answering, receipt: Receipt) -> Response:
-        result = receipt.visit.result = await unless_gone(request, answering.answer(None))
+        result = await unless_gone(request, answering.answer(None))
+        receipt.visit.result = result
         body = receipt.rendering().whole(result, receipt.disclosed())
         receipt.finish(200)
         return Response(body, 200, receipt.headers(), "application/json")

@@ -41,7 +41,7 @@ def share(name: str) -> Callable[[], None]:
     if not os.environ.get(FOLDER):
         made = os.environ[FOLDER] = tempfile.mkdtemp(prefix="fugu-metrics-")  # readable by the owner only
     mark_process_dead(name)
-    values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[assignment, no-untyped-call, misc]
+    values.ValueClass = values.MultiProcessValue(lambda: name)
 
     def remove() -> None:
         if made is not None:
@@ -124,10 +124,10 @@ class _Shared:
     """The figures of all processes, without those of libraries."""
 
     def __init__(self, folder: str) -> None:
-        self._all = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]
+        self._all = MultiProcessCollector(None, folder)
 
     def collect(self) -> Iterable[Metric]:
-        found: Iterable[Metric] = self._all.collect()  # type: ignore[no-untyped-call]
+        found: Iterable[Metric] = self._all.collect()
         return [metric for metric in found if metric.name.startswith(PREFIX)]
 
 

@@ -57,8 +57,8 @@ class Visit:
     """One request, from its arrival to its end or until another process takes it."""
 
     def __init__(self, watch: Watch, path: str, trace: RequestTrace | None) -> None:
-        self.trace, self.result = trace, None
-        self.result: Result | None
+        self.trace = trace
+        self.result: Result | None = None
         self._watch, self._path, self._began = watch, path, time.monotonic()
         self._model, self._stream, self._begun, self._here, self._over = OTHER, False, False, True, False
         self._id: str | None = None
@@ -185,7 +185,7 @@ class _Call:
 
 
 def _outcome(reply: Reply | None, error: BaseException | None) -> str:
-    """"ok", the class of an error of ours, or what else ended the call."""
+    """ "ok", the class of an error of ours, or what else ended the call."""
     if reply is not None:
         return "ok"
     if isinstance(error, FuguError):

@@ -47,7 +47,9 @@ def test_requests_and_calls_are_counted_by_names_that_exist_here(scraped):
     assert found["fugu_request_tokens_total", "input", "fugu"] == 10
     assert found["fugu_request_cost_usd_total", "fugu"] == pytest.approx(2 * 11e-6)
     assert found["fugu_requests_in_flight", path] == 0
-    assert found["fugu_calls_total", "ok", "echo"] == 2 and found["fugu_calls_total", "UpstreamUnavailable", "e500"] == 1
+    assert (
+        found["fugu_calls_total", "ok", "echo"] == 2 and found["fugu_calls_total", "UpstreamUnavailable", "e500"] == 1
+    )
     assert found["fugu_call_first_byte_seconds_count", "echo"] == 1 and found["fugu_calls_in_flight", "echo"] == 0
     assert found["fugu_call_tokens_total", "output", "echo"] == 6
     assert found["fugu_breaker_open", "echo"] == 0 and found["fugu_queue_depth", "ledger"] == 0
