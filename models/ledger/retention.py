@@ -32,7 +32,7 @@ UNDER_WAY = timedelta(days=1)
 """For so long a request that has not ended counts as running: its texts, and those that it continues, are kept."""
 
 FIGURES = (
-    *("id", "model", "status", "http", "error", "created", "seconds", "stream", "continues", "process"),
+    *("id", "model", "status", "http", "error", "created", "seconds", "stream", "continues", "process", "trace_id"),
     *("worker", "turns", "calls", "cost_usd", "prompt_tokens", "completion_tokens"),
     *("champion", "champion_version", "steps"),
 )

@@ -13,13 +13,20 @@ PATIENCE_S = 1.0
 
 def prefect_url() -> str | None:
     """Where a browser finds Prefect's UI, if this process knows its API."""
-    api = os.environ.get("PREFECT_API_URL", "").rstrip("/")
-    return os.environ.get("PREFECT_UI_URL", "").rstrip("/") or api.removesuffix("/api") or None
+    return _ui_of(os.environ.get("PREFECT_API_URL", "")) or None
 
 
-def run_url(request: str) -> str | None:
-    """The page of the newest flow run of the request; `None` where there is none, or Prefect does not answer."""
-    api, login = os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING")
+def _ui_of(api: str) -> str:
+    return os.environ.get("PREFECT_UI_URL", "").rstrip("/") or api.rstrip("/").removesuffix("/api")
+
+
+def run_url(request: str, api: str | None = None, login: str | None = None) -> str | None:
+    """The page of the newest flow run of the request; `None` where there is none, or Prefect does not answer.
+
+    `api`, `login`: Prefect's address and what it asks for (default: those of this process's environment).
+    """
+    if api is None:
+        api, login = os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING")
     if not api:
         return None
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
@@ -28,6 +35,6 @@ def run_url(request: str) -> str | None:
         url = f"{api.rstrip('/')}/flow_runs/filter"
         answer = httpx.post(url, json=wanted, headers=headers, timeout=PATIENCE_S, trust_env=False)
         found = answer.raise_for_status().json()
-        return f"{prefect_url()}/runs/flow-run/{found[0]['id']}" if found else None
+        return f"{_ui_of(api)}/runs/flow-run/{found[0]['id']}" if found else None
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return None

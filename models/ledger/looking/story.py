@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -83,7 +83,11 @@ def story(ledger: Ledger, id: str) -> Story:
     asked = row.get("request")
     history = Past() if asked is None else past(ledger, (asked.get("chain") or [id])[0])
     named = [step["call_id"] for step in row.get("steps") or () if step.get("call_id")]
-    return Story(row, found.created_at, history, _calls(ledger, [id, f"{id}/0", *history.scopes], named))
+    made = _calls(ledger, [id, f"{id}/0", *history.scopes], named)
+    # A routed request's row is written at its end.
+    took = timedelta(seconds=0.0 if asked or "messages" in row else row.get("seconds") or 0.0)
+    began = min([found.created_at - took, *(call.created_at for call in made if call.scope == id)])
+    return Story(row, began, history, made)
 
 
 def _calls(ledger: Ledger, scopes: Collection[str], ids: Collection[str]) -> tuple[Call, ...]:
