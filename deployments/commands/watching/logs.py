@@ -24,7 +24,7 @@ LAST = 20
 def logs(
     request: Annotated[
         str | None,
-        typer.Option(help="A request's id, from the header X-Request-Id.", show_default="list the last ones"),
+        typer.Option(help="A request's id, as in X-Request-Id.", show_default="list the last ones"),
     ] = None,
     texts: Annotated[bool, typer.Option("--texts", help="Print what was asked, replied and complained, too.")] = False,
     home: Home = None,

@@ -18,7 +18,7 @@ _NUMBERS = frozenset({"seconds", "cost_usd", "calls", "turns"})
 
 @dataclass(frozen=True)
 class Line:
-    """A request in a list. `figures`: FIELDS, `None` where its row has none. `steps`: of a routed one, as they were decided.
+    """A request in a list. `figures`: FIELDS, `None` where its row has none. `steps`: of a routed one, as decided.
     `root`: of one that was answered by a workflow, the request that it continues, or itself; else `None`.
     """
 
