@@ -26,7 +26,7 @@ def workflows_of(past: Past, chars: int | None) -> list[dict[str, Any]]:
 def clipped(text: str, chars: int | None) -> str:
     """So much of a text as may be shown."""
     if chars is None:
-        return WITHHELD
+        return WITHHELD if text else ""
     return text if len(text) <= chars else f"{text[:chars]} … ({len(text) - chars} characters more)"
 
 

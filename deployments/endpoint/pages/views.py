@@ -15,7 +15,6 @@ from models.ledger.looking.latest import Line, Spent, latest, spent_since
 from models.ledger.looking.story import Call, Story, story
 from models.ledger.providers.breakers import OpenBreaker, open_breakers
 from models.ledger.store import Ledger
-from models.ledger.workflows import past
 from models.workers.ask import text_of
 from models.workers.pool import Pool, Worker
 
@@ -117,8 +116,8 @@ def _line(line: Line) -> dict[str, Any]:
 
 
 def _glance(ledger: Ledger, line: Line, texts: bool) -> dict[str, Any]:
-    found = past(ledger, line.root or line.id)
-    return {**_line(line), "workflows": workflows_of(found, GLANCE if texts else None)}
+    found, chars = story(ledger, line.id), GLANCE if texts else None
+    return {**_line(line), "question": clipped(_question(found), chars), "workflows": workflows_of(found.past, chars)}
 
 
 def _question(found: Story) -> str:
