@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -54,3 +58,27 @@ def test_requests_and_calls_are_counted_by_names_that_exist_here(scraped):
     assert found["fugu_call_tokens_total", "output", "echo"] == 6
     assert found["fugu_breaker_open", "echo"] == 0 and found["fugu_queue_depth", "ledger"] == 0
     assert found["process_resident_memory_bytes",] > 0
+
+
+COUNTING = """
+import sys
+from deployments.endpoint.watching.metrics import Metrics, Now, share
+share(sys.argv[1])
+metrics = Metrics()
+metrics.calls.labels("a", "ok").inc()
+metrics.calls_now.labels("a").inc()
+print(metrics.page(Now({}, {}), annex_lives=False).decode())
+"""
+
+
+def test_processes_share_their_counts_and_the_dead_have_nothing_under_way(tmp_path):
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def counted(name):
+        done = subprocess.run([sys.executable, "-c", COUNTING, name], env=environment, capture_output=True, text=True)
+        found = read(done.stdout)
+        return found["fugu_calls_total", "ok", "a"], found.get(("fugu_calls_in_flight", "a"), 0)
+
+    # The names are those of processes: 99999999 is none, 1 is one that lives.
+    assert counted("99999999") == (1, 0) and counted("1") == (2, 1)
+    assert counted("1") == (3, 1) and counted("1-annex") == (4, 2)
