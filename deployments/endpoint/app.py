@@ -107,11 +107,11 @@ class Endpoint:
         conducted = partial(Conducted, parts, options.limits, self._jobs)
         self.site = Site(parts.ledger, parts.pool, options.sees, self._state)
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
-        parts.dispatcher.watched(self._watch.sending)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._parts.dispatcher.watched(self._watch.sending)
         self._parts.dispatcher.recover()
         following = asyncio.create_task(self._follow())
         yield
@@ -242,7 +242,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code, path = error.detail, None, request.url.path[:SHOWN]
     if error.status_code == 404:
-        served = ", ".join(f"{min(route.methods)} {route.path}" for route in request.app.routes)
+        served = ", ".join(f"{min(route.methods)} {route.path_format}" for route in request.app.routes)
         message, code = f"there is no {path} here, but {served}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"

@@ -51,4 +51,4 @@ def test_nothing_is_answered_that_the_schema_does_not_say(house, plan, upstream,
         )
     print(run.stdout)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "Tested: 5" in run.stdout and upstream.seen
+    assert "Tested: 8" in run.stdout and upstream.seen

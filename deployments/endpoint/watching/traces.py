@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ RECEIVERS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 SERVICE = "fugu-flows"
 
-FLUSH_MS = 2000
+FLUSH_S = 2.0
 """Limit for the last spans to be sent when the endpoint stops: less than its supervisor waits."""
 
 PROVIDERS = {
@@ -50,9 +51,10 @@ class Traces:
         self.tracer, self._provider = tracer, provider
 
     def close(self) -> None:
-        """Blocks for up to FLUSH_MS."""
-        self._provider.force_flush(FLUSH_MS)
-        self._provider.shutdown()
+        """Blocks for up to FLUSH_S: a receiver that hangs must not keep the endpoint from ending."""
+        last = threading.Thread(target=self._provider.shutdown, daemon=True)
+        last.start()
+        last.join(FLUSH_S)
 
 
 def open_traces() -> Traces | None:

@@ -14,6 +14,7 @@ from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from deployments.endpoint.pages import openapi as pages
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
 
@@ -126,6 +127,7 @@ def document() -> dict[str, Any]:
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},
             "/readyz": {"get": ready},
             "/openapi.json": {"get": this},
+            **pages.paths(_ref(Refusal)),
         },
         "components": {"schemas": schemas["$defs"]},
     }
