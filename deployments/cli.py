@@ -28,6 +28,7 @@ from deployments.commands import (
     worker,
 )
 from deployments.commands.access import keys
+from deployments.commands.watching import logs
 from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
 
@@ -46,6 +47,7 @@ app.command()(rollback.rollback)
 app.command()(resume.resume)
 app.command()(replay.replay)
 app.command()(show.show)
+app.command()(logs.logs)
 app.command("import-scores")(questions.import_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)

@@ -176,6 +176,7 @@ class UpstreamRefused(PermanentError):
 class UpstreamMalformed(PermanentError):
     """A worker's reply came whole, with a status of success, and cannot be parsed. It may have been paid."""
 
+    quotes = True
     maybe_paid = True
 
 

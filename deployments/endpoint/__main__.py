@@ -30,6 +30,7 @@ from deployments.endpoint.decisions import DistantRouter
 from deployments.endpoint.listening import Announcing, is_loopback, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
+from deployments.endpoint.watching.metrics import annex_of, share
 from deployments.home import has_keys, secret
 from deployments.loopback import skip_proxies
 from deployments.migrations import is_made
@@ -55,16 +56,19 @@ def main() -> int:
     os.umask(0o077)
     log_to_stderr()
     _allow_files()
+    unshare = share(str(os.getpid()) if arguments.annex is None else annex_of(os.getppid()))
     try:
         _check_home()
         server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except FuguError as error:
         print(error, file=sys.stderr)
+        unshare()
         return 2
     # uvicorn raises the signal again when it has shut down; an ordered stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listening])
+    unshare()
     if arguments.annex is not None:
         shutil.rmtree(arguments.annex, ignore_errors=True)  # the process that made it may have been killed
     return 0 if server.started else 1

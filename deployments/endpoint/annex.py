@@ -105,6 +105,11 @@ class Annex:
             kept = {name: value for name, value in answer.headers.items() if name not in _NOT_HANDED_BACK}
             return Closing(answer.aiter_raw(), stack.pop_all().aclose, kept, answer.status_code)
 
+    @property
+    def lives(self) -> bool:
+        """Whether its process runs."""
+        return self._running is not None and self._running.process.returncode is None
+
     async def close(self) -> None:
         """Stop it, and the requests under way in it."""
         if self._idle is not None:

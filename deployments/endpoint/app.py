@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from deployments.commands.status import served_by
 from deployments.doors import Doors
 from deployments.endpoint.access.estimate import Estimates
 from deployments.endpoint.access.gate import Gate
@@ -36,7 +37,12 @@ from deployments.endpoint.answer.once import Runs, once_per_key
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.observer import Observer, named_server
+from deployments.endpoint.pages.sight import Sight
+from deployments.endpoint.pages.site import Site, refused
 from deployments.endpoint.parts import DEFAULT, Options, Parts
+from deployments.endpoint.watching.metrics import CONTENT_TYPE, Now
+from deployments.endpoint.watching.traces import open_traces
+from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.anthropic.counting import Counting, CountTokens
 from deployments.endpoint.wire.anthropic.errors import refusal
 from deployments.endpoint.wire.anthropic.format import Messages
@@ -73,7 +79,10 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     `annex`: where large requests are answered; without one they are answered here.
     """
     endpoint = Endpoint(parts, options, annex)
-    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, openapi_url=None, redirect_slashes=False)
+    # Where a variable asks for it, its own telemetry sends paths and errors as they are.
+    quiet: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
+    plain: Any = {"openapi_url": None, "redirect_slashes": False, "telemetry": quiet}
+    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, **plain)
     for wire in WIRE_FORMATS:
         app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
     kept = endpoint.responses
@@ -82,10 +91,13 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     count = CountTokens()
     app.add_api_route(count.path, endpoint.stack.serve(count, route=Counting), methods=["POST"])
     app.add_api_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
+    app.add_api_route("/", endpoint.site.front, methods=READ)
+    app.add_api_route("/requests/{id:path}", endpoint.site.request, methods=READ)
     app.add_api_route("/v1/models", endpoint.models, methods=READ)
     app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
     app.add_api_route("/livez", endpoint.livez, methods=READ)
     app.add_api_route("/readyz", endpoint.readyz, methods=READ)
+    app.add_api_route("/metrics", endpoint.metrics, methods=READ)
     app.add_api_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Problem, _fault)
@@ -122,10 +134,13 @@ class Endpoint:
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
         check_aliases(options.aliases, self._names)
-        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
+        self.site = Site(parts.ledger, parts.pool, options.sees, self._state)
+        self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
+        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._parts.dispatcher.watched(self._watch.sending)
         self._parts.dispatcher.recover()
         following = asyncio.create_task(self._follow())
         yield
@@ -143,6 +158,7 @@ class Endpoint:
         await self.rates.close()
         await self._journal.close()
         await self._parts.dispatcher.close()
+        await self._watch.close()
 
     def _mark_of(self, id: str) -> str | None:
         with suppress(NotFound):
@@ -218,18 +234,28 @@ class Endpoint:
     async def openapi(self, request: Request) -> Response:
         return _json(await asyncio.to_thread(_document))
 
+    async def metrics(self, request: Request) -> Response:
+        """Figures for Prometheus."""
+        if await self._options.sees(request) < Sight.FIGURES:
+            return refused()
+        open_ = await self._parts.dispatcher.open_workers()
+        queues = {
+            "ledger": self._journal.waiting + self._parts.dispatcher.waiting,
+            "prefect": self._observer.waiting,
+            "workflows": self._jobs.running,
+        }
+        now = Now({worker.name: worker.name in open_ for worker in self._parts.pool.workers}, queues)
+        annex_lives = self._annex is not None and self._annex.lives
+        page = await asyncio.to_thread(self._watch.metrics.page, now, annex_lives)
+        return Response(page, media_type=CONTENT_TYPE)
+
     async def readyz(self, request: Request) -> Response:
         """200 when a question would be answered without delay, else 503; the body says what is missing.
 
         The conductor is reported but not required: the other models answer without it.
         """
         open_ = await self._parts.dispatcher.open_workers()
-        workers = [worker for worker in self._parts.pool.workers if worker.is_askable]
-        checks = {
-            "ledger": await self._writes(),
-            "champions": self._champions.complete,
-            "workers": any(worker.name not in open_ for worker in workers),
-        }
+        checks = {"ledger": await self._writes(), **self._checks(open_)}
         ready = all(checks.values())
         background = self.responses.background.running
         told = {
@@ -238,6 +264,20 @@ class Endpoint:
             "open": {name: _until(row) for name, row in open_.items()},
         }
         return _json({"ready": ready, **checks, **told}, 200 if ready else 503)
+
+    def _checks(self, open_: Mapping[str, OpenBreaker]) -> dict[str, bool]:
+        workers = [worker for worker in self._parts.pool.workers if worker.is_askable]
+        asked = any(worker.name not in open_ for worker in workers)
+        return {"champions": self._champions.complete, "workers": asked}
+
+    async def _state(self) -> dict[str, object]:
+        """What the first page shows of this process."""
+        open_ = await self._parts.dispatcher.open_workers()
+        lacking = [name for name, is_so in self._checks(open_).items() if not is_so]
+        seats = [(name, self._champions.seat(name)) for name in self._champions.names]
+        serving = [(name, "nothing yet" if seat is None else served_by(seat.champion)) for name, seat in seats]
+        serving.append((ULTRA, "ready" if self._conductor.ready else "its conductor is not loaded"))
+        return {"ready": not lacking, "lacking": ", ".join(lacking), "serving": serving}
 
     async def _writes(self) -> bool:
         """Whether the registry can be read and a row be written: without that no call can be claimed."""
@@ -257,7 +297,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code, path = error.detail, None, request.url.path[:SHOWN]
     if error.status_code == 404:
-        served = [f"{min(route.methods)} {route.path}" for route in request.app.routes]
+        served = [f"{min(route.methods)} {route.path_format}" for route in request.app.routes]
         bare, missing = path.rstrip("/"), ""
         for begun, why in (("", ""), ("/v1", " (is /v1 missing in the base URL?)")):
             missing += "".join(f": did you mean {line}?{why}" for line in served if line.endswith(f" {begun}{bare}"))

@@ -75,6 +75,11 @@ class Observer:
         except asyncio.QueueFull:
             self._say("more requests than Prefect can show")
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to be shown."""
+        return self._queue.qsize()
+
     async def start(self) -> None:
         """Import Prefect, which takes seconds, in a thread; then show the waiting runs."""
         if not self._on:

@@ -11,6 +11,7 @@ from deployments.doors import OWN, Allowed
 from deployments.endpoint.answer.aliases import Aliases
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import Patience
+from deployments.endpoint.pages.sight import Sees, by_key
 from models.conductor.plan.workflow import PlanLimits
 from models.conductor.run.request import Limits
 from models.errors import NotFound
@@ -59,7 +60,7 @@ class Options:
     conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
     need is loaded at the start, instead of with the first of them. `aliases`: other names of the models. `needs_key`:
     also while the home has no key; `secret`: the home's, by which its owner asks. `counts`: whether requests count for
-    their keys' rates here.
+    their keys' rates here. `sees`: what a visitor of the endpoint's own pages may see.
     """
 
     poll_s: float = 1.0
@@ -80,6 +81,7 @@ class Options:
     needs_key: bool = False
     secret: str | None = None
     counts: bool = True
+    sees: Sees = by_key
 
 
 DEFAULT = Options()

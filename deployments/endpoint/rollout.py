@@ -25,6 +25,7 @@ from deployments.endpoint.answer.champions import Seat
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.parts import Options, Parts
+from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import unknown_model
@@ -70,14 +71,15 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
         # The route calls only what `Asking` has.
         parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
         seats = OneSeat(model, policy)
-        stack = Stack({model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}, OPTIONS)
+        routes = {model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}
+        stack = Stack(routes, OPTIONS, Watch(pool, seats.names))
 
         async def models(request: Request) -> Response:
             data = [model_body(name, 0) for name in seats.names]
             return Response(encode({"object": "list", "data": data}), media_type="application/json")
 
-        routes = [Route(wire.path, stack.serve(wire), methods=["POST"]) for wire in (ChatCompletions(), Messages())]
-        app = Doors(Starlette(routes=[*routes, Route("/v1/models", models)]))
+        served = [Route(wire.path, stack.serve(wire), methods=["POST"]) for wire in (ChatCompletions(), Messages())]
+        app = Doors(Starlette(routes=[*served, Route("/v1/models", models)]))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1  # the agent is gone
         server = Server(config)

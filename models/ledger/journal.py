@@ -58,6 +58,11 @@ class Journal:
             self._pump = asyncio.create_task(self._run())
         return future
 
+    @property
+    def waiting(self) -> int:
+        """How many changes wait to be written."""
+        return len(self._waiting)
+
     async def flush(self) -> None:
         """Wait until all earlier changes are on disk or have failed."""
         while self._pump is not None:

@@ -35,6 +35,7 @@ UNDER_WAY = timedelta(days=1)
 
 FIGURES = (
     *("id", "model", "status", "http", "error", "created", "seconds", "stream", "continues", "process", "owner"),
+    "trace_id",
     *("worker", "turns", "calls", "cost_usd", "prompt_tokens", "completion_tokens"),
     *("champion", "champion_version", "steps"),
 )

@@ -24,6 +24,7 @@ from models.errors import (
     UpstreamMalformed,
     UpstreamRefused,
     WorkerOpen,
+    loggable,
 )
 from models.ledger.providers.breakers import (
     PROBED_S,
@@ -162,6 +163,8 @@ class Breakers:
         if lasting := _lasting(error):
             return self._opened(mark, lasting, None)
         failed = isinstance(error, TransientError | UpstreamMalformed)
+        # Whoever meets the breaker reads its reason: the words of an upstream may quote somebody else's prompt.
+        reason = "" if error is None else loggable(error)
         now = time.monotonic()
         seen.in_a_row = seen.in_a_row + 1 if failed else 0
         seen.recent.append((now, failed))
@@ -176,9 +179,9 @@ class Breakers:
         wait = error.retry_after if isinstance(error, TransientError) else None
         often = len(seen.recent) >= policy.least and failures >= policy.share * len(seen.recent)
         if row is not None or seen.in_a_row >= policy.consecutive or often:
-            self._opened(mark, str(error), max(policy.pause(row.opens if row else 0), wait or 0.0))
+            self._opened(mark, reason, max(policy.pause(row.opens if row else 0), wait or 0.0))
         elif isinstance(error, RateLimited) and wait:
-            self._opened(mark, str(error), wait)
+            self._opened(mark, reason, wait)
         return None
 
     def _opened(self, mark: tuple[str, str], reason: str, wait_s: float | None) -> None:
@@ -211,11 +214,11 @@ class Breakers:
 
 
 def _lasting(error: Exception | None) -> str | None:
-    """The reason why this key is of no use until somebody acts, or `None`."""
+    """The reason why this key is of no use until somebody acts, or `None`; no upstream's words."""
     if isinstance(error, UpstreamRefused) and error.answered and error.status in LASTING:
-        return str(error)
+        return loggable(error)
     exhausted = isinstance(error, RateLimited) and any(word in str(error).lower() for word in EXHAUSTED)
-    return str(error) if exhausted else None
+    return "its quota is exhausted" if exhausted else None
 
 
 def refusal(row: OpenBreaker) -> WorkerOpen:

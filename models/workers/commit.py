@@ -66,6 +66,11 @@ class GroupCommit:
         """The number of open claims."""
         return len(self._alive | self._unsent)
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the database."""
+        return len(self._waiting)
+
     def recover(self) -> None:
         """Settle the replies that a dead process left in the home; the first claim does so, too."""
         if not self._recovered:

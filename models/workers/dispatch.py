@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -139,9 +139,18 @@ class Dispatcher:
                 if begun or not self._may_retry(claim, first, error):
                     raise
 
+    def watched(self, by: Callable[[Sender], Sender]) -> None:
+        """Put something around what sends, as what counts the calls. To be called before the first ask."""
+        self._client = by(self._client)
+
     def recover(self) -> None:
         """Start to settle the replies that a dead process left in the home; the first ask does so, too."""
         self._commit.recover()
+
+    @property
+    def waiting(self) -> int:
+        """How many writes of calls wait for the database."""
+        return self._commit.waiting
 
     async def open_workers(self) -> dict[str, OpenBreaker]:
         """The workers that are not to be asked now, since they keep failing."""

@@ -13,7 +13,7 @@ from models.ledger.text import storable
 from models.workers.finish import finish_of
 from models.workers.fitting.logprobs import ENTRY_BYTES, read
 from models.workers.pool import Worker
-from models.workers.upstream import failed
+from models.workers.upstream import complaint, failed, masked
 
 SLACK_BYTES, BYTES_A_TOKEN = 16_384, 64
 """The bytes of text, thoughts and tool calls that are kept, constant and per token: a reply within its token limit is
@@ -157,7 +157,7 @@ class Saying:
         return Piece(self._text.end(), calls)
 
     def malformed(self, why: str) -> UpstreamMalformed:
-        return UpstreamMalformed(f"worker {self._worker.name!r}: {why}")
+        return UpstreamMalformed(complaint(why, self._worker))
 
     @property
     def text(self) -> str | None:
@@ -195,8 +195,8 @@ class Saying:
             return
         meaning = finish_of(word)
         if meaning is None:
-            said = storable(str(word))[:100]
-            raise UpstreamBroken(f"worker {self._worker.name!r}: it failed, finishing with {said!r}")
+            said = masked(str(word)[:1000], self._worker)[:100]
+            raise UpstreamBroken(complaint(f"it failed, finishing with {said!r}", self._worker))
         self._finish = self._finish or meaning
 
     def _read(self, delta: Mapping[str, Any]) -> Piece:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -52,13 +51,13 @@ def translated(error: Exception, worker: Worker) -> FuguError:
         return UpstreamTimeout(f"worker {worker.name!r}: no reply within {limit:g} s", maybe_paid=True)
     if isinstance(error, RecursionError | httpx.DecodingError):
         what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as its headers say"
-        return UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}")
+        return UpstreamMalformed(complaint(f"the reply is {what}", worker))
     chain = list(_causes(error))
     from_upstream = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
     unsent = any(isinstance(cause, UNSENT) for cause in chain)
     status = 408 if isinstance(error, httpx.TimeoutException) else getattr(error, "status_code", None)
     if not 300 <= (status or 0) < 500 and all(_is_of_reading(cause) for cause in chain):
-        return UpstreamMalformed(_line(f"the reply cannot be read: {_text(error)}", worker))
+        return UpstreamMalformed(complaint(f"the reply cannot be read: {_text(error)}", worker))
     maybe_paid = not (from_upstream or unsent)
     return _of_status(status, _text(error), worker, _headers(error), from_upstream, maybe_paid)
 
@@ -75,9 +74,9 @@ def failed(error: Any, worker: Worker, begun: bool) -> FuguError:
     """The error for an error object in a reply with status 200. `begun`: some of the reply had arrived before."""
     fields = error if isinstance(error, Mapping) else {"message": error}
     message = fields.get("message")
-    text = message if isinstance(message, str) else json.dumps(error)[:500]
+    text = message if isinstance(message, str) else json.dumps(error)[:5000]
     if begun:
-        return UpstreamBroken(_line(f"it failed during its reply: {text}", worker))
+        return UpstreamBroken(complaint(f"it failed during its reply: {text}", worker))
     return answered(_code(fields), text, worker, {})
 
 
@@ -132,7 +131,7 @@ def _of_status(
     status: int | None, text: str, worker: Worker, headers: Mapping[str, str], from_upstream: bool, maybe_paid: bool
 ) -> FuguError:
     wait = retry_after(headers)
-    message = _line(text, worker)
+    message = complaint(text, worker)
     if wait:
         until = datetime.now(UTC) + timedelta(seconds=wait)
         message += f" (it asks to wait {wait:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC)"
@@ -182,10 +181,14 @@ def _text(error: Exception) -> str:
     return text.strip().removeprefix("litellm.") or type(error).__name__
 
 
-def _line(text: str, worker: Worker) -> str:
-    """One line of at most 500 characters that every database can store, with the worker's keys masked."""
+def complaint(text: str, worker: Worker) -> str:
+    """One line of at most 500 characters that every database can store."""
+    return f"worker {worker.name!r}: {masked(text, worker)}"[:500]
+
+
+def masked(text: str, worker: Worker) -> str:
+    """An upstream's words as one line, with the worker's secrets masked: some upstreams repeat what they were sent."""
     text = " ".join(storable(text).split())
-    for variable in worker.key_names:
-        with suppress(FuguError):
-            text = text.replace(worker.key(variable) or "", "***")
-    return f"worker {worker.name!r}: {text}"[:500]
+    for secret in worker.secrets():
+        text = text.replace(secret, "***")
+    return text

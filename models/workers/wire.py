@@ -16,9 +16,8 @@ import httpx
 from pydantic_core import from_json
 
 from models.errors import UpstreamMalformed
-from models.ledger.text import storable
 from models.workers.pool import Pool, Worker
-from models.workers.upstream import answered
+from models.workers.upstream import answered, complaint, masked
 
 ERROR_BYTES = 65_536
 """Of an error's body, and of a response's fields besides its reply."""
@@ -114,7 +113,7 @@ async def events(response: httpx.Response, worker: Worker, most: int, tokens: in
     elif data:  # the last event lacks its empty line
         yield _piece(data, worker, False), False
     elif not begun:
-        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is not a stream of events: {_begin(buffer)}")
+        raise UpstreamMalformed(complaint(f"the reply is not a stream of events: {_begin(buffer, worker)}", worker))
 
 
 def _last(line: bytearray) -> bytearray:
@@ -153,11 +152,12 @@ def _json(data: bytes | bytearray, worker: Worker, cut: bool) -> Any:
         return json.loads(data.decode("utf-8-sig", "replace"), parse_int=_whole_number)
     except ValueError:
         what = "longer than a reply can be" if cut else "not JSON"
-        raise UpstreamMalformed(f"worker {worker.name!r}: the reply is {what}: {_begin(data)}") from None
+        raise UpstreamMalformed(complaint(f"the reply is {what}: {_begin(data, worker)}", worker)) from None
 
 
-def _begin(data: bytes | bytearray) -> str:
-    return repr(storable(" ".join(data[:100].decode("utf-8", "replace").split())))
+def _begin(data: bytes | bytearray, worker: Worker) -> str:
+    # Masked before it is cut, which could leave half of a key.
+    return repr(masked(data[:1000].decode("utf-8", "replace"), worker)[:100])
 
 
 def _whole_number(digits: str) -> int:

@@ -216,6 +216,11 @@ class Worker(Value):
             raise MissingKey(message + "a key is printable ASCII without spaces")
         return key
 
+    def secrets(self) -> list[str]:
+        """The values of its variables, the longest first: its keys, and what its headers hold."""
+        names = [*self.key_names, *(name for text in self.headers.values() for name in _VARIABLE.findall(text))]
+        return sorted(filter(None, {os.environ.get(name, "").strip() for name in names}), key=len, reverse=True)
+
     def sent_headers(self) -> dict[str, str]:
         """The headers with the values of their variables. Raises MissingKey for one that is empty."""
 

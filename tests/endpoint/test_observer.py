@@ -264,7 +264,7 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
     assert process.returncode == 0 and "canary" not in log
 
 
-MARKER = "marker-4711-zebra"
+MARKER, WORKER_KEY, CALLER_KEY = "marker-4711-zebra", "key-of-a-worker-4712", "key-of-a-caller-4713"
 
 CONDUCT = """
 import asyncio, sys
@@ -280,16 +280,18 @@ for what in (sys.argv[1], [sys.argv[2]]):
 def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(
     home, shown, prefect, upstream, upstream_url, tmp_path
 ):
-    people = [f"{{name: {n}, model: openai/{n}, api_base: {upstream_url}/v1, price: {{}}}}" for n in ("ada", "e400")]
+    worker = "{{name: {0}, model: openai/{0}, api_base: {1}/v1, key_env: MARKED, price: {{}}}}"
+    people = [worker.format(name, upstream_url) for name in ("ada", "e400")]
     (tmp_path / "people.yaml").write_text(f"workers: [{', '.join(people)}]")
     (tmp_path / "marked.txt").write_text(f'model_id = [0]\nsubtasks = ["do {MARKER}"]\naccess_list = [[]]')
     (tmp_path / "asked.jsonl").write_text(json.dumps({"question": f"where is {MARKER}?"}))
     there = {"FUGU_POOL": f"{tmp_path}/people.yaml", "FUGU_CONDUCTOR": f"fixed:{tmp_path}/marked.txt"}
-    environment = {**home, **there}
+    environment = {**home, **there, "MARKED": WORKER_KEY}
+    keys = {"Authorization": f"Bearer {CALLER_KEY}", "x-api-key": CALLER_KEY}
 
     def ask(url, **more):
         body = {"model": "fugu-ultra", "messages": [{"role": "user", "content": f"where is {MARKER}?"}], **more}
-        return httpx.post(f"{url}/v1/chat/completions", json={**body, "user": MARKER}, timeout=60)
+        return httpx.post(f"{url}/v1/chat/completions", json={**body, "user": MARKER}, headers=keys, timeout=60)
 
     def ended(count):
         runs = [run for run in shown("flow_runs") if run["state"]["type"] in ("COMPLETED", "FAILED")]
@@ -308,11 +310,11 @@ def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(
     wait(lambda: ended(5))  # two requests; conduct, and its one question; conduct, refused
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=30)
-    words = (MARKER.encode(), b"secret of e400")
+    words = (MARKER.encode(), b"secret of e400", WORKER_KEY.encode(), CALLER_KEY.encode())
     kept = [path for path in (prefect[0] / "prefect").rglob("*") if path.is_file()]
     assert any(path.name == "prefect.db" for path in kept)
     assert [path for path in kept for word in words if word in path.read_bytes()] == []
-    assert MARKER not in log and "secret of e400" not in log
+    assert [word for word in words if word.decode() in log] == []
     assert MARKER not in _pictures(shown("artifacts"))
 
     process, url = start({**environment, "FUGU_SHOW_TEXTS": "true"})

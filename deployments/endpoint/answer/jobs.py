@@ -109,6 +109,11 @@ class Jobs:
         job.join()
         return job
 
+    @property
+    def running(self) -> int:
+        """How many are under way."""
+        return len(self._running)
+
     async def close(self) -> None:
         """Stop them all. Their rows keep the status "running": the same key, or `fugu resume`, continues them."""
         self._closing = True

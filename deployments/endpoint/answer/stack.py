@@ -22,6 +22,7 @@ from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import LIMITS, Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
 from deployments.endpoint.parts import Options
+from deployments.endpoint.watching.watch import Visit, Watch
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
 from deployments.endpoint.wire.streaming import Body, EventStream, Feed, Item, read_body, refuse_pages, unless_gone
@@ -37,8 +38,8 @@ Around = Callable[[Question, Answering], Answering]
 class Stack:
     """Answers by the route of the model's name. With an `annex`, large requests are answered there."""
 
-    def __init__(self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None) -> None:
-        self._routes, self._options, self._annex = routes, options, annex
+    def __init__(self, routes: Mapping[str, Route], options: Options, watch: Watch, annex: Annex | None = None) -> None:
+        self._routes, self._options, self._watch, self._annex = routes, options, watch, annex
 
     def serve(
         self, wire: WireFormat, around: Around | None = None, route: Route | None = None
@@ -54,8 +55,9 @@ class Stack:
     async def _respond(
         self, request: Request, wire: WireFormat, around: Around | None, route: Route | None
     ) -> Response:
+        visit = self._watch.arrived(wire.path, request.headers)
         told = partial(note_tokens, request.scope)
-        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", told)
+        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", visit, told)
         try:
             refuse_pages(request)
             caller = caller_of(request.scope)
@@ -63,10 +65,12 @@ class Stack:
             body = await self._read(request)
             if isinstance(body, Body):
                 assert self._annex is not None
+                visit.left()
                 return await self._annex.respond(request, body)
             question = await self._parse(receipt, key, request, body)
             question = by_its_own_name(question, self._options.aliases, self._routes)
             question = receipt.question = replace(question, caller=caller)
+            visit.asked(question)
             if question.name not in self._routes:
                 raise unknown_model(question.model)
             _check_scope(question, receipt.trace)
@@ -74,6 +78,7 @@ class Stack:
             answering = receipt.answering = (route or self._routes[question.name])(question, digest)
             if around is not None:
                 answering = receipt.answering = around(question, answering)
+            visit.routed(answering.id)
             return await (self._stream if question.stream else self._whole)(request, answering, receipt)
         except ClientDisconnect:
             receipt.finish(CLIENT_GONE)
@@ -102,6 +107,7 @@ class Stack:
 
     async def _whole(self, request: Request, answering: Answering, receipt: Receipt) -> Response:
         result = await unless_gone(request, answering.answer(None))
+        receipt.visit.result = result
         body = receipt.rendering().whole(result, receipt.disclosed())
         receipt.finish(200)
         return Response(body, 200, receipt.headers(), "application/json")
@@ -131,6 +137,8 @@ class Stack:
         if not isinstance(item, Exception):
             yield rendering.opening()
         while item is None or isinstance(item, Delta):
+            if item is not None:
+                receipt.visit.begun()
             yield receipt.wire.heartbeat if item is None else rendering.delta(item)
             item = await feed.get(self._options.heartbeat_s)
         if isinstance(item, Exception):
@@ -139,20 +147,20 @@ class Stack:
             receipt.status, receipt.error = problem.status, item
             yield receipt.wire.failure(problem, rendering)
             return
-        receipt.status = 200
+        receipt.status, receipt.visit.result = 200, item
         for event in rendering.closing(item, receipt.disclosed()):
             yield event
 
 
 class Receipt:
-    """One request from its arrival to its log line. `trace`: the caller wants to see who answered. `tell_tokens`: is
-    called with the tokens that the answer has used.
+    """One request from its arrival to its log line. `trace`: the caller wants to see who answered. `visit`: counts it.
+    `tell_tokens`: is called with the tokens that the answer has used.
 
     `status` and `error`: what a stream ended with. No prompt and no reply is ever in here.
     """
 
-    def __init__(self, wire: WireFormat, trace: bool, tell_tokens: Callable[[int], None]) -> None:
-        self.wire, self.trace, self._tell_tokens = wire, trace, tell_tokens
+    def __init__(self, wire: WireFormat, trace: bool, visit: Visit, tell_tokens: Callable[[int], None]) -> None:
+        self.wire, self.trace, self.visit, self._tell_tokens = wire, trace, visit, tell_tokens
         self.question: Question | None = None
         self.answering: Answering | None = None
         self.status: int | None = None
@@ -209,11 +217,13 @@ class Receipt:
             "seconds": round(time.monotonic() - self._started, 4),
             "error": type(error).__name__ if error else None,
             **_place(error),
+            **({"trace_id": trace_id} if (trace_id := self.visit.trace_id) else {}),
         }
-        if self.answering is not None and self.question is not None:
+        report = None if self.answering is None else self.answering.report()
+        self.visit.ended(status, error, report)
+        if self.answering is not None and self.question is not None and report is not None:
             question = self.question
-            line |= {"model": question.model, "stream": question.stream, "owner": question.caller.key}
-            line |= self.answering.report().log
+            line |= {"model": question.model, "stream": question.stream, "owner": question.caller.key, **report.log}
             self._tell_tokens(sum(line.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")))
             # The caller's own user is in the ledger, for as long as texts are kept, and in no log.
             self.answering.keep({**line, "user": question.user})

@@ -15,6 +15,7 @@ from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from deployments.endpoint.pages import openapi as pages
 from deployments.endpoint.wire.anthropic import openapi as anthropics
 from deployments.endpoint.wire.completions import CompletionRequest
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
@@ -300,6 +301,7 @@ def document() -> dict[str, Any]:
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},
             "/readyz": {"get": ready},
             "/openapi.json": {"get": this},
+            **pages.paths(_ref(Refusal)),
         },
         "components": {"schemas": {**schemas["$defs"], **anthropics.schemas()}, "securitySchemes": KEYS},
         "security": [{}, *({name: []} for name in KEYS)],
