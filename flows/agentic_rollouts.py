@@ -16,12 +16,14 @@ from pydantic import Field
 
 from models.coding.rollouts import RolloutEnd, Rollouts
 from models.ledger import epochs
+from tasks import parameters
 from tasks.coding import Arena, Work, find_agent, meaning, roll_out_task, rollouts_of
 from tasks.pages.report import markdown
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.runner import result_of
 from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.settings import HOUSE
 from tasks.setup.texts import shown
 
 KEY = "agentic-rollouts"
@@ -32,13 +34,13 @@ Policy = tuple[str, str]
 
 @flow(name="agentic-rollouts", flow_run_name="{agent} on {repositories}, asking {pool}")
 async def agentic_rollouts(
-    pool: str = "house",
+    pool: str = Field(HOUSE, description=parameters.POOL),
     repositories: str = Field("repositories", description="a folder of tasks, or the name of one in the data"),
     agent: str = Field("scripted", description="an entry of agents.yaml"),
     model: Literal["fugu", "trinity"] = Field("fugu", description="what the agent calls: one worker, or the loop"),
     checkpoint: str = Field("", description="a router; `warm` or `evolved`: the pool's newest; empty: none"),
-    repeats: int = Field(1, gt=0),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    repeats: int = Field(1, gt=0, description="how often each worker works on each task"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> dict[str, dict[str, float]]:
     """Roll out every policy on every task; returns policy -> task -> mean reward over the repeats."""
     async with open_session(pool, max_usd) as session:

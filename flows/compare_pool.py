@@ -27,6 +27,7 @@ from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
+from tasks import parameters
 from tasks.candidate import roll_out
 from tasks.pages.report import comparison_artifacts
 from tasks.quiet import flow
@@ -42,13 +43,13 @@ from tasks.setup.settings import HOUSE
 
 @flow(name="compare-pool", flow_run_name="compare {pool}")
 async def compare_pool(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
     warm: str = Field("", description="warm-started checkpoint; empty: the pool's newest"),
     evolved: str = Field("", description="evolved checkpoint; empty: the pool's newest"),
     promote: bool = Field(False, description="let a router that passes the gate become the champion"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> dict[str, str]:
     """Returns the gate's line for each model: its champion, and why."""
     plan = load_preset(preset)

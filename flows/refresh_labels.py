@@ -23,6 +23,7 @@ from models.ledger import labels
 from models.ledger.epochs import put_workers
 from models.ledger.labels import Cell
 from models.workers.pool import Pool
+from tasks import parameters
 from tasks.attempt import BATCH, measure_batch
 from tasks.pages.report import Progress, coverage_artifact, markdown
 from tasks.quiet import Live, flow
@@ -52,11 +53,11 @@ class Refresh:
 
 @flow(name="refresh-labels", flow_run_name="refresh labels of {pool}")
 async def refresh_labels(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
     max_age_days: float | None = Field(None, gt=0, description="repeat labels older than this; empty: never"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> int:
     """Measure the missing labels of a pool on a question set; returns the number of attempts.
 

@@ -29,6 +29,7 @@ from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from models.workers.pool import Pool
+from tasks import parameters
 from tasks.candidate import measure_schedules
 from tasks.pages.report import table
 from tasks.quiet import flow
@@ -43,12 +44,12 @@ from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_of
 
 @flow(name="warm-start", flow_run_name="warm start on {pool}")
 async def warm_start(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
-    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
-    layout: LayoutName | Literal[""] = Field("", description="which matrices get SVF offsets; empty: the preset's"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
+    backbone: str = Field(HOUSE, description=parameters.BACKBONE),
+    layout: LayoutName | Literal[""] = Field("", description=parameters.LAYOUT),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> str:
     """Returns the id of the warm-started checkpoint."""
     plan = load_preset(preset)

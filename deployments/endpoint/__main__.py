@@ -26,7 +26,7 @@ from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import config_of
 from deployments.endpoint.decisions import DistantRouter
-from deployments.endpoint.listening import Announcing, listen
+from deployments.endpoint.listening import Announcing, listen, url_of
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from deployments.loopback import skip_proxies
@@ -84,6 +84,8 @@ def _check_home() -> None:
 
 def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
     listening = listen(arguments.host, arguments.port)
+    if not settings().endpoint_url:
+        os.environ["FUGU_ENDPOINT_URL"] = url_of(listening)  # for the links on Prefect's pages
     may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
     options, parts = replace(_options(arguments), allowed=may_come), open_parts()
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
