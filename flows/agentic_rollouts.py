@@ -18,7 +18,7 @@ from models.coding.rollouts import RolloutEnd, Rollouts
 from models.ledger import epochs
 from tasks import parameters
 from tasks.coding import Arena, Work, find_agent, meaning, roll_out_task, rollouts_of
-from tasks.pages.report import markdown
+from tasks.pages.report import publish
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.runner import result_of
@@ -53,7 +53,10 @@ async def agentic_rollouts(
         ends = {name: await _ends(name, arena, rollouts, policy) for name, policy in policies.items()}
     for name, found in ends.items():
         get_run_logger().info("%s: R %.3f", name, sum(end.reward for end in found) / len(found))
-    await markdown(KEY, _page(rollouts, ends), f"{agent} on {repositories}, asking {pool}")
+    best = max(ends, key=lambda name: sum(end.reward for end in ends[name]) / len(ends[name]))
+    happened = f"{agent} did best on {repositories} with {best}. "
+    happened += "`evolve-router/improve-router` with `agentic` lets a router learn from such work."
+    await publish(KEY, happened, _page(rollouts, ends))
     return {name: _means(rollouts, found) for name, found in ends.items()}
 
 
@@ -83,7 +86,7 @@ def _means(rollouts: Rollouts, ends: Sequence[RolloutEnd]) -> dict[str, float]:
     return {name: sum(rewards) / len(rewards) for name, rewards in found.items()}
 
 
-def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
+def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> list[str]:
     """A table of rewards, one row per policy, and the failed rollouts, with the agents' last lines where texts may be
     shown."""
     tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))
@@ -98,7 +101,7 @@ def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
             if end.reward < 1:
                 words = f": {_line(end.detail)}; {_line(end.agent)}" if shown() else ""
                 said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}{words}")
-    return "\n".join(lines) + "\n\n## Failures\n\n" + "\n".join(said) + "\n"
+    return ["\n".join(lines), "## Failures", "\n".join(said)]
 
 
 def _line(text: str) -> str:

@@ -71,7 +71,8 @@ async def answer(
             texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(batch)))
         done = [{**row, "status": "answered", "body": {"text": text}} for row, text in zip(rows, texts, strict=True)]
         await asyncio.to_thread(_record, session, done)
-        await table("answers", [_shown_row(row) for row in done], model)
+        happened = f"{len(done)} questions were answered by {model}; `fugu show ID` prints question and answer."
+        await table("answers", [_shown_row(row) for row in done], happened)
     return list(texts)
 
 

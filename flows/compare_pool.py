@@ -29,7 +29,7 @@ from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from tasks import parameters
 from tasks.candidate import roll_out
-from tasks.pages.report import comparison_artifacts
+from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
 from tasks.setup.checkpoint import MODELS, find_checkpoint, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
@@ -65,10 +65,14 @@ async def compare_pool(
         comparison = await _compare(session, located(questions), questions_of, checkpoints, plan)
         ids = {name: checkpoint.id for name, checkpoint in checkpoints.items()}
         models = MODELS[:1] if recorded else MODELS
-        lines = {model: _judge(session, comparison, model, ids, promote) for model in models}
-        for line in lines.values():
-            get_run_logger().info(line)
-        await comparison_artifacts(comparison.tables, session.pool.names, list(lines.values()))
+        judged = {model: _judge(session, comparison, model, ids, promote) for model in models}
+        for found in judged.values():
+            get_run_logger().info(found.line)
+        lines = {model: found.line for model, found in judged.items()}
+        routers = [found.row if found.promoted else f"{model} ({next(iter(ids))})" for model, found in judged.items()]
+        await comparison_page(
+            comparison.tables, session.pool.names, _verdict(judged, promote), routers, list(lines.values())
+        )
     return lines
 
 
@@ -163,7 +167,30 @@ async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector) 
     )
 
 
-def _judge(session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool) -> str:
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate made of a model's candidates. `row`: of what serves, or would; `promoted`: whether that is another
+    one than before; `line`: why."""
+
+    row: str
+    promoted: bool
+    line: str
+
+
+def _verdict(judged: Mapping[str, Judgement], promote: bool) -> str:
+    """Who serves now, or would, as one sentence."""
+    passed = "is now served by {}" if promote else "would be served by {} (`promote` is off)"
+    parts = [
+        f"{model} {(passed if found.promoted else 'stays with {}').format(found.row)}"
+        for model, found in judged.items()
+    ]
+    failed = any(not found.promoted for found in judged.values())
+    return ", and ".join(parts) + (", because no other router passed the gate (below)." if failed else ".")
+
+
+def _judge(
+    session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool
+) -> Judgement:
     """Put the candidates through the gate, the evolved one first. Without a champion, the best worker becomes it."""
     present = comparison.serving[model]
     if present is None:
@@ -181,6 +208,6 @@ def _judge(session: Session, comparison: Comparison, model: str, candidates: Map
             if promote:
                 target = {"kind": "router", "checkpoint": checkpoint}
                 registry.promote(session.ledger, model, target, verdict.line)
-            return verdict.line
+            return Judgement(row, True, verdict.line)
         failures.append(verdict.line)
-    return f"{model}: {present} stays. " + " ".join(failures)
+    return Judgement(present, False, f"{model}: {present} stays. " + " ".join(failures))

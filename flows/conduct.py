@@ -98,10 +98,19 @@ async def conduct(
 
             found = await all_ended(*map(answer, requests))
             table_rows = [_row(request, row) for request, row in zip(requests, found, strict=True)]
-            await table("answers", table_rows, "conduct")
+            await table("answers", table_rows, _happened(found))
             if cancelling.all:
                 return Cancelled(message="the run was cancelled; what had been sent is settled")
     return ["" if row is None else row["body"]["text"] or "" for row in found]
+
+
+def _happened(found: Sequence[Row | None]) -> str:
+    """What came of a batch, and what to do next."""
+    answered = [row for row in found if row is not None]
+    cut = sum(bool(row["trace"]["ended"]) for row in answered)
+    said = f"{len(answered)} of {len(found)} questions were answered, {cut} of them cut off by a limit, for "
+    said += f"{sum(row['cost_usd'] for row in answered):.6f} USD. Each has a subflow with its workflow"
+    return f"{said}; `fugu show ID` prints its texts."
 
 
 def _row(request: ConductRequest, row: Row | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from models.evaluation.gate import gate
 from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
 from tasks import parameters
-from tasks.pages.report import comparison_artifacts
+from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, load_set
@@ -51,7 +51,9 @@ async def cross_validate(
         verdict = gate(entries, ROUTER, BEST_SINGLE)
         get_run_logger().info(verdict.line)
         title = f"{pool}, {folds} folds, seed {seed}"
-        await comparison_artifacts({title: entries}, session.pool.names, [verdict.line], "cross-validation")
+        passed = "passes" if verdict.promoted else "does not pass"
+        said = f"A router that is learned from these labels {passed} the gate against the best single worker."
+        await comparison_page({title: entries}, session.pool.names, said, [ROUTER], [verdict.line], "cross-validation")
     return verdict.line
 
 

@@ -15,6 +15,7 @@ from flows.refresh_labels import refresh_labels
 from flows.warm_start import warm_start
 from models.fugu.forward.layout import LayoutName
 from tasks import parameters
+from tasks.pages.overview import overview
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import load_set
@@ -42,4 +43,9 @@ async def first_light(
         )
         warm = await warm_start(pool, questions, preset, backbone, layout, max_usd=max_usd)
         evolved = await evolve_router(warm, pool, questions, preset, max_usd)
-        return await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)
+        lines = await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)
+        said = "; ".join(lines.values())
+        await overview(
+            "first-light", f"The pool was measured, a router learned and compared. {said}. Ask the endpoint."
+        )
+        return lines

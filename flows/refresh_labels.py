@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from pandas import DataFrame
 from prefect import get_run_logger
 from pydantic import Field
 
@@ -25,7 +26,7 @@ from models.ledger.labels import Cell
 from models.workers.pool import Pool
 from tasks import parameters
 from tasks.attempt import BATCH, measure_batch
-from tasks.pages.report import Progress, coverage_artifact, markdown
+from tasks.pages.report import Progress, publish, table
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
@@ -89,8 +90,23 @@ async def refresh_labels(
                 *(label_worker(w, len(mine), Live(mine), Live(refresh)) for w, mine in _by_worker(cells).items())
             )
         finally:
-            await coverage_artifact(labels.coverage(session.ledger, **wanted))
+            await _coverage(labels.coverage(session.ledger, **wanted), len(cells))
     return len(cells)
+
+
+async def _coverage(frame: DataFrame, attempts: int) -> None:
+    """The page of each worker's labels."""
+    rows = [{str(k): v for k, v in row.items()} for row in frame.round(3).to_dict("records")]
+    missing = int(frame["missing"].sum())
+    then = (
+        "Start it again, or look at the failed tasks of its subflows: what is settled is not asked again."
+        if missing
+        else "`warm-start/learn-router` learns a router from the labels."
+    )
+    happened = (
+        f"{attempts:,} attempts were to be made, and {missing:,} of {int(frame['wanted'].sum()):,} are missing now."
+    )
+    await table("label-coverage", rows, f"{happened} {then}")
 
 
 async def _free(cells: list[Cell], pool: Pool) -> list[Cell]:
@@ -110,7 +126,7 @@ async def _free(cells: list[Cell], pool: Pool) -> list[Cell]:
 
 async def _left(text: str) -> None:
     get_run_logger().warning("%s", text)
-    await markdown("labels-left", text, "What this run did not measure, and why")
+    await publish("labels-left", text)
 
 
 def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:

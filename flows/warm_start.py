@@ -119,7 +119,12 @@ async def _worker_rows(
     get_run_logger().info(
         "head: τ %g, shrinkage %g, penalty %g, cross-validated score %.4f", *vars(head.chosen).values()
     )
-    await table("warm-start-grid", [vars(trial) for trial in head.trials], "Cross-validation of the head on train")
+    happened = (
+        f"The head was fitted to the labels of {len(train[0])} questions: cross-validated on them it scores "
+        f"{head.chosen.score:.3f}. `evolve-router/improve-router` improves it on whole answers, "
+        "`compare-pool/compare-routers` compares it with every rival."
+    )
+    await table("warm-start-grid", [vars(trial) for trial in head.trials], happened)
     if not router.layout.offsets:
         return np.zeros(0, np.float32), head.weights
     adapted = await train_offsets(router, head, train, _part(session, router, questions_of.split("validation")))
@@ -153,6 +158,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         {"schedule": " → ".join(role.name for role in m.schedule), "reward": round(m.reward, 4), "turns": m.turns}
         for m in measured
     ]
-    await table("role-schedules", rows, "Constant schedules of roles, rolled out on train")
+    best = f"{rows[0]['schedule']} is the best constant schedule of roles on train, with {rows[0]['reward']:.3f}"
+    await table("role-schedules", rows, f"{best}: the role rows start from it.")
     states, roles = zip(*measured[0].states, strict=True)
     return schedule.fit_rows(await asyncio.to_thread(router.states, states), roles)
