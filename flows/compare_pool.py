@@ -66,10 +66,10 @@ async def compare_pool(
         ids = {name: checkpoint.id for name, checkpoint in checkpoints.items()}
         models = MODELS[:1] if recorded else MODELS
         judged = {model: _judge(session, comparison, model, ids, promote) for model in models}
-        for found in judged.values():
-            get_run_logger().info(found.line)
-        lines = {model: found.line for model, found in judged.items()}
-        routers = [found.row if found.promoted else f"{model} ({next(iter(ids))})" for model, found in judged.items()]
+        lines = {model: each.line for model, each in judged.items()}
+        for line in lines.values():
+            get_run_logger().info(line)
+        routers = [each.row if each.promoted else f"{model} ({next(iter(ids))})" for model, each in judged.items()]
         await comparison_page(
             comparison.tables, session.pool.names, _verdict(judged, promote), routers, list(lines.values())
         )
@@ -180,11 +180,9 @@ class Judgement:
 def _verdict(judged: Mapping[str, Judgement], promote: bool) -> str:
     """Who serves now, or would, as one sentence."""
     passed = "is now served by {}" if promote else "would be served by {} (`promote` is off)"
-    parts = [
-        f"{model} {(passed if found.promoted else 'stays with {}').format(found.row)}"
-        for model, found in judged.items()
-    ]
-    failed = any(not found.promoted for found in judged.values())
+    ends = {True: passed, False: "stays with {}"}
+    parts = [f"{model} {ends[each.promoted].format(each.row)}" for model, each in judged.items()]
+    failed = any(not each.promoted for each in judged.values())
     return ", and ".join(parts) + (", because no other router passed the gate (below)." if failed else ".")
 
 
