@@ -33,7 +33,7 @@ class Progress:
 
     @classmethod
     async def start(cls, what: str, total: int) -> Progress:
-        """Create a bar on the run's page, with the key `progress-<what>`: at 0 %, or at 100 % if nothing is to be done."""
+        """Create a bar on the run's page, with the key `progress-<what>`; full if there is nothing to do."""
         begun = 0 if total else 100
         artifact = await acreate_progress_artifact(float(begun), key=f"progress-{what}", description=what)
         assert isinstance(artifact, UUID)
@@ -50,7 +50,7 @@ class Progress:
 
 
 async def table(key: str, rows: Sequence[Mapping[str, Any]], happened: str) -> None:
-    """Add a table to the run's page; tables with equal keys form a history. `happened`: what it says, as a paragraph."""
+    """Add a table to the run's page; tables with equal keys form a history. `happened`: a paragraph on top."""
     await acreate_table_artifact([dict(row) for row in rows], key=key, description=happened)
 
 
