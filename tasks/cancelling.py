@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
 
@@ -21,6 +21,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
@@ -29,10 +30,18 @@ from prefect.exceptions import TerminationSignal
 from models.ledger.requests import note_cancelled
 from models.ledger.store import Ledger
 
+STOPPED = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
+
 LOOK_S = 1.0
 """Seconds between two looks at the Prefect server."""
 
 log = logging.getLogger(__name__)
+
+
+async def cancelled_with_tags(client: PrefectClient, tags: Sequence[str]) -> list[FlowRun]:
+    """The flow runs with one of these tags that are to be cancelled, or are cancelled."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=STOPPED), tags=FlowRunFilterTags(any_=list(tags)))
+    return await client.read_flow_runs(flow_run_filter=wanted)
 
 
 class Cancelling:
@@ -82,10 +91,9 @@ class Cancelling:
 
     async def _asked(self, client: PrefectClient, own: FlowRun) -> set[str]:
         """The requests whose subflows are to be cancelled; notes where the whole run is."""
-        types = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
         # An earlier run's subflow may have been cancelled with the same request.
         begun = FlowRunFilterStartTime(after_=own.start_time)
-        wanted = FlowRunFilter(state=FlowRunFilterState(type=types), start_time=begun)
+        wanted = FlowRunFilter(state=FlowRunFilterState(type=STOPPED), start_time=begun)
         asked = set[str]()
         for run in await client.read_flow_runs(flow_run_filter=wanted):
             if run.id == own.id:

@@ -38,7 +38,7 @@ from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.journal import Journal
 from models.ledger.providers.breakers import OpenBreaker
-from models.ledger.requests import get_request
+from models.ledger.requests import Row, get_request
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Endpoint:
             parts.load_router,
         )
         self._conductor = Conductor(parts, options, self._champions)
-        self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
+        self._observer = Observer(options.shown, named_server() if options.observe else None, self._row_of)
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
@@ -110,10 +110,9 @@ class Endpoint:
         await self._journal.close()
         await self._parts.dispatcher.close()
 
-    def _mark_of(self, id: str) -> str | None:
+    def _row_of(self, id: str) -> Row | None:
         with suppress(NotFound):
-            mark: str | None = get_request(self._parts.ledger, id).get("process")
-            return mark
+            return get_request(self._parts.ledger, id)
         return None
 
     async def _follow(self) -> None:
