@@ -35,5 +35,6 @@ async def _pages(client: PrefectClient, run: FlowRun) -> list[Artifact]:
     found = await client.read_artifacts(artifact_filter=mine, sort=ArtifactSort.CREATED_DESC, limit=MOST)
     newest: dict[str, Artifact] = {}
     for page in found:
-        newest.setdefault(str(page.key), page)
+        if page.key:  # results are artifacts, too, without a key
+            newest.setdefault(page.key, page)
     return list(reversed(newest.values()))

@@ -52,15 +52,9 @@ def test_names_tell_deployments_apart_and_the_readme_knows_them() -> None:
 
 
 def test_a_form_calls_optional_only_what_can_be_left_empty() -> None:
-    fields = {
-        "pool": {"default": "house"},
-        "name": {"default": ""},
-        "most": {"default": None},
-        "promote": {"default": False},
-    }
-    made = SimpleNamespace(
-        parameter_openapi_schema={"properties": fields | {"questions": {}}, "required": ["questions"]}
-    )
+    values = {"pool": "house", "name": "", "most": None, "promote": False}
+    fields = {name: {"default": value} for name, value in values.items()} | {"questions": {}}
+    made = SimpleNamespace(parameter_openapi_schema={"properties": fields, "required": ["questions"]})
     form, defaults = _form(made)
     assert form["required"] == ["pool", "promote", "questions"] and defaults == {"pool": "house", "promote": False}
     earlier = SimpleNamespace(**vars(made), parameters={"pool": "house", "most": 3, "promote": True, "gone": 1})

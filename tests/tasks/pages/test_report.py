@@ -54,12 +54,8 @@ def entries():
     best = scores.argmax(axis=1)
     single = np.ones(4, int)
     found = [entry(name, np.full(4, index), scores) for index, name in enumerate(("ant", "bee"))]
-    return [
-        *found,
-        entry(BEST_SINGLE, single, scores),
-        entry(ORACLE, best, scores),
-        entry("fugu (evolved)", best, scores),
-    ]
+    others = {BEST_SINGLE: single, ORACLE: best, "fugu (evolved)": best}
+    return [*found, *(entry(name, choices, scores) for name, choices in others.items())]
 
 
 async def test_a_comparison_begins_with_its_verdict_in_two_sentences_and_a_plot(monkeypatch):
