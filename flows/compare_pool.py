@@ -179,11 +179,21 @@ class Judgement:
 
 def _verdict(judged: Mapping[str, Judgement], promote: bool) -> str:
     """Who serves now, or would, as one sentence."""
-    passed = "is now served by {}" if promote else "would be served by {} (`promote` is off)"
-    ends = {True: passed, False: "stays with {}"}
-    parts = [f"{model} {ends[each.promoted].format(each.row)}" for model, each in judged.items()]
-    failed = any(not each.promoted for each in judged.values())
-    return ", and ".join(parts) + (", because no other router passed the gate (below)." if failed else ".")
+    passed = "is now served by" if promote else "would be served by"
+    parts = [
+        f"{model} {passed if each.promoted else 'stays with'} {_who(model, each.row)}" for model, each in judged.items()
+    ]
+    if any(not each.promoted for each in judged.values()):
+        parts[-1] += ", because no other router passed the gate"
+    elif not promote:
+        parts[-1] += ", if `promote` were on"
+    return ", and ".join(parts) + "."
+
+
+def _who(model: str, row: str) -> str:
+    """What a row of the table stands for: a worker, or a router as the model uses it."""
+    inner = row.removeprefix(f"{model} (")
+    return f"worker {row}" if inner == row else f"the {inner.removesuffix(')')} router"
 
 
 def _judge(

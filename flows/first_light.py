@@ -44,6 +44,8 @@ async def first_light(
         warm = await warm_start(pool, questions, preset, backbone, layout, max_usd=max_usd)
         evolved = await evolve_router(warm, pool, questions, preset, max_usd)
         lines = await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)
-        said = "The pool was measured, and a router was learned and compared. "
-        await overview("first-light", said + "; ".join(lines.values()) + ". Now ask the endpoint.")
+        said = (
+            "The pool was measured, and a router learned and compared: this is what each part found, the verdict last."
+        )
+        await overview("first-light", f"{said} Now ask the endpoint.")
         return lines

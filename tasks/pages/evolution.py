@@ -61,9 +61,12 @@ class EvolutionPage:
         """Add a generation's row. `show`: publish the page; false for a generation recorded by an earlier run."""
         self.rows.append(row)
         await self.progress.add(1)
-        if not show:
-            return
-        self.shown += 1
+        if show:
+            self.shown += 1
+            await self.publish()
+
+    async def publish(self) -> None:
+        """Write the page of the generations so far."""
         drawn = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
         await asyncio.to_thread(write_report, "evolution.svg", drawn.decode())
         paid = await asyncio.to_thread(self.paid)

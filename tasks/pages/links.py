@@ -7,8 +7,6 @@ from contextlib import suppress
 from urllib.parse import quote
 from uuid import UUID
 
-from prefect.utilities.urls import url_for
-
 from tasks.setup.settings import settings
 
 ANNOUNCED = "endpoint.json"
@@ -25,16 +23,16 @@ def request_url(id: str) -> str:
     return f"{url.rstrip('/')}/requests/{quote(id, safe='')}" if url else ""
 
 
-def link(text: str, url: str | None) -> str:
-    """Markdown: the text, linked where there is an address."""
-    return f"[{text}]({url})" if url else text
+def link(text: str, url: str) -> str:
+    """Markdown: the text with a link."""
+    return f"[{text}]({url})"
 
 
-def run_url(id: UUID) -> str | None:
-    """A flow run's page in Prefect's UI."""
-    return url_for("flow-run", obj_id=id)
+def run_url(id: UUID) -> str:
+    """A flow run's page in Prefect's UI, relative: the UI's address may change, as with another port."""
+    return f"/runs/flow-run/{id}"
 
 
-def page_url(id: UUID) -> str | None:
-    """An artifact's page in Prefect's UI."""
-    return url_for("artifact", obj_id=id)
+def page_url(id: UUID) -> str:
+    """An artifact's page in Prefect's UI, relative."""
+    return f"/artifacts/artifact/{id}"
