@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
 
@@ -29,11 +30,15 @@ from prefect.exceptions import TerminationSignal
 
 from models.ledger.requests import note_cancelled
 from models.ledger.store import Ledger
+from tasks.setup.process import cancel_work
 
 STOPPED = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
 
 LOOK_S = 1.0
 """Seconds between two looks at the Prefect server."""
+
+GRACE_S = 15.0
+"""How long tasks may go on after SIGTERM: half of the time until Prefect's worker kills the process."""
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +122,7 @@ async def watched(ledger: Ledger) -> AsyncIterator[Cancelling]:
     cancellation: the run has crashed then.
     """
     cancelling = Cancelling(ledger)
-    with _on_sigterm(cancelling):
+    with _on_sigterm(cancelling.terminate):
         watch = asyncio.create_task(cancelling.watch())
         try:
             yield cancelling
@@ -129,12 +134,33 @@ async def watched(ledger: Ledger) -> AsyncIterator[Cancelling]:
 
 
 @contextmanager
-def _on_sigterm(cancelling: Cancelling) -> Iterator[None]:
+def unwound() -> Iterator[None]:
+    """SIGTERM cancels the flow that is here, and with it all of its subflows, each of which then ends Cancelled, or
+    Crashed where nobody cancelled the run: Prefect's worker sends the signal to the process of a cancelled run.
+
+    Prefect alone would end the one subflow in which the process happens to be, and wait for the others until it is
+    killed; they would be shown as running for ever. Tasks have `GRACE_S` seconds to end by themselves.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+
+    def end() -> None:
+        late = threading.Timer(GRACE_S, cancel_work)
+        late.daemon = True
+        late.start()
+        task.cancel()
+
+    with _on_sigterm(end):
+        yield
+
+
+@contextmanager
+def _on_sigterm(do: Callable[[], object]) -> Iterator[None]:
     """In place of Prefect's handlers, that of each subflow too, which raise in the middle of whatever is done."""
     loop = asyncio.get_running_loop()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(cancelling.terminate)
+        loop.call_soon_threadsafe(do)
 
     try:
         before = signal.signal(signal.SIGTERM, handle)
