@@ -27,6 +27,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled
+from prefect.utilities import engine as bridge
 
 from models.ledger.requests import note_cancelled
 from models.ledger.store import Ledger
@@ -138,20 +140,51 @@ def unwound() -> Iterator[None]:
     """SIGTERM cancels the flow that is here, and with it all of its subflows, each of which then ends Cancelled, or
     Crashed where nobody cancelled the run: Prefect's worker sends the signal to the process of a cancelled run.
 
-    Prefect alone would end the one subflow in which the process happens to be, and wait for the others until it is
-    killed; they would be shown as running for ever. Tasks have `GRACE_S` seconds to end by themselves.
+    Prefect's own handler raises wherever the process happens to be. That ends one subflow, and the flow waits for the
+    others until it is killed; they would be shown as running for ever. Tasks have `GRACE_S` seconds to end.
     """
-    task = asyncio.current_task()
-    assert task is not None
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
     def end() -> None:
         late = threading.Timer(GRACE_S, cancel_work)
         late.daemon = True
         late.start()
-        task.cancel()
+        if task is not None:
+            task.cancel()
 
-    with _on_sigterm(end):
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(end)
+
+    prefects = bridge._prefect_sigterm_handler
+    if signal.getsignal(signal.SIGTERM) is not prefects:  # no run of a flow, or not in the main thread
         yield
+        return
+    # In its place: Prefect looks whether its handler is there before it says that the run is to be cancelled.
+    bridge._prefect_sigterm_handler = handle  # type: ignore[assignment]
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        bridge._prefect_sigterm_handler = prefects
+        signal.signal(signal.SIGTERM, prefects)
+
+
+async def end_cancelled_subflows() -> None:
+    """Set what somebody cancels while this run is under way, a subflow without a process of its own, to Cancelled: once
+    it has ended it would stay Cancelling, since Prefect refuses any other end.
+    """
+    context = FlowRunContext.get()
+    own = context.flow_run if context is not None else None
+    if own is None:
+        return
+    cancelling = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
+    wanted = FlowRunFilter(state=cancelling, start_time=FlowRunFilterStartTime(after_=own.start_time))
+    with suppress(Exception):  # a server that does not answer: `fugu up` ends them when it starts
+        async with get_client() as client:
+            for run in await client.read_flow_runs(flow_run_filter=wanted):
+                if run.parent_task_run_id is not None:
+                    state = Cancelled(message="It was cancelled, and its flow has ended.")
+                    await client.set_flow_run_state(run.id, state, force=True)
 
 
 @contextmanager
