@@ -108,7 +108,8 @@ def _happened(found: Sequence[Row | None]) -> str:
     """What came of a batch, and what to do next."""
     answered = [row for row in found if row is not None]
     cut = sum(bool(row["trace"]["ended"]) for row in answered)
-    said = f"{len(answered)} of {len(found)} questions were answered, {cut} of them cut off by a limit, for "
+    limited = f", {cut} of them cut off by a limit" if cut else ""
+    said = f"{len(answered)} of {len(found)} questions were answered{limited}, for "
     said += f"{sum(row['cost_usd'] for row in answered):.6f} USD. Each has a subflow with its workflow"
     return f"{said}; `fugu show ID` prints its texts."
 

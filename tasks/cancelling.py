@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled
@@ -183,7 +183,7 @@ async def end_cancelled_subflows() -> None:
         async with get_client() as client:
             for run in await client.read_flow_runs(flow_run_filter=wanted):
                 if run.parent_task_run_id is not None:
-                    state = Cancelled(message="It was cancelled, and its flow has ended.")
+                    state: State[None] = Cancelled(message="It was cancelled, and its flow has ended.")
                     await client.set_flow_run_state(run.id, state, force=True)
 
 

@@ -7,8 +7,8 @@ from html import escape
 
 from models.conductor.run.request import StepRecord
 
-WIDTH, HEIGHT, GAP, LANE = 230, 76, 36, 20
-"""Pixels: of a box, between boxes, and for an arrow that passes a layer beside the boxes."""
+WIDTH, HEIGHT, GAP, LANE, TIP = 230, 76, 36, 20, 10
+"""Pixels: of a box, between boxes, for an arrow that passes a layer beside the boxes, and of its straight end."""
 
 TEXT = 32
 """Characters of a subtask."""
@@ -82,7 +82,8 @@ class _Layout:
         for layer in self._between(edge):
             x, y = self._centres[layer, edge], self._y(layer)
             points += [(x, y), (x, y + HEIGHT)]
-        path = " ".join(f"{x},{y}" for x, y in [*points, (x2 + WIDTH // 2, y2)])
+        points += [(x2 + WIDTH // 2, y2 - TIP), (x2 + WIDTH // 2, y2)]
+        path = " ".join(f"{x},{y}" for x, y in points)
         return f'<polyline points="{path}" fill="none" stroke="{PALE}" marker-end="url(#a)"/>'
 
 
