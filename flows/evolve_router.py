@@ -198,8 +198,7 @@ async def _evolve(run: Run, start: Vector) -> Vector:
             best, best_reward = search.parent, row["parent"]
         runs.tell_generation(run.session.ledger, run.name, row["generation"], row)
         await page.add(row)
-    if not page.shown:  # an earlier run has made all generations
-        await page.publish()
+    await page.close()
     return best
 
 

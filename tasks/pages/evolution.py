@@ -65,6 +65,11 @@ class EvolutionPage:
             self.shown += 1
             await self.publish()
 
+    async def close(self) -> None:
+        """Publish the page also where an earlier run has made all generations."""
+        if self.rows and not self.shown:
+            await self.publish()
+
     async def publish(self) -> None:
         """Write the page of the generations so far."""
         drawn = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
