@@ -25,8 +25,8 @@ from deployments.home import secret
 from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUnavailable
 from tasks.setup.settings import Settings
 
-ORPHANED = ("PENDING", "RUNNING", "PAUSED", "CANCELLING")
-"""Run states that need a live process; when the server starts, none can be alive."""
+ORPHANED = ("PENDING", "RUNNING", "PAUSED")
+"""Run states that need a live process, as CANCELLING does; when the server starts, none can be alive."""
 
 TUNED = {
     # One transaction per event starves everything else on SQLite (measured on Prefect 3.8.8: three tasks in an async
@@ -181,15 +181,20 @@ class Server:
         return {row["flow_run_id"]: float(row["data"]) for row in reversed(rows)}
 
     def end_orphans(self) -> int:
-        """Set runs that an earlier server left unfinished to Crashed and cancel those due in between; their number.
+        """End the runs that an earlier server left unfinished: as Crashed, or as Cancelled if they were cancelled
+        or due in between. Returns their number.
 
         Call it before the pool workers start, when no run of this server can be alive.
         """
         due = {"before_": datetime.now(UTC).isoformat()}
         died = {"state": {"type": {"any_": list(ORPHANED)}}}
+        cancelled = {"state": {"type": {"any_": ["CANCELLING"]}}}
         missed = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": due}
-        return self._end(died, "CRASHED", "Its process ended with an earlier `fugu up`.") + self._end(
-            missed, "CANCELLED", "It was due while `fugu up` was not running."
+        ended = "Its process ended with an earlier `fugu up`."
+        return (
+            self._end(cancelled, "CANCELLED", ended)
+            + self._end(died, "CRASHED", ended)
+            + self._end(missed, "CANCELLED", "It was due while `fugu up` was not running.")
         )
 
     def _end(self, wanted: dict[str, Any], kind: str, message: str) -> int:

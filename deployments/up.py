@@ -34,7 +34,7 @@ from tasks.setup.review import review
 from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, local_notes, open_ledger
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
-FIRST_LIGHT = "first-light/local"
+FIRST_LIGHT = "first-light/measure-learn-serve"
 QUESTION = "What is 17 * 24 + 5?"
 PREFECT_S, ENDPOINT_S = 180.0, 120.0
 """Seconds until the Prefect server and its pools, and after learning the endpoint, must be ready."""

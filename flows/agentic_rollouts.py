@@ -16,12 +16,14 @@ from pydantic import Field
 
 from models.coding.rollouts import RolloutEnd, Rollouts
 from models.ledger import epochs
+from tasks import parameters
 from tasks.coding import Arena, Work, find_agent, meaning, roll_out_task, rollouts_of
-from tasks.pages.report import markdown
+from tasks.pages.report import publish
 from tasks.quiet import flow
 from tasks.setup.checkpoint import find_checkpoint
 from tasks.setup.runner import result_of
 from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.settings import HOUSE
 from tasks.setup.texts import shown
 
 KEY = "agentic-rollouts"
@@ -32,13 +34,13 @@ Policy = tuple[str, str]
 
 @flow(name="agentic-rollouts", flow_run_name="{agent} on {repositories}, asking {pool}")
 async def agentic_rollouts(
-    pool: str = "house",
+    pool: str = Field(HOUSE, description=parameters.POOL),
     repositories: str = Field("repositories", description="a folder of tasks, or the name of one in the data"),
     agent: str = Field("scripted", description="an entry of agents.yaml"),
     model: Literal["fugu", "trinity"] = Field("fugu", description="what the agent calls: one worker, or the loop"),
     checkpoint: str = Field("", description="a router; `warm` or `evolved`: the pool's newest; empty: none"),
-    repeats: int = Field(1, gt=0),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    repeats: int = Field(1, gt=0, description="how often each worker works on each task"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> dict[str, dict[str, float]]:
     """Roll out every policy on every task; returns policy -> task -> mean reward over the repeats."""
     async with open_session(pool, max_usd) as session:
@@ -51,7 +53,10 @@ async def agentic_rollouts(
         ends = {name: await _ends(name, arena, rollouts, policy) for name, policy in policies.items()}
     for name, found in ends.items():
         get_run_logger().info("%s: R %.3f", name, sum(end.reward for end in found) / len(found))
-    await markdown(KEY, _page(rollouts, ends), f"{agent} on {repositories}, asking {pool}")
+    best = max(ends, key=lambda name: sum(end.reward for end in ends[name]) / len(ends[name]))
+    happened = f"{agent} did best on {repositories} with {best}. "
+    happened += "`evolve-router/improve-router` with `agentic` lets a router learn from such work."
+    await publish(KEY, happened, _page(rollouts, ends))
     return {name: _means(rollouts, found) for name, found in ends.items()}
 
 
@@ -81,7 +86,7 @@ def _means(rollouts: Rollouts, ends: Sequence[RolloutEnd]) -> dict[str, float]:
     return {name: sum(rewards) / len(rewards) for name, rewards in found.items()}
 
 
-def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
+def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> list[str]:
     """A table of rewards, one row per policy, and the failed rollouts, with the agents' last lines where texts may be
     shown."""
     tasks = list(dict.fromkeys(slot.task.id for slot in rollouts.slots))
@@ -96,7 +101,7 @@ def _page(rollouts: Rollouts, ends: Mapping[str, Sequence[RolloutEnd]]) -> str:
             if end.reward < 1:
                 words = f": {_line(end.detail)}; {_line(end.agent)}" if shown() else ""
                 said.append(f"- {name}, {slot.task.id}, repeat {slot.repeat}{words}")
-    return "\n".join(lines) + "\n\n## Failures\n\n" + "\n".join(said) + "\n"
+    return ["\n".join(lines), "## Failures", "\n".join(said)]
 
 
 def _line(text: str) -> str:

@@ -22,6 +22,7 @@ from models.fugu.rollout import answer as drive
 from models.ledger import registry
 from models.ledger.requests import Row, record_request
 from models.workers.ask import Ask, Message, Reply
+from tasks import parameters
 from tasks.ask import ask
 from tasks.pages.report import table
 from tasks.quiet import flow
@@ -29,6 +30,7 @@ from tasks.setup.checkpoint import serving
 from tasks.setup.questions import QUESTIONS, id_content, load_inputs
 from tasks.setup.router import load_router
 from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.settings import HOUSE
 from tasks.setup.texts import shown
 
 Asked = tuple[Message, ...]
@@ -38,10 +40,10 @@ Asked = tuple[Message, ...]
 @flow(name="answer", flow_run_name="answer {model}", persist_result=False)
 async def answer(
     questions: str | list[str] = Field(description=QUESTIONS),
-    model: Literal["fugu", "trinity"] = "trinity",
-    pool: str = "house",
-    name: str = Field("", description="a new name repeats questions that were answered before"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    model: Literal["fugu", "trinity"] = Field("trinity", description="fugu: one worker; trinity: the loop of roles"),
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    name: str = Field("", description=parameters.NAME),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> list[str]:
     """Returns the answers in the order of the questions. A run that was killed pays only for what is missing.
 
@@ -69,7 +71,8 @@ async def answer(
             texts = await all_ended(*(_of_loop(session, scope, n, q, shared, options) for n, q in enumerate(batch)))
         done = [{**row, "status": "answered", "body": {"text": text}} for row, text in zip(rows, texts, strict=True)]
         await asyncio.to_thread(_record, session, done)
-        await table("answers", [_shown_row(row) for row in done], model)
+        happened = f"{len(done)} questions were answered by {model}; `fugu show ID` prints question and answer."
+        await table("answers", [_shown_row(row) for row in done], happened)
     return list(texts)
 
 

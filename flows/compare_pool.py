@@ -27,8 +27,9 @@ from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
+from tasks import parameters
 from tasks.candidate import roll_out
-from tasks.pages.report import comparison_artifacts
+from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
 from tasks.setup.checkpoint import MODELS, find_checkpoint, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
@@ -42,13 +43,13 @@ from tasks.setup.settings import HOUSE
 
 @flow(name="compare-pool", flow_run_name="compare {pool}")
 async def compare_pool(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
     warm: str = Field("", description="warm-started checkpoint; empty: the pool's newest"),
     evolved: str = Field("", description="evolved checkpoint; empty: the pool's newest"),
     promote: bool = Field(False, description="let a router that passes the gate become the champion"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> dict[str, str]:
     """Returns the gate's line for each model: its champion, and why."""
     plan = load_preset(preset)
@@ -64,10 +65,14 @@ async def compare_pool(
         comparison = await _compare(session, located(questions), questions_of, checkpoints, plan)
         ids = {name: checkpoint.id for name, checkpoint in checkpoints.items()}
         models = MODELS[:1] if recorded else MODELS
-        lines = {model: _judge(session, comparison, model, ids, promote) for model in models}
+        judged = {model: _judge(session, comparison, model, ids, promote) for model in models}
+        lines = {model: each.line for model, each in judged.items()}
         for line in lines.values():
             get_run_logger().info(line)
-        await comparison_artifacts(comparison.tables, session.pool.names, list(lines.values()))
+        routers = [each.row if each.promoted else f"{model} ({next(iter(ids))})" for model, each in judged.items()]
+        await comparison_page(
+            comparison.tables, session.pool.names, _verdict(judged, promote), routers, list(lines.values())
+        )
     return lines
 
 
@@ -162,7 +167,38 @@ async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector) 
     )
 
 
-def _judge(session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool) -> str:
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate made of a model's candidates. `row`: of what serves, or would; `promoted`: whether that is another
+    one than before; `line`: why."""
+
+    row: str
+    promoted: bool
+    line: str
+
+
+def _verdict(judged: Mapping[str, Judgement], promote: bool) -> str:
+    """Who serves now, or would, as one sentence."""
+    passed = "is now served by" if promote else "would be served by"
+    parts = [
+        f"{model} {passed if each.promoted else 'stays with'} {_who(model, each.row)}" for model, each in judged.items()
+    ]
+    if any(not each.promoted for each in judged.values()):
+        parts[-1] += ", because no other router passed the gate"
+    elif not promote:
+        parts[-1] += ", if `promote` were on"
+    return ", and ".join(parts) + "."
+
+
+def _who(model: str, row: str) -> str:
+    """What a row of the table stands for: a worker, or a router as the model uses it."""
+    inner = row.removeprefix(f"{model} (")
+    return f"worker {row}" if inner == row else f"the {inner.removesuffix(')')} router"
+
+
+def _judge(
+    session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool
+) -> Judgement:
     """Put the candidates through the gate, the evolved one first. Without a champion, the best worker becomes it."""
     present = comparison.serving[model]
     if present is None:
@@ -180,6 +216,6 @@ def _judge(session: Session, comparison: Comparison, model: str, candidates: Map
             if promote:
                 target = {"kind": "router", "checkpoint": checkpoint}
                 registry.promote(session.ledger, model, target, verdict.line)
-            return verdict.line
+            return Judgement(row, True, verdict.line)
         failures.append(verdict.line)
-    return f"{model}: {present} stays. " + " ".join(failures)
+    return Judgement(present, False, f"{model}: {present} stays. " + " ".join(failures))

@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from operator import methodcaller
-from pathlib import Path
 from typing import Any
 
 from prefect import allow_failure
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
 from pydantic import Field
 
@@ -29,8 +26,10 @@ from models.conductor.run.request import ConductAnswer, ConductRequest, Limits
 from models.errors import FuguError
 from models.ledger.accounts import in_doubt
 from models.ledger.requests import Row, get_request
-from tasks.batch import begin_request, body_of, end_request, request_id
+from tasks import parameters
+from tasks.batch import MODEL, begin_request, body_of, end_request, request_id
 from tasks.cancelling import Cancelling, watched
+from tasks.named import CANCELLED, run_named
 from tasks.pages.names import label_of, question_of, title_of
 from tasks.pages.report import table
 from tasks.pages.workflow import tag_run, workflow_page
@@ -39,10 +38,9 @@ from tasks.setup.conductor import chosen
 from tasks.setup.questions import QUESTIONS, id_content, load_inputs
 from tasks.setup.runner import ended, submitted
 from tasks.setup.session import Session, all_ended, open_session
+from tasks.setup.settings import HOUSE
 from tasks.setup.texts import shown, what
 from tasks.step import Conducted, plan_round, recorded, stepping
-
-CANCELLED = "the request was cancelled"
 
 CONCURRENT_QUESTIONS = 16
 """Questions of a batch that run concurrently."""
@@ -51,13 +49,13 @@ CONCURRENT_QUESTIONS = 16
 @flow(name="conduct", flow_run_name="conduct {conductor}", persist_result=False)
 async def conduct(
     questions: str | list[str] = Field(description=QUESTIONS),
-    pool: str = "house",
+    pool: str = Field(HOUSE, description=parameters.POOL),
     conductor: str = Field(
         "", description="the plan writer: house, a folder, worker:NAME, fixed:PATH; empty: as FUGU_CONDUCTOR is unset"
     ),
-    name: str = Field("", description="a new name repeats questions that were answered before"),
+    name: str = Field("", description=parameters.NAME),
     recursive: bool = Field(False, description="whether the conductor sees the answer and may plan another round"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
     max_usd_each: float | None = Field(None, ge=0, description="spending limit of one question in USD"),
     max_calls_each: int | None = Field(None, ge=1, description="maximum calls of one question"),
     max_seconds_each: float | None = Field(None, gt=0, description="maximum seconds of one question"),
@@ -100,10 +98,20 @@ async def conduct(
 
             found = await all_ended(*map(answer, requests))
             table_rows = [_row(request, row) for request, row in zip(requests, found, strict=True)]
-            await table("answers", table_rows, "conduct")
+            await table("answers", table_rows, _happened(found))
             if cancelling.all:
                 return Cancelled(message="the run was cancelled; what had been sent is settled")
     return ["" if row is None else row["body"]["text"] or "" for row in found]
+
+
+def _happened(found: Sequence[Row | None]) -> str:
+    """What came of a batch, and what to do next."""
+    answered = [row for row in found if row is not None]
+    cut = sum(bool(row["trace"]["ended"]) for row in answered)
+    limited = f", {cut} of them cut off by a limit" if cut else ""
+    said = f"{len(answered)} of {len(found)} questions were answered{limited}, for "
+    said += f"{sum(row['cost_usd'] for row in answered):.6f} USD. Each has a subflow with its workflow"
+    return f"{said}; `fugu show ID` prints its texts."
 
 
 def _row(request: ConductRequest, row: Row | None) -> dict[str, Any]:
@@ -135,24 +143,11 @@ async def _answered(session: Session, conductor: str, request: ConductRequest, c
 
 
 async def _run(of: Conducted, title: str) -> State[Any]:
-    """The state in which the subflow ends. One that fails while it is to be cancelled would stay Cancelling: Prefect
-    refuses any other end than Cancelled.
-    """
-    state: State[Any] = await _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())(of, title, return_state=True)
-    if state.is_cancelling() and (run := state.state_details.flow_run_id) is not None:
-        state = Cancelled(message=CANCELLED)
-        async with get_client() as client:
-            await client.set_flow_run_state(run, state, force=True)
-    return state
+    """The state in which the subflow of a request, or of a step that the conductor takes, ends."""
+    return await run_named(workflow, title, (MODEL, of.request), {"of": of, "title": title})
 
 
-@lru_cache(maxsize=1)
-def _kept_in(folder: Path) -> Any:
-    """The flow with a fixed result folder: otherwise each run queries the server for it and blocks the event loop."""
-    return workflow.with_options(result_storage=folder)
-
-
-@flow(name="workflow", flow_run_name="{title}")
+@flow(name="workflow")
 async def workflow(of: Conducted, title: str) -> Any:
     """Run one conducted request, or a step that the conductor itself takes: each round's plan, then its steps."""
     number, before, failed, goes_on = 0, list[PrefectFuture[Any]](), list[State[Any]](), True
@@ -200,7 +195,8 @@ async def _concluded(of: Conducted, title: str, failed: Sequence[State[Any]]) ->
     error: Exception | None = end.error
     for state in failed:
         error = error or await _error_of(state)
-    await workflow_page(title, end.rounds, end.answer, what(error) if error and not end.cancelled else "")
+    why = what(error) if error and not end.cancelled else ""
+    await workflow_page(of.request, title, end.rounds, end.answer, why)
     if end.cancelled:
         return Cancelled(message=CANCELLED)
     if error is not None:

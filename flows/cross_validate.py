@@ -18,7 +18,8 @@ from models.evaluation.baselines import BEST_SINGLE, baselines
 from models.evaluation.gate import gate
 from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
-from tasks.pages.report import comparison_artifacts
+from tasks import parameters
+from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, load_set
@@ -31,13 +32,13 @@ ROUTER = "fugu (warm start)"
 
 @flow(name="cross-validate", flow_run_name="cross-validate {pool}")
 async def cross_validate(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
-    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name"),
-    folds: int = Field(5, ge=2),
-    seed: int = 0,
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
+    backbone: str = Field(HOUSE, description=parameters.BACKBONE),
+    folds: int = Field(5, ge=2, description="each is held out once, and the others are learned from"),
+    seed: int = Field(0, description=parameters.SEED),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> str:
     """Returns the gate's line for all folds together."""
     plan = load_preset(preset)
@@ -50,7 +51,9 @@ async def cross_validate(
         verdict = gate(entries, ROUTER, BEST_SINGLE)
         get_run_logger().info(verdict.line)
         title = f"{pool}, {folds} folds, seed {seed}"
-        await comparison_artifacts({title: entries}, session.pool.names, [verdict.line], "cross-validation")
+        passed = "passes" if verdict.promoted else "does not pass"
+        said = f"A router that is learned from these labels {passed} the gate against the best single worker."
+        await comparison_page({title: entries}, session.pool.names, said, [ROUTER], [verdict.line], "cross-validation")
     return verdict.line
 
 

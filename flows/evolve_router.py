@@ -40,6 +40,7 @@ from models.fugu.vector import Vector
 from models.ledger import epochs, registry, runs
 from models.ledger.accounts import paid_by
 from models.ledger.registry import Checkpoint
+from tasks import parameters
 from tasks.candidate import meet, roll_out, score_candidate
 from tasks.coding import Work
 from tasks.pages.evolution import EvolutionPage
@@ -66,10 +67,10 @@ BEGUN = "begun"
 @flow(name="evolve-router", flow_run_name="evolve router on {pool}")
 async def evolve_router(
     start: str = Field("", description="checkpoint to start from; empty: the pool's newest warm start"),
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
     agentic: str = Field("", description="folder of repository tasks to include (`repositories`: the data's)"),
     agent: str = Field("scripted", description="the agent that works on them: an entry of agents.yaml"),
     resume: str = Field("", description="name of an unfinished run to continue, from its start and in its epoch"),
@@ -197,6 +198,7 @@ async def _evolve(run: Run, start: Vector) -> Vector:
             best, best_reward = search.parent, row["parent"]
         runs.tell_generation(run.session.ledger, run.name, row["generation"], row)
         await page.add(row)
+    await page.close()
     return best
 
 

@@ -14,6 +14,8 @@ from flows.evolve_router import evolve_router
 from flows.refresh_labels import refresh_labels
 from flows.warm_start import warm_start
 from models.fugu.forward.layout import LayoutName
+from tasks import parameters
+from tasks.pages.overview import overview
 from tasks.quiet import flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import load_set
@@ -24,12 +26,12 @@ from tasks.train import prepare_backbone
 
 @flow(name="first-light", flow_run_name="first light on {pool}")
 async def first_light(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
-    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
-    layout: LayoutName | Literal[""] = Field("", description="which matrices get SVF offsets; empty: the preset's"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run and its subflows together, in USD"),
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
+    backbone: str = Field(HOUSE, description=parameters.BACKBONE),
+    layout: LayoutName | Literal[""] = Field("", description=parameters.LAYOUT),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> dict[str, str]:
     """Returns the gate's line for each model. A restarted run repeats only what is missing."""
     plan = load_preset(preset)
@@ -41,4 +43,9 @@ async def first_light(
         )
         warm = await warm_start(pool, questions, preset, backbone, layout, max_usd=max_usd)
         evolved = await evolve_router(warm, pool, questions, preset, max_usd)
-        return await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)
+        lines = await compare_pool(pool, questions, preset, warm, evolved, True, max_usd)
+        said = (
+            "The pool was measured, and a router learned and compared: this is what each part found, the verdict last."
+        )
+        await overview("first-light", f"{said} Now ask the endpoint.")
+        return lines

@@ -26,5 +26,6 @@ async def prune(
     finally:
         ledger.close()
     row = {**found, "until": found["until"].isoformat()}
-    await table("pruned", [row], "Rows whose texts were removed")
+    verb = "would be removed" if dry_run else "were removed"
+    await table("pruned", [row], f"Texts from before {row['until']} {verb}, of so many rows; figures and labels stay.")
     return row

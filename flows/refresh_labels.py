@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from pandas import DataFrame
 from prefect import get_run_logger
 from pydantic import Field
 
@@ -23,8 +24,9 @@ from models.ledger import labels
 from models.ledger.epochs import put_workers
 from models.ledger.labels import Cell
 from models.workers.pool import Pool
+from tasks import parameters
 from tasks.attempt import BATCH, measure_batch
-from tasks.pages.report import Progress, coverage_artifact, markdown
+from tasks.pages.report import Progress, publish, table
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
@@ -52,11 +54,11 @@ class Refresh:
 
 @flow(name="refresh-labels", flow_run_name="refresh labels of {pool}")
 async def refresh_labels(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
     max_age_days: float | None = Field(None, gt=0, description="repeat labels older than this; empty: never"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> int:
     """Measure the missing labels of a pool on a question set; returns the number of attempts.
 
@@ -88,8 +90,23 @@ async def refresh_labels(
                 *(label_worker(w, len(mine), Live(mine), Live(refresh)) for w, mine in _by_worker(cells).items())
             )
         finally:
-            await coverage_artifact(labels.coverage(session.ledger, **wanted))
+            await _coverage(labels.coverage(session.ledger, **wanted), len(cells))
     return len(cells)
+
+
+async def _coverage(frame: DataFrame, attempts: int) -> None:
+    """The page of each worker's labels."""
+    rows = [{str(k): v for k, v in row.items()} for row in frame.round(3).to_dict("records")]
+    missing = int(frame["missing"].sum())
+    then = (
+        "Start it again, or look at the failed tasks of its subflows: what is settled is not asked again."
+        if missing
+        else "`warm-start/learn-router` learns a router from the labels."
+    )
+    happened = (
+        f"{attempts:,} attempts were to be made, and {missing:,} of {int(frame['wanted'].sum()):,} are missing now."
+    )
+    await table("label-coverage", rows, f"{happened} {then}")
 
 
 async def _free(cells: list[Cell], pool: Pool) -> list[Cell]:
@@ -109,7 +126,7 @@ async def _free(cells: list[Cell], pool: Pool) -> list[Cell]:
 
 async def _left(text: str) -> None:
     get_run_logger().warning("%s", text)
-    await markdown("labels-left", text, "What this run did not measure, and why")
+    await publish("labels-left", text)
 
 
 def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:

@@ -27,6 +27,7 @@ from models.conductor.plan.taught import Taught, skills_of
 from models.errors import BadInput, NotReady
 from models.ledger import epochs
 from models.workers.ask import Sampling
+from tasks import parameters
 from tasks.examples import check_plans_by, cold_start_examples
 from tasks.learn import (
     Bridge,
@@ -61,14 +62,14 @@ GROUP = 8
 
 @flow(name="train-conductor", flow_run_name="train conductor on {pool}")
 async def train_conductor(
-    pool: str = "house",
-    questions: str = HOUSE,
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
     preset: str = Field(
         "house", description="an entry of conductors.yaml: paper, small, house, house-pools, or one of your own"
     ),
     start: str = Field("", description="house, a folder, or a hub's name; empty: the preset's"),
-    seed: int = 0,
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    seed: int = Field(0, description=parameters.SEED),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> str:
     """Returns the folder of the trained conductor, for FUGU_CONDUCTOR. Raises NotReady if the gate is not passed."""
     plan = load_course(preset)

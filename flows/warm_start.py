@@ -29,6 +29,7 @@ from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
 from models.workers.pool import Pool
+from tasks import parameters
 from tasks.candidate import measure_schedules
 from tasks.pages.report import table
 from tasks.quiet import flow
@@ -43,12 +44,12 @@ from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_of
 
 @flow(name="warm-start", flow_run_name="warm start on {pool}")
 async def warm_start(
-    pool: str = "house",
-    questions: str = HOUSE,
-    preset: PresetName = "first-light",
-    backbone: str = Field(HOUSE, description="house, a folder, or a hub's name such as Qwen/Qwen3-0.6B"),
-    layout: LayoutName | Literal[""] = Field("", description="which matrices get SVF offsets; empty: the preset's"),
-    max_usd: float = Field(0.0, ge=0, description="spending limit of this run in USD"),
+    pool: str = Field(HOUSE, description=parameters.POOL),
+    questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
+    preset: PresetName = Field("first-light", description=parameters.PRESET),
+    backbone: str = Field(HOUSE, description=parameters.BACKBONE),
+    layout: LayoutName | Literal[""] = Field("", description=parameters.LAYOUT),
+    max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> str:
     """Returns the id of the warm-started checkpoint."""
     plan = load_preset(preset)
@@ -118,7 +119,12 @@ async def _worker_rows(
     get_run_logger().info(
         "head: τ %g, shrinkage %g, penalty %g, cross-validated score %.4f", *vars(head.chosen).values()
     )
-    await table("warm-start-grid", [vars(trial) for trial in head.trials], "Cross-validation of the head on train")
+    happened = (
+        f"The head was fitted to the labels of {len(train[0])} questions: cross-validated on them it scores "
+        f"{head.chosen.score:.3f}. `evolve-router/improve-router` improves it on whole answers, "
+        "`compare-pool/compare-routers` compares it with every rival."
+    )
+    await table("warm-start-grid", [vars(trial) for trial in head.trials], happened)
     if not router.layout.offsets:
         return np.zeros(0, np.float32), head.weights
     adapted = await train_offsets(router, head, train, _part(session, router, questions_of.split("validation")))
@@ -152,6 +158,7 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
         {"schedule": " → ".join(role.name for role in m.schedule), "reward": round(m.reward, 4), "turns": m.turns}
         for m in measured
     ]
-    await table("role-schedules", rows, "Constant schedules of roles, rolled out on train")
+    best = f"{rows[0]['schedule']} is the best constant schedule of roles on train, with {rows[0]['reward']:.3f}"
+    await table("role-schedules", rows, f"{best}: the role rows start from it.")
     states, roles = zip(*measured[0].states, strict=True)
     return schedule.fit_rows(await asyncio.to_thread(router.states, states), roles)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
 
@@ -21,18 +22,33 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled
+from prefect.utilities import engine as bridge
 
 from models.ledger.requests import note_cancelled
 from models.ledger.store import Ledger
+from tasks.setup.process import cancel_work
+
+STOPPED = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
 
 LOOK_S = 1.0
 """Seconds between two looks at the Prefect server."""
 
+GRACE_S = 15.0
+"""How long tasks may go on after SIGTERM: half of the time until Prefect's worker kills the process."""
+
 log = logging.getLogger(__name__)
+
+
+async def cancelled_with_tags(client: PrefectClient, tags: Sequence[str]) -> list[FlowRun]:
+    """The flow runs with one of these tags that are to be cancelled, or are cancelled."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=STOPPED), tags=FlowRunFilterTags(any_=list(tags)))
+    return await client.read_flow_runs(flow_run_filter=wanted)
 
 
 class Cancelling:
@@ -82,10 +98,9 @@ class Cancelling:
 
     async def _asked(self, client: PrefectClient, own: FlowRun) -> set[str]:
         """The requests whose subflows are to be cancelled; notes where the whole run is."""
-        types = FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
         # An earlier run's subflow may have been cancelled with the same request.
         begun = FlowRunFilterStartTime(after_=own.start_time)
-        wanted = FlowRunFilter(state=FlowRunFilterState(type=types), start_time=begun)
+        wanted = FlowRunFilter(state=FlowRunFilterState(type=STOPPED), start_time=begun)
         asked = set[str]()
         for run in await client.read_flow_runs(flow_run_filter=wanted):
             if run.id == own.id:
@@ -109,7 +124,7 @@ async def watched(ledger: Ledger) -> AsyncIterator[Cancelling]:
     cancellation: the run has crashed then.
     """
     cancelling = Cancelling(ledger)
-    with _on_sigterm(cancelling):
+    with _on_sigterm(cancelling.terminate):
         watch = asyncio.create_task(cancelling.watch())
         try:
             yield cancelling
@@ -121,12 +136,64 @@ async def watched(ledger: Ledger) -> AsyncIterator[Cancelling]:
 
 
 @contextmanager
-def _on_sigterm(cancelling: Cancelling) -> Iterator[None]:
+def unwound() -> Iterator[None]:
+    """SIGTERM cancels the flow that is here, and with it all of its subflows, each of which then ends Cancelled, or
+    Crashed where nobody cancelled the run: Prefect's worker sends the signal to the process of a cancelled run.
+
+    Prefect's own handler raises wherever the process happens to be. That ends one subflow, and the flow waits for the
+    others until it is killed; they would be shown as running for ever. Tasks have `GRACE_S` seconds to end.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def end() -> None:
+        late = threading.Timer(GRACE_S, cancel_work)
+        late.daemon = True
+        late.start()
+        if task is not None:
+            task.cancel()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(end)
+
+    prefects = bridge._prefect_sigterm_handler
+    if signal.getsignal(signal.SIGTERM) is not prefects:  # no run of a flow, or not in the main thread
+        yield
+        return
+    # In its place: Prefect looks whether its handler is there before it says that the run is to be cancelled.
+    bridge._prefect_sigterm_handler = handle  # type: ignore[assignment]
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        bridge._prefect_sigterm_handler = prefects
+        signal.signal(signal.SIGTERM, prefects)
+
+
+async def end_cancelled_subflows() -> None:
+    """Set what somebody cancels while this run is under way, a subflow without a process of its own, to Cancelled: once
+    it has ended it would stay Cancelling, since Prefect refuses any other end.
+    """
+    context = FlowRunContext.get()
+    own = context.flow_run if context is not None else None
+    if own is None:
+        return
+    cancelling = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
+    wanted = FlowRunFilter(state=cancelling, start_time=FlowRunFilterStartTime(after_=own.start_time))
+    with suppress(Exception):  # a server that does not answer: `fugu up` ends them when it starts
+        async with get_client() as client:
+            for run in await client.read_flow_runs(flow_run_filter=wanted):
+                if run.parent_task_run_id is not None:
+                    state: State[None] = Cancelled(message="It was cancelled, and its flow has ended.")
+                    await client.set_flow_run_state(run.id, state, force=True)
+
+
+@contextmanager
+def _on_sigterm(do: Callable[[], object]) -> Iterator[None]:
     """In place of Prefect's handlers, that of each subflow too, which raise in the middle of whatever is done."""
     loop = asyncio.get_running_loop()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(cancelling.terminate)
+        loop.call_soon_threadsafe(do)
 
     try:
         before = signal.signal(signal.SIGTERM, handle)

@@ -25,6 +25,7 @@ from models.grading.question import Question
 from models.workers.ask import Ask, Reply, Sampling, text_of
 from tasks.ask import ask
 from tasks.caching import RETRIED
+from tasks.loading import loading
 from tasks.pages.report import Progress
 from tasks.quiet import task
 from tasks.setup.conductor import house_folder
@@ -223,7 +224,8 @@ def _folder_of(start: str) -> Path:
         return house_folder()
     from models.fugu.forward.hub import local_folder
 
-    return local_folder(start)
+    with loading(f"the conductor {start}"):
+        return local_folder(start)
 
 
 def digest_of(folder: Path) -> str:
@@ -239,7 +241,8 @@ def load_student(folder: Path, taught: Taught, max_tokens: int, home: Path, ques
     """Load a checkpoint as a student of these questions. Slow: call it in a thread."""
     from models.conductor.plan.checkpoint import load
 
-    model, tokenizer = load(folder)
+    with loading(f"the conductor {folder.name}"):
+        model, tokenizer = load(folder)
     begun = Familiarity.load(folder)
     texts = [text_of(question.messages[-1]["content"]) for question in questions]
     return Student(model, tokenizer, taught, max_tokens, home, None if begun is None else begun.and_on(texts))

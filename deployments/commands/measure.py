@@ -9,7 +9,7 @@ import typer
 
 from deployments.commands.options import Home, MaxUsd, PoolName, PresetName, Questions, Yes
 
-REFRESH = "refresh-labels/nightly"
+REFRESH = "refresh-labels/measure-nightly"
 
 
 def measure(

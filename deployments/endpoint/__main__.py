@@ -27,7 +27,7 @@ from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import config_of
 from deployments.endpoint.decisions import DistantRouter
-from deployments.endpoint.listening import Announcing, is_loopback, listen
+from deployments.endpoint.listening import Announcing, is_loopback, listen, url_of
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from deployments.endpoint.watching.metrics import annex_of, share
@@ -90,6 +90,8 @@ def _check_home() -> None:
 
 def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
     listening = listen(arguments.host, arguments.port, has_keys=has_keys(settings().database))
+    if not settings().endpoint_url:
+        os.environ["FUGU_ENDPOINT_URL"] = url_of(listening)  # for the links on Prefect's pages
     may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
     needs_key = settings().require_key or not is_loopback(listening)
     options, parts = replace(_options(arguments), allowed=may_come, needs_key=needs_key), open_parts()

@@ -58,7 +58,7 @@ from models.errors import NotFound
 from models.ledger import registry
 from models.ledger.journal import Journal
 from models.ledger.providers.breakers import OpenBreaker
-from models.ledger.requests import get_request
+from models.ledger.requests import Row, get_request
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Endpoint:
             partial(registry.promoted, parts.ledger),
         )
         self._conductor = Conductor(parts, options, self._champions)
-        self._observer = Observer(options.shown, named_server() if options.observe else None, self._mark_of)
+        self._observer = Observer(options.shown, named_server() if options.observe else None, self._row_of)
         self._preparing: asyncio.Task[None] | None = None
         self._journal = Journal(parts.ledger)
         self.ring = Keyring(self._journal, options.needs_key, options.secret)
@@ -160,10 +160,9 @@ class Endpoint:
         await self._parts.dispatcher.close()
         await self._watch.close()
 
-    def _mark_of(self, id: str) -> str | None:
+    def _row_of(self, id: str) -> Row | None:
         with suppress(NotFound):
-            mark: str | None = get_request(self._parts.ledger, id).get("process")
-            return mark
+            return get_request(self._parts.ledger, id)
         return None
 
     async def _follow(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -16,6 +16,8 @@ from deployments.endpoint.orphans import end_orphans
 from tasks.setup.texts import what
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+
     from models.conductor.run.request_run import RequestRun
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,9 @@ HELD_S = 2.0
 PAUSE_S = 2.0
 """Pause between two checks of a server that does not answer."""
 
+LOOK_S = 1.0
+"""Pause between two looks at whether somebody cancels a flow run that is under way."""
+
 CLOSE_S = 3.0
 """Limit for flow runs to end when the endpoint stops: less than its supervisor waits."""
 
@@ -55,13 +60,14 @@ class Observer:
     """Shows request runs, at most `at_once` of them in their first seconds. Belongs to one event loop.
 
     Where no Prefect server is named, or it does not answer, requests are answered all the same, and the log says so
-    once. `api_url`: of the server, `None` for none. `mark_of`: a request's id -> the mark of its process.
+    once. `api_url`: of the server, `None` for none. `row_of`: a request's id -> its row in the ledger.
     """
 
-    def __init__(self, at_once: int, api_url: str | None, mark_of: Callable[[str], str | None]) -> None:
-        self._at_once, self._api_url, self._mark_of = at_once, api_url, mark_of
+    def __init__(self, at_once: int, api_url: str | None, row_of: Callable[[str], Mapping[str, Any] | None]) -> None:
+        self._at_once, self._api_url, self._row_of = at_once, api_url, row_of
         self._queue: asyncio.Queue[RequestRun] = asyncio.Queue(WAITING)
         self._live = asyncio.Semaphore(LIVE)
+        self._under_way: set[RequestRun] = set()
         self._task: asyncio.Task[None] | None = None
         self._began = datetime.now(UTC)
         self._on, self._told = api_url is not None, ""
@@ -123,6 +129,7 @@ class Observer:
             async with AsyncClientContext() as shared, asyncio.TaskGroup() as group:
                 shared.client._client.event_hooks["response"].append(_ask_again_soon)
                 await self._end_orphans()
+                group.create_task(self._heed(shared.client))
                 for _ in range(self._at_once):
                     group.create_task(self._work(show, http, group))
 
@@ -133,23 +140,41 @@ class Observer:
             await self._live.acquire()
             await asyncio.wait([group.create_task(self._shown(show, request_run))], timeout=HELD_S)
 
+    async def _heed(self, client: PrefectClient) -> None:
+        """Cancel the request of each flow run that somebody cancels in Prefect."""
+        from tasks.cancelling import cancelled_with_tags
+
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._under_way:
+                continue
+            try:
+                known = {request_run.request.id: request_run for request_run in self._under_way}
+                for run in await cancelled_with_tags(client, list(known)):
+                    if request_run := known.get(str(run.parameters.get("request"))):
+                        await request_run.cancel()
+            except Exception as error:
+                self._say(f"whether a flow run is to be cancelled cannot be seen: {what(error)}")
+
     async def _shown(self, show: Show, request_run: RequestRun) -> None:
+        self._under_way.add(request_run)
         try:
             await show(request_run)
         except Exception as error:
             self._say(what(error))
         finally:
+            self._under_way.discard(request_run)
             self._live.release()
             self._queue.task_done()
 
     async def _end_orphans(self) -> None:
         try:
-            ended = await end_orphans(self._mark_of, self._began)
+            ended = await end_orphans(self._row_of, self._began)
         except Exception as error:
             self._say(what(error))
             return
         if ended:
-            log.info("%d flow runs of an endpoint that has ended were set to Crashed", ended)
+            log.info("%d flow runs of an endpoint that has ended were ended", ended)
 
     async def _reached(self, http: httpx.AsyncClient) -> None:
         """Wait until the Prefect server answers: a flow run would wait long for it and log many errors."""

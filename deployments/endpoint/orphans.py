@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 FLOW = "workflow"
 
@@ -30,16 +31,18 @@ def _started(pid: int) -> str:
         return ""
 
 
-async def end_orphans(mark_of: Callable[[str], str | None], began: datetime) -> int:
-    """Set the open flow runs of processes that have ended to Crashed; returns how many.
+async def end_orphans(row_of: Callable[[str], Mapping[str, Any] | None], began: datetime) -> int:
+    """Set the open flow runs of processes that have ended to Crashed, or to Cancelled where the run was to be cancelled
+    or its request was; returns how many.
 
-    `mark_of`: a request's id -> the mark of its process. `began`: when this process started.
+    `row_of`: a request's id -> its row, with the mark of its process. `began`: when this process started.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-    from prefect.states import Crashed
+    from prefect.client.schemas.objects import State
+    from prefect.states import Cancelled, Crashed
 
-    states = {"type": {"any_": ["PENDING", "RUNNING"]}}
+    states = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
     ended = 0
     async with get_client() as client:
         runs = await client.read_flow_runs(
@@ -47,10 +50,14 @@ async def end_orphans(mark_of: Callable[[str], str | None], began: datetime) -> 
             flow_run_filter=FlowRunFilter.model_validate({"state": states}),
         )
         for run in runs:
-            mark = mark_of(str(run.parameters.get("request")))
+            row = row_of(str(run.parameters.get("request"))) or {}
+            mark = row.get("process")
             # A request of a dead process that goes on in this one is marked as this one's.
             if mark is None or run.created is None or run.created > began or not (mark == own_mark() or is_dead(mark)):
                 continue
-            await client.set_flow_run_state(run.id, Crashed(message="Its endpoint has ended."), force=True)
+            cancelled = row.get("error") == "CancelledError" or (run.state is not None and run.state.is_cancelling())
+            message = "Its endpoint has ended."
+            state: State[None] = Cancelled(message=message) if cancelled else Crashed(message=message)
+            await client.set_flow_run_state(run.id, state, force=True)
             ended += 1
     return ended

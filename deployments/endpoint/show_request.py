@@ -7,19 +7,17 @@ The endpoint cannot wait for Prefect: its runner starts the steps at once, and t
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from prefect import tags
 from prefect.client.schemas.objects import State
-from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled
 
+from deployments.endpoint.wire.response import ULTRA
 from models.conductor.run.request import StepRecord
 from models.conductor.run.request_run import RequestRun
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import FuguError
+from tasks.named import CANCELLED, run_named
 from tasks.pages.names import label_of, title_of
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
@@ -33,14 +31,13 @@ async def show(request_run: RequestRun) -> None:
     Run it concurrently with `request_run.answer()` in the same event loop: it waits for that work and starts none. An
     error of the request becomes the flow run's state and is not raised; an error of Prefect is raised.
     """
-    earlier = request_run.request.continues
-    with tags(*([f"continues:{earlier}"] if earlier else [])):
-        run = _kept_in(PREFECT_LOCAL_STORAGE_PATH.value())
-        request = request_run.request
-        await run(request.id, title_of(request), number_of(request_run), return_state=True)
+    request, earlier = request_run.request, request_run.request.continues
+    tags = (ULTRA, request.id, *([f"continues:{earlier}"] if earlier else []))
+    title = title_of(request)
+    await run_named(workflow, title, tags, {"request": request.id, "title": title, "run": number_of(request_run)})
 
 
-@flow(name="workflow", flow_run_name="{title}")
+@flow(name="workflow")
 async def workflow(request: str, title: str, run: int) -> Any:
     """Show one conducted request: each round's plan and steps. The run's state is that of the answer."""
     request_run = shown_run(run)
@@ -54,20 +51,14 @@ async def workflow(request: str, title: str, run: int) -> Any:
     try:
         conducted = await request_run.outcome()
     except FuguError as error:
-        await workflow_page(title, request_run.rounds, None, what(error))
+        await workflow_page(request, title, request_run.rounds, None, what(error))
         raise
-    await workflow_page(title, request_run.rounds, conducted)
+    await workflow_page(request, title, request_run.rounds, conducted)
     if conducted is None:
-        return Cancelled(message="the request was cancelled")
+        return Cancelled(message=CANCELLED)
     if conducted.tool_calls:
         await tag_run("awaiting-tools")
     return conducted.finish_reason
-
-
-@lru_cache(maxsize=1)
-def _kept_in(folder: Path) -> Any:
-    """The flow with a fixed result folder: otherwise each run queries the server for it and blocks the event loop."""
-    return workflow.with_options(result_storage=folder)
 
 
 async def _shown(run: int, workflow_run: WorkflowRun, planned: State[Any]) -> None:

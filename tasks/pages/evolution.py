@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.fugu.roles import Role
-from tasks.pages.report import Progress, markdown, write_report
+from tasks.pages.report import Progress, picture, publish, write_report
 
 KEY = "evolution"
 PARENT = "parent on validation"
@@ -62,29 +61,47 @@ class EvolutionPage:
         """Add a generation's row. `show`: publish the page; false for a generation recorded by an earlier run."""
         self.rows.append(row)
         await self.progress.add(1)
-        if not show:
-            return
-        self.shown += 1
-        picture = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
-        await asyncio.to_thread(write_report, "evolution.svg", picture.decode())
-        paid = await asyncio.to_thread(self.paid)
-        await markdown(KEY, self.text(picture, time.monotonic() - self.started, *paid), f"Evolution {self.run}")
+        if show:
+            self.shown += 1
+            await self.publish()
 
-    def text(self, picture: bytes, seconds: float, calls: int, usd: float) -> str:
-        """The page's markdown. `seconds`: the time for the generations of this flow run; `calls`, `usd`: paid by it."""
-        encoded = base64.b64encode(picture).decode()
+    async def close(self) -> None:
+        """Publish the page also where an earlier run has made all generations."""
+        if self.rows and not self.shown:
+            await self.publish()
+
+    async def publish(self) -> None:
+        """Write the page of the generations so far."""
+        drawn = await asyncio.to_thread(plot, self.rows, self.start_reward, self.workers)
+        await asyncio.to_thread(write_report, "evolution.svg", drawn.decode())
+        paid = await asyncio.to_thread(self.paid)
+        await publish(KEY, self.happened(time.monotonic() - self.started), self.parts(drawn, *paid))
+
+    def happened(self, seconds: float) -> str:
+        """Where the run is, and what to do next. `seconds`: the time for the generations of this flow run."""
         done = len(self.rows)
-        left = _time(seconds / max(self.shown, 1) * max(self.generations - done, 0))
-        return "\n\n".join(
-            [
-                f"# Evolution {self.run}",
-                f"Generation {done} of {self.generations}, {self.rows[-1]['stage']}; about {left} left.",
-                f"![fitness, step size, shares](data:image/svg+xml;base64,{encoded})",
-                "## Cost\n\n" + self._costs(calls, usd),
-                "## Generations\n\n" + NOTE,
-                table(self.rows, self.start_reward, self.workers),
-            ]
+        kept = [row for row in self.rows if row["kept"]]
+        best = (
+            f"the best parent so far is of generation {kept[-1]['generation']}, with {kept[-1]['parent']:.3f} on "
+            f"validation, where the start has {self.start_reward:.3f}"
+            if kept
+            else f"no parent was better on validation than the start ({self.start_reward:.3f})"
         )
+        if done < self.generations:
+            left = _time(seconds / max(self.shown, 1) * (self.generations - done))
+            then = f"About {left} left; a run that is stopped goes on from here when it is started again."
+        else:
+            then = "`compare-pool/compare-routers` measures the result on questions that were not used for the choice."
+        return f"Generation {done} of {self.generations} ({self.rows[-1]['stage']}): {best}. {then}"
+
+    def parts(self, svg: bytes, calls: int, usd: float) -> list[str]:
+        """The page below that, as markdown. `calls`, `usd`: paid by this flow run."""
+        return [
+            picture("fitness, step size, shares", svg),
+            "## Cost\n\n" + self._costs(calls, usd),
+            f"## Generations of run {self.run}\n\n" + NOTE,
+            table(self.rows, self.start_reward, self.workers),
+        ]
 
     def _costs(self, calls: int, usd: float) -> str:
         turns = self.turns
@@ -115,8 +132,9 @@ def plot(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequen
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # takes a second to import, and pyplot would keep global state
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 8), layout="constrained")
+    figure = Figure(figsize=(8, 8), layout="constrained", facecolor="white")  # on a dark page, too
     FigureCanvasAgg(figure)
     fitness, size, asked, played = figure.subplots(4, 1, sharex=True, height_ratios=(3, 1, 2, 2))
     numbers = [row["generation"] for row in rows]
@@ -133,6 +151,7 @@ def plot(rows: Sequence[Mapping[str, Any]], start_reward: float, workers: Sequen
     for axes in (fitness, asked, played):
         axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     played.set_xlabel("generation")
+    played.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     image = io.BytesIO()
     with rc_context({"svg.hashsalt": KEY}):  # the same rows give the same bytes
         figure.savefig(image, format="svg", metadata={"Date": None})

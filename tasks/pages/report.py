@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pandas as pd
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
@@ -18,10 +17,6 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
-from models.evaluation.metrics import Entry
-from models.evaluation.plot import plot
-from models.evaluation.table import markdown as comparison_markdown
-from models.evaluation.table import table as comparison
 from models.files import staged
 from tasks.setup.settings import settings
 
@@ -34,63 +29,43 @@ class Progress:
     total: int
     done: int = 0
     shown: int = 0
+    _order: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     async def start(cls, what: str, total: int) -> Progress:
-        """Create a bar at 0 % on the run's page, with the key `progress-<what>`."""
-        artifact = await acreate_progress_artifact(0.0, key=f"progress-{what}", description=what)
+        """Create a bar on the run's page, with the key `progress-<what>`; full if there is nothing to do."""
+        begun = 0 if total else 100
+        artifact = await acreate_progress_artifact(float(begun), key=f"progress-{what}", description=what)
         assert isinstance(artifact, UUID)
-        return cls(artifact, max(total, 1))
+        return cls(artifact, max(total, 1), shown=begun)
 
     async def add(self, count: int) -> None:
         """Count `count` more as done."""
         self.done += count
-        percent = int(100 * self.done / self.total)
-        if percent > self.shown:
-            self.shown = percent
-            await aupdate_progress_artifact(self.artifact, float(min(percent, 100)))
+        async with self._order:  # the server may take a later update before an earlier one, which would stay
+            percent = min(100, int(100 * self.done / self.total))
+            if percent > self.shown:
+                self.shown = percent
+                await aupdate_progress_artifact(self.artifact, float(percent))
 
 
-async def table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-    """Add a table to the run's page; tables with equal keys form a history."""
-    await acreate_table_artifact([dict(row) for row in rows], key=key, description=description)
+async def table(key: str, rows: Sequence[Mapping[str, Any]], happened: str) -> None:
+    """Add a table to the run's page; tables with equal keys form a history. `happened`: a paragraph on top."""
+    await acreate_table_artifact([dict(row) for row in rows], key=key, description=happened)
 
 
-async def markdown(key: str, text: str, description: str, pictures: Sequence[bytes] = ()) -> None:
-    """Add markdown and SVG pictures to the run's page, and write the text to a file in `reports`."""
-    shown = "\n\n".join([text, *(f"![{key}](data:image/svg+xml;base64,{b64encode(p).decode()})" for p in pictures)])
-    await acreate_markdown_artifact(shown, key=key, description=description)
-    await asyncio.to_thread(write_report, f"{key}.md", text)
+async def publish(key: str, happened: str, parts: Sequence[str] = ()) -> None:
+    """Add a page to the run's: first `happened`, a paragraph that says what came of the run and what to do next, which
+    Prefect shows on top; then the parts, markdown. Without its pictures it is a file in `reports`, too.
+    """
+    await acreate_markdown_artifact("\n\n".join(parts), key=key, description=happened)
+    words = [part for part in parts if not part.startswith("![")]
+    await asyncio.to_thread(write_report, f"{key}.md", "\n\n".join([happened, *words]) + "\n")
 
 
-async def coverage_artifact(frame: pd.DataFrame) -> None:
-    """Add a table of each worker's label coverage."""
-    await table(
-        "label-coverage",
-        [{str(k): v for k, v in row.items()} for row in frame.round(3).to_dict("records")],
-        "Labels: wanted, measured, missing, mean score",
-    )
-
-
-async def comparison_artifacts(
-    tables: Mapping[str, Sequence[Entry]], workers: Sequence[str], lines: Sequence[str], key: str = "comparison"
-) -> None:
-    """Publish a comparison in the UI and in `reports`: table and plot per group of questions, and the gate's lines."""
-    pages, pictures = [], []
-    for number, (group, entries) in enumerate(tables.items()):
-        rows = comparison(entries, workers)
-        await table(f"{key}-{number + 1}", [_flat(row) for row in rows], group)
-        picture = await asyncio.to_thread(plot, rows, group)
-        await asyncio.to_thread(write_report, f"{key}-{number + 1}.svg", picture.decode())
-        pictures.append(picture)
-        pages.append(f"## {group} (n = {rows[0]['n']})\n\n{comparison_markdown(rows)}")
-    pages.append("## Champions\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
-    await markdown(key, "\n".join(pages), "Routers against all baselines, on held-out questions", pictures)
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    shares = ", ".join(f"{worker} {share:.0%}" for worker, share in row["shares"].items() if share >= 0.005)
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "shares"} | {"shares": shares}
+def picture(what: str, svg: bytes) -> str:
+    """An SVG as markdown."""
+    return f"![{what}](data:image/svg+xml;base64,{b64encode(svg).decode()})"
 
 
 def write_report(name: str, text: str) -> Path:

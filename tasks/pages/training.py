@@ -9,7 +9,7 @@ import numpy as np
 from models.conductor.learn.checks import Mode, modes, readiness
 from models.conductor.learn.practice import Sample
 from models.evaluation.metrics import paired
-from tasks.pages.report import markdown, table
+from tasks.pages.report import publish, table
 
 SHOWN = 60
 """Iterations in the table, evenly spread."""
@@ -30,7 +30,14 @@ async def training_artifacts(
     await table("conductor-training", rows, "GRPO: figures of the iterations")
     found = modes(*sampled)
     await table("conductor-modes", [_row(mode) for mode in found], "How the conductor may have gone wrong")
-    await markdown("conductor", page(sampled, greedy, tasks, found), "The conductor before and after training")
+    before, after = (float(np.mean([sample.score for sample in samples])) for samples in greedy)
+    gone = sum(mode.seen for mode in found)
+    happened = (
+        f"On {len(greedy[1])} held-out questions the plans score {after:.3f}, before the training {before:.3f}; "
+        f"{gone} of {len(found)} ways of going wrong were seen. `FUGU_CONDUCTOR` with the folder that this run returns "
+        "lets it write the endpoint's plans."
+    )
+    await publish("conductor", happened, [page(sampled, greedy, tasks, found)])
 
 
 def page(sampled: Both, greedy: Both, tasks: Mapping[str, str], found: Sequence[Mode]) -> str:

@@ -27,6 +27,7 @@ from models.workers.ask import Message
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
+from tasks.loading import loading
 from tasks.setup.checkpoint import serving
 from tasks.setup.choice import NOBODY as WITHOUT
 from tasks.setup.choice import Choice, choose, mean_labels
@@ -63,7 +64,8 @@ def open_policy(setting: str, ledger: Ledger, pool: Pool) -> PlanWriter:
     if setting == HOUSE:
         from models.house import conductor
 
-        return conductor.load(_taught(house_folder(), pool, known))
+        with loading("the house conductor"):
+            return conductor.load(_taught(house_folder(), pool, known))
     if colon and kind == "worker":
         worker = pool.worker(rest)
         if worker.is_recorded:
@@ -77,7 +79,8 @@ def open_policy(setting: str, ledger: Ledger, pool: Pool) -> PlanWriter:
     folder = Path(setting)
     if not folder.is_dir():
         raise BadInput(f"no conductor {setting!r}: give house, worker:NAME, fixed:PATH or a folder", "FUGU_CONDUCTOR")
-    return CheckpointWriter.load(_taught(folder, pool, known))
+    with loading(f"the conductor {folder.name}"):
+        return CheckpointWriter.load(_taught(folder, pool, known))
 
 
 def chosen(setting: str, ledger: Ledger, pool: Pool) -> Choice:
@@ -103,7 +106,8 @@ def house_folder() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
+            making = loading("the house conductor, which is made once")
+            with making, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
                 # The rename comes last, so an existing folder is complete.
                 conductor.make(Path(partial) / "conductor").rename(folder)
     return folder

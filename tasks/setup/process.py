@@ -62,6 +62,16 @@ async def _ended_all() -> None:
     await asyncio.gather(*rest, return_exceptions=True)
 
 
+_work: set[asyncio.Task[Any]] = set()
+"""What `on_loop` runs for other threads. Used on the process's loop only."""
+
+
+def cancel_work() -> None:
+    """Cancel what other threads wait for on the loop, so that they go on: the process is to end soon."""
+    if loop.cache_info().currsize:
+        loop().call_soon_threadsafe(lambda: [task.cancel() for task in list(_work)])
+
+
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
     """Run the coroutine on the process's loop and block this thread, which must be another one, until it has ended."""
     return asyncio.run_coroutine_threadsafe(work, loop()).result()
@@ -84,6 +94,8 @@ async def on_loop(work: Coroutine[Any, Any, T]) -> T:
 
     def begin() -> None:
         begun.append(ours.create_task(work))
+        _work.add(begun[0])
+        begun[0].add_done_callback(_work.discard)
         begun[0].add_done_callback(end)
 
     ours.call_soon_threadsafe(begin)

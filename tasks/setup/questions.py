@@ -24,6 +24,7 @@ from models.ledger.store import Ledger
 from models.workers.ask import Message
 from models.workers.pool import Pool
 from models.workers.translation import check_models
+from tasks.loading import loading
 from tasks.setup.preset import QuestionCounts, load_preset
 from tasks.setup.settings import HOUSE, NONE, settings
 from tasks.setup.texts import refuse_literal
@@ -101,7 +102,8 @@ def load_set(source: str, counts: QuestionCounts, ledger: Ledger) -> QuestionSet
         from models.house.questions import generate
 
         sizes = {name: getattr(counts, name) for name in ("train", "validation", "test", "unseen")}
-        return _keep(ledger, HOUSE, HOUSE, generate(counts.seed, sizes, counts.two_hop_share))
+        with loading("the house's questions"):
+            return _keep(ledger, HOUSE, HOUSE, generate(counts.seed, sizes, counts.two_hop_share))
     return keep_set(Path(source), read_set(Path(source)), ledger)
 
 

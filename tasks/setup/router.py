@@ -18,6 +18,7 @@ from models.ledger.epochs import open_epoch, scope_of
 from models.ledger.registry import Checkpoint
 from models.ledger.tables import calls
 from models.workers.ask import Ask, Sampling, seed_for
+from tasks.loading import loading
 from tasks.setup.preset import BackbonePlan, load_preset
 from tasks.setup.settings import HOUSE, load_pool, settings
 
@@ -45,7 +46,8 @@ def backbone_path(name: str, plan: BackbonePlan, report: Callable[[float], None]
     from models.house import backbone
 
     size = backbone.TINY if plan.size == "tiny" else backbone.DEFAULT
-    folder = backbone.make(settings().home, replace(size, lines=plan.lines), report)
+    with loading("the house backbone, which is made once"):
+        folder = backbone.make(settings().home, replace(size, lines=plan.lines), report)
     return str(folder.relative_to(settings().home))
 
 
@@ -57,7 +59,7 @@ def load_backbone(path: str, plan: BackbonePlan | None = None) -> Backbone:
     """
     here, own = settings(), plan.model_dump(exclude_none=True) if plan is not None else {}
     memory = {name: own.get(name, getattr(here, name)) for name in ("memo_bytes", "memo_half", "prefix_bytes")}
-    with _loading:  # tasks in several threads wait for one load
+    with _loading, loading(f"backbone {path}"):  # tasks in several threads wait for one load
         return _loaded(path, here.home, here.read_tokens, here.cuda_graphs, **memory)
 
 
@@ -103,8 +105,9 @@ def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Rou
             "backbone",
         )
     form = {name: meta[name] for name in ("roles", "layout")} | {"released": meta.get("released")}
-    router = Router.from_vector(backbone, checkpoint.vector, meta["workers"], **form)
-    router.fold()
+    with loading(f"router {checkpoint.id[:12]}"):
+        router = Router.from_vector(backbone, checkpoint.vector, meta["workers"], **form)
+        router.fold()
     return router
 
 

@@ -24,6 +24,7 @@ from models.workers.breakers import BreakerPolicy
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
+from tasks.cancelling import end_cancelled_subflows, unwound
 from tasks.setup.process import loop, on_loop, wait_for
 from tasks.setup.settings import open_ledger, open_pool, settings
 
@@ -116,10 +117,12 @@ async def open_session(pool: str, max_usd: float) -> AsyncIterator[Session]:
     session.users += 1
     token = _SESSION.set(session)
     try:
-        yield session
+        with unwound():
+            yield session
     finally:
         _SESSION.reset(token)
         await on_loop(_forget(session))
+        await end_cancelled_subflows()
 
 
 def is_within() -> bool:

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     require_key: bool = Field(False, description="whether an API key is needed while the home has none")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     aliases: str = Field("", description="other names of the models, separated by commas: claude-*=fugu")
+    endpoint_url: str = Field(
+        "", description="the endpoint's URL as people reach it, for Prefect's links to it; unset: where it listens"
+    )
     max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
     max_messages: int = Field(4096, ge=1, description="maximum messages in a request")
     max_fields: int = Field(16_384, ge=1, description="maximum values in one field of a request or message")
@@ -91,14 +94,12 @@ class Settings(BaseSettings):
     )
 
     breakers: bool = Field(True, description="whether a worker that keeps failing is not asked for a while")
-
     keep_margin: float = Field(
         1.0,
         ge=0,
         description="by how much (in logits) a router has to prefer another worker to take a conversation from the one "
         "that answered it last",
     )
-
     task_runner: Literal["threads", "dask", "ray"] = Field(
         "threads", description="where the tasks of flows run: threads of the flow, or processes of Dask or Ray"
     )
@@ -185,6 +186,7 @@ class Settings(BaseSettings):
             "FUGU_MAX_STEPS": str(self.max_steps),
             "FUGU_MAX_SUBTASK_CHARS": str(self.max_subtask_chars),
             "FUGU_REQUIRE_KEY": str(self.require_key).lower(),
+            "FUGU_ENDPOINT_URL": self.endpoint_url,
             "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
             "FUGU_MAX_MESSAGES": str(self.max_messages),
             "FUGU_MAX_FIELDS": str(self.max_fields),

@@ -31,7 +31,7 @@ RUNS = """
 import asyncio, json, sys, time, uuid
 from dataclasses import replace
 from prefect import allow_failure, flow
-from flows import conduct as conducting
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from flows.conduct import CONCURRENT_QUESTIONS, conduct
 from models.conductor.run.request import ConductRequest
 from models.conductor.run.request_run import RequestRuns
@@ -76,7 +76,7 @@ async def empty_workflow(of: str, title: str):
 @flow(name="conduct", flow_run_name="empty", persist_result=False)
 async def empty(texts: int):
     gate = asyncio.Semaphore(CONCURRENT_QUESTIONS)
-    run = empty_workflow.with_options(result_storage=conducting.PREFECT_LOCAL_STORAGE_PATH.value())
+    run = empty_workflow.with_options(result_storage=PREFECT_LOCAL_STORAGE_PATH.value())
 
     async def one(number):
         async with gate:

@@ -158,12 +158,12 @@ async def asked(house: Processes, questions: Iterable[str]) -> dict[str, str]:
 
 
 async def batched(house: Processes, questions: list[str]) -> dict[str, str]:
-    """All questions as one run of `conduct/local` on the pool: the answers that are in the ledger after it."""
+    """All questions as one run of `conduct`: the answers that are in the ledger after it."""
     runs: list[Run] = []
 
     def started() -> bool:
         with suppress(UpstreamUnavailable):  # two runs of one batch would be one: they share its requests
-            runs.append(house.prefect.start_run("conduct/local", {"questions": questions}))
+            runs.append(house.prefect.start_run("conduct/conduct-questions", {"questions": questions}))
         return bool(runs)
 
     def ended() -> bool:

@@ -67,4 +67,4 @@ def test_measuring_leaves_alone_what_the_estimate_left_out(tmp_path, monkeypatch
     monkeypatch.setattr("deployments.progress.watch", lambda *words: None)
     measure()
     [(deployment, parameters)] = started
-    assert deployment == "refresh-labels/nightly" and parameters["max_age_days"] is None
+    assert deployment == "refresh-labels/measure-nightly" and parameters["max_age_days"] is None

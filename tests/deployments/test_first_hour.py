@@ -145,7 +145,7 @@ def test_nothing_is_learned_without_questions(desk: Desk, up: Up) -> None:
 
 
 def test_a_refresh_without_a_limit_ends_well_and_its_page_says_what_it_left(desk: Desk, up: Up) -> None:
-    flow = {"deployments": {"name": {"any_": ["nightly"]}}}
+    flow = {"deployments": {"name": {"any_": ["measure-nightly"]}}}
     [nightly] = _prefect(desk, up, "deployments/filter", flow)
     given = {"questions": str(desk.folder / "readme.jsonl"), "max_usd": 0}
     before = desk.asked.total()
@@ -275,7 +275,7 @@ def test_the_readmes_two_questions_are_measured_learned_from_and_served(desk: De
     process = new.start_fugu("up", *where, "--serve", "slow", "--questions", "readme.jsonl", "--max-usd", "5")
     out, _ = process.communicate(timeout=400)
     assert process.returncode == 0, out
-    assert "warning: no question is left to validate with" in out and "first-light/local is done" in out
+    assert "warning: no question is left to validate with" in out and "first-light/measure-learn-serve is done" in out
     assert "the nightly refresh spends nothing while its max_usd is 0" in out
     ledger = Ledger(f"sqlite:///{new.folder / 'home' / 'ledger.db'}")
     for model in ("fugu", "trinity"):

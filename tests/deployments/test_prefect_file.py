@@ -7,12 +7,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 import flows
-from deployments.provision import POOLS, PREFECT_FILE, digest, job_template
+from deployments.provision import FORMER, POOLS, PREFECT_FILE, _form, _set_by_hand, digest, job_template
 from tasks.setup.settings import settings
 
 FILE = yaml.safe_load(PREFECT_FILE.read_text())
@@ -31,6 +32,34 @@ def test_a_deployment_names_a_flow_and_its_parameters(deployment: dict) -> None:
     known = {argument.arg for argument in _flow(deployment["entrypoint"]).args.args}
     assert set(deployment.get("parameters", {})) <= known
     assert deployment["work_pool"]["name"] in POOLS
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["name"])
+def test_every_parameter_is_described(deployment: dict) -> None:
+    found = _flow(deployment["entrypoint"]).args
+    assert len(found.defaults) == len(found.args)
+    for argument, default in zip(found.args, found.defaults, strict=True):
+        words = {word.arg for word in default.keywords} if isinstance(default, ast.Call) else set()
+        assert "description" in words, argument.arg
+
+
+def test_names_tell_deployments_apart_and_the_readme_knows_them() -> None:
+    names = [deployment["name"] for deployment in DEPLOYMENTS]
+    assert len(set(names)) == len(names)
+    readme = (PREFECT_FILE.parent.parent / "README.md").read_text()
+    assert [name for name in names if f"/{name}`" not in readme] == []
+    assert not set(FORMER.values()) & set(names) and set(FORMER) == {d["entrypoint"] for d in DEPLOYMENTS}
+
+
+def test_a_form_calls_optional_only_what_can_be_left_empty() -> None:
+    values = {"pool": "house", "name": "", "most": None, "promote": False}
+    fields = {name: {"default": value} for name, value in values.items()} | {"questions": {}}
+    made = SimpleNamespace(parameter_openapi_schema={"properties": fields, "required": ["questions"]})
+    form, defaults = _form(made)
+    assert form["required"] == ["pool", "promote", "questions"] and defaults == {"pool": "house", "promote": False}
+    earlier = SimpleNamespace(**vars(made), parameters={"pool": "house", "most": 3, "promote": True, "gone": 1})
+    assert _set_by_hand(earlier, form) == {"most": 3, "promote": True}
+    assert _set_by_hand(None, form) == {}
 
 
 def test_every_public_flow_has_a_deployment() -> None:

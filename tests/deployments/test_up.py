@@ -27,7 +27,7 @@ QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number"
 DEPLOYMENTS = """
 pull: []
 deployments:
-  - name: local
+  - name: measure-learn-serve
     entrypoint: standin_flows:first_light
     work_pool: {name: gpu}
     parameters: {}
@@ -125,7 +125,7 @@ def killed(place: Place) -> Killed:
 
 
 def test_the_first_start_learns_on_the_pool_and_asks(place: Place, killed: Killed) -> None:
-    assert "refresh labels of" in killed.out and "first-light/local is done" in killed.out
+    assert "refresh labels of" in killed.out and "first-light/measure-learn-serve is done" in killed.out
     assert re.search(r"fugu was asked .* and answered '413'", killed.out)
     assert "evolved" in killed.out and "0.9" in killed.out
     assert killed.asked == "413\n"

@@ -30,7 +30,6 @@ from deployments.home import secret
 from tasks.setup.settings import settings
 
 BODY = {"model": "fugu-ultra", "messages": [{"role": "user", "content": "where is canary?"}]}
-KEY = {"Idempotency-Key": "one"}
 
 
 class Stage:
@@ -229,39 +228,64 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
     def runs():
         return [run["state"]["type"] for run in shown("flow_runs")]
 
-    def send(url):
-        return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=KEY, timeout=60)
+    def send(url, key="one"):
+        headers = {"Idempotency-Key": key}
+        return httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=headers, timeout=60)
+
+    def cancel(number):
+        _set_cancelling(home, shown("flow_runs")[number])
 
     process, url = start(home)
     try:
-        with ThreadPoolExecutor(1) as thread:
-            cut = thread.submit(send, url)
+        with ThreadPoolExecutor(2) as threads:
+            cut = [threads.submit(send, url)]
             wait(lambda: runs() == ["RUNNING"] and len(upstream.seen) == 2)
+            cut.append(threads.submit(send, url, "two"))
+            wait(lambda: runs() == ["RUNNING"] * 2 and len(upstream.seen) == 4)
             process.send_signal(signal.SIGKILL)
-            with pytest.raises(httpx.HTTPError):
-                cut.result()
+            for one in cut:
+                with pytest.raises(httpx.HTTPError):
+                    one.result()
         process.communicate()
+        cancel(1)  # while nobody is there to heed it
         process, url = start(home)
-        wait(lambda: runs() == ["CRASHED"])
+        wait(lambda: runs() == ["CRASHED", "CANCELLED"])
         with ThreadPoolExecutor(1) as thread:  # SIGTERM while a flow run is under way, in the same process
             stopped = thread.submit(send, url)
-            wait(lambda: runs() == ["CRASHED", "RUNNING"] and len(upstream.seen) == 3)
+            wait(lambda: runs() == ["CRASHED", "CANCELLED", "RUNNING"] and len(upstream.seen) == 5)
             process.send_signal(signal.SIGTERM)
             _, log = process.communicate(timeout=30)
             with suppress(httpx.HTTPError):
                 stopped.result()
         assert process.returncode == 0 and "canary" not in log
         process, url = start(home)
+        with ThreadPoolExecutor(1) as thread:  # somebody cancels it in Prefect
+            cancelled = thread.submit(send, url)
+            wait(lambda: runs()[3:] == ["RUNNING"] and len(upstream.seen) == 6)
+            cancel(3)
+            assert (reply := cancelled.result()).status_code == 499 and "cancelled" in reply.text
+            wait(lambda: runs()[3] == "CANCELLED")
         upstream.released.set()
         assert send(url).status_code == 200
-        wait(lambda: len(runs()) == 3 and runs()[-1] == "COMPLETED" and "RUNNING" not in runs())
+        wait(lambda: len(runs()) == 5 and runs()[-1] == "COMPLETED" and "RUNNING" not in runs())
         assert all(run["name"].startswith("chatcmpl-") for run in shown("flow_runs"))
+        assert all({"fugu-ultra", run["name"]} <= set(run["tags"]) for run in shown("flow_runs"))
+        last = shown("flow_runs")[-1]
+        pages = [page for page in shown("artifacts") if page["flow_run_id"] == last["id"] and page["key"]]
+        assert [f"]({url}/requests/{last['name']})" in page["data"] for page in pages] == [True]
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == 0 and "canary" not in log
+
+
+def _set_cancelling(home, run):
+    """As `prefect flow-run cancel` does."""
+    url = f"{home['PREFECT_API_URL']}/flow_runs/{run['id']}/set_state"
+    body = {"state": {"type": "CANCELLING"}, "force": True}
+    httpx.post(url, json=body, headers=server.credentials(home["PREFECT_API_AUTH_STRING"])).raise_for_status()
 
 
 MARKER, WORKER_KEY, CALLER_KEY = "marker-4711-zebra", "key-of-a-worker-4712", "key-of-a-caller-4713"

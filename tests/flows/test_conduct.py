@@ -157,7 +157,7 @@ async def test_the_run_reads_as_the_plan_and_its_page_shows_graph_table_and_answ
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["workflow-graph"]))
         )
     [page] = [artifact.data for artifact in found if artifact.flow_run_id == run.id]
-    assert "graph TD" in page and "data:image/svg+xml" in page and "> Answer: 413" in page and "413" in (text or "")
+    assert "graph TD" not in page and "data:image/svg+xml" in page and "> Answer: 413" in page and "413" in (text or "")
     assert "| 2 | coder | Count the letters of Prefect | – | done |" in page
 
 
@@ -247,10 +247,10 @@ async def test_a_run_that_waits_for_tools_is_completed_and_tagged_and_the_next_o
     assert answer.text == "seen"
     found = await runs_of(question, 2, 3)
     assert [run.state.is_completed() for run, _ in found] == [True] * 3
-    assert [sorted(run.tags) for run, _ in found] == [
-        ["awaiting-tools"],
-        ["awaiting-tools", f"continues:{looking.id}"],
-        [f"continues:{looking.id}-0"],
+    assert [set(run.tags) for run, _ in found] == [
+        {"fugu-ultra", looking.id, "awaiting-tools"},
+        {"fugu-ultra", f"{looking.id}-0", "awaiting-tools", f"continues:{looking.id}"},
+        {"fugu-ultra", f"{looking.id}-1", f"continues:{looking.id}-0"},
     ]
     names = [sorted(task.name for task in tasks if task.name.startswith("step")) for _, tasks in found]
     assert names == [["step 1: w - look around"], *[["step 1: w - look around", "step 2: w - tell"]] * 2]

@@ -160,3 +160,37 @@ def test_after_sigkill_a_new_run_pays_only_what_is_missing(start, provider, monk
     assert len(provider.asked) - lost <= 4
     counts = [provider.asked.count(asked) for asked in set(provider.asked)]
     assert sum(counts) - len(counts) <= lost
+
+
+LABEL = """
+import asyncio, sys
+from flows.refresh_labels import refresh_labels
+asyncio.run(refresh_labels(sys.argv[1], sys.argv[2], max_usd=1.0))
+"""
+
+
+async def test_sigterm_ends_a_flow_with_all_of_its_subflows(home, provider):
+    price = {"input_per_million": 1.0, "output_per_million": 1.0}
+    shared = {"model": "openai/m", "api_base": f"http://127.0.0.1:{provider.server_port}/v1", "price": price}
+    workers = [{"name": name, **shared} for name in ("v", "w")]
+    (home / "two.yaml").write_text(yaml.safe_dump({"workers": workers}))
+    lines = [{"id": f"q{n}", "task": "t", "question": f"{n}?", "grader": "number", "reference": n} for n in range(6)]
+    (home / "asked.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    words = [sys.executable, "-c", LABEL, str(home / "two.yaml"), str(home / "asked.jsonl")]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    async def runs() -> list:
+        async with get_client() as client:
+            found = await client.read_flow_runs(sort="START_TIME_DESC", limit=20)
+        return [run for run in found if run.name.startswith((f"refresh labels of {home}", "label v", "label w"))]
+
+    try:
+        await asyncio.to_thread(until, lambda: len(provider.asked) >= 4)
+        process.send_signal(signal.SIGTERM)
+        provider.free.set()
+        await asyncio.to_thread(process.communicate, timeout=60)
+    finally:
+        process.kill()
+    found = await runs()
+    assert len(found) >= 2 and {run.state.type.value for run in found} == {"CRASHED"}

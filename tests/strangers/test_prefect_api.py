@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -129,6 +130,27 @@ def test_a_run_has_what_its_pool_says_even_where_an_older_home_left_other_words(
     house.until(house.provide())
     assert told.has_pools(provision.POOLS, provision.job_template(settings()))
     assert house.api.get(path).json()["job_variables"] == {}
+
+
+def test_a_deployment_with_the_name_of_an_older_version_is_taken_over(house, monkeypatch):
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    now = house.api.get("/deployments/name/touch/on-demand").json()
+    kept = {name: now[name] for name in ("flow_id", "entrypoint", "work_pool_name", "parameter_openapi_schema")}
+    hourly = {"schedule": {"interval": 3600}, "active": False}
+    older = {**kept, "name": "older", "paused": True, "parameters": {"path": "/mine"}, "schedules": [hourly]}
+    house.api.post("/deployments/", json=older).raise_for_status()
+    monkeypatch.setattr(provision, "FORMER", {now["entrypoint"]: "older"})
+    ours = {PREFECT_API_URL: f"{house.prefect}/api", PREFECT_API_AUTH_STRING: house.secret}
+    with temporary_settings(ours):
+        for _ in range(2):  # the second time there is nothing to take over
+            asyncio.run(provision._finish({"on-demand": now["entrypoint"]}, asyncio.run(provision._make_pools())))
+    taken = house.api.get("/deployments/name/touch/on-demand").json()
+    assert house.api.get("/deployments/name/touch/older").status_code == 404
+    assert taken["id"] == now["id"] and taken["paused"] and taken["parameters"] == {"path": "/mine"}
+    assert [schedule["schedule"]["interval"] for schedule in taken["schedules"]] == [3600]
+    house.api.patch(f"/deployments/{now['id']}", json={"paused": False, "parameters": {}}).raise_for_status()
+    house.api.delete(f"/deployments/{now['id']}/schedules/{taken['schedules'][0]['id']}").raise_for_status()
 
 
 def test_prefects_own_command_line_works_on_the_running_home_alone(house, tmp_path):

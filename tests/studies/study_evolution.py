@@ -31,7 +31,7 @@ from models.files import read_yaml
 from models.grading.question import Question
 from models.house.questions import generate
 from tasks.caching import PAID, key_of
-from tasks.pages.report import Progress, markdown
+from tasks.pages.report import Progress, publish
 from tasks.quiet import flow, task
 from tasks.setup.preset import EvolutionPlan, Preset
 from tasks.setup.router import load_backbone
@@ -82,7 +82,7 @@ async def study_evolution(pool: Literal["house", "simulated"] = "house") -> list
     progress = await Progress.start("study", study.seeds * generations)
     runs = [await run_seed(pool, seed, path, study.model_dump(), progress) for seed in range(study.seeds)]
     text = report(pool, runs, held_out(study))
-    await markdown(f"study-evolution-{pool}", text, f"What evolution is worth on the {pool} pool")
+    await publish(f"study-evolution-{pool}", f"What evolution is worth on the {pool} pool.", [text])
     return runs
 
 

@@ -149,6 +149,8 @@ class Jobs:
             if job.begun.done() and not self._closing:
                 status = problem_of(error).status if isinstance(error, Exception) else CLIENT_GONE
                 await self._finish(row, started, {**rows.failed(error), "http": status})
+            if isinstance(error, asyncio.CancelledError) and not _is_stopped():
+                raise Problem(CLIENT_GONE, "the request was cancelled by its operator", code="cancelled") from None
             raise
         body = conducted_body(row["id"], row["created"], conducted)
         return await self._finish(row, started, {**rows.answered(row["id"], conducted, body, lost), "http": 200})
@@ -200,6 +202,12 @@ class Jobs:
         if changes["http"] != 503:  # it was refused because the ledger is away
             await asyncio.wait([written], timeout=PROMPT_S)
         return written.result() if written.done() and written.exception() is None else {**row, **changes}
+
+
+def _is_stopped() -> bool:
+    """Whether this job is, and not only the run that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _check(row: Row, order: Order) -> Row:

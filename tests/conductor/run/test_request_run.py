@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from models.conductor.plan.writers import PromptedWriter
-from models.conductor.run.drawing import mermaid, svg
+from models.conductor.run.drawing import svg
 from models.conductor.run.planner import CONDUCTOR, asker
 from models.conductor.run.request_run import replay
 from models.errors import BadInput, NotFound, UpstreamRefused, WorkflowFailed
@@ -70,7 +70,7 @@ async def test_a_step_goes_by_the_number_that_it_was_written_with_wherever_it_is
     )
     [workflow_run] = request_run.rounds
     assert [label_of(workflow_run.records[index]).split(":")[0] for index in range(2)] == ["step 2", "step 4"]
-    assert "2. b" in mermaid(workflow_run.records) and "4. " in svg(workflow_run.records)
+    assert "2. b" in svg(workflow_run.records) and "4. " in svg(workflow_run.records)
     workers.replies |= dict.fromkeys("abc", UpstreamRefused("no", 403))
     with pytest.raises(WorkflowFailed, match=r"step 2 .'used'") as failed:
         await house.conduct(plan, house.ask("again"))

@@ -4,6 +4,7 @@ rolled out."""
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 from types import SimpleNamespace
 
@@ -118,9 +119,10 @@ def page(rows=(), turns=1000, calls=250, usd=1.5, generations=5):
 def test_the_page_says_how_good_how_far_what_it_cost_and_how_long_it_takes():
     opened = page([row(1, True), row(2, False)])
     opened.shown = 2
-    text = opened.text(b"<svg/>", 240.0, *opened.paid())
-    assert text.startswith("# Evolution house-1\n")
-    assert "Generation 2 of 5, every parameter; about 6 min left." in text
+    said, text = opened.happened(240.0), "\n".join(opened.parts(b"<svg/>", *opened.paid()))
+    assert said.startswith("Generation 2 of 5 (every parameter): the best parent so far is of generation 1, with 0.560")
+    assert "where the start has 0.500. About 6 min left" in said
+    assert "run house-1" in text
     assert "data:image/svg+xml;base64,PHN2Zy8+" in text
     assert "1,000 turns of rollouts, 250 calls paid, 1.5000 USD; 750 calls saved (75.0%)" in text
     assert table(opened.rows, 0.5, WORKERS) in text and NOTE in text
@@ -130,13 +132,18 @@ def test_the_page_says_how_good_how_far_what_it_cost_and_how_long_it_takes():
 def test_after_a_resume_the_time_left_is_judged_by_what_this_run_has_told():
     opened = page([row(1, True), row(2, False), row(3, False)])
     opened.shown = 1  # two were told by a run that was killed
-    assert "Generation 3 of 5, every parameter; about 60 min left." in opened.text(b"", 1800.0, *opened.paid())
+    assert "About 60 min left" in opened.happened(1800.0)
+
+
+def test_at_its_end_the_page_says_what_to_do_next():
+    assert "no parent was better on validation than the start (0.500). `compare-pool/" in page(
+        [row(1, False)], generations=1
+    ).happened(1.0)
 
 
 def test_a_page_before_any_rollout_saves_no_share_of_them():
-    assert "0 turns of rollouts, 0 calls paid, 0.0000 USD; 0 calls saved, because" in page(
-        [row(1, False)], turns=0, calls=0, usd=0.0
-    ).text(b"", 1.0, 0, 0.0)
+    parts = page([row(1, False)], turns=0, calls=0, usd=0.0).parts(b"", 0, 0.0)
+    assert "0 turns of rollouts, 0 calls paid, 0.0000 USD; 0 calls saved, because" in parts[1]
 
 
 def test_the_table_has_the_newest_first_and_the_start_last():
@@ -155,26 +162,34 @@ def test_without_roles_the_table_and_the_plot_leave_them_out():
     assert picture.startswith(b"<?xml") and plot(rows, 0.5, WORKERS) == picture
 
 
+def test_the_plot_has_a_white_ground_and_whole_generations():
+    """On a dark page black on nothing cannot be read; there is no half of a generation."""
+    drawn = plot([row(1, True), row(2, False)], 0.5, WORKERS).decode()
+    assert 'id="patch_1"' in drawn and "fill: #ffffff" in drawn.split('id="patch_1"')[1][:300]
+    below = drawn.split('id="axes_4"')[1].split('id="matplotlib.axis_8"')[0]
+    assert [words.strip() for words in re.findall(r"<!--(.+?)-->", below)] == ["0", "1", "2", "generation"]
+
+
 async def test_told_rows_are_taken_up_without_a_page_and_each_new_one_makes_it_anew(monkeypatch):
     written, shown = {}, []
 
-    async def markdown(key, text, description):
-        shown.append(text)
+    async def publish(key, happened, parts):
+        shown.append("\n".join([happened, *parts]))
 
     async def added(self, count):
         self.done += count
 
     monkeypatch.setattr(evolution, "write_report", written.__setitem__)
-    monkeypatch.setattr(evolution, "markdown", markdown)
+    monkeypatch.setattr(evolution, "publish", publish)
     monkeypatch.setattr(Progress, "add", added)
     opened = page()
     await opened.add(row(1, True), show=False)
     assert not shown and not written
     await opened.add(row(2, False))
     await opened.add(row(3, True))
-    assert [text.split("; about ")[0].splitlines()[2] for text in shown] == [
-        "Generation 2 of 5, every parameter",
-        "Generation 3 of 5, every parameter",
+    assert [text.split(":")[0] for text in shown] == [
+        "Generation 2 of 5 (every parameter)",
+        "Generation 3 of 5 (every parameter)",
     ]
     assert "| 1 | 0.6200" in shown[-1] and opened.progress.done == 3 and opened.shown == 2
     assert written["evolution.svg"].startswith("<?xml")
