@@ -36,8 +36,8 @@ ABILITIES = {
 def check(pool: Pool, ledger: Ledger, say: Callable[[str], None], *, ping: bool = True) -> bool:
     """Say some lines about each worker and conductor; returns whether all can be used.
 
-    With `ping` each is asked once with each of its keys, which costs money where it has a price, and one that answers is
-    asked again by endpoints and flows that had stopped to (the key's breaker is closed).
+    With `ping` each is asked once with each of its keys, which costs money where it has a price, and one that answers
+    is asked again by endpoints and flows that had stopped to (the key's breaker is closed).
     """
     return asyncio.run(_check_all(pool, ledger, say, ping))
 
