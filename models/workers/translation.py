@@ -20,7 +20,7 @@ PROVIDERS = frozenset({"openai", "custom_openai", "hosted_vllm"})
 """litellm's names of providers that speak OpenAI's protocol unchanged, at an address given in the pool."""
 
 Program = Callable[[Worker, Mapping[str, Any], bool], list[dict[str, Any]]]
-"""A worker, the fields of a call, whether it is streamed -> the whole reply, or the stream's events, in OpenAI's format.
+"""A worker, a call's fields, whether it is streamed -> the whole reply, or the stream's events, in OpenAI's format.
 Raises FuguError."""
 
 _PROGRAMS: dict[str, Program] = {}
