@@ -29,6 +29,7 @@ from deployments.commands import (
 )
 from deployments.commands.access import keys
 from deployments.commands.watching import logs
+from deployments.home import ledger_error
 from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
 
@@ -86,24 +87,15 @@ def main() -> None:
 
 def _message(error: Exception) -> str | None:
     """An error as one line; `None` for a bug of fugu; empty if everything was printed already (a command's help)."""
-    if isinstance(error, LedgerAway) and isinstance(error.__cause__, Exception):
-        return _message(error.__cause__) or str(error)
+    if isinstance(error, LedgerAway):
+        return ledger_error(error)
     if isinstance(error, FuguError):
         return str(error)
     if isinstance(error, _UsageError):
         return _usage(error)
     if isinstance(error, OSError):
         return _home_error(error)
-    from sqlalchemy.exc import DatabaseError, OperationalError
-
-    # Only the database errors that an unusable server or file causes.
-    if isinstance(error, OperationalError) or type(error) is DatabaseError:
-        from tasks.setup.settings import settings
-
-        here = settings()
-        where = "the ledger at FUGU_LEDGER_URL" if here.ledger_url else f"the ledger in {here.home}"
-        return f"{where} cannot be used: {error.orig}"
-    return None
+    return ledger_error(error)
 
 
 def _usage(error: Any) -> str:

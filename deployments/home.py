@@ -1,4 +1,5 @@
-"""Files of a running `fugu up`: the lock (one per home), the note with its URLs, the Prefect server's secret."""
+"""Files of a running `fugu up`: the lock (one per home), the note with its URLs, the Prefect server's secret; and the
+line for a ledger that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import psutil
 from sqlalchemy import inspect
 from sqlalchemy.engine import URL
 
-from models.errors import BadFile, NotFound, PermanentError
+from models.errors import BadFile, LedgerAway, NotFound, PermanentError
 from models.files import staged, try_lock
 from tasks.setup.home import private_home
 
@@ -132,3 +133,18 @@ def _make_secret(file: Path) -> None:
     with contextlib.suppress(FileExistsError):
         os.link(partial, file)
     os.unlink(partial)
+
+
+def ledger_error(error: BaseException | None) -> str | None:
+    """The line for an error that an unusable database file or server causes; `None` for any other error."""
+    if isinstance(error, LedgerAway):
+        return ledger_error(error.__cause__) or str(error)
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
+    from tasks.setup.settings import settings
+
+    if not (isinstance(error, OperationalError) or type(error) is DatabaseError):
+        return None
+    here = settings()
+    where = "the ledger at FUGU_LEDGER_URL" if here.ledger_url else f"the ledger in {here.home}"
+    return f"{where} cannot be used: {error.orig}"

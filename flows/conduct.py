@@ -192,9 +192,10 @@ async def _submitted(of: Conducted, found: RecordedRound, plan: PrefectFuture[An
 async def _concluded(of: Conducted, title: str, failed: Sequence[State[Any]]) -> Any:
     """The run's state is that of the answer, which the ledger has; the page shows plans, steps and answer."""
     end: End = await recorded(of, RecordedRun.end)
-    error: Exception | None = end.error
+    error: Exception | None = None
     for state in failed:
         error = error or await _error_of(state)
+    error = error or end.error  # of a task that failed, the ledger may know nothing
     why = what(error) if error and not end.cancelled else ""
     await workflow_page(of.request, title, end.rounds, end.answer, why)
     if end.cancelled:

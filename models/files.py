@@ -11,6 +11,8 @@ import json
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -137,6 +139,18 @@ def staged(path: Path) -> Iterator[IO[str]]:
         if isinstance(error, OSError) and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+@contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """A path to make `folder` at, which then takes its name: an existing folder is complete. For the holder of its
+    lock, who first removes what one that was killed left."""
+    prefix = f".making-{folder.name}-"
+    for left in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as partial:
+        yield Path(partial) / folder.name
+        (Path(partial) / folder.name).rename(folder)
 
 
 def parse_json(text: str) -> Any:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ SECONDS = {
     "tests/flows": 70,
     "tests/strangers": 45,
     "tests/endpoint/test_observer.py": 50,
-    "tests/deployments/test_up.py": 45,
     "tests/deployments/test_first_hour.py": 45,
     "tests/conductor/learn/test_grpo.py": 35,
     "tests/endpoint/answer/test_ultra_keys.py": 30,
@@ -210,13 +210,15 @@ asyncio.run(provide_database_interface().create_db())
 
 
 @pytest.fixture(scope="session")
-def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as Prefect's server makes it at its first start, in 4 s; to be copied. All processes share it."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    file, begun = folder / "prefect.db", folder / "begun.db"
+def prefect_database() -> Path:
+    """A database as this version of Prefect's server makes it at its first start, in 7 s; to be copied. All processes
+    and later runs share it."""
+    folder = PROJECT / ".pytest_cache" / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    file, begun = folder / f"{metadata.version('prefect')}.db", folder / "begun.db"
     with FileLock(folder / "prefect.lock"):
         if not file.exists():
+            begun.unlink(missing_ok=True)
             mine = {
                 "PREFECT_HOME": str(folder),
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{begun}",

@@ -3,7 +3,7 @@
 import pytest
 
 from models.errors import BadFile
-from models.files import parse_json, read_yaml
+from models.files import parse_json, read_yaml, staged_folder
 from tasks.setup.settings import PROJECT
 
 
@@ -119,3 +119,18 @@ def test_json_that_says_two_things_or_cannot_be_kept_is_refused(text, says):
 def test_other_json_is_read_as_it_is():
     text = r'{"a": [1, 1e-400, "\\u0000", "\ud83d\ude00"], "b": {"a": null}}'
     assert parse_json(text) == {"a": [1, 0.0, "\\u0000", "\U0001f600"], "b": {"a": None}}
+
+
+def test_a_folder_has_its_name_when_it_is_whole_and_what_a_killed_maker_left_is_removed(tmp_path):
+    folder, others = tmp_path / "made", tmp_path / ".making-another-x"
+    for left in (tmp_path / ".making-made-x", others):
+        left.mkdir()
+    with pytest.raises(KeyboardInterrupt), staged_folder(folder) as begun:
+        begun.mkdir()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == [others.name]
+    with staged_folder(folder) as begun:
+        begun.mkdir()
+        (begun / "x").touch()
+        assert not folder.exists()
+    assert (folder / "x").exists() and {path.name for path in tmp_path.iterdir()} == {"made", others.name}

@@ -36,38 +36,46 @@ ABILITIES = {
 def check(pool: Pool, ledger: Ledger, say: Callable[[str], None], *, ping: bool = True) -> bool:
     """Say some lines about each worker and conductor; returns whether all can be used.
 
-    With `ping` each is asked once, which costs money where it has a price, and one that answers is asked again by
-    endpoints and flows that had stopped to (its breakers are closed).
+    With `ping` each is asked once with each of its keys, which costs money where it has a price, and one that answers
+    is asked again by endpoints and flows that had stopped to (the key's breaker is closed).
     """
     return asyncio.run(_check_all(pool, ledger, say, ping))
 
 
 async def _check_all(pool: Pool, ledger: Ledger, say: Callable[[str], None], ping: bool) -> bool:
-    # No breaker: whether a worker answers again is what is asked here.
-    dispatcher = Dispatcher(ledger, pool, retry=RetryPolicy(tries=2), breakers=None)
     usable = True
     await asyncio.to_thread(load_litellm)  # takes seconds, which are not the first worker's
+    for worker in (*pool.workers, *pool.conductors):
+        say(f"{worker.name}: {worker.model}")
+        for name, text in _described(worker):
+            say(f"  {name:<10}{text}")
+        if worker.is_recorded:
+            continue
+        try:
+            worker.check_keys()
+        except MissingKey:
+            usable = False  # its line is there
+            continue
+        for key in worker.key_names or ("",) if ping else ():
+            said, answers = await _pinged(worker, key, ledger)
+            usable &= answers
+            say(f"  {'ping':<10}{f'{key} ' if len(worker.key_names) > 1 else ''}{said}")
+    return usable
+
+
+async def _pinged(worker: Worker, key: str, ledger: Ledger) -> tuple[str, bool]:
+    """Ask once with the key (its variable, "" where there is none): the line about it, and whether it answered."""
+    alone = Pool(name="check", workers=(worker.model_copy(update={"key_env": key or None}),))
+    # No breaker: whether a worker answers again is what is asked here.
+    dispatcher = Dispatcher(ledger, alone, retry=RetryPolicy(tries=2), breakers=None)
     try:
-        for worker in (*pool.workers, *pool.conductors):
-            say(f"{worker.name}: {worker.model}")
-            for name, text in _described(worker):
-                say(f"  {name:<10}{text}")
-            if worker.is_recorded:
-                continue
-            try:
-                worker.check_keys()
-                if ping:
-                    say(f"  {'ping':<10}{await _ping(worker, dispatcher)}")
-                    tried = worker.key_names[0] if worker.key_names else ""
-                    await asyncio.to_thread(close_breaker, ledger, worker.name, tried)
-            except MissingKey:
-                usable = False  # its line is there
-            except FuguError as error:
-                usable = False
-                say(f"  {'ping':<10}FAILED: {type(error).__name__}: {' '.join(str(error).split())}")
+        said = await _ping(worker, dispatcher)
+    except FuguError as error:
+        return f"FAILED: {type(error).__name__}: {' '.join(str(error).split())}", False
     finally:
         await dispatcher.close()
-    return usable
+    await asyncio.to_thread(close_breaker, ledger, worker.name, key)
+    return said, True
 
 
 def _described(worker: Worker) -> Iterator[tuple[str, str]]:

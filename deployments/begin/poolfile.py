@@ -82,6 +82,7 @@ def of_model(
 
 def served_by(api_base: str, key_env: str | None) -> list[str]:
     """The names of the models of an OpenAI-compatible server. Raises BadInput where it does not tell them."""
+    _check_variable(key_env)
     key = os.environ.get(key_env or "", "").strip()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
@@ -96,11 +97,12 @@ def served_by(api_base: str, key_env: str | None) -> list[str]:
 
 
 def write(file: Path, entries: Sequence[Entry]) -> Pool:
-    """Write the pool file, and read it again. Raises BadInput, before anything is written, for a model without a
-    price."""
+    """Write the pool file, and read it again. Raises BadInput, before anything is written, for a model without a price
+    and for a key in place of its variable."""
     names: list[str] = []
     workers = []
     for entry in entries:
+        _check_variable(entry.key_env)
         names.append(_name(entry.model, names))
         workers.append(_fields(names[-1], entry))
     with staged(file) as out:
@@ -108,9 +110,19 @@ def write(file: Path, entries: Sequence[Entry]) -> Pool:
     return Pool.load(file)
 
 
+def _check_variable(name: str | None) -> None:
+    """Raises BadInput, without repeating it, for what may be a key itself."""
+    if name is not None and not (name.isascii() and name.isidentifier()):
+        raise BadInput("a key never stands in a file: name the environment variable that holds it", "key_env")
+
+
+def price_of(entry: Entry) -> Price | None:
+    """The entry's own price, else that of litellm's map."""
+    return entry.price or known(entry.model).price
+
+
 def _fields(name: str, entry: Entry) -> dict[str, object]:
-    found = known(entry.model)
-    price = entry.price or found.price
+    found, price = known(entry.model), price_of(entry)
     if price is None:
         raise BadInput(f"litellm knows no price of {entry.model!r}: say it with --price IN OUT", "price")
     most = Limits().max_output_tokens if found.most is None else min(Limits().max_output_tokens, found.most)

@@ -12,6 +12,7 @@ from deployments.commands.options import Home
 
 if TYPE_CHECKING:
     from deployments.begin.poolfile import Entry, Provider
+    from models.workers.pool import Price
 
 SHOWN = 8
 """Models of a server that become workers unless they are named."""
@@ -96,12 +97,48 @@ def _asked(among: dict[str, Provider]) -> list[Entry]:
         question = f"{each.key_env} is set. Use {name} ({', '.join(each.models)})?"
         if each.has_key and typer.confirm(question, default=True):
             chosen += poolfile.of_provider(name, among)
-    question = "Address of an OpenAI-compatible server (http://.../v1), empty: none"
-    address = typer.prompt(question, default="", show_default=False)
-    if address:
-        names = poolfile.served_by(address, None)[:SHOWN]
-        chosen += [poolfile.of_model(served, None, address, None, among.values()) for served in names]
-    return chosen
+    return chosen + _of_a_server()
+
+
+def _of_a_server() -> list[Entry]:
+    """The models of a server that the person names; asked again while it does not list them."""
+    from deployments.begin import poolfile
+    from models.errors import BadInput
+
+    while address := _said("Address of an OpenAI-compatible server (http://.../v1), empty: none"):
+        key_env = _said("Environment variable that holds its key, empty: none") or None
+        try:
+            names = poolfile.served_by(address, key_env)[:SHOWN]
+        except BadInput as error:
+            typer.echo(f"{error}")
+            continue
+        entries = [poolfile.of_model(served, key_env, address, None, ()) for served in names]
+        if any(poolfile.price_of(entry) is None for entry in entries):
+            price = _price()
+            entries = [poolfile.of_model(served, key_env, address, price, ()) for served in names]
+        return entries
+    return []
+
+
+def _said(question: str) -> str:
+    return str(typer.prompt(question, default="", show_default=False)).strip()
+
+
+def _price() -> Price:
+    from models.workers.pool import Price
+
+    asked = [typer.prompt(f"USD per million tokens, {way}", value_proc=_usd) for way in ("in", "out")]
+    return Price(input_per_million=asked[0], output_per_million=asked[1])
+
+
+def _usd(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1e8:
+        raise typer.BadParameter("a number of at least 0 is needed")
+    return found
 
 
 def _check(file: Path, offline: bool) -> bool:

@@ -22,7 +22,7 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Ask no worker: nothing is sent or paid.")] = False,
     home: Home = None,
 ) -> None:
-    """Say each worker's key, price, abilities and limits, what litellm drops or refuses, and ask it once.
+    """Say each worker's key, price, abilities and limits, what litellm drops or refuses, and ask it once with each key.
 
     Exit status 1 if a worker cannot be used.
     """

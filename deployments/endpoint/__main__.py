@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import DatabaseError
 
 from deployments.doors import Host, allowed
 from deployments.endpoint.annex import SOCKET, Annex, Room
@@ -31,7 +32,7 @@ from deployments.endpoint.listening import Announcing, is_loopback, listen, url_
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
 from deployments.endpoint.watching.metrics import annex_of, share
-from deployments.home import has_keys, secret
+from deployments.home import has_keys, ledger_error, secret
 from deployments.loopback import skip_proxies
 from deployments.migrations import is_made
 from models.conductor.run.request import Limits
@@ -60,9 +61,12 @@ def main() -> int:
     try:
         _check_home()
         server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
-    except FuguError as error:
-        print(error, file=sys.stderr)
+    except (FuguError, DatabaseError) as error:
+        line = ledger_error(error) or (str(error) if isinstance(error, FuguError) else None)
         unshare()
+        if line is None:
+            raise
+        print(" ".join(line.split()), file=sys.stderr)
         return 2
     # uvicorn raises the signal again when it has shut down; an ordered stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -20,7 +20,7 @@ from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
-from models.workers.translation import load_litellm
+from models.workers.translation import load_litellm, needs_litellm
 
 if TYPE_CHECKING:
     from models.conductor.plan.writers import PlanWriter
@@ -35,7 +35,7 @@ def no_conductor() -> tuple[PlanWriter, Mapping[str, str]]:
 
 @dataclass(frozen=True)
 class Parts:
-    """`load_router`: a checkpoint's id -> its router; called in a thread. `warm`: slow imports, run before ready.
+    """`load_router`: a checkpoint's id -> its router; called in a thread.
 
     `open_conductor` gives the plan writer of `fugu-ultra` and each worker's card; called in a thread, too. `plan`: the
     limits of a plan.
@@ -45,9 +45,13 @@ class Parts:
     pool: Pool
     dispatcher: Dispatcher
     load_router: Callable[[str], Decider]
-    warm: Callable[[], object] = load_litellm
     open_conductor: Callable[[], tuple[PlanWriter, Mapping[str, str]]] = no_conductor
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
+
+    def warm(self) -> None:
+        """Slow imports, run before ready, where a worker needs them."""
+        if any(map(needs_litellm, (*self.pool.workers, *self.pool.conductors))):
+            load_litellm()
 
 
 @dataclass(frozen=True)

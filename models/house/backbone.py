@@ -8,7 +8,6 @@ scores nor worker names.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from models.conductor.learn.sft import Row, batched, fit
 from models.digest import json_digest
+from models.files import staged_folder
 from models.house import text
 from models.house.qwen import fresh, one_thread, train_tokenizer
 
@@ -71,10 +71,8 @@ def make(home: Path, recipe: Recipe = DEFAULT, report: Callable[[float], None] |
                 done.write_text(f"{fraction:.3f}")
                 report(fraction)
 
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
-                _make(Path(partial) / "backbone", recipe, reached)
-                # The rename comes last, so an existing folder is complete.
-                (Path(partial) / "backbone").rename(folder)
+            with staged_folder(folder) as made:
+                _make(made, recipe, reached)
             done.unlink()
     return folder
 

@@ -96,8 +96,8 @@ class Recipe:
 
 DEFAULT = Recipe()
 TINY = Recipe(
-    layers=2, width=64, heads=2, key_value_heads=1, inner=128, vocabulary=1024, lines=100, questions=300, epochs=2,
-    learning_rate=5e-3, again=200, again_rate=5e-3,
+    layers=2, width=64, heads=2, key_value_heads=1, inner=128, vocabulary=1024, lines=60, questions=150, epochs=2,
+    learning_rate=5e-3, again=60, again_rate=5e-3,
 )  # fmt: skip
 """For tests: made in seconds."""
 

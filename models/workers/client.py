@@ -1,7 +1,8 @@
 """The client: sends one call to one worker, with timeouts, bounded replies and this project's errors, without retries.
 
-A worker with OpenAI's protocol at its own address is called directly, all others through litellm, which also determines
-the fields that each worker takes. Both kinds of replies are parsed by `saying`.
+A worker with OpenAI's protocol at its own address is called directly, one that is a program of this process answers by
+itself, and all others are asked through litellm, which also determines the fields that each model takes. All replies
+are parsed by `saying`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from models.workers.fitting.fit import fitted
 from models.workers.local import reached
 from models.workers.pool import Pool, Worker
 from models.workers.saying import Piece, Saying
-from models.workers.translation import body_of, prepared, speaks_openai
+from models.workers.translation import Program, body_of, prepared, program_of, speaks_openai
 from models.workers.upstream import translated
 from models.workers.usage import cost_of, usage_of
 
@@ -70,7 +71,9 @@ class Client:
         started = time.monotonic()
         try:
             async with asyncio.timeout(worker.timeouts.total_s):
-                if speaks_openai(worker):
+                if (program := program_of(worker)) is not None:
+                    [body] = program(worker, fields, False)
+                elif speaks_openai(worker):
                     async with self._wire.post(worker, body_of(worker, fields), fields["api_key"]) as response:
                         body, saying.cut = await wire.whole(response, worker, saying.most)
                 else:
@@ -102,7 +105,7 @@ class Client:
         saying = _saying(worker, ask)
         started = time.monotonic()
         clock = _Clock(worker)
-        parts = self._events(worker, fields, saying) if speaks_openai(worker) else _translated_events(litellm, fields)
+        parts = self._parts(litellm, worker, fields, saying)
         complete = False
         try:
             async with aclosing(parts):
@@ -122,6 +125,12 @@ class Client:
             raise
         except Exception as error:
             raise translated(error, worker) from error
+
+    def _parts(self, litellm: Any, worker: Worker, fields: dict[str, Any], saying: Saying) -> AsyncGenerator[Any]:
+        """The stream's events; `None` at its end mark, where it has one."""
+        if (program := program_of(worker)) is not None:
+            return _program_events(program, worker, fields)
+        return self._events(worker, fields, saying) if speaks_openai(worker) else _translated_events(litellm, fields)
 
     async def _events(self, worker: Worker, fields: dict[str, Any], saying: Saying) -> AsyncGenerator[Any]:
         """The stream's events, and `None` at its end mark. A worker that does not stream sends one whole reply."""
@@ -174,6 +183,12 @@ async def _drain(events: AsyncGenerator[Any]) -> None:
         async with asyncio.timeout(_DRAIN_S):
             async for _ in events:
                 pass
+
+
+async def _program_events(program: Program, worker: Worker, fields: dict[str, Any]) -> AsyncGenerator[Any]:
+    for event in program(worker, fields, True):
+        yield event
+    yield None
 
 
 async def _translated_events(litellm: Any, fields: dict[str, Any]) -> AsyncGenerator[Any]:

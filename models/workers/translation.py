@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -19,11 +19,34 @@ from models.workers.pool import Pool, Worker
 PROVIDERS = frozenset({"openai", "custom_openai", "hosted_vllm"})
 """litellm's names of providers that speak OpenAI's protocol unchanged, at an address given in the pool."""
 
+Program = Callable[[Worker, Mapping[str, Any], bool], list[dict[str, Any]]]
+"""A worker, a call's fields, whether it is streamed -> the whole reply, or the stream's events, in OpenAI's format.
+Raises FuguError."""
+
+_PROGRAMS: dict[str, Program] = {}
+
+
+def provide(provider: str, program: Program) -> None:
+    """Let a program of this process answer for a provider's models, in place of litellm."""
+    _PROGRAMS[provider] = program
+
+
+def program_of(worker: Worker) -> Program | None:
+    """The program that answers for the worker, if one does."""
+    return _PROGRAMS.get(worker.model.partition("/")[0])
+
+
+def needs_litellm(worker: Worker) -> bool:
+    """Whether a call to the worker takes litellm."""
+    return not (worker.is_recorded or worker.is_house)
+
 
 async def prepared(worker: Worker, ask: Ask, key: str | None = None) -> tuple[Any, dict[str, Any]]:
     """litellm, imported on first use (takes seconds) off the event loop, and the fields to send. `key`: the variable
-    that holds the key (default: the worker's first)."""
+    that holds the key (default: the worker's first). For a worker that a program answers for, litellm is `None`."""
     fields = _fields(worker, ask, key)
+    if program_of(worker) is not None:
+        return None, fields
     litellm = load_litellm() if load_litellm.cache_info().currsize else await asyncio.to_thread(load_litellm)
     if "seed" in fields and not _takes_seed(worker.model):
         del fields["seed"]
@@ -48,10 +71,10 @@ def load_litellm() -> Any:
 
 def check_models(pool: Pool) -> None:
     """Raises BadInput for a worker whose model has no provider known to litellm. Imports litellm (takes seconds)."""
-    litellm = load_litellm()
     for worker in pool.workers:
-        if worker.is_recorded or worker.is_local:
+        if worker.is_local or not needs_litellm(worker):
             continue
+        litellm = load_litellm()
         try:
             litellm.get_llm_provider(worker.model, api_base=worker.api_base)
         except litellm.exceptions.BadRequestError:
@@ -92,8 +115,6 @@ def _fields(worker: Worker, ask: Ask, variable: str | None) -> dict[str, Any]:
     _leave_out_tools(worker, fields)
     if "tools" in fields:
         fields["_skip_mcp_handler"] = True  # tools are the caller's; litellm's MCP gateway must not handle them
-    if worker.is_house:
-        fields["allowed_openai_params"] = sorted(fields)  # litellm knows no provider of that name, nor its fields
     timeouts = worker.timeouts
     limit = worker.output_tokens(fields.pop("max_tokens", None))
     if worker.limit_field == "max_tokens" and worker.model.startswith(("openai/", "azure/")):

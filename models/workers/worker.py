@@ -102,8 +102,8 @@ class Worker(Value):
     `model`: litellm's name for it. `params`: parameters of litellm or the provider that are sent unless the request has
     its own (temperature, reasoning_effort, thinking, extra_body, ...). `headers`: sent, too; `${NAME}` in a value is an
     environment variable. `key_env`: the variable that holds its key, or several, which take turns. `context`: the most
-    tokens that it reads. `limit_field`: the provider's name for the limit on a reply's tokens, where litellm cannot
-    derive it from the model's name (an alias, say, or a deployment's name).
+    tokens of a prompt with its reply. `limit_field`: the provider's name for the limit on a reply's tokens, where
+    litellm cannot derive it from the model's name (an alias, say, or a deployment's name).
     """
 
     name: str

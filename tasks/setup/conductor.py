@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from models.conductor.plan.writers import CheckpointWriter, FixedWriter, NoWrite
 from models.conductor.run import planner
 from models.conductor.run.request import ConductParts, Rank
 from models.errors import BadFile, BadInput
+from models.files import staged_folder
 from models.fugu.decision import best_first
 from models.ledger import registry
 from models.ledger.journal import Journal
@@ -106,10 +106,8 @@ def house_folder() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            making = loading("the house conductor, which is made once")
-            with making, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as partial:
-                # The rename comes last, so an existing folder is complete.
-                conductor.make(Path(partial) / "conductor").rename(folder)
+            with loading("the house conductor, which is made once"), staged_folder(folder) as made:
+                conductor.make(made)
     return folder
 
 

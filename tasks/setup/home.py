@@ -27,8 +27,10 @@ def private_home(home: Path) -> Path:
 
     Sets the umask, so that later files of this process and its children are private too. A folder with another owner,
     for example a volume, keeps its mode: a warning is logged, and the files in it are still private. Raises BadInput
-    for a folder shared with other users (sticky bit).
+    for a folder shared with other users (sticky bit), and for one whose name Prefect would read as a template.
     """
+    if "{{" in str(home):
+        raise BadInput(f"the home {home} has {{{{ in its name, which Prefect takes for a template", "FUGU_HOME")
     os.umask(0o077)
     home.mkdir(parents=True, exist_ok=True)
     found = home.stat()

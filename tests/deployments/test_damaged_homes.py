@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 
 from deployments import migrations
+from deployments.endpoint import __main__ as endpoint
 from deployments.migrations import upgrade
 from models.ledger.store import sqlite_url
 
@@ -82,6 +84,23 @@ def test_a_ledger_that_cannot_be_used_is_one_line_from_every_command(run, damage
     assert status == 2 and err.startswith("fugu: ") and err.count("\n") == 1, err
     assert "ledger" in err
     assert before is None or file.read_bytes()[:4096] == before[:4096]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind != "of a newer version"])
+def test_the_endpoint_alone_says_so_in_one_line_too(damaged, monkeypatch, capsys, kind) -> None:
+    monkeypatch.setattr(sys, "argv", ["endpoint", "--port", "0", "--no-observe"])
+    monkeypatch.setattr(endpoint, "log_to_stderr", lambda: None)
+    monkeypatch.setattr(endpoint, "_open", lambda arguments: pytest.fail("it goes on"))
+    monkeypatch.setattr(migrations, "BEGUN_S", 0.0)
+    damaged(kind)
+    assert endpoint.main() == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and ("ledger" in err or "is empty" in err), err
+
+
+def test_a_home_whose_name_is_a_template_is_one_line(run, tmp_path: Path) -> None:
+    status, _, err = run("up", "--once", "--home", str(tmp_path / "a{{b}}"), "--port", "0", "--prefect-port", "0")
+    assert status == 2 and err.count("\n") == 1 and "takes for a template" in err
 
 
 def test_a_file_in_the_homes_place_is_one_line(run, cli_home: Path) -> None:

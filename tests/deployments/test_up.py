@@ -21,6 +21,8 @@ import pytest
 from deployments.home import secret
 from deployments.server import Server, credentials
 
+pytestmark = pytest.mark.programs
+
 HERE = Path(__file__).parent
 POOL = "name: tiny\nworkers:\n  - {name: calc, model: house/calc}\n  - {name: sage, model: house/sage}\n"
 QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number", "reference": %d}\n'

@@ -98,6 +98,6 @@ def test_a_question_that_does_not_fit_names_the_field(ask, grader, reference, op
 def test_no_reply_takes_long_or_raises(ask, grader, piece):
     reference, options = QUESTIONS[grader]
     start = time.process_time()
-    for reply in (piece * (200_000 // len(piece)), "Answer: " + piece * 200, ""):
+    for reply in (piece * (50_000 // len(piece)), "Answer: " + piece * 200, ""):
         assert grade(ask(grader, reference, **options), reply).score == 0
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 2

@@ -62,7 +62,7 @@ def test_a_written_plan_reads_back_as_itself_and_is_legal():
 
 @pytest.fixture(scope="module")
 def held_out():
-    return conductor.questions(conductor.DEFAULT, test=330, unseen=100)
+    return conductor.questions(conductor.DEFAULT, test=200, unseen=50)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def tiny(tmp_path_factory):
 def test_a_tiny_one_is_made_in_seconds_and_writes_plans(tiny, test_split):
     recipe = json.loads((tiny / "recipe.json").read_text())
     assert recipe["digest"] == conductor.TINY.digest
-    sat = sit(Pupil.of(tiny), test_split[:64])
+    sat = sit(Pupil.of(tiny), test_split[:40])
     assert mean(not each.fault for each in sat) > 0.8
 
 
@@ -178,14 +178,14 @@ def test_its_plans_are_legal_and_beat_every_worker_on_two_hops(shipped_pupil, he
     seen = [pair for pair in zip(asked, sat, strict=True) if pair[0].split == "test"]
     two = [each for question, each in seen if "two-hop" in question.tags]
     one = [(question, each) for question, each in seen if "two-hop" not in question.tags]
-    assert len(two) >= 90 and mean(each.score for each in two) >= 0.75
+    assert len(two) >= 45 and mean(each.score for each in two) >= 0.75
     assert mean(len(each.asked) == 1 for _, each in one if not each.fault) > 0.95
     best_single = max(mean(scores) for scores in zip(*(single_scores(question) for question, _ in one), strict=True))
     assert mean(each.score for _, each in one) > best_single + 0.2
 
 
 def test_it_keeps_to_who_may_be_asked(shipped_pupil, test_split):
-    sat = sit(shipped_pupil, test_split[:200], masks(200, seed=1))
+    sat = sit(shipped_pupil, test_split, masks(200, seed=1))
     assert mean(not each.fault for each in sat) >= 0.97, [each.fault for each in sat if each.fault]
 
 
@@ -221,7 +221,7 @@ async def test_what_is_far_from_its_lessons_gets_none(shipped, held_out):
 
 def test_it_plans_for_what_people_type_as_well(shipped_pupil, test_split):
     rng = Random(7)
-    some = [question for question in test_split if "\n" not in question.messages[-1]["content"]][:200]
+    some = [question for question in test_split if "\n" not in question.messages[-1]["content"]][:100]
     texts = [typed(rng, question.messages[-1]["content"]) for question in some]
     as_typed = [
         question.model_copy(update={"messages": ({"role": "user", "content": text},)})

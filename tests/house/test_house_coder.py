@@ -146,7 +146,7 @@ def test_only_coder_shapes_its_replies_and_no_program_minds_effort():
     assert complete("coder", asked("What is 17*23?"), fields).text == '{"answer": 391}'
 
 
-async def test_it_all_comes_through_litellm():
+async def test_it_all_comes_through_the_client():
     register()
     client = Client(Pool(name="h", workers=(Worker(name="coder", model="house/coder"),)))
 

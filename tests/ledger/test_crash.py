@@ -15,7 +15,7 @@ from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.tables import calls, tries
 
-CALLS, KILLS, EVERY = 260, 6, 20
+CALLS, KILLS, EVERY = 180, 4, 20
 PIPE_BYTES = 4096
 """Contenders cannot run ahead of the reader by more than that: most calls are still open at the last kill."""
 

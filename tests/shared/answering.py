@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,8 +15,8 @@ Answer = Callable[[str], str]
 
 
 @contextmanager
-def answering(models: Mapping[str, Answer]) -> Iterator[tuple[str, Counter[str]]]:
-    """Its address (…/v1), and how often each model was asked."""
+def answering(models: Mapping[str, Answer], refused: Collection[str] = ()) -> Iterator[tuple[str, Counter[str]]]:
+    """Its address (…/v1), and how often each model was asked. `refused`: keys that get a 401."""
     asked: Counter[str] = Counter()
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,6 +28,8 @@ def answering(models: Mapping[str, Answer]) -> Iterator[tuple[str, Counter[str]]
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             asked[body["model"]] += 1
+            if self.headers.get("authorization", "").removeprefix("Bearer ") in refused:
+                return self._send("application/json", json.dumps({"error": {"message": "no such key"}}), 401)
             text = models[body["model"]](body["messages"][-1]["content"])
             usage = {"prompt_tokens": 5, "completion_tokens": len(text.split()), "total_tokens": 5 + len(text.split())}
             if not body.get("stream"):
@@ -43,9 +45,9 @@ def answering(models: Mapping[str, Answer]) -> Iterator[tuple[str, Counter[str]]
             text = "".join(f"data: {json.dumps(line)}\n\n" for line in lines) + "data: [DONE]\n\n"
             return self._send("text/event-stream", text)
 
-        def _send(self, kind: str, text: str) -> None:
+        def _send(self, kind: str, text: str, status: int = 200) -> None:
             content = text.encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(content)))
             self.end_headers()

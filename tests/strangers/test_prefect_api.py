@@ -20,6 +20,8 @@ from deployments import provision, server
 from deployments.home import secret_file
 from tasks.setup.settings import settings
 
+pytestmark = pytest.mark.programs
+
 
 def test_the_secret_is_the_owners_alone_and_stands_in_no_log_no_database_and_no_command_line(house):
     assert secret_file(house.place).stat().st_mode & 0o777 == 0o600

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 TRIES = Path(__file__).with_name("foreign_page.js").read_text()
 BLIND = {"unread": "opaque 0 ", "chatUnread": "opaque 0 ", "form": "opened", "chatForm": "opened", "beacon": "true"}
 """What a page is told of requests whose answer it may not see, whatever the answer is."""

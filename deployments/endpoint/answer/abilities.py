@@ -12,6 +12,7 @@ from deployments.endpoint.answer.question import TOOL_FIELDS, Question
 from models.digest import json_digest
 from models.errors import BadInput, NoWorkerAllowed
 from models.house import provider
+from models.workers.ask import fewest_tokens
 from models.workers.fitting import formats
 from models.workers.fitting.fit import fit
 from models.workers.fitting.taking import most_stops, reads, takes, translates
@@ -48,11 +49,27 @@ def candidates(pool: Pool, question: Question, wanted: Sequence[str] | None) -> 
         left = [worker for worker in left if _honours(worker, field)]
         if not left:
             raise BadInput(f"no worker here can honour {field}", field)
+    left = _roomy(left, question)
     unfit = _unfit(left, question)
     if unfit and len(unfit) == len(left):
         field, why = unfit[left[0].name]
         raise BadInput(f"no worker here can honour {field} as it is given{why and f': {why}'}", field)
     return tuple(worker.name for worker in left if worker.name not in unfit)
+
+
+def _roomy(workers: Sequence[Worker], question: Question) -> list[Worker]:
+    """The workers whose `context` the prompt and the asked output may fit. Raises BadInput where none is left."""
+    if all(worker.context is None for worker in workers):
+        return list(workers)
+    prompt, wanted = fewest_tokens(question.messages), question.sampling.max_tokens
+    needed = {worker.name: prompt + (1 if wanted is None else worker.output_tokens(wanted)) for worker in workers}
+    left = [worker for worker in workers if worker.context is None or needed[worker.name] <= worker.context]
+    if not left:
+        asked = "an answer" if wanted is None else f"an answer of {wanted:,} tokens"
+        most = max(worker.context or 0 for worker in workers)
+        message = f"messages have at least {prompt:,} tokens, and no worker here reads that many with {asked}"
+        raise BadInput(f"{message}: the most is {most:,}", "messages")
+    return left
 
 
 def _demands(question: Question) -> list[str]:

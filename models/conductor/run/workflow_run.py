@@ -93,7 +93,9 @@ class WorkflowRun:
             try:
                 return await self.attempt(index)
             except TransientError:
-                continue  # the call's row has the time of its next try, which waits until then
+                if self._slots[index].error is not None:
+                    raise  # it ended so: the ledger is away
+                # The call's row has the time of its next try, which waits until then.
 
     async def attempt(self, index: int) -> StepRecord:
         """One try, shared by the step's callers: all get a TransientError, and their next calls share the next try."""
@@ -117,8 +119,8 @@ class WorkflowRun:
     async def _try(self, index: int) -> StepRecord:
         """Repeat until the step ends, or fails in a way that is worth another try on the same worker."""
         slot = self._slots[index]
-        seen = await asyncio.gather(*(self.step(other) for other in slot.run.record.sees))
         try:
+            seen = await asyncio.gather(*(self.step(other) for other in slot.run.record.sees))
             while not slot.run.ended:
                 if self._failed:
                     return slot.run.end(state="passed over")

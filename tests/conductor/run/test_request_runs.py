@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.errors import TransientError, UpstreamRefused, UpstreamUnavailable, WorkflowFailed
+from models.conductor.run.step_run import StepRun
+from models.errors import LedgerAway, TransientError, UpstreamRefused, UpstreamUnavailable, WorkflowFailed
 from models.ledger.accounts import spend
 from models.ledger.workflows import past
 
@@ -185,3 +186,16 @@ async def test_no_context_holds_the_reply_of_a_step_that_is_not_listed(house, wo
         seen = {told[other]["number"] for other in range(len(told)) if f"canary-{other}-{number}" in texts(asked)}
         assert seen == set(told[index]["sees"]) <= set(range(1, told[index]["number"]))
         assert f"Step {told[index]['number']}, your subtask: {told[index]['subtask']}" in texts(asked)
+
+
+@pytest.mark.parametrize("error", [AttributeError("no such method"), LedgerAway("the disk is full")])
+async def test_a_step_that_ends_by_any_error_ends_the_request_with_that_error(house, monkeypatch, error):
+    """Also where other steps wait for it, and where the error says that a later try may succeed."""
+
+    async def broken(self, seen):
+        raise error
+
+    monkeypatch.setattr(StepRun, "walk", broken)
+    plan = house.plan((0, "x", []), (1, "y", [0]), (2, "z", [0, 1]))
+    with pytest.raises(type(error), match=str(error)):
+        await asyncio.wait_for(house.conduct(plan), 20)
