@@ -6,15 +6,19 @@ The time of a body is limited in `streaming.py`. The probes are answered also wh
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deployments.endpoint.wire.problems import not_ready, problem_response
 
 PROBES = frozenset({"/livez", "/readyz"})
+
+HEAD_BYTES = 65_536
+"""Of a request's head."""
 
 _RESERVE = 64
 """Connections beyond the bound, which may only probe."""
@@ -45,12 +49,13 @@ def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Confi
     )
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     patience: Patience
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._unread: asyncio.TimerHandle | None = None
+        self._in_head, self._head_bytes = False, 0
         self._wait_for_head()
         if len(self.connections) > self.patience.connections:
             self._make_room()
@@ -65,6 +70,19 @@ class _Connection(H11Protocol):
         super().data_received(data)
         if not self.idle:
             self._head.cancel()
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > HEAD_BYTES:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if not self.url.startswith(b"/"):  # it may name a host, which nobody would check
+            raise ValueError("the target of a request has to begin with /")
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         # First: the call below may begin the next request.
@@ -88,7 +106,7 @@ class _Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
-        self._since = self.loop.time()
+        self._since = time.monotonic()  # the loop has one time for all of a turn
         self._head = self.loop.call_later(self.patience.head_s, self.transport.abort)
 
     def _make_room(self) -> None:
