@@ -42,12 +42,12 @@ def headers(upstream: str) -> dict[str, str]:
 
 
 @contextmanager
-def portkey_gateway(folder: Path) -> Iterator[tuple[str, int]]:
-    """The address of a gateway, and its process."""
+def portkey_gateway(folder: Path) -> Iterator[str]:
+    """The address of a gateway."""
     preload, port = folder / "loopback.cjs", free_port("127.0.0.1", 0, "port")
     preload.write_text(LOOPBACK)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("FUGU_", "PREFECT_"))}
     command = ["node", "--require", str(preload), str(installed()), f"--port={port}", "--headless"]
-    with process(command, own | {"NODE_ENV": "production"}, folder / "portkey.log") as running:
+    with process(command, own | {"NODE_ENV": "production"}, folder / "portkey.log"):
         until(lambda: answers(f"http://127.0.0.1:{port}/"), READY_S)
-        yield f"http://127.0.0.1:{port}/v1", running.pid
+        yield f"http://127.0.0.1:{port}/v1"
