@@ -55,12 +55,14 @@ class Options:
     `shown`: how many of their flow runs may begin concurrently. With one, 40 of them are final 6 to 9 s after the last
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
     it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
-    conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
-    need is loaded at the start, instead of with the first of them.
+    conversation to change. `first_s`: when a stream of a model that takes its time begins. `allowed`: hosts and origins
+    beside its own. `eager`: whether what only conducted requests need is loaded at the start, instead of with the first
+    of them.
     """
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
+    first_s: float = 0.8
     body_s: float = 60.0
     max_body_bytes: int = 32 * 2**20
     bounds: Bounds = Bounds()  # noqa: RUF009 - a frozen value

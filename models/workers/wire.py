@@ -93,7 +93,9 @@ async def whole(response: aiohttp.ClientResponse, worker: Worker, most: int) -> 
     return _json(data, worker, cut), cut
 
 
-async def events(response: aiohttp.ClientResponse, worker: Worker, most: int, tokens: int) -> AsyncGenerator[tuple[Any, bool]]:
+async def events(
+    response: aiohttp.ClientResponse, worker: Worker, most: int, tokens: int
+) -> AsyncGenerator[tuple[Any, bool]]:
     """The JSON of each event of a stream (`None` for [DONE]), and whether the stream was cut there.
 
     Raises UpstreamMalformed. An incomplete event at the end of a broken stream is `{}`.

@@ -7,15 +7,16 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
 from deployments.endpoint.answer.champions import Seats
 from deployments.endpoint.answer.keeping import Keeper, Keeping
 from deployments.endpoint.answer.question import Question
-from deployments.endpoint.answer.result import Calls, Emit, Report, Result, Text, emit_whole
+from deployments.endpoint.answer.result import Calls, Emit, Report, Result, Text, Thought, emit_whole
+from deployments.endpoint.answer.steps import Step, finite, shared, traced
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire.problems import no_worker, not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
@@ -27,29 +28,10 @@ from models.fugu.rollout import answer, options_of
 from models.ledger.journal import Journal
 from models.ledger.outage import PATIENCE_S, when_back
 from models.ledger.requests import Row, record
-from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
+from models.workers.ask import Ask, Message, Reply, Usage, total
 
 PATIENCE_OPEN_S = 10.0
 """How long a request waits where the breakers of all workers are open."""
-
-SHARED_SAMPLING = ("temperature", "top_p", "seed", "reasoning_effort")
-"""What reaches a THINKER and a VERIFIER too; limits and formats are meant for the answer, a SOLVER's."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One ask of a request. `role` and `margin` are `None` where no router decided them; `repeat` is that of `Turn`.
-
-    `error`: why it failed. `kept`: the worker had the conversation, and the router did not clearly prefer another.
-    """
-
-    worker: str
-    role: Role | None
-    margin: float | None
-    repeat: int = 0
-    reply: Reply | None = None
-    error: str | None = None
-    kept: bool = False
 
 
 class Routed:
@@ -81,7 +63,10 @@ class Routed:
         if seat is None:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
+        self.slow = question.model == TRINITY
         self.steps: list[Step] = []
+        self._shown: list[str] | None = [] if self.slow and question.show_work else None
+        self._emit: Emit | None = None
         self._keeping = keeping if question.model == FUGU else None  # `trinity` chooses anew at each turn
         self._max_seconds = question.fugu.max_seconds or max_seconds
         self._begun, self._failover = False, failover and question.fugu.failover
@@ -104,12 +89,13 @@ class Routed:
 
     async def _answer(self, emit: Emit | None) -> Result:
         live = emit if self._question.model == FUGU else None
+        self._emit = emit
         askable = await self._not_open()
         answers = self._worker_answers if self._seat.router is None else self._router_answers
         result = await answers(askable, live)
         if emit is not None and live is None:
             await emit_whole(result, emit)
-        return result
+        return result if emit is not None or not self._shown else replace(result, thoughts="".join(self._shown))
 
     def report(self) -> Report:
         answering, usage = self._answering, self._usage
@@ -119,7 +105,7 @@ class Routed:
             "turns": self._asked,
             "accepted": self._accepted,
             "cost_usd": cost_usd,
-            "steps": [_traced(step) for step in self.steps],
+            "steps": [traced(step) for step in self.steps],
         }
         log = {
             "champion": self._seat.champion.target,
@@ -134,7 +120,7 @@ class Routed:
         said = [step for step in self.steps if step.error is None]
         roles = () if answering.role is None else tuple(step.role.name for step in said if step.role is not None)
         paid = cost_usd if answering.reply is not None else None
-        margin = _finite(answering.margin)
+        margin = finite(answering.margin)
         return replace(report, worker=answering.worker, turns=self._asked, roles=roles, margin=margin, cost_usd=paid)
 
     def keep(self, row: Row) -> None:
@@ -181,6 +167,8 @@ class Routed:
 
         kept = Keeper(router, None, 0.0) if self._keeping is None else await self._keeping.of(self._question, router)
         outcome = await answer(self._question.messages, kept, ask, options, allowed)
+        if roles:
+            await self._show("The answer is accepted.\n" if outcome.accepted else "No turn is left.\n")
         self._accepted = outcome.accepted if roles else None
         assert self._answering is not None and self._answering.reply is not None
         result = self._result(self._answering.reply)
@@ -226,16 +214,37 @@ class Routed:
             worker=step.worker,
             revision=parts.pool.worker(step.worker).revision,
             messages=tuple(dict(message) for message in messages),
-            sampling=sampling if step.role in (None, Role.SOLVER) else _shared(sampling),
+            sampling=sampling if step.role in (None, Role.SOLVER) else shared(sampling),
         ).again(step.repeat)  # as in the rollouts that the router was learned and judged by
         paid = any(earlier.reply for earlier in self.steps)
         self.steps.append(step)
         if live is not None:
             reply = await self._stream(ask, live)
         else:  # once something is paid for, a ledger that is away is waited for
-            reply = await when_back(lambda: parts.dispatcher.ask(ask), PATIENCE_S if paid else 0.0)
+            way = partial(parts.dispatcher.ask, ask) if self._shown is None else partial(self._heard, ask, step.title)
+            reply = await when_back(way, PATIENCE_S if paid else 0.0)
         self.steps[-1] = replace(step, reply=reply)
         return reply
+
+    async def _heard(self, ask: Ask, title: str) -> Reply:
+        """The reply of a turn, whose words are shown as they come."""
+        reply: Reply | None = None
+        await self._show(title)
+        async with aclosing(self._parts.dispatcher.stream(ask)) as chunks:
+            async for chunk in chunks:
+                await self._show(chunk.text)
+                reply = chunk.reply or reply
+        await self._show("\n\n")
+        assert reply is not None, "a stream ends with its reply"
+        return reply
+
+    async def _show(self, text: str) -> None:
+        """Show a piece of the work, where that is wanted."""
+        if self._shown is None or not text:
+            return
+        self._shown.append(text)
+        if self._emit is not None:
+            await self._emit(Thought(text))
 
     async def _stream(self, ask: Ask, live: Emit) -> Reply:
         reply: Reply | None = None
@@ -250,29 +259,3 @@ class Routed:
                 reply = chunk.reply or reply
         assert reply is not None, "a stream ends with its reply"
         return reply
-
-
-def _shared(sampling: Sampling) -> Sampling:
-    return Sampling(**{name: getattr(sampling, name) for name in SHARED_SAMPLING})
-
-
-def _traced(step: Step) -> dict[str, Any]:
-    reply = step.reply
-    return {
-        "worker": step.worker,
-        "role": step.role.name if step.role is not None else None,
-        "margin": _finite(step.margin),
-        "kept": step.kept,
-        "error": step.error,
-        "call_id": reply.call_id if reply else None,
-        "prompt_tokens": reply.usage.prompt_tokens if reply else None,
-        "completion_tokens": reply.usage.completion_tokens if reply else None,
-        "estimated": reply.usage.estimated if reply else None,
-        "cost_usd": reply.cost_usd if reply else None,
-        "seconds": reply.seconds if reply else None,
-    }
-
-
-def _finite(margin: float | None) -> float | None:
-    """A lone worker's margin is infinite, which JSON has no number for."""
-    return float(margin) if margin is not None and math.isfinite(margin) else None

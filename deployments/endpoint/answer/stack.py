@@ -89,10 +89,11 @@ class Stack:
         return Response(body, 200, receipt.headers(), "application/json")
 
     async def _stream(self, request: Request, answering: Answering, receipt: Receipt) -> Response:
-        feed = Feed(answering.answer)
+        feed, options = Feed(answering.answer), self._options
+        patience_s = min(options.first_s, options.heartbeat_s) if answering.slow else options.heartbeat_s
         try:
             # What fails before the first byte keeps its own HTTP status.
-            first = await unless_gone(request, feed.get(self._options.heartbeat_s))
+            first = await unless_gone(request, feed.get(patience_s))
             if isinstance(first, Exception):
                 raise first
         except BaseException:

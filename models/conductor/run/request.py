@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.conductor.plan.workflow import PlanLimits
 from models.errors import BadInput
 from models.ledger.store import Ledger
-from models.workers.ask import Message, Sampling, Usage
+from models.workers.ask import Message, Reply, Sampling, Usage, total
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from models.workers.retry import RetryPolicy
@@ -165,3 +165,21 @@ class ConductAnswer:
     cost_usd: float = 0.0
     calls: int = 0
     trace: dict[str, Any] = field(default_factory=dict)
+
+
+def sums(replies: Sequence[Reply], nested: ConductAnswer | None) -> dict[str, Any]:
+    """What a step's record has of its turns' replies, or of the answer of the request that took its place."""
+    if nested is not None:
+        seconds = sum(row["seconds"] for traced in nested.trace["rounds"] for row in traced["steps"])
+        found = {"text": nested.text, "finish_reason": nested.finish_reason, "seconds": seconds}
+        return found | {"cost_usd": nested.cost_usd, "usage": total([nested.usage, nested.orchestration])}
+    if not replies:
+        return {}
+    return {
+        "call_ids": tuple(reply.call_id for reply in replies),
+        "text": replies[-1].text,
+        "finish_reason": replies[-1].finish_reason,
+        "usage": total([reply.usage for reply in replies]),
+        "cost_usd": sum(reply.cost_usd for reply in replies),
+        "seconds": sum(reply.seconds for reply in replies),
+    }

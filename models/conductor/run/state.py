@@ -8,6 +8,7 @@ from typing import Any
 
 from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
+from models.conductor.run.watching import Watch
 from models.errors import BudgetExceeded, LimitReached, NotFound, TransientError
 from models.ledger.accounts import Allowance, are_sent, failed_tries
 from models.ledger.journal import Change, Journal
@@ -16,6 +17,7 @@ from models.ledger.plans import StoredPlan
 from models.ledger.requests import RunNotes, ended_by, get_request, note_limit, notes_in, run_notes
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply
+from models.workers.dispatch import Hear
 from models.workers.usage import worst_usd
 
 CANCELLED = "cancelled"
@@ -40,6 +42,7 @@ class RunState:
         self.ended: dict[str, Any] | None = None
         self.notes = RunNotes()
         self.asking: set[str] = set()
+        self.watch = Watch()
 
     @classmethod
     async def joined(cls, parts: ConductParts, journal: Journal, id: str) -> RunState:
@@ -140,8 +143,10 @@ class RunState:
         complete = [(call, result) for call, result in known if result is not None]
         return complete if len(complete) == len(ids) else None
 
-    async def attempt(self, ask: Ask) -> Reply:
+    async def attempt(self, ask: Ask, hear: Hear | None = None) -> Reply:
         """The settled reply, or one try within the limits. Raises LimitReached and what the try raises.
+
+        `hear`: gets its words as they come, where somebody listens.
 
         An exhausted budget of the whole process counts as `max_usd`, like the request's own cost limit.
         """
@@ -157,8 +162,8 @@ class RunState:
         self.asking.add(identity)
         cost: float | None = worst
         try:
-            patience_s, allowance = self.parts.retry.patience_s, self._allowance
-            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, patience_s, allowance))
+            given = ask, self.parts.retry.patience_s, self._allowance, hear if self.watch.listens else None
+            reply = await when_back(lambda: self.parts.dispatcher.attempt(*given))
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise

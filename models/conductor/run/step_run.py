@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
 from models.conductor.plan.context import Done, messages_for, sampling_for, shortened, shown_bytes
 from models.conductor.run.planner import CONDUCTOR, Plan, place_of
-from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
+from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord, sums
 from models.conductor.run.state import RunState
 from models.conductor.run.toolcalls import handed_out, tools_of, turn_of
 from models.digest import json_digest
@@ -30,7 +31,7 @@ from models.errors import (
     another_may_answer,
 )
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
-from models.workers.ask import Ask, Message, Reply, Sampling, total
+from models.workers.ask import Ask, Message, Reply, Sampling
 
 Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
 """Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""
@@ -181,10 +182,11 @@ class StepRun:
 
     def end(self, **changes: Any) -> StepRecord:
         """Set the step's final state in this request."""
-        self.record = replace(self.record, **changes, **self._sums())
+        self.record = replace(self.record, **changes, **sums(self._replies, self.nested))
         self.ended = True
         if self.record.state in ("done", "awaiting-tools"):
             self._note()
+            self._state.watch.ended(self.record)
         if self.record.state == "done":
             self._state.finished.append((self.record.workflow, self.record.index))
         return self.record
@@ -228,7 +230,8 @@ class StepRun:
             raise NotFound(f"{self._name} has no turn {number + 1}")
         ask = self._ask(messages)
         self._asked = ask.identity
-        reply = await self._state.attempt(ask)
+        self._state.watch.began(self.record, self._answers)
+        reply = await self._state.attempt(ask, partial(self._state.watch.said, self.record))
         turn = {"call": reply.call_id, "worker": self.record.worker, "tried": list(self.record.tried), "tools": []}
         self._turns.append(turn | {"request": self._state.request.id})
         return reply
@@ -242,6 +245,15 @@ class StepRun:
             sampling=self.sampling,
             replicate=self.record.index,
         )
+
+    @property
+    def _answers(self) -> bool:
+        """Whether its reply is surely the answer: the last step of the last round, with no tools and no form."""
+        path, _, number = self.record.workflow.rpartition("/")
+        wanted, request = self._request.sampling, self._request
+        whole = path == self._state.request.root and self.record.index == len(self._steps.steps) - 1
+        another = request.recursive and int(number) < request.limits.depth
+        return whole and not another and wanted.tools is None and wanted.response_format is None
 
     def _calls_tools(self, number: int, reply: Reply) -> bool:
         """Whether the client has to run tools. A turn recorded as such stays so, whatever fields are sent later."""
@@ -262,23 +274,6 @@ class StepRun:
         if answer.tool_calls:
             return self.end(state="awaiting-tools", tool_calls=answer.tool_calls)
         return self.end(state="done")
-
-    def _sums(self) -> dict[str, Any]:
-        if self.nested is not None:
-            inner = self.nested
-            seconds = sum(row["seconds"] for traced in inner.trace["rounds"] for row in traced["steps"])
-            sums = {"text": inner.text, "finish_reason": inner.finish_reason, "seconds": seconds}
-            return sums | {"cost_usd": inner.cost_usd, "usage": total([inner.usage, inner.orchestration])}
-        if not self._replies:
-            return {}
-        return {
-            "call_ids": tuple(reply.call_id for reply in self._replies),
-            "text": self._replies[-1].text,
-            "finish_reason": self._replies[-1].finish_reason,
-            "usage": total([reply.usage for reply in self._replies]),
-            "cost_usd": sum(reply.cost_usd for reply in self._replies),
-            "seconds": sum(reply.seconds for reply in self._replies),
-        }
 
     def _note(self) -> None:
         """Write the row, unless the ledger has it."""
