@@ -26,6 +26,7 @@ from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import config_of
 from deployments.endpoint.decisions import DistantRouter
+from deployments.endpoint.fleet import Fleet
 from deployments.endpoint.listening import Announcing, listen
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
@@ -55,6 +56,10 @@ def main() -> int:
     _allow_files()
     try:
         _check_home()
+        if arguments.processes > 1 and arguments.annex is None and arguments.descriptor is None:
+            command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--descriptor"]
+            listening = listen(arguments.host, arguments.port)
+            return Fleet(command, listening, arguments.processes, arguments.announce).run()
         server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except FuguError as error:
         print(error, file=sys.stderr)
@@ -83,15 +88,15 @@ def _check_home() -> None:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
-    listening = listen(arguments.host, arguments.port)
+    given = arguments.descriptor
+    listening = listen(arguments.host, arguments.port) if given is None else socket.socket(fileno=given)
     may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
     options, parts = replace(_options(arguments), allowed=may_come), open_parts()
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
     room = Room(total=2 * options.max_body_bytes, body=options.max_body_bytes)
     annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
-    return Announcing(
-        config_of(create_app(parts, options, annex), options.patience, GRACE_S), listening, arguments.announce
-    ), listening
+    config = config_of(create_app(parts, options, annex), options.patience, GRACE_S)
+    return Announcing(config, listening, arguments.announce if given is None else None), listening
 
 
 def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
@@ -127,6 +132,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         observe=observe,
         max_body_bytes=here.max_body_bytes,
         bounds=bounds,
+        max_requests=here.max_requests,
         keep_margin=here.keep_margin,
     )
 
@@ -144,6 +150,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-observe", dest="observe", action="store_false", help="show no fugu-ultra request in Prefect"
     )
+    parser.add_argument("--processes", type=int, default=1, help="that answer on this port, each with its own router")
+    parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--annex", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -27,6 +27,7 @@ from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
+from deployments.endpoint.connections import Crowd
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.parts import DEFAULT, Options, Parts
 from deployments.endpoint.wire.body import SHOWN
@@ -69,7 +70,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
-    return Doors(app, options.allowed)
+    return Doors(endpoint.crowd.around(app), options.allowed)
 
 
 class Endpoint:
@@ -92,7 +93,8 @@ class Endpoint:
         own = parts, self._champions, options.turns, self._journal
         routed = partial(Routed, *own, keeping=keeping, max_seconds=options.limits.max_seconds)
         conducted = partial(Conducted, parts, options.limits, self._jobs)
-        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex)
+        self.crowd = Crowd(options.max_requests)
+        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, annex, self.crowd)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

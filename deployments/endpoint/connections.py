@@ -1,4 +1,5 @@
-"""Limits of connections: the time to send the head of a request, the time to read an answer, and their number.
+"""Limits of connections, and of requests under way: the time to send the head of a request, the time to read an answer,
+and their number.
 
 The time of a body is limited in `streaming.py`. The probes are answered also where there are too many connections.
 """
@@ -34,6 +35,33 @@ class Patience:
     head_s: float = 20.0
     read_s: float = 60.0
     connections: int = 1000
+
+
+class Crowd:
+    """The requests that are under way, at most `most`; each that comes beyond is refused at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._under_way = most, 0
+
+    def refuse(self) -> None:
+        """Raises Problem 503 for a request that is one too many."""
+        if self._under_way > self._most:
+            raise not_ready(f"{self._most} requests are under way, which is as many as are answered at a time")
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The application, whose POST requests are counted from their head to the end of their answer."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope.get("method") != "POST":
+                await app(scope, receive, send)
+                return
+            self._under_way += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                self._under_way -= 1
+
+        return counted
 
 
 def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Config:

@@ -56,7 +56,7 @@ class Options:
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
     it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
     conversation to change. `first_s`: when a stream of a model that takes its time begins. `allowed`: hosts and origins
-    beside its own. `eager`: whether what only conducted requests need is loaded at the start, instead of with the first
+    beside its own. `max_requests`: under way at most; more are refused. `eager`: whether what only conducted requests need is loaded at the start, instead of with the first
     of them.
     """
 
@@ -67,6 +67,7 @@ class Options:
     max_body_bytes: int = 32 * 2**20
     bounds: Bounds = Bounds()  # noqa: RUF009 - a frozen value
     patience: Patience = Patience()  # noqa: RUF009 - a frozen value
+    max_requests: int = 512
     turns: int = 5
     allowed: Allowed = OWN
     limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value

@@ -114,7 +114,7 @@ class Dispatcher:
 
         The call's row holds the earliest time of the next try. Callers in all processes wait for it and share that one
         try, if it is within `patience_s` (default: the policy's). The callers limit the number of tries. Raises
-        LimitReached where the call does not fit its request's `allowance`. `hear`: that of the first caller gets the text.
+        LimitReached where the call does not fit its request's `allowance`. The first caller's `hear` gets the text.
         """
         patience_s = self._retry.patience_s if patience_s is None else patience_s
         return await self._join(ask, ask.identity, patience_s, _Way(True, allowance, hear))

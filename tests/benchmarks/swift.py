@@ -1,4 +1,4 @@
-"""A provider on loopback that speaks OpenAI's chat protocol and takes no time: what is measured is who is before it.
+"""A provider on loopback that speaks OpenAI's chat protocol and takes no time.
 
     python tests/benchmarks/swift.py
 

@@ -18,6 +18,7 @@ from deployments.endpoint.annex import LIGHT, Annex, weight
 from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
+from deployments.endpoint.connections import Crowd
 from deployments.endpoint.parts import Options
 from deployments.endpoint.wire.identity import digest_of, key_of
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, problem_of, problem_response, unknown_model
@@ -31,8 +32,11 @@ log = logging.getLogger(__name__)
 class Stack:
     """Answers by the route of the model's name. With an `annex`, large requests are answered there."""
 
-    def __init__(self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None) -> None:
+    def __init__(
+        self, routes: Mapping[str, Route], options: Options, annex: Annex | None = None, crowd: Crowd | None = None
+    ) -> None:
         self._routes, self._options, self._annex = routes, options, annex
+        self._crowd = crowd or Crowd(options.max_requests)
 
     def serve(self, wire: WireFormat) -> Callable[[Request], Awaitable[Response]]:
         """The HTTP handler of a wire format."""
@@ -45,6 +49,7 @@ class Stack:
     async def _respond(self, request: Request, wire: WireFormat) -> Response:
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1")
         try:
+            self._crowd.refuse()
             _refuse_pages(request)
             key = key_of(request.headers, f"POST {wire.path}", wire.id_prefix)  # checked also for models that ignore it
             body = await self._read(request)
