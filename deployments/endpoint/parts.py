@@ -54,10 +54,10 @@ class Options:
     for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a server;
     `shown`: how many of their flow runs may begin concurrently. With one, 40 of them are final 6 to 9 s after the last
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
-    it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
-    conversation to change. `first_s`: when a stream of a model that takes its time begins. `allowed`: hosts and origins
-    beside its own. `max_requests`: under way at most; more are refused. `eager`: whether what only conducted requests need is loaded at the start, instead of with the first
-    of them.
+    it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a conversation
+    to change. `first_s`: when a stream of a model that takes its time begins. `allowed`: hosts and origins beside its
+    own. `max_requests`: under way at most; more are refused. `eager`: whether what only conducted requests need is
+    loaded at the start, instead of with the first of them.
     """
 
     poll_s: float = 1.0

@@ -38,7 +38,10 @@ def database():
 @pytest.fixture
 def fleet(tmp_path, upstream, upstream_url, database):
     """Two processes on one port."""
-    workers = [f"{{name: {name}, model: openai/{name}, api_base: {upstream_url}/v1, price: {{}}}}" for name in ("ada", "bob", "e500")]
+    workers = [
+        f"{{name: {name}, model: openai/{name}, api_base: {upstream_url}/v1, price: {{}}}}"
+        for name in ("ada", "bob", "e500")
+    ]
     (tmp_path / "pool.yaml").write_text(f"workers: [{', '.join(workers)}]")
     (tmp_path / "plan.txt").write_text(PLAN)
     ledger = Ledger(database)
