@@ -28,6 +28,7 @@ from deployments.endpoint.app import create_app
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.connections import config_of
 from deployments.endpoint.decisions import DistantRouter
+from deployments.endpoint.fleet import Fleet
 from deployments.endpoint.listening import Announcing, is_loopback, listen, url_of
 from deployments.endpoint.logs import log_to_stderr
 from deployments.endpoint.parts import DEFAULT, Options, open_parts
@@ -60,6 +61,10 @@ def main() -> int:
     unshare = share(str(os.getpid()) if arguments.annex is None else annex_of(os.getppid()))
     try:
         _check_home()
+        if arguments.processes > 1 and arguments.annex is None and arguments.descriptor is None:
+            command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--descriptor"]
+            listening = listen(arguments.host, arguments.port, has_keys=has_keys(settings().database))
+            return Fleet(command, listening, arguments.processes, arguments.announce).run()
         server, listening = (_open if arguments.annex is None else _open_annex)(arguments)
     except (FuguError, DatabaseError) as error:
         line = ledger_error(error) or (str(error) if isinstance(error, FuguError) else None)
@@ -93,7 +98,8 @@ def _check_home() -> None:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
-    listening = listen(arguments.host, arguments.port, has_keys=has_keys(settings().database))
+    given, keyed = arguments.descriptor, has_keys(settings().database)
+    listening = listen(arguments.host, arguments.port, has_keys=keyed) if given is None else socket.socket(fileno=given)
     if not settings().endpoint_url:
         os.environ["FUGU_ENDPOINT_URL"] = url_of(listening)  # for the links on Prefect's pages
     may_come = allowed(settings(), Host(arguments.host.lower(), listening.getsockname()[1]))
@@ -102,9 +108,8 @@ def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
     room = Room(total=2 * options.max_body_bytes, body=options.max_body_bytes)
     annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
-    return Announcing(
-        config_of(create_app(parts, options, annex), options.patience, GRACE_S), listening, arguments.announce
-    ), listening
+    config = config_of(create_app(parts, options, annex), options.patience, GRACE_S)
+    return Announcing(config, listening, arguments.announce if given is None else None), listening
 
 
 def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]:
@@ -140,6 +145,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         observe=observe,
         max_body_bytes=here.max_body_bytes,
         bounds=bounds,
+        max_requests=here.max_requests,
         keep_margin=here.keep_margin,
         aliases=read_aliases(here.aliases),
         needs_key=here.require_key,
@@ -160,6 +166,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-observe", dest="observe", action="store_false", help="show no fugu-ultra request in Prefect"
     )
+    parser.add_argument("--processes", type=int, default=1, help="that answer on this port, each with its own router")
+    parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--annex", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 

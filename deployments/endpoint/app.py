@@ -36,6 +36,7 @@ from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.once import Runs, once_per_key
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
+from deployments.endpoint.connections import Crowd
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.pages.sight import Sight
 from deployments.endpoint.pages.site import Site, refused
@@ -84,26 +85,26 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     plain: Any = {"openapi_url": None, "redirect_slashes": False, "telemetry": quiet}
     app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, **plain)
     for wire in WIRE_FORMATS:
-        app.add_api_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
+        app.add_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
     kept = endpoint.responses
-    app.add_api_route(kept.wire.path, endpoint.stack.serve(kept.wire, kept.around), methods=["POST"])
+    app.add_route(kept.wire.path, endpoint.stack.serve(kept.wire, kept.around), methods=["POST"])
     kept.add_to(app)
     count = CountTokens()
-    app.add_api_route(count.path, endpoint.stack.serve(count, route=Counting), methods=["POST"])
-    app.add_api_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
-    app.add_api_route("/", endpoint.site.front, methods=READ)
-    app.add_api_route("/requests/{id:path}", endpoint.site.request, methods=READ)
-    app.add_api_route("/v1/models", endpoint.models, methods=READ)
-    app.add_api_route("/v1/models/{name}", endpoint.model, methods=READ)
-    app.add_api_route("/livez", endpoint.livez, methods=READ)
-    app.add_api_route("/readyz", endpoint.readyz, methods=READ)
-    app.add_api_route("/metrics", endpoint.metrics, methods=READ)
-    app.add_api_route("/openapi.json", endpoint.openapi, methods=READ)
+    app.add_route(count.path, endpoint.stack.serve(count, route=Counting), methods=["POST"])
+    app.add_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
+    app.add_route("/", endpoint.site.front, methods=READ)
+    app.add_route("/requests/{id:path}", endpoint.site.request, methods=READ)
+    app.add_route("/v1/models", endpoint.models, methods=READ)
+    app.add_route("/v1/models/{name}", endpoint.model, methods=READ)
+    app.add_route("/livez", endpoint.livez, methods=READ)
+    app.add_route("/readyz", endpoint.readyz, methods=READ)
+    app.add_route("/metrics", endpoint.metrics, methods=READ)
+    app.add_route("/openapi.json", endpoint.openapi, methods=READ)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Problem, _fault)
     app.add_exception_handler(Exception, _fault)
     shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
-    return Doors(Gate(app, endpoint.ring, endpoint.rates, shapes), options.allowed)
+    return Doors(endpoint.crowd.around(Gate(app, endpoint.ring, endpoint.rates, shapes)), options.allowed)
 
 
 class Endpoint:
@@ -136,7 +137,8 @@ class Endpoint:
         check_aliases(options.aliases, self._names)
         self.site = Site(parts.ledger, parts.pool, options.sees, self._state)
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
-        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex)
+        self.crowd = Crowd(options.max_requests)
+        self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex, self.crowd)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,5 @@
-"""Limits of connections: the time to send the head of a request, the time to read an answer, and their number.
+"""Limits of connections, and of requests under way: the time to send the head of a request, the time to read an answer,
+and their number.
 
 The time of a body is limited in `streaming.py`. The probes are answered also where there are too many connections.
 """
@@ -6,15 +7,19 @@ The time of a body is limited in `streaming.py`. The probes are answered also wh
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deployments.endpoint.wire.problems import not_ready, problem_response
 
 PROBES = frozenset({"/livez", "/readyz"})
+
+HEAD_BYTES = 65_536
+"""Of a request's head."""
 
 _RESERVE = 64
 """Connections beyond the bound, which may only probe."""
@@ -32,6 +37,33 @@ class Patience:
     connections: int = 1000
 
 
+class Crowd:
+    """The requests that are under way, at most `most`; each that comes beyond is refused at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._under_way = most, 0
+
+    def refuse(self) -> None:
+        """Raises Problem 503 for a request that is one too many."""
+        if self._under_way > self._most:
+            raise not_ready(f"{self._most} requests are under way, which is as many as are answered at a time")
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The application, whose POST requests are counted from their head to the end of their answer."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope.get("method") != "POST":
+                await app(scope, receive, send)
+                return
+            self._under_way += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                self._under_way -= 1
+
+        return counted
+
+
 def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Config:
     """How an app is served. `grace_s`: how long answers under way may take to end when it is stopped."""
     return uvicorn.Config(
@@ -45,12 +77,13 @@ def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Confi
     )
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     patience: Patience
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._unread: asyncio.TimerHandle | None = None
+        self._in_head, self._head_bytes = False, 0
         self._wait_for_head()
         if len(self.connections) > self.patience.connections:
             self._make_room()
@@ -65,6 +98,19 @@ class _Connection(H11Protocol):
         super().data_received(data)
         if not self.idle:
             self._head.cancel()
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > HEAD_BYTES:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if not self.url.startswith(b"/"):  # it may name a host, which nobody would check
+            raise ValueError("the target of a request has to begin with /")
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         # First: the call below may begin the next request.
@@ -88,7 +134,7 @@ class _Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
-        self._since = self.loop.time()
+        self._since = time.monotonic()  # the loop has one time for all of a turn
         self._head = self.loop.call_later(self.patience.head_s, self.transport.abort)
 
     def _make_room(self) -> None:

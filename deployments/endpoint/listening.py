@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -45,20 +46,26 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
+def announce(url: str, file: Path | None, processes: Sequence[int] = ()) -> None:
+    """A line of JSON on stdout and, if named, in a file: the URL, this process, and those that answer if they are
+    others."""
+    said = {"url": url, "pid": os.getpid(), **({"processes": list(processes)} if processes else {})}
+    word = json.dumps(said) + "\n"
+    if file is not None:
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text(word)
+        partial.replace(file)
+    print(word, end="", flush=True)
+
+
 class Announcing(uvicorn.Server):
-    """Announces its URL when it accepts requests: a line of JSON on stdout and, if named, in a file."""
+    """Announces its URL when it accepts requests."""
 
     def __init__(self, config: uvicorn.Config, listening: socket.socket, file: Path | None) -> None:
         super().__init__(config)
-        self._word = json.dumps({"url": url_of(listening), "pid": os.getpid()}) + "\n"
-        self._file = file
+        self._url, self._file = url_of(listening), file
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.should_exit:
-            return
-        if self._file is not None:
-            partial = self._file.with_name(self._file.name + ".partial")
-            partial.write_text(self._word)
-            partial.replace(self._file)
-        print(self._word, end="", flush=True)
+        if not self.should_exit:
+            announce(self._url, self._file)

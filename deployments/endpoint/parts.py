@@ -60,19 +60,22 @@ class Options:
     for its client's tools. `observe`: whether Prefect shows conducted requests, where PREFECT_API_URL names a server;
     `shown`: how many of their flow runs may begin concurrently. With one, 40 of them are final 6 to 9 s after the last
     answer; with four, a third of the requests to a Prefect server on SQLite fail and are sent again, and now and then
-    it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a
-    conversation to change. `allowed`: hosts and origins beside its own. `eager`: whether what only conducted requests
-    need is loaded at the start, instead of with the first of them. `aliases`: other names of the models. `needs_key`:
-    also while the home has no key; `secret`: the home's, by which its owner asks. `counts`: whether requests count for
-    their keys' rates here. `sees`: what a visitor of the endpoint's own pages may see.
+    it blocks for a minute. `keep_margin`: by how much a router has to prefer another worker for a conversation
+    to change. `first_s`: when a stream of a model that takes its time begins. `allowed`: hosts and origins beside its
+    own. `max_requests`: under way at most; more are refused. `eager`: whether what only conducted requests need is
+    loaded at the start, instead of with the first of them. `aliases`: other names of the models. `needs_key`: also
+    while the home has no key; `secret`: the home's, by which its owner asks. `counts`: whether requests count for their
+    keys' rates here. `sees`: what a visitor of the endpoint's own pages may see.
     """
 
     poll_s: float = 1.0
     heartbeat_s: float = 10.0
+    first_s: float = 0.8
     body_s: float = 60.0
     max_body_bytes: int = 32 * 2**20
     bounds: Bounds = Bounds()  # noqa: RUF009 - a frozen value
     patience: Patience = Patience()  # noqa: RUF009 - a frozen value
+    max_requests: int = 512
     turns: int = 5
     allowed: Allowed = OWN
     limits: Limits = Limits(max_usd=None, max_calls=64, max_seconds=3600.0, depth=1)  # noqa: RUF009 - a frozen value

@@ -42,15 +42,18 @@ def last_worker(ledger: Ledger, key: str) -> str | None:
 
 
 def put_last_worker(ledger: Ledger, key: str, worker: str) -> Change[None]:
-    """Note who answered, and forget what is older than anybody needs."""
+    """Note who answered."""
 
     def change(connection: Connection, now: datetime) -> None:
         row = {"key": key, "worker": worker, "at": now}
-        statement = ledger.insert(conversation_workers).values(row)
-        connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=row))
-        connection.execute(delete(conversation_workers).where(conversation_workers.c.at < now - REMEMBERED))
+        connection.execute(ledger.upsert(conversation_workers, "key", tuple(row), ("worker", "at")), row)
 
     return change
+
+
+def forget_last_workers(connection: Connection, now: datetime) -> None:
+    """A change for a `Journal`: forget who answered what is older than anybody needs."""
+    connection.execute(delete(conversation_workers).where(conversation_workers.c.at < now - REMEMBERED))
 
 
 def known_tools(ledger: Ledger, conversation: str, without: str, path: str | None = None) -> list[ToolCall]:

@@ -28,9 +28,8 @@ def record(ledger: Ledger, row: Row) -> Change[None]:
         raise BadInput("a request's row needs an id", field="id")
 
     def change(connection: Connection, now: datetime) -> None:
-        statement = ledger.insert(requests).values({"id": row["id"], "body": row, "created_at": now})
-        new = {"body": row, "pruned_at": None}
-        connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=new))
+        values = {"id": row["id"], "body": row, "created_at": now, "pruned_at": None}
+        connection.execute(ledger.upsert(requests, "id", tuple(values), ("body", "pruned_at")), values)
 
     return change
 

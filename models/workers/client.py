@@ -45,7 +45,7 @@ class Client:
 
     def __init__(self, pool: Pool, breakers: Breakers | None = None) -> None:
         self._pool, self._breakers = pool, breakers
-        self._wire = wire.Wire(pool)
+        self._wire = wire.Wire()
 
     async def close(self) -> None:
         await self._wire.close()

@@ -10,13 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from models.errors import (
-    ClaimHeld,
-    FuguError,
-    LedgerAway,
-    TransientError,
-    UpstreamUnavailable,
-)
+from models.errors import ClaimHeld, FuguError, LedgerAway, TransientError, UpstreamUnavailable
 from models.ledger.accounts import Allowance
 from models.ledger.calls import Claim
 from models.ledger.providers.breakers import OpenBreaker
@@ -29,6 +23,18 @@ from models.workers.pace import paced, unused_s
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryBudget, RetryPolicy
 from models.workers.settlement import failure_of, replayed, reply_or_error, settlement_of, stored
+
+Hear = Callable[[str], None]
+"""Gets the text of a reply, piece by piece as it comes."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a call is made. `once`: a single try."""
+
+    once: bool = False
+    allowance: Allowance | None = None
+    hear: Hear | None = None
 
 
 class Sender(Protocol):
@@ -95,17 +101,23 @@ class Dispatcher:
         BudgetExceeded, LimitReached where it does not fit its request's `allowance`, MaybePaid, ClaimHeld, RateLimited
         where the next try may not start within the policy's patience, and LedgerAway where nothing was sent.
         """
-        return await self._join(ask, ask.identity, self._retry.patience_s, allowance=allowance)
+        return await self._join(ask, ask.identity, self._retry.patience_s, _Way(allowance=allowance))
 
-    async def attempt(self, ask: Ask, patience_s: float | None = None, allowance: Allowance | None = None) -> Reply:
+    async def attempt(
+        self,
+        ask: Ask,
+        patience_s: float | None = None,
+        allowance: Allowance | None = None,
+        hear: Hear | None = None,
+    ) -> Reply:
         """As `ask`, but a single try: a transient failure is raised to all callers that share it.
 
         The call's row holds the earliest time of the next try. Callers in all processes wait for it and share that one
         try, if it is within `patience_s` (default: the policy's). The callers limit the number of tries. Raises
-        LimitReached where the call does not fit its request's `allowance`.
+        LimitReached where the call does not fit its request's `allowance`. The first caller's `hear` gets the text.
         """
         patience_s = self._retry.patience_s if patience_s is None else patience_s
-        return await self._join(ask, ask.identity, patience_s, once=True, allowance=allowance)
+        return await self._join(ask, ask.identity, patience_s, _Way(True, allowance, hear))
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
         """A reply or an error for each ask, in order; their claims and settlements share transactions."""
@@ -168,17 +180,10 @@ class Dispatcher:
         await self._commit.close()
         await self._own.close()
 
-    async def _join(
-        self,
-        ask: Ask,
-        identity: str,
-        patience_s: float,
-        once: bool = False,
-        allowance: Allowance | None = None,
-    ) -> Reply:
+    async def _join(self, ask: Ask, identity: str, patience_s: float, way: _Way = _Way()) -> Reply:
         flight = self._flights.get(identity)
         if flight is None:
-            running = asyncio.create_task(self._run(ask, identity, patience_s, once, allowance))
+            running = asyncio.create_task(self._run(ask, identity, patience_s, way))
             flight = self._flights[identity] = _Flight(running)
             flight.task.add_done_callback(lambda task: self._land(identity, task))
         flight.joined += 1
@@ -197,40 +202,49 @@ class Dispatcher:
         if not task.cancelled():
             task.exception()  # marks it as retrieved: the callers have received it
 
-    async def _run(self, ask: Ask, identity: str, patience_s: float, once: bool, allowance: Allowance | None) -> Reply:
+    async def _run(self, ask: Ask, identity: str, patience_s: float, way: _Way) -> Reply:
         worker = self._pool.worker(ask.worker)
         first = 0
         self._budget.called()
         async with self._lanes[worker.name].claims:
             while True:
-                claim = await self._claims.claim(worker, ask, identity, patience_s, allowance)
+                claim = await self._claims.claim(worker, ask, identity, patience_s, way.allowance)
                 if claim.state == "settled":
                     return stored(claim)
                 first = first or claim.attempt
                 try:
-                    return await self._send(worker, ask, claim, first, once)
+                    return await self._send(worker, ask, claim, first, way)
                 except TransientError as error:
-                    if once or not self._may_retry(claim, first, error):
+                    if way.once or not self._may_retry(claim, first, error):
                         raise
 
-    async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, once: bool) -> Reply:
+    async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, way: _Way) -> Reply:
         sent = False
         try:
             await _until(claim.start_at)
             async with self._lanes[worker.name].slots:
                 await self._mark_sent(claim)
                 sent = True
-                reply = await self._client.complete(ask)
+                reply = await (self._client.complete(ask) if way.hear is None else self._heard(worker, ask, way.hear))
         except LedgerAway:
             raise
         except BaseException as error:
-            await self._failed(claim, first, error, sent, once)
+            await self._failed(claim, first, error, sent, way.once)
             raise
         reply = reply.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
         if await self._settled(claim, reply) is False:
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before the reply came")
         return reply
+
+    async def _heard(self, worker: Worker, ask: Ask, hear: Hear) -> Reply:
+        reply: Reply | None = None
+        async with aclosing(self._client.stream(ask)) as chunks:
+            async for chunk in chunks:
+                if chunk.text:
+                    hear(chunk.text)
+                reply = chunk.reply or reply
+        return _whole(reply, worker)
 
     async def _send_stream(self, worker: Worker, ask: Ask, claim: Claim, first: int) -> AsyncGenerator[Chunk]:
         sent = False
@@ -245,16 +259,16 @@ class Dispatcher:
                         yield chunk
                     else:
                         last = chunk
-            if last is None or last.reply is None:
-                raise UpstreamUnavailable(f"worker {worker.name!r}: the stream ended early", maybe_paid=True)
+            whole = _whole(None if last is None else last.reply, worker)
         except LedgerAway:
             raise
         except BaseException as error:
             await self._failed(claim, first, error, sent)
             raise
-        reply = last.reply.model_copy(update={"call_id": claim.call_id})
+        reply = whole.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
         await self._settled(claim, reply)  # yielded even if fenced off: the consumer has received this text
+        assert last is not None
         yield replace(last, reply=reply)
 
     async def _mark_sent(self, claim: Claim) -> None:
@@ -276,6 +290,13 @@ class Dispatcher:
 
     def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
         return self._retry.delay(claim.attempt - first + 1, error) is not None and self._budget.take()
+
+
+def _whole(reply: Reply | None, worker: Worker) -> Reply:
+    """The reply with which a stream has ended. Raises UpstreamUnavailable where there is none."""
+    if reply is None:
+        raise UpstreamUnavailable(f"worker {worker.name!r}: the stream ended early", maybe_paid=True)
+    return reply
 
 
 async def _until(start_at: datetime | None) -> None:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aiohttp
 import httpx
+from aiohttp.http_exceptions import ContentEncodingError
 
 from models.errors import (
     LONGEST_WAIT_S,
@@ -25,7 +27,11 @@ from models.errors import (
 from models.ledger.text import storable
 from models.workers.pool import Worker
 
-UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+UNSENT = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol),
+    *(aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL),
+)
+"""Errors of both clients before anything was sent."""
 
 EPOCH_S, EPOCH_MS = 1e9, 1e12
 """From 10^9 (31 years) on, a wait is taken for a time: seconds since 1970, or from 10^12 on milliseconds."""
@@ -38,7 +44,7 @@ _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def translated(error: Exception, worker: Worker) -> FuguError:
-    """The FuguError for an error of litellm, httpx, or the time limit around them.
+    """The FuguError for an error of litellm, httpx, aiohttp, or the time limit around them.
 
     Responses with an error status: as in `answered`. 408 and time limits: UpstreamTimeout. Lost connections:
     UpstreamUnavailable. A whole reply that litellm cannot parse: UpstreamMalformed. `maybe_paid` is set where the
@@ -46,16 +52,18 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     """
     if isinstance(error, FuguError):
         return error
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
         limit = worker.timeouts.total_s
         return UpstreamTimeout(f"worker {worker.name!r}: no reply within {limit:g} s", maybe_paid=True)
-    if isinstance(error, RecursionError | httpx.DecodingError):
-        what = "nested too deep" if isinstance(error, RecursionError) else "not encoded as its headers say"
-        return UpstreamMalformed(complaint(f"the reply is {what}", worker))
     chain = list(_causes(error))
+    encoded_wrong = any(isinstance(cause, httpx.DecodingError | ContentEncodingError) for cause in chain)
+    if encoded_wrong or isinstance(error, RecursionError):
+        what = "not encoded as its headers say" if encoded_wrong else "nested too deep"
+        return UpstreamMalformed(complaint(f"the reply is {what}", worker))
     from_upstream = any(isinstance(cause, httpx.HTTPStatusError) for cause in chain)
     unsent = any(isinstance(cause, UNSENT) for cause in chain)
-    status = 408 if isinstance(error, httpx.TimeoutException) else getattr(error, "status_code", None)
+    late = isinstance(error, httpx.TimeoutException | aiohttp.ServerTimeoutError)
+    status = 408 if late else getattr(error, "status_code", None)
     if not 300 <= (status or 0) < 500 and all(_is_of_reading(cause) for cause in chain):
         return UpstreamMalformed(complaint(f"the reply cannot be read: {_text(error)}", worker))
     maybe_paid = not (from_upstream or unsent)

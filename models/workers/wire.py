@@ -8,15 +8,17 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
+import aiohttp
 import httpx
 from pydantic_core import from_json
 
 from models.errors import UpstreamMalformed
-from models.workers.pool import Pool, Worker
+from models.workers.pool import Worker
 from models.workers.upstream import answered, complaint, masked
 
 ERROR_BYTES = 65_536
@@ -30,51 +32,58 @@ BETWEEN_BYTES = 2**20
 BETWEEN_BYTES_A_TOKEN = 1024
 
 
-class Wire:
-    """Pooled connections to the workers of a pool. Belongs to one event loop."""
+HEADER_BYTES = 65_536
+"""Of one line of a response's head."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._http: httpx.AsyncClient | None = None
+
+class Wire:
+    """Pooled connections to workers, as many as there are calls. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._http: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         http, self._http = self._http, None
         if http is not None:
-            await http.aclose()
+            await http.close()
 
     @asynccontextmanager
-    async def post(self, worker: Worker, body: Mapping[str, Any], key: str) -> AsyncIterator[httpx.Response]:
-        """The response, once its headers have arrived. Raises httpx's errors, and `answered` for an error status."""
+    async def post(self, worker: Worker, body: Mapping[str, Any], key: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response, once its headers have arrived. Raises aiohttp's errors, and `answered` for an error status.
+
+        Only the time until there is a connection is limited here.
+        """
         http = await self._opened()
-        timeouts = worker.timeouts
-        request = http.build_request(
-            "POST",
-            f"{str(worker.api_base).rstrip('/')}/chat/completions",
-            content=json.dumps(body).encode(),  # in ASCII: UTF-8 cannot encode half a surrogate pair
+        url = f"{str(worker.api_base).rstrip('/')}/chat/completions"
+        response = await http.post(
+            url,
+            data=json.dumps(body).encode(),  # in ASCII: UTF-8 cannot encode half a surrogate pair
             headers={"authorization": f"Bearer {key}", "content-type": "application/json", **worker.sent_headers()},
-            timeout=httpx.Timeout(timeouts.total_s, connect=timeouts.connect_s),
+            proxy=_proxy(url),
+            timeout=aiohttp.ClientTimeout(total=None, connect=worker.timeouts.connect_s),
         )
-        response = await http.send(request, stream=True)
         try:
-            if not response.is_success:
+            if not 200 <= response.status < 300:
                 data, _ = await _read(response, ERROR_BYTES)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                raise answered(response.status_code, _message(data), worker, headers)
+                raise answered(response.status, _message(data), worker, headers)
             yield response
         finally:
-            await response.aclose()
+            response.close()  # one that was read to its end has given its connection back
 
-    async def _opened(self) -> httpx.AsyncClient:
+    async def _opened(self) -> aiohttp.ClientSession:
         context = _tls() if _tls.cache_info().currsize else await asyncio.to_thread(_tls)
         if self._http is None:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-            self._http = httpx.AsyncClient(
-                verify=context, mounts=_unproxied(self._pool), limits=limits, follow_redirects=True
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=context),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                max_line_size=HEADER_BYTES,
+                max_field_size=HEADER_BYTES,
             )
         return self._http
 
 
-async def whole(response: httpx.Response, worker: Worker, most: int) -> tuple[Any, bool]:
+async def whole(response: aiohttp.ClientResponse, worker: Worker, most: int) -> tuple[Any, bool]:
     """The body's JSON, and whether it was cut: a body that is too long for a reply of `most` bytes is read up to there.
 
     Raises UpstreamMalformed.
@@ -83,14 +92,16 @@ async def whole(response: httpx.Response, worker: Worker, most: int) -> tuple[An
     return _json(data, worker, cut), cut
 
 
-async def events(response: httpx.Response, worker: Worker, most: int, tokens: int) -> AsyncGenerator[tuple[Any, bool]]:
+async def events(
+    response: aiohttp.ClientResponse, worker: Worker, most: int, tokens: int
+) -> AsyncGenerator[tuple[Any, bool]]:
     """The JSON of each event of a stream (`None` for [DONE]), and whether the stream was cut there.
 
     Raises UpstreamMalformed. An incomplete event at the end of a broken stream is `{}`.
     """
     left, longest = BETWEEN_BYTES + BETWEEN_BYTES_A_TOKEN * tokens, ERROR_BYTES + JSON_BYTES * most
     buffer, data, name, begun = bytearray(), bytearray(), bytearray(), False
-    async for piece in response.aiter_bytes():
+    async for piece in response.content.iter_any():
         buffer += piece
         *lines, buffer = buffer.split(b"\n")
         left -= len(piece)
@@ -136,9 +147,9 @@ def _event(data: bytearray, name: bytearray, worker: Worker) -> Any:
     return {"error": value} if name == b"error" and not (isinstance(value, dict) and value.get("error")) else value
 
 
-async def _read(response: httpx.Response, most: int) -> tuple[bytes, bool]:
+async def _read(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
     data = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in response.content.iter_any():
         data += piece
         if len(data) > most:
             return bytes(data[:most]), True
@@ -182,11 +193,18 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _unproxied(pool: Pool) -> dict[str, None]:
-    """httpx mounts that bypass the environment's proxies for workers on this machine."""
-    workers = (*pool.workers, *pool.conductors)
-    hosts = {"127.0.0.1" if worker.is_local else urlsplit(worker.api_base or "").hostname for worker in workers}
-    return {f"all://{f'[{host}]' if ':' in host else host}": None for host in hosts if host and _is_local(host)}
+@lru_cache(maxsize=256)
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address; none for one of this machine."""
+    proxies = getproxies_environment()
+    if not proxies:
+        return None
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_local(host) or proxy_bypass(parts.netloc.rpartition("@")[2], proxies):
+        return None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def _is_local(host: str) -> bool:

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
     max_messages: int = Field(4096, ge=1, description="maximum messages in a request")
+    max_requests: int = Field(512, ge=1, description="requests that a process answers at a time; more get a 503")
     max_fields: int = Field(16_384, ge=1, description="maximum values in one field of a request or message")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
     hosts: str = Field("", description="other hosts accepted by the ports, separated by commas: NAME or NAME:PORT")
@@ -189,6 +190,7 @@ class Settings(BaseSettings):
             "FUGU_ENDPOINT_URL": self.endpoint_url,
             "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
             "FUGU_MAX_MESSAGES": str(self.max_messages),
+            "FUGU_MAX_REQUESTS": str(self.max_requests),
             "FUGU_MAX_FIELDS": str(self.max_fields),
             "FUGU_MEMO_BYTES": str(self.memo_bytes),
             "FUGU_MEMO_HALF": str(self.memo_half).lower(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -158,7 +159,9 @@ class Upstream:
             calls = [{"index": 0, **call} for call in message["tool_calls"]]
             yield event(delta={"tool_calls": calls}, finish_reason=None)
         else:
-            for number, word in enumerate(self._words(body)):
+            person = body["model"] in PEOPLE
+            words = re.findall(r"\S+\s*", message["content"]) if person else self._words(body)
+            for number, word in enumerate(words):
                 if number == 1 and body["model"] == "stall":
                     await self._until_gone(request, "stall")
                 if number == 1 and body["model"] == "cut":
@@ -230,7 +233,7 @@ def house(ledger, pool):
                     break
                 assert time.monotonic() < deadline, ready.text
                 time.sleep(0.005)  # the endpoint's readiness can only be asked for
-            yield SimpleNamespace(url=url, client=client, raw=raw, base=base)
+            yield SimpleNamespace(url=url, client=client, raw=raw, base=base, heartbeat_s=options["heartbeat_s"])
             raw.close()
             client.close()
 

@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from deployments.endpoint.access.money import allowance_of, is_too_dear
 from deployments.endpoint.answer.question import Question
-from deployments.endpoint.answer.result import Calls, Emit, Result, Text
+from deployments.endpoint.answer.result import Calls, Emit, Result, Text, Thought
 from deployments.endpoint.parts import Parts
 from models.errors import FuguError, Unfit, another_may_answer
 from models.fugu.roles import Role
@@ -42,14 +43,24 @@ class Step:
     kept: bool = False
     choice: int = 0
 
+    @property
+    def title(self) -> str:
+        """Who has the turn, for a person."""
+        return f"{self.role.name.capitalize() if self.role is not None else 'Worker'} ({self.worker}): "
+
 
 class Asking:
     """`steps` grows while the request is answered. `begun`: whether something of the answer has been streamed.
 
-    `allowed`: the workers that may be asked.
+    `allowed`: the workers that may be asked. `shows`: whether the work is shown, to `emit` as it is done, which
+    `shown` keeps.
     """
 
-    def __init__(self, parts: Parts, question: Question, failover: bool, allowed: Sequence[str]) -> None:
+    def __init__(
+        self, parts: Parts, question: Question, failover: bool, allowed: Sequence[str], *, shows: bool = False
+    ) -> None:
+        self.emit: Emit | None = None
+        self.shown: list[str] | None = [] if shows else None
         self.steps: list[Step] = []
         self.begun = False
         self._replies: dict[int, Reply] = {}  # by choice
@@ -170,8 +181,9 @@ class Asking:
             if live is not None:
                 reply = await self._stream(ask, live, step.choice)
             else:  # once something is paid for, a ledger that is away is waited for
-                dispatcher = self._parts.dispatcher
-                reply = await when_back(lambda: dispatcher.ask(ask, self._allowance), PATIENCE_S if paid else 0.0)
+                asking = partial(self._parts.dispatcher.ask, ask, self._allowance)
+                way = asking if self.shown is None else partial(self._heard, ask, step.title)
+                reply = await when_back(way, PATIENCE_S if paid else 0.0)
         except FuguError as error:
             self.steps[place] = replace(step, error=type(error).__name__)
             raise
@@ -181,6 +193,26 @@ class Asking:
         except Unfit as error:
             self.steps[place] = replace(step, reply=reply, error=type(error).__name__)
             return reply, error
+
+    async def show(self, text: str) -> None:
+        """Show a piece of the work, where that is wanted."""
+        if self.shown is None or not text:
+            return
+        self.shown.append(text)
+        if self.emit is not None:
+            await self.emit(Thought(text))
+
+    async def _heard(self, ask: Ask, title: str) -> Reply:
+        """The reply of a turn, whose words are shown as they come."""
+        reply: Reply | None = None
+        await self.show(title)
+        async with aclosing(self._parts.dispatcher.stream(ask, self._allowance)) as chunks:
+            async for chunk in chunks:
+                await self.show(chunk.text)
+                reply = chunk.reply or reply
+        await self.show("\n\n")
+        assert reply is not None, "a stream ends with its reply"
+        return reply
 
     async def _stream(self, ask: Ask, live: Emit, choice: int) -> Reply:
         reply: Reply | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -12,15 +13,16 @@ from deployments.endpoint.access.money import limits_of
 from deployments.endpoint.access.workers import barred
 from deployments.endpoint.answer.abilities import candidates
 from deployments.endpoint.answer.conductor import Conductor
-from deployments.endpoint.answer.jobs import Jobs, Order
+from deployments.endpoint.answer.jobs import Job, Jobs, Order
 from deployments.endpoint.answer.question import LIMITS, Question
-from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
+from deployments.endpoint.answer.result import Emit, Report, Result, Text, emit_whole
+from deployments.endpoint.answer.showing import recalled
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire.response import result_of
 from deployments.endpoint.wire.words import traced
 from models.conductor.run.request import ConductRequest, Limits
 from models.conductor.run.toolcalls import asked_by, continue_with, conversation_of, is_ours
-from models.errors import BadInput
+from models.errors import BadInput, UpstreamBroken
 from models.ledger.requests import Row
 from models.workers.ask import text_of
 
@@ -30,6 +32,8 @@ LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "
 
 class Conducted:
     """`row`: the finished request, once it is there; the jobs keep it in the ledger."""
+
+    slow = True
 
     def __init__(
         self,
@@ -55,16 +59,41 @@ class Conducted:
         return self._begun if self.row is None else int(self.row["created"])
 
     async def answer(self, emit: Emit | None) -> Result:
+        """With `emit`, the words of the last step as they come, where it is surely the last.
+
+        Raises UpstreamBroken where the answer is another one than that of which words were emitted.
+        """
         question = self._question
         job = await self._jobs.open(Order(self.id, question, self._digest, self._maker()))
+        said = ""
         try:
+            if emit is not None:
+                said = await self._follow(job, emit)
             self.row = await job.wait()
         finally:
             await job.leave()
         result = result_of(self.row["body"])
-        if emit is not None:
-            await emit_whole(result, emit)
+        if not (result.text or "").startswith(said):
+            raise UpstreamBroken("the answering step has failed during its reply")
+        thoughts = job.showing.thoughts or recalled(self.row["trace"]) if question.show_work else None
+        if emit is None:
+            return replace(result, thoughts=thoughts)
+        unsaid = replace(result, text=(result.text or "")[len(said) :])
+        await emit_whole(unsaid if job.showing.thoughts else replace(unsaid, thoughts=thoughts), emit)
         return result
+
+    async def _follow(self, job: Job, emit: Emit) -> str:
+        """Emit what is shown of the job, to its end; return what was said of the answer."""
+        said = ""
+        async with aclosing(job.deltas()) as deltas:
+            async for delta in deltas:
+                self._begun = int(job.begun.result()["created"])
+                if isinstance(delta, Text):
+                    said += delta.text
+                    await emit(delta)
+                elif self._question.show_work:
+                    await emit(delta)
+        return said
 
     def report(self) -> Report:
         row = self.row

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from deployments.endpoint.answer.question import Question
+from deployments.endpoint.answer.result import Delta
+from deployments.endpoint.answer.showing import Showing
 from deployments.endpoint.orphans import own_mark
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, not_ready, problem_of
 from deployments.endpoint.wire.response import ULTRA, conducted_body
@@ -48,10 +50,11 @@ class Order:
 
 
 class Job:
-    """The run of one request; several clients may wait for it."""
+    """The run of one request; several clients may wait for it, and see what is shown of it."""
 
     def __init__(self, order: Order, run: Callable[[Job], Any]) -> None:
         self.order = order
+        self.showing = Showing(order.question.stream)
         self.begun: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[Row] = asyncio.create_task(run(self))
         self._task.add_done_callback(_retrieved)
@@ -60,6 +63,10 @@ class Job:
     def join(self) -> None:
         """To be called before `wait`."""
         self._waiting += 1
+
+    def deltas(self) -> AsyncGenerator[Delta]:
+        """What is shown until the job is over; nothing before it has begun."""
+        return self.showing.deltas(self._task)
 
     async def wait(self) -> Row:
         """The finished row. Raises what the job failed with."""
@@ -141,7 +148,7 @@ class Jobs:
             job.begun.set_result(row)
             if row.get("body") is not None:  # another process was faster
                 return row
-            request_run = request_runs.open(ConductRequest.model_validate(row["request"]))
+            request_run = request_runs.open(ConductRequest.model_validate(row["request"]), job.showing)
             self._watch(request_run)
             conducted = await request_run.answer()
             lost = await self._lost(request_run.request.root)

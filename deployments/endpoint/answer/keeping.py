@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from cachetools import LRUCache
 
 from deployments.endpoint.answer.question import Question
 from models.errors import LedgerAway
-from models.ledger.conversations import last_worker, put_last_worker
+from models.ledger.conversations import forget_last_workers, last_worker, put_last_worker
 from models.ledger.journal import Journal
 from models.workers.ask import Message
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 KNOWN = 4096
 """Conversations that a process remembers by itself."""
+
+FORGET_S = 600.0
+"""How often the ledger forgets old ones."""
 
 
 class Keeper:
@@ -64,6 +68,7 @@ class Keeping:
     def __init__(self, journal: Journal, margin: float) -> None:
         self._journal, self._margin = journal, margin
         self._known: LRUCache[str, str] = LRUCache(KNOWN)
+        self._forgot_at = float("-inf")
 
     async def of(self, question: Question, router: Decider) -> Keeper:
         """The decisions of one conversation. Where the ledger is away, it begins anew."""
@@ -76,6 +81,9 @@ class Keeping:
         if self._known.get(key) != worker:
             self._known[key] = worker
             self._journal.put(put_last_worker(self._journal.ledger, key, worker), math.inf)
+        if time.monotonic() - self._forgot_at > FORGET_S:
+            self._forgot_at = time.monotonic()
+            self._journal.put(forget_last_workers, math.inf)
 
     async def _had(self, key: str) -> str | None:
         if (known := self._known.get(key)) is not None:

@@ -22,6 +22,7 @@ from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Emit, Report, Result, Route, emit_whole
 from deployments.endpoint.orphans import own_mark
 from deployments.endpoint.wire.problems import CLIENT_GONE, not_ready, problem_of
+from deployments.endpoint.wire.response import TRINITY
 from models.errors import NotFound, Pruned
 from models.ledger.journal import Journal
 from models.ledger.requests import Row, begin, finish, get_request
@@ -171,6 +172,7 @@ class Once:
     def __init__(self, runs: Runs, question: Question, key: Key, digest: Callable[[], str]) -> None:
         self.id = key.id
         self._runs, self._question, self._digest = runs, replace(question, id=key.id), digest()
+        self.slow = question.name == TRINITY
         self._run: Run | None = None
         self._begun = int(time.time())
 

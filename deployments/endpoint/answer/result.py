@@ -84,7 +84,13 @@ class Report:
 
 
 class Answering(Protocol):
-    """One question on its way to its result. `created`: Unix seconds; final once the first delta has been emitted."""
+    """One question on its way to its result. `created`: Unix seconds; final once the first delta has been emitted.
+
+    `slow`: whether its first delta may take long, so that a client should soon see that something happens.
+    """
+
+    @property
+    def slow(self) -> bool: ...
 
     @property
     def id(self) -> str: ...

@@ -60,11 +60,12 @@ class Routed:
         if seat is None:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
         self.id, self.created = question.id, int(time.time())
+        self.slow = question.name == TRINITY
         self._keeping = keeping if question.name == FUGU else None  # `trinity` chooses anew at each turn
         self._max_seconds = question.limit("max_seconds", max_seconds)
         failover = failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
-        self._asking = Asking(parts, question, failover, self._allowed)
+        self._asking = Asking(parts, question, failover, self._allowed, shows=self.slow and question.show_work)
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
 
     async def answer(self, emit: Emit | None) -> Result:
@@ -83,6 +84,7 @@ class Routed:
 
     async def _answer(self, emit: Emit | None) -> Result:
         live = emit if self._question.name == FUGU else None
+        self._asking.emit = emit
         if self._question.pin is not None:
             self._seat = await self._seats.pinned(self._question.name, self._question.pin)
         askable = await self._not_open()
@@ -90,7 +92,8 @@ class Routed:
         result = await answers(askable, live)
         if emit is not None and not self._asking.begun:
             await emit_whole(result, emit)
-        return result
+        shown = self._asking.shown
+        return result if emit is not None or not shown else replace(result, thoughts="".join(shown))
 
     def report(self) -> Report:
         asking = self._asking
@@ -150,6 +153,8 @@ class Routed:
 
         kept = Keeper(router, None, 0.0) if self._keeping is None else await self._keeping.of(self._question, router)
         outcome = await answer(self._question.messages, kept, ask, options, allowed)
+        if roles:
+            await self._asking.show("The answer is accepted.\n" if outcome.accepted else "No turn is left.\n")
         self._accepted = outcome.accepted if roles else None
         result = self._asking.result()
         return replace(result, text=outcome.text, tool_calls=()) if roles else result

@@ -21,6 +21,7 @@ from deployments.endpoint.answer.aliases import by_its_own_name
 from deployments.endpoint.answer.format import Rendering, WireFormat
 from deployments.endpoint.answer.question import LIMITS, Key, Question
 from deployments.endpoint.answer.result import Answering, Delta, Route
+from deployments.endpoint.connections import Crowd
 from deployments.endpoint.parts import Options
 from deployments.endpoint.watching.watch import Visit, Watch
 from deployments.endpoint.wire.identity import digest_of, key_of
@@ -38,8 +39,16 @@ Around = Callable[[Question, Answering], Answering]
 class Stack:
     """Answers by the route of the model's name. With an `annex`, large requests are answered there."""
 
-    def __init__(self, routes: Mapping[str, Route], options: Options, watch: Watch, annex: Annex | None = None) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        options: Options,
+        watch: Watch,
+        annex: Annex | None = None,
+        crowd: Crowd | None = None,
+    ) -> None:
         self._routes, self._options, self._watch, self._annex = routes, options, watch, annex
+        self._crowd = crowd or Crowd(options.max_requests)
 
     def serve(
         self, wire: WireFormat, around: Around | None = None, route: Route | None = None
@@ -59,6 +68,7 @@ class Stack:
         told = partial(note_tokens, request.scope)
         receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", visit, told)
         try:
+            self._crowd.refuse()
             refuse_pages(request)
             caller = caller_of(request.scope)
             key = key_of(request.headers, caller.own(f"POST {wire.path}"), wire.id_prefix)
@@ -113,10 +123,11 @@ class Stack:
         return Response(body, 200, receipt.headers(), "application/json")
 
     async def _stream(self, request: Request, answering: Answering, receipt: Receipt) -> Response:
-        feed = Feed(answering.answer)
+        feed, options = Feed(answering.answer), self._options
+        patience_s = min(options.first_s, options.heartbeat_s) if answering.slow else options.heartbeat_s
         try:
             # What fails before the first byte keeps its own HTTP status.
-            first = await unless_gone(request, feed.get(self._options.heartbeat_s))
+            first = await unless_gone(request, feed.get(patience_s))
             if isinstance(first, Exception):
                 raise first
         except BaseException:

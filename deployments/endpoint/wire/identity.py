@@ -34,4 +34,7 @@ def key_of(headers: Mapping[str, str], scope: str, prefix: str) -> Key | None:
 def digest_of(body: bytes, workers: str | None) -> str:
     """Equal for two bodies that ask for the same; `workers`: the header X-Fugu-Workers."""
     asked = {name: value for name, value in json.loads(body).items() if name not in _DELIVERY}
+    if isinstance(asked.get("fugu"), dict):  # without what is shown beside the answer
+        asked["fugu"] = {name: value for name, value in asked["fugu"].items() if name != "show_work"}
+        asked = {name: value for name, value in asked.items() if value or name != "fugu"}
     return json_digest([asked, workers])

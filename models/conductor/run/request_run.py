@@ -14,6 +14,7 @@ from models.conductor.run.planner import Plan
 from models.conductor.run.request import ConductAnswer, ConductParts, ConductRequest
 from models.conductor.run.rounds import Rounds
 from models.conductor.run.state import RunState
+from models.conductor.run.watching import Watch
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import LedgerAway, LimitReached, TransientError
 from models.ledger.journal import Journal
@@ -136,6 +137,7 @@ class RequestRun:
                 return
             workflow_run = WorkflowRun(self._state, self.request, self._plans.id(number), number, plan, self._nest)
             self.rounds.append(workflow_run)
+            self._state.watch.planned(workflow_run.id, plan.stored)
             self._notify()
             await workflow_run.run()
             last, number = workflow_run.records[-1], number + 1
@@ -167,14 +169,16 @@ class RequestRuns:
         self._running: dict[str, RequestRun] = {}
         self.ledger = parts.ledger
 
-    def open(self, request: ConductRequest) -> RequestRun:
-        """The run of `request.id`: the current one, else a new one, which continues from the ledger.
+    def open(self, request: ConductRequest, watch: Watch | None = None) -> RequestRun:
+        """The run of `request.id`: the current one, else a new one, which continues from the ledger and is watched.
 
         It makes no call before its `answer` is awaited.
         """
         running = self._running.get(request.id)
         if running is None or running.over:
-            running = RequestRun(Rounds(request, RunState(self._parts, request, self._journal)))
+            state = RunState(self._parts, request, self._journal)
+            state.watch = watch or state.watch
+            running = RequestRun(Rounds(request, state))
             self._running[request.id] = running
             running.when_over(lambda: self._forget(request.id, running))
         return running

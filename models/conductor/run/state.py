@@ -8,6 +8,7 @@ from typing import Any
 
 from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
+from models.conductor.run.watching import Watch
 from models.errors import (
     BudgetExceeded,
     FuguError,
@@ -24,6 +25,7 @@ from models.ledger.plans import StoredPlan
 from models.ledger.requests import RunNotes, ended_by, get_request, note_limit, notes_in, run_notes
 from models.ledger.workflows import Past, StepRow, ToolCall, past
 from models.workers.ask import Ask, Message, Reply, Sampling
+from models.workers.dispatch import Hear
 from models.workers.usage import worst_usd
 
 CANCELLED = "cancelled"
@@ -49,6 +51,7 @@ class RunState:
         self.notes = RunNotes()
         self.asking: set[str] = set()
         self.over_budget: str | None = None
+        self.watch = Watch()
 
     @classmethod
     async def joined(cls, parts: ConductParts, journal: Journal, id: str) -> RunState:
@@ -149,11 +152,12 @@ class RunState:
         complete = [(call, result) for call, result in known if result is not None]
         return complete if len(complete) == len(ids) else None
 
-    async def attempt(self, ask: Ask) -> Reply:
+    async def attempt(self, ask: Ask, hear: Hear | None = None) -> Reply:
         """The settled reply, or one try within the limits. Raises LimitReached and what the try raises.
 
         An exhausted budget of the whole process or of the key counts as `max_usd`, like the request's own cost limit.
-        Raises BudgetExceeded instead where the key wants the cheapest worker to be asked then.
+        Raises BudgetExceeded instead where the key wants the cheapest worker to be asked then. `hear`: gets its words
+        as they come, where somebody listens.
         """
         identity = ask.identity
         if identity in self._known:
@@ -167,8 +171,8 @@ class RunState:
         self.asking.add(identity)
         cost: float | None = worst
         try:
-            patience_s, allowance = self.parts.retry.patience_s, self._allowance
-            reply = await when_back(lambda: self.parts.dispatcher.attempt(ask, patience_s, allowance))
+            given = ask, self.parts.retry.patience_s, self._allowance, hear if self.watch.listens else None
+            reply = await when_back(lambda: self.parts.dispatcher.attempt(*given))
             cost = reply.cost_usd
         except asyncio.CancelledError:
             raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -194,6 +195,7 @@ class StepRun:
         self.ended = True
         if self.record.state in ("done", "awaiting-tools"):
             self._note()
+            self._state.watch.ended(self.record)
         if self.record.state == "done":
             self._state.finished.append((self.record.workflow, self.record.index))
         return self.record
@@ -237,7 +239,8 @@ class StepRun:
             raise NotFound(f"{self._name} has no turn {number + 1}")
         ask = self._ask(messages)
         self._asked = ask.identity
-        reply = await self._state.attempt(ask)
+        self._state.watch.began(self.record, self._answers)
+        reply = await self._state.attempt(ask, partial(self._state.watch.said, self.record))
         turn = {"call": reply.call_id, "worker": self.record.worker, "tried": list(self.record.tried), "tools": []}
         self._turns.append(turn | {"request": self._state.request.id})
         return reply
@@ -251,6 +254,15 @@ class StepRun:
             sampling=self.sampling,
             replicate=self.record.index,
         )
+
+    @property
+    def _answers(self) -> bool:
+        """Whether its reply is surely the answer: the last step of the last round, with no tools and no form."""
+        path, _, number = self.record.workflow.rpartition("/")
+        wanted, request = self._request.sampling, self._request
+        whole = path == self._state.request.root and self.record.index == len(self._steps.steps) - 1
+        another = request.recursive and int(number) < request.limits.depth
+        return whole and not another and wanted.tools is None and wanted.response_format is None
 
     def _calls_tools(self, number: int, reply: Reply) -> bool:
         """Whether the client has to run tools. A turn recorded as such stays so, whatever fields are sent later."""

@@ -7,8 +7,10 @@ tokenised anew each turn, so what counts is the longest common prefix of tokens,
 from __future__ import annotations
 
 import threading
+from bisect import bisect, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ PREFIX_BYTES = 1 << 31
 """Default limit of the cached keys and values: some 9,300 tokens of Qwen3-0.6B in float32."""
 
 _MOST = 256
-"""Maximum number of cached conversations, however short: a lookup compares with each of them (2 µs)."""
+"""Maximum number of cached conversations, however short: keeping one compares with each of them."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,41 @@ class Prefix:
         return Prefix(self.ids[:length], tuple((keys[:length], values[:length]) for keys, values in self.seen))
 
 
+_Key = tuple[str, bytes]
+
+
+class _Kept(LRUCache[_Key, Prefix]):
+    """The cached prefixes, and their keys in order: what a key has most in common with is beside it."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, lambda prefix: max(_size(prefix), limit // _MOST))
+        self.order: list[_Key] = []
+
+    def __setitem__(self, key: _Key, prefix: Prefix, *more: Any) -> None:
+        new = key not in self
+        super().__setitem__(key, prefix, *more)
+        if new:
+            insort(self.order, key)
+
+    def __delitem__(self, key: _Key, *more: Any) -> None:
+        super().__delitem__(key, *more)
+        del self.order[bisect(self.order, key) - 1]
+
+
 class Prefixes:
     """LRU cache of conversations, at most `limit` bytes. Threads may share it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: LRUCache[tuple[str, bytes], Prefix] = LRUCache(
-            limit, lambda prefix: max(_size(prefix), limit // _MOST)
-        )
+        self._kept = _Kept(limit)
         self._lock = threading.Lock()
 
     def longest(self, owner: str, ids: Ids) -> Prefix | None:
         """The longest cached prefix of `ids` without its last token, whose state is read and must be computed."""
         with self._lock:
-            known = [(prefix.common(ids[:-1]), key) for key, prefix in self._kept.items() if key[0] == owner]
+            place = bisect(self._kept.order, (owner, ids[:-1].tobytes()))
+            beside = [key for key in self._kept.order[max(0, place - 1) : place + 1] if key[0] == owner]
+            known = [(self._kept[key].common(ids[:-1]), key) for key in beside]
             length, key = max(known, default=(0, None))
             return self._kept[key].cut(length) if key is not None and length else None
 

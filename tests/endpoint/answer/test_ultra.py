@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -66,8 +67,10 @@ def test_a_stream_beats_until_the_answer_and_then_says_it_in_pieces(house, upstr
         assert [next(lines) for _ in range(4)] == [": working", ""] * 2
         upstream.released.set()
         rest = [line for line in lines if line.startswith("data:")]
-    assert '"role":"assistant"' in rest[0] and "one two three" in rest[1] and '"finish_reason":"stop"' in rest[2]
-    assert '"total_tokens":8' in rest[3] and rest[4:] == ["data: [DONE]"]
+    role, *words, end, usage, done = rest
+    assert '"role":"assistant"' in role and '"finish_reason":"stop"' in end
+    assert "".join(json.loads(word[6:])["choices"][0]["delta"]["content"] for word in words) == "one two three"
+    assert '"total_tokens":8' in usage and done == "data: [DONE]"
 
 
 def test_whole_and_streamed_answers_say_the_same(house, upstream, chain):

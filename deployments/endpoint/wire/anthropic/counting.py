@@ -83,6 +83,8 @@ class Count:
 class Counting:
     """A question whose answer is the size of its prompt."""
 
+    slow = False
+
     def __init__(self, question: Question, digest: Callable[[], str]) -> None:
         """Raises BadInput for a list of workers without a name, as everywhere."""
         question.wanted()

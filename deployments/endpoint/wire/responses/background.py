@@ -196,6 +196,8 @@ def left_behind(kept: Kept) -> bool:
 class Queued:
     """Answers the request that begins a run: at once, or as a stream of what the run tells."""
 
+    slow = False
+
     def __init__(self, question: ResponsesQuestion, answering: Answering, background: Background) -> None:
         self._question, self._answering, self._background = question, answering, background
         self._run: Run | None = None

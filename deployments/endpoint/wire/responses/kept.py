@@ -24,6 +24,10 @@ class KeptAnswer:
         self._question, self._answering, self._journal = question, answering, journal
 
     @property
+    def slow(self) -> bool:
+        return self._answering.slow
+
+    @property
     def id(self) -> str:
         return self._answering.id
 
