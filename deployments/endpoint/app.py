@@ -26,7 +26,7 @@ from deployments.endpoint.access.gate import Gate
 from deployments.endpoint.access.rates import Rates
 from deployments.endpoint.access.ring import Keyring
 from deployments.endpoint.annex import Annex
-from deployments.endpoint.answer.aliases import check_aliases, listed
+from deployments.endpoint.answer.catalogue import Catalogue
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
@@ -47,12 +47,11 @@ from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.anthropic.counting import Counting, CountTokens
 from deployments.endpoint.wire.anthropic.errors import refusal
 from deployments.endpoint.wire.anthropic.format import Messages
-from deployments.endpoint.wire.anthropic.models import VERSION, model_info, model_page
 from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.completions import Completions
-from deployments.endpoint.wire.problems import Problem, problem_of, unknown_model
-from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode, model_body
+from deployments.endpoint.wire.problems import Problem, problem_of
+from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode
 from deployments.endpoint.wire.responses.routes import KeptResponses
 from models.conductor.run.request_run import RequestRuns
 from models.errors import NotFound
@@ -94,8 +93,8 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     app.add_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
     app.add_route("/", endpoint.site.front, methods=READ)
     app.add_route("/requests/{id:path}", endpoint.site.request, methods=READ)
-    app.add_route("/v1/models", endpoint.models, methods=READ)
-    app.add_route("/v1/models/{name}", endpoint.model, methods=READ)
+    app.add_route("/v1/models", endpoint.catalogue.models, methods=READ)
+    app.add_route("/v1/models/{name}", endpoint.catalogue.model, methods=READ)
     app.add_route("/livez", endpoint.livez, methods=READ)
     app.add_route("/readyz", endpoint.readyz, methods=READ)
     app.add_route("/metrics", endpoint.metrics, methods=READ)
@@ -134,7 +133,7 @@ class Endpoint:
         self.estimates = Estimates(parts, self._champions, self._conductor.rank, keeping, options, WIRE_FORMATS[0])
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
-        check_aliases(options.aliases, self._names)
+        self.catalogue = Catalogue(self._champions, self._conductor, options.aliases)
         self.site = Site(parts.ledger, parts.pool, options.sees, self._state)
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
         self.crowd = Crowd(options.max_requests)
@@ -192,42 +191,6 @@ class Endpoint:
             await asyncio.sleep(self._options.poll_s)
         await self._conductor.load()
         await self._observer.start()
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return (*self._champions.names, ULTRA)
-
-    async def models(self, request: Request) -> Response:
-        served = [self._model(name) for name in self._names]
-        pins = [{**each, "id": each["pin"]} for each in served if "pin" in each]
-        others = [
-            {**self._model(model.partition("@")[0]), "id": name, "alias_of": model}
-            for name, model in listed(self._options.aliases)
-        ]
-        found = [*served, *pins, *others]
-        return _json(model_page(found) if VERSION in request.headers else {"object": "list", "data": found})
-
-    async def model(self, request: Request) -> Response:
-        asked = request.path_params["name"]
-        name, at, pin = asked.partition("@")
-        if name not in self._names:
-            return refusal(request, unknown_model(asked))
-        if not at:
-            model = self._model(name)
-        elif name == ULTRA:
-            self._conductor.check_pin(asked, pin)
-            model = {**self._model(name), "id": asked}
-        else:
-            seat = await self._champions.pinned(name, pin)
-            model = model_body(asked, int(seat.champion.since.timestamp()), seat.pin)
-        return _json(model_info(model) if VERSION in request.headers else model)
-
-    def _model(self, name: str) -> dict[str, object]:
-        # The champion of `fugu` ranks the workers of a conducted request.
-        seat = self._champions.seat(FUGU if name == ULTRA else name)
-        own = None if seat is None else seat.pin
-        pin = self._conductor.pin if name == ULTRA else own
-        return model_body(name, int(seat.champion.since.timestamp()) if seat else 0, pin)
 
     async def livez(self, request: Request) -> Response:
         return _json({"status": "ok"})

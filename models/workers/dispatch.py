@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from models.errors import ClaimHeld, FuguError, LedgerAway, TransientError, UpstreamUnavailable
+from models.errors import ClaimHeld, FuguError, LedgerAway, TransientError
 from models.ledger.accounts import Allowance
 from models.ledger.calls import Claim
 from models.ledger.providers.breakers import OpenBreaker
@@ -22,7 +22,7 @@ from models.workers.client import Chunk, Client
 from models.workers.pace import paced, unused_s
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryBudget, RetryPolicy
-from models.workers.settlement import failure_of, replayed, reply_or_error, settlement_of, stored
+from models.workers.settlement import ended, failure_of, replayed, reply_or_error, settlement_of, stored
 
 Hear = Callable[[str], None]
 """Gets the text of a reply, piece by piece as it comes."""
@@ -244,7 +244,7 @@ class Dispatcher:
                 if chunk.text:
                     hear(chunk.text)
                 reply = chunk.reply or reply
-        return _whole(reply, worker)
+        return ended(reply, worker)
 
     async def _send_stream(self, worker: Worker, ask: Ask, claim: Claim, first: int) -> AsyncGenerator[Chunk]:
         sent = False
@@ -259,7 +259,7 @@ class Dispatcher:
                         yield chunk
                     else:
                         last = chunk
-            whole = _whole(None if last is None else last.reply, worker)
+            whole = ended(None if last is None else last.reply, worker)
         except LedgerAway:
             raise
         except BaseException as error:
@@ -290,13 +290,6 @@ class Dispatcher:
 
     def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
         return self._retry.delay(claim.attempt - first + 1, error) is not None and self._budget.take()
-
-
-def _whole(reply: Reply | None, worker: Worker) -> Reply:
-    """The reply with which a stream has ended. Raises UpstreamUnavailable where there is none."""
-    if reply is None:
-        raise UpstreamUnavailable(f"worker {worker.name!r}: the stream ended early", maybe_paid=True)
-    return reply
 
 
 async def _until(start_at: datetime | None) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from models.errors import FuguError, TransientError
+from models.errors import FuguError, TransientError, UpstreamUnavailable
 from models.ledger.calls import Claim, Settlement
 from models.ledger.text import storable
 from models.workers.ask import Reply
 from models.workers.client import Chunk
+from models.workers.pool import Worker
 from models.workers.retry import RetryPolicy
 from models.workers.writes import Failure
 
@@ -51,3 +52,10 @@ def reply_or_error(result: Reply | BaseException) -> Reply | FuguError:
     if isinstance(result, Reply | FuguError):
         return result
     raise result
+
+
+def ended(reply: Reply | None, worker: Worker) -> Reply:
+    """The reply with which a stream has ended. Raises UpstreamUnavailable where there is none."""
+    if reply is None:
+        raise UpstreamUnavailable(f"worker {worker.name!r}: the stream ended early", maybe_paid=True)
+    return reply

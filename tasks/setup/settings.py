@@ -57,9 +57,7 @@ class Settings(BaseSettings):
     require_key: bool = Field(False, description="whether an API key is needed while the home has none")
     port: int = Field(8000, ge=0, le=65535, description="the endpoint's port; 0 takes a free one")
     aliases: str = Field("", description="other names of the models, separated by commas: claude-*=fugu")
-    endpoint_url: str = Field(
-        "", description="the endpoint's URL as people reach it, for Prefect's links to it; unset: where it listens"
-    )
+    endpoint_url: str = Field("", description="the endpoint's URL for Prefect's links to it; unset: where it listens")
     max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
     max_messages: int = Field(4096, ge=1, description="maximum messages in a request")
     max_requests: int = Field(512, ge=1, description="requests that a process answers at a time; more get a 503")
@@ -224,8 +222,9 @@ def _host(runner: str, address: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        example = "tls://HOST:PORT" if runner == "dask" else "ray://HOST:PORT or HOST:PORT"
-        raise ValueError(f"{address!r} is no address of {runner}: it is {example}")
+        raise ValueError(
+            f"{address!r} is no address of {runner}, as {'tls' if runner == 'dask' else 'ray'}://HOST:PORT is"
+        )
     return str(parts.hostname)
 
 
@@ -235,8 +234,8 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        # What several fields make wrong together is about the cluster's address.
-        variable = "FUGU_" + str(first["loc"][0] if first["loc"] else "task_runner_address").upper()
+        field = first["loc"][0] if first["loc"] else "task_runner_address"  # several fields together make that wrong
+        variable = f"FUGU_{field}".upper()
         raise BadInput(f"{variable}: {first['msg']}", variable) from None
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from openai.types import Completion, CompletionChoice, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response
 from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
@@ -20,6 +19,7 @@ from deployments.endpoint.wire.anthropic import openapi as anthropics
 from deployments.endpoint.wire.completions import CompletionRequest
 from deployments.endpoint.wire.identity import HEADER, MAX_KEY
 from deployments.endpoint.wire.request import ChatRequest
+from deployments.endpoint.wire.responses import openapi as responses
 from deployments.endpoint.wire.responses.request import ResponseRequest
 
 JSON = "application/json"
@@ -84,31 +84,13 @@ class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
     asked, each with the time until which, if any."""
 
 
-class Items(BaseModel):
-    """`data`: items as their client sent them, and as they were put out."""
-
-    object: Literal["list"]
-    data: list[dict[str, Any]]
-    has_more: bool
-    first_id: str
-    last_id: str
-
-
-class Deleted(BaseModel):
-    id: str
-    object: Literal["response"]
-    deleted: Literal[True]
-
-
 READ = (ChatRequest, CompletionRequest, ResponseRequest)
 WRITTEN = (
     ChatCompletion,
     ChatCompletionChunk,
     Completion,
     CompletionChunk,
-    Response,
-    Items,
-    Deleted,
+    *responses.WRITTEN,
     Refusal,
     Model,
     Models,
@@ -136,8 +118,6 @@ REFUSALS = {
     504: "A worker, or the request's own limit of time, ran out of time",
 }
 ALWAYS = (401, 403, 500)
-KEPT = (400, 404, 410, 503)
-"""Refusals about a response that is kept."""
 
 HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     HEADER: (
@@ -196,48 +176,6 @@ def _post(
     }
 
 
-def _responses() -> dict[str, dict[str, Any]]:
-    """The paths of the Responses API. Its events have a type as their name; each holds a number, most a part."""
-    event = {
-        "type": "object",
-        "description": "Each server-sent event, as in OpenAI's reference. `response.failed`: the answer failed.",
-        "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": JSON}},
-        "required": ["event", "data"],
-    }
-    asked = _post(
-        "Answer a response, whole, as a stream or in the background", "respond", ResponseRequest, Response, event
-    )
-    query = [_query("stream", {"enum": ["true", "false"]}), _query("starting_after", {"pattern": "^[0-9]{1,8}$"})]
-    read = _of_response(_get("A response that is kept", "response", Response, *KEPT), *query)
-    read["responses"]["200"]["content"]["text/event-stream"] = {"schema": event}
-    listing = [
-        _query("order", {"enum": ["asc", "desc"]}),
-        _query("limit", {"pattern": "^([1-9][0-9]?|100)$"}),
-        _query("after", {}),
-    ]
-    items = _of_response(_get("The items that it was made from", "input_items", Items, *KEPT), *listing)
-    return {
-        "/v1/responses": {"post": asked},
-        "/v1/responses/{id}": {
-            "get": read,
-            "delete": _of_response(_get("Forget a response", "forget", Deleted, *KEPT)),
-        },
-        "/v1/responses/{id}/cancel": {
-            "post": _of_response(_get("Cancel a response in the background", "cancel", Response, *KEPT))
-        },
-        "/v1/responses/{id}/input_items": {"get": items},
-    }
-
-
-def _of_response(operation: dict[str, Any], *query: dict[str, Any]) -> dict[str, Any]:
-    path = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-    return {**operation, "parameters": [path, *query]}
-
-
-def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": {"type": "string", **schema}}
-
-
 def _parameters() -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
@@ -294,7 +232,7 @@ def document() -> dict[str, Any]:
             "/v1/chat/completions": {"post": chat},
             "/v1/completions": {"post": text},
             "/v1/estimate": {"post": _estimate()},
-            **_responses(),
+            **responses.paths(_post, _get),
             **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
             "/v1/models": {"get": listed},
             "/v1/models/{name}": {"get": one},

@@ -172,3 +172,7 @@ class ConductAnswer:
     cost_usd: float = 0.0
     calls: int = 0
     trace: dict[str, Any] = field(default_factory=dict)
+
+
+Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
+"""Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""

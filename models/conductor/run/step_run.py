@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -13,7 +13,7 @@ from typing import Any
 
 from models.conductor.plan.context import Done, messages_for, sampling_for, shortened, shown_bytes
 from models.conductor.run.planner import CONDUCTOR, Plan, place_of
-from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
+from models.conductor.run.request import ConductAnswer, ConductRequest, Nest, StepRecord
 from models.conductor.run.state import RunState
 from models.conductor.run.sums import sums_of
 from models.conductor.run.toolcalls import handed_out, tools_of, turn_of
@@ -33,9 +33,6 @@ from models.errors import (
 from models.ledger.workflows import StepRow, ToolCall, put_step, put_tool_calls
 from models.workers.ask import Ask, Message, Reply, Sampling
 from models.workers.fitting.formats import repair, settled
-
-Nest = Callable[[int, Sequence[Message]], Awaitable[ConductAnswer]]
-"""Runs a step that the conductor itself takes, as a nested request: (index, its messages) -> its answer."""
 
 
 async def try_step(run: StepRun, seen: Sequence[StepRecord], begun: bool = False) -> StepRecord:
@@ -71,8 +68,7 @@ class StepRun:
     def __init__(
         self, state: RunState, request: ConductRequest, plan: Plan, workflow: str, index: int, nest: Nest
     ) -> None:
-        self._state, self._request, self._plan, self._nest = state, request, plan, nest
-        self._steps = plan.workflow
+        self._state, self._request, self._plan, self._steps, self._nest = state, request, plan, plan.workflow, nest
         self.nested: ConductAnswer | None = None
         self._replies: list[Reply] = []
         self._answer: Reply | None = None  # in the format that is asked for
