@@ -255,8 +255,7 @@ def local_notes() -> Path:
 
 def config_file(name: str) -> Path:
     """`name` in the home where that file exists, else in the data."""
-    here = settings()
-    own = here.home / name
+    own = (here := settings()).home / name
     return own if own.is_file() else here.data / name
 
 
