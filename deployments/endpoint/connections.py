@@ -50,18 +50,11 @@ class Crowd:
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application, whose POST requests are counted from their head to the end of their answer."""
+        return _Counted(app, self)
 
-        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope.get("method") != "POST":
-                await app(scope, receive, send)
-                return
-            self._under_way += 1
-            try:
-                await app(scope, receive, send)
-            finally:
-                self._under_way -= 1
-
-        return counted
+    def came(self, number: int) -> None:
+        """Count requests that came, or (negative) that are over."""
+        self._under_way += number
 
 
 def config_of(app: ASGIApp, patience: Patience, grace_s: float) -> uvicorn.Config:
@@ -159,3 +152,20 @@ class _Crowded:
             await self.app(scope, receive, send)
         else:
             await problem_response(not_ready("too many connections"), {"Connection": "close"})(scope, receive, send)
+
+
+class _Counted:
+    """An application in a crowd."""
+
+    def __init__(self, app: ASGIApp, crowd: Crowd) -> None:
+        self.app, self._crowd = app, crowd
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "POST":
+            await self.app(scope, receive, send)
+            return
+        self._crowd.came(1)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._crowd.came(-1)

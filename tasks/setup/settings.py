@@ -86,10 +86,7 @@ class Settings(BaseSettings):
         None, description="whether Prefect shows questions and answers; unset: only in a home made with --for-trying"
     )
     lease_s: float = Field(
-        30.0,
-        gt=0,
-        le=86_400,
-        description="seconds until a dead process's call may be taken over; a live process renews its lease",
+        30.0, gt=0, le=86_400, description="seconds until a dead process's call is free; a live one renews its lease"
     )
 
     breakers: bool = Field(True, description="whether a worker that keeps failing is not asked for a while")
