@@ -74,6 +74,7 @@ class Asked(BaseModel):
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=1)
     max_tokens: int | None = Field(None, ge=1)
     stop: Stop | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
@@ -88,7 +89,7 @@ class Asked(BaseModel):
     fugu: Extension = Extension.model_construct()
     user: Label | None = None
 
-    _whole = field_validator("max_tokens", "seed", "n", mode="before")(whole)
+    _whole = field_validator("max_tokens", "top_k", "seed", "n", mode="before")(whole)
 
     @classmethod
     def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> Self:

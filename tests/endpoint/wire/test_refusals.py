@@ -114,8 +114,9 @@ def test_fields_that_change_nothing_are_taken_and_go_no_further(house, upstream)
             assert answer.status_code == 200, (name, answer.text)
         body = {"model": "fugu", "messages": HELLO, **HARMLESS}
         traced = here.raw.post("/v1/chat/completions", json=body, headers={"X-Fugu-Trace": "1"})
-    names = ("function_call", "top_k", "verbosity", "web_search_options")
-    assert traced.json()["fugu"]["notes"] == [f"{name} is not known here and was left out." for name in names]
+    names = ("function_call", "verbosity", "web_search_options")
+    left = [f"{name} is not known here and was left out." for name in names]
+    assert traced.json()["fugu"]["notes"] == [*left, "echo is not known to take top_k: it was left out."]
     sent = {name for seen in upstream.seen for name in seen}
     assert sent == {"model", "messages", "max_tokens", "response_format"}
 
