@@ -65,8 +65,9 @@ def is_made(url: str | URL) -> bool:
     """Whether the database at `url` is a ledger. Nothing is created. SQLAlchemy's DatabaseError where it cannot be
     used."""
     parsed = read_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).is_file():
-        return False
+    file = Path(str(parsed.database))
+    if parsed.get_backend_name() == "sqlite" and not (file.is_file() and file.stat().st_size):
+        return False  # opening an empty file would fill it
     ledger = Ledger(url)
     try:
         with ledger.reading() as connection:

@@ -166,7 +166,7 @@ def test_a_large_response_in_the_background_keeps_the_annex_until_it_is_answered
         served.annex._rest()  # as its timer does, when no large request has come for long
         await served.annex._ending
 
-    asyncio.run_coroutine_threadsafe(rest(), served.annex._idle._loop).result(20)
+    asyncio.run_coroutine_threadsafe(rest(), served.annex._running.decisions.get_loop()).result(20)
     assert served.annex._running is not None
     upstream.released.set()
     events = served.client.get(path, params={"stream": "true"}).text

@@ -80,8 +80,9 @@ class Keyring:
             return OWNER
         id = id_of(key)
         if id is not None and id not in self._keys:  # it may have been made a moment ago
-            await asyncio.sleep(self._tried_at + UNKNOWN_S - time.monotonic())
-            if time.monotonic() >= self._tried_at + UNKNOWN_S:  # else another request has seen to it
+            tried = self._tried_at
+            await asyncio.sleep(tried + UNKNOWN_S - time.monotonic())
+            if self._tried_at == tried:  # else another request has seen to it
                 await self._read()
         found, now = self._keys.get(id or ""), datetime.now(UTC)
         if found is None or not found.opens_with(key) or not found.is_live(now):

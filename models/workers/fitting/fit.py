@@ -49,6 +49,8 @@ def fit(worker: Worker, sampling: Sampling) -> Fit:
 
 async def fitted(worker: Worker, ask: Ask) -> Ask:
     """The ask as it is sent to the worker."""
+    if worker.is_house:
+        return ask  # a program, which needs no litellm: its import takes seconds
     if not load_litellm.cache_info().currsize:
         await asyncio.to_thread(load_litellm)
     ask = unmarked(worker, ask)

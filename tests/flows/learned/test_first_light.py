@@ -36,7 +36,7 @@ async def test_the_layout_reaches_the_warm_start(monkeypatch):
         monkeypatch.setattr(flows.first_light, name, part)
     for layout in ("released", ""):
         with pytest.raises(PermanentError, match="killed"):
-            await first_light.fn(backbone="b", layout=layout, max_usd=0.0)
+            await first_light.fn(preset="first-light", backbone="b", layout=layout, max_usd=0.0)
     assert [given[3:] for given in asked] == [("b", "released"), ("b", "")]
 
 
