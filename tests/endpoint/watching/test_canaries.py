@@ -39,11 +39,15 @@ TEXTS = {
     "workflows": {"body"},
     "steps": {"body"},
     "tool_calls": {"original", "name", "arguments", "result"},
+    "responses": {"body", "input"},
 }
 """The ledger's columns that may hold what was said."""
 
 MODES = ("parrot", "refuse", "deny", "fail", "limit", "object", "page", "cut")
 """How the upstream answers: with the prompt and the key, or with an error that quotes them."""
+
+AT_ONCE = ("parrot", "refuse", "deny")
+"""Those that are asked in every form: a worker that fails otherwise is waited for while its breaker is open."""
 
 BODIES = {
     "/v1/chat/completions": lambda text: {"messages": [{"role": "user", "content": text}], "user": USER},
@@ -128,14 +132,17 @@ def found(serving, tmp_path_factory):
         told = {"FUGU_HOME": str(home), "FUGU_POOL": str(home / "pool.yaml"), "CANARY": WORKER_KEY}
         told |= {"FUGU_CONDUCTOR": f"fixed:{home / 'plan.txt'}", "OTEL_EXPORTER_OTLP_ENDPOINT": url}
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("FUGU_", "PREFECT_"))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deployments.endpoint", "--port", "0"],
-            env=environment | told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
-        )  # fmt: skip
+        written = tmp_path_factory.mktemp("log") / "log"  # a file: a pipe that nobody reads is full after 100 requests
+        with written.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "deployments.endpoint", "--port", "0"],
+                env=environment | told, stdout=subprocess.PIPE, stderr=errors, text=True, cwd="/",
+            )  # fmt: skip
         try:
             said = _asked(json.loads(process.stdout.readline())["url"])
             process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=30)
+            process.communicate(timeout=30)
+            log = written.read_text()
         finally:
             process.kill()
             process.communicate()
@@ -152,9 +159,12 @@ def _asked(url: str) -> dict:
             time.sleep(0.05)  # it is importing; questions in a row would slow it down
         answers = []
         models = ("fugu", "trinity", "fugu-ultra")
-        for wire, model, stream, mode in product(WIRE_FORMATS, models, (False, True), MODES):
-            body = {"model": model, "stream": stream, **BODIES[wire.path](f"{PROMPT} {mode} {stream}")}
-            answers.append(http.post(wire.path, json=body, headers={"X-Fugu-Workers": mode}))
+        assert {wire.path for wire in WIRE_FORMATS} <= BODIES.keys()
+        for path, model, stream, mode in product(BODIES, models, (False, True), MODES):
+            if path != "/v1/chat/completions" and mode not in AT_ONCE:
+                continue
+            body = {"model": model, "stream": stream, **BODIES[path](f"{PROMPT} {mode} {stream}")}
+            answers.append(http.post(path, json=body, headers={"X-Fugu-Workers": mode}))
         wire = WIRE_FORMATS[0]
         asked = {"model": "fugu-ultra", **BODIES[wire.path](PROMPT)}
         answers.append(http.post(wire.path, json=asked, headers={"Idempotency-Key": IDEMPOTENCY}))
@@ -221,7 +231,8 @@ def test_spans_follow_the_conventions_and_hold_no_word(found):
         return {name: getattr(value, value.WhichOneof("value")) for name, value in values.items()}
 
     ok = [span for span in servers if told(span).get("http.response.status_code") == 200]
-    assert {span.name for span in ok} == {"chat fugu", "chat trinity", "chat fugu-ultra"}
+    models = ("fugu", "trinity", "fugu-ultra")
+    assert {span.name for span in ok} == {f"{what} {model}" for what in ("chat", "text_completion") for model in models}
     figures = told(ok[0])
     assert figures["gen_ai.operation.name"] == "chat" and figures["gen_ai.request.model"] == "fugu"
     assert figures["gen_ai.usage.input_tokens"] == 5 and figures["gen_ai.usage.output_tokens"] == 3
