@@ -58,9 +58,10 @@ def main() -> int:
     os.umask(0o077)
     log_to_stderr()
     _allow_files()
-    unshare = share(str(os.getpid()) if arguments.annex is None else annex_of(os.getppid()))
+    unshare: Callable[[], None] = lambda: None  # noqa: E731
     try:
         _check_home()
+        unshare = share(str(os.getpid()) if arguments.annex is None else annex_of(os.getppid()))
         if arguments.processes > 1 and arguments.annex is None and arguments.descriptor is None:
             command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--descriptor"]
             listening = listen(arguments.host, arguments.port, has_keys=has_keys(settings().database))

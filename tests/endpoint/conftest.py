@@ -129,7 +129,9 @@ class Upstream:
         last = body["messages"][-1]
         wanted = {"ada": 1, "bob": 2, "cy": 0}[name] if body.get("tools") and last["role"] != "tool" else 0
         if not wanted:
-            return {"role": "assistant", "content": f"{name}: {last['content']}"}
+            said = f"{name}: {last['content']}"
+            as_json = (body.get("response_format") or {}).get("type") == "json_object"
+            return {"role": "assistant", "content": json.dumps({"said": said}) if as_json else said}
         # The ids of different workers may well be the same.
         functions = [{"name": "look", "arguments": json.dumps({"by": name, "n": n})} for n in range(wanted)]
         calls = [{"id": f"call_{n}", "type": "function", "function": f} for n, f in enumerate(functions)]

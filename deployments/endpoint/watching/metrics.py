@@ -41,10 +41,13 @@ def share(name: str) -> Callable[[], None]:
     if not os.environ.get(FOLDER):
         made = os.environ[FOLDER] = tempfile.mkdtemp(prefix="fugu-metrics-")  # readable by the owner only
     mark_process_dead(name)
+    before = values.ValueClass
     values.ValueClass = values.MultiProcessValue(lambda: name)
 
     def remove() -> None:
+        values.ValueClass = before
         if made is not None:
+            os.environ.pop(FOLDER, None)
             shutil.rmtree(made, ignore_errors=True)
 
     return remove

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -100,9 +100,6 @@ class StepRun:
         place = place_of(self._state.request, self.record.workflow, self._plan.numbers[index])
         return sampling_for(wanted, self._steps, index, place)
 
-    def messages(self, seen: Sequence[StepRecord]) -> list[dict[str, Any]]:
-        return self._messages(self._done(seen), [])
-
     def meaning(self, seen: Sequence[StepRecord]) -> str:
         """sha256 (hex) of all that its replies depend on: its first ask, and the tool results since then."""
         messages = self.messages(seen)
@@ -134,24 +131,26 @@ class StepRun:
 
     async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
         """Run the step's turns in order: settled ones are read, the first one that is not is asked, once."""
-        done = self._done(seen)
         turns: list[Message] = []
-        self._replies, repaired = [], False
+        self._replies, misfit = [], None
         for number in count():
-            messages = self._messages(done, turns)
+            messages = self.messages(seen, turns)
             self.record = replace(self.record, state="running", messages=tuple(messages))
             if self.record.worker == CONDUCTOR:
                 return await self._run_nested(messages)
-            reply = await self._reply(number, messages)
+            try:
+                reply = await self._reply(number, messages)
+            except LimitReached as limit:  # where it is a repair's, there is an answer, and it does not fit
+                raise misfit or limit from None
             self._replies.append(reply)
             if not self._calls_tools(number, reply):
                 try:
                     self._answer = settled(reply, self.sampling)
                     return self.end(state="done")
                 except Unfit as wrong:
-                    if repaired:
+                    if misfit is not None:
                         raise
-                    repaired = True
+                    misfit = wrong
                     turns += repair(reply, wrong)
                     continue
             tools = await self._keep_tools(number, reply)
@@ -196,14 +195,14 @@ class StepRun:
             self._state.finished.append((self.record.workflow, self.record.index))
         return self.record
 
-    def _messages(self, done: Mapping[int, Done], turns: Sequence[Message]) -> list[dict[str, Any]]:
+    def messages(self, seen: Sequence[StepRecord], turns: Sequence[Message] = ()) -> list[dict[str, Any]]:
         if self._plan.stored.fallback is not None:  # what the router would send: the conversation unchanged
             return [dict(message) for message in (*self._request.messages, *self._plan.memory.tools, *turns)]
         return messages_for(
             self._request.messages,
             self._steps,
             self.record.index,
-            done,
+            self._done(seen),
             own=self._plan.memory.own.get(self.record.worker, ()),
             memory=self._plan.memory.tools,
             turns=turns,

@@ -67,6 +67,10 @@ class _Kept(LRUCache[_Key, Prefix]):
         super().__delitem__(key, *more)
         del self.order[bisect(self.order, key) - 1]
 
+    def clear(self) -> None:
+        super().clear()
+        self.order.clear()
+
 
 class Prefixes:
     """LRU cache of conversations, at most `limit` bytes. Threads may share it."""
