@@ -34,6 +34,7 @@ import numpy as np
 import psutil
 import yaml
 from conduct_many import announced, answers, until
+from keyed import with_key
 from litellm_proxy import KEY, litellm_proxy
 from portkey import headers as portkey_headers
 from portkey import portkey_gateway
@@ -116,14 +117,9 @@ def furnish(home: Path, upstream: str) -> None:
     ledger.close()
 
 
-def with_key(home: Path) -> dict[str, str]:
-    """Keys are on, and this is one."""
-    return {}
-
-
 @contextmanager
 def ours(home: Path) -> Iterator[Server]:
-    keyed = with_key(home)
+    keyed = with_key()
     command = ["-m", "deployments.endpoint", "--port", "0", "--no-observe"]
     with announced(command, dict(os.environ), home / "endpoint.log") as url:
         until(lambda: answers(f"{url}/readyz"), READY_S)

@@ -12,34 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fuzzing import HOOKS, OPTIONS
+
 CASES = int(os.environ.get("FUGU_CASES", "0"))
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-    "negative_data_rejection",
-)
-
-HOOKS = '''
-import schemathesis
-
-@schemathesis.hook
-def map_body(context, body):
-    """Models that are there, most of the time: nearly every other name is a 404. One that is too long stays so."""
-    served = ("fugu", "trinity", "fugu-ultra", "fugu")
-    if isinstance(body, dict) and isinstance(name := body.get("model"), str) and len(name) <= 512:
-        body["model"] = (*served, name)[len(name) % 5]
-        earlier = body.get("previous_response_id")
-        if isinstance(earlier, str) and len(earlier) <= 512 and len(name) % 5 < 4:
-            del body["previous_response_id"]  # there is hardly ever such a one
-    return body
-'''
-
-
 FEW = ["-n", "15", "--phases", "examples,fuzzing", "--generation-deterministic"]
 MANY = ["-n", str(CASES), "--phases", "examples,coverage,fuzzing", "--generation-database", "none"]
-OPTIONS = ["--checks", ",".join(CHECKS), "--suppress-health-check", "all", "--generation-allow-x00", "false"]
 
 
 def test_nothing_is_answered_that_the_schema_does_not_say(house, plan, upstream, tmp_path: Path):

@@ -26,12 +26,23 @@ def shows_work(headers: Mapping[str, str], fugu: Extension) -> bool:
     return fugu.show_work or headers.get("X-Fugu-Trace") == "1"
 
 
-class ChatCompletions:
-    path = "/v1/chat/completions"
-    id_prefix = "chatcmpl-"
+class OpenAIForm:
+    """What OpenAI's forms have in common: heartbeats, and how an error is told."""
+
     heartbeat = HEARTBEAT
     statuses: Mapping[int, int] = {}
     slow = False
+
+    def error(self, problem: Problem) -> dict[str, Any]:
+        return problem.body()
+
+    def failure(self, problem: Problem, rendering: Rendering) -> bytes:
+        return event(problem.body())
+
+
+class ChatCompletions(OpenAIForm):
+    path = "/v1/chat/completions"
+    id_prefix = "chatcmpl-"
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         chat = ChatRequest.parse(body, within)
@@ -54,9 +65,3 @@ class ChatCompletions:
 
     def rendering(self, question: Question, id: str, created: int) -> Completion:
         return Completion(id, created, question.model, question.include_usage)
-
-    def error(self, problem: Problem) -> dict[str, Any]:
-        return problem.body()
-
-    def failure(self, problem: Problem, rendering: Rendering) -> bytes:
-        return event(problem.body())

@@ -9,15 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, Tag, field_validator
 
-from deployments.endpoint.answer.format import Rendering
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Delta, Result, Text
 from deployments.endpoint.bounds import Bounds
-from deployments.endpoint.wire.chat import session_of, shows_work
+from deployments.endpoint.wire.chat import OpenAIForm, session_of, shows_work
 from deployments.endpoint.wire.messages import TextOrList, whole
-from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import MAX_CHOICES, Asked
-from deployments.endpoint.wire.response import DONE, HEARTBEAT, encode, event, usage_body
+from deployments.endpoint.wire.response import DONE, encode, event, usage_body
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
@@ -56,12 +54,9 @@ class Completing(Question):
     echo: bool = False
 
 
-class Completions:
+class Completions(OpenAIForm):
     path = "/v1/completions"
     id_prefix = "cmpl-"
-    heartbeat = HEARTBEAT
-    statuses: Mapping[int, int] = {}
-    slow = False
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Completing:
         asked = CompletionRequest.parse(body, within)
@@ -86,12 +81,6 @@ class Completions:
     def rendering(self, question: Question, id: str, created: int) -> TextCompletion:
         echoed = question.messages[0]["content"] if isinstance(question, Completing) and question.echo else ""
         return TextCompletion((id, created, question.model), question.include_usage, echoed, question.choices)
-
-    def error(self, problem: Problem) -> dict[str, Any]:
-        return problem.body()
-
-    def failure(self, problem: Problem, rendering: Rendering) -> bytes:
-        return event(problem.body())
 
 
 class TextCompletion:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from deployments.endpoint.wire.body import Step, place
+from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.wire.body import Step, place, read_object
 from deployments.endpoint.wire.messages import TAG, UNKNOWN
 from models.errors import BadInput
+
+T = TypeVar("T")
 
 NOUNS = {"messages": "message", "stop": "stop", "tools": "tool"}
 """What a list holds."""
@@ -35,6 +38,18 @@ WORDS = {
     "string_too_short": "{field} may not be empty",
 }
 """pydantic's type of an error -> what a person reads."""
+
+
+def validated(body: bytes, within: Bounds, validate: Callable[..., T]) -> T:
+    """A request's body as `validate` reads its fields. Raises BadInput, with the name of the first wrong one."""
+    data = read_object(body)
+    within.check(data)
+    # Clients write null for an option that is not used.
+    data = {name: value for name, value in data.items() if value is not None}
+    try:
+        return validate(data, strict=True)
+    except ValidationError as error:
+        raise first_of(error, data) from None
 
 
 def first_of(error: ValidationError, data: Any) -> BadInput:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from deployments.endpoint import bounds
 from deployments.endpoint.answer.question import TOOL_FIELDS
-from deployments.endpoint.wire.body import SHOWN, read_object
+from deployments.endpoint.wire.body import SHOWN
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.history import passed_on
 from deployments.endpoint.wire.messages import (
@@ -25,7 +25,7 @@ from deployments.endpoint.wire.messages import (
     ToolChoice,
     whole,
 )
-from deployments.endpoint.wire.refusal import first_of
+from deployments.endpoint.wire.refusal import validated
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
@@ -94,14 +94,7 @@ class Asked(BaseModel):
     @classmethod
     def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> Self:
         """Raises BadInput, with the field's name, for anything that OpenAI's API or this endpoint does not accept."""
-        data = read_object(body)
-        within.check(data)
-        # Clients write null for an option that is not used.
-        data = {name: value for name, value in data.items() if value is not None}
-        try:
-            asked = cls.model_validate(data, strict=True)
-        except ValidationError as error:
-            raise first_of(error, data) from None
+        asked = validated(body, within, cls.model_validate)
         asked.check_fields_together()
         return asked
 

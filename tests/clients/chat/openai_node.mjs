@@ -4,10 +4,9 @@
 // The openai package for Node: chat completions.
 
 import assert from "node:assert";
-import { readFileSync } from "node:fs";
 import OpenAI from "openai";
+import { tell } from "./telling.mjs";
 
-const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/openai/package.json`));
 const client = new OpenAI({ baseURL: process.env.FUGU_BASE_URL, apiKey: process.env.FUGU_API_KEY, maxRetries: 0 });
 const messages = [{ role: "user", content: "hello" }];
 const steps = {
@@ -31,14 +30,4 @@ const steps = {
   },
 };
 
-const row = { client: "openai (Node), chat completions", version, did: [], ok: true };
-for (const [name, step] of Object.entries(steps)) {
-  try {
-    await step();
-    row.did.push(name);
-  } catch (error) {
-    Object.assign(row, { ok: false, error: `${name}: ${error}` });
-    break;
-  }
-}
-console.log(JSON.stringify(row));
+await tell("openai (Node), chat completions", "openai", steps);

@@ -4,12 +4,11 @@
 // The AI SDK with its Anthropic provider.
 
 import assert from "node:assert";
-import { readFileSync } from "node:fs";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
+import { tell } from "./telling.mjs";
 
-const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/@ai-sdk/anthropic/package.json`));
 const model = createAnthropic({ baseURL: process.env.FUGU_BASE_URL, apiKey: process.env.FUGU_API_KEY })("fugu");
 const tools = {
   get_weather: tool({
@@ -37,16 +36,4 @@ const steps = {
   },
 };
 
-const did = [];
-let error;
-for (const [name, step] of Object.entries(steps)) {
-  try {
-    await step();
-    did.push(name);
-  } catch (wrong) {
-    error = `${name}: ${wrong.stack}`.slice(0, 900);
-    break;
-  }
-}
-const client = "AI SDK (Anthropic)";
-console.log(JSON.stringify({ client, version, did, ok: !error, ...(error ? { error } : {}) }));
+await tell("AI SDK (Anthropic)", "@ai-sdk/anthropic", steps);

@@ -4,10 +4,9 @@
 // The anthropic package for Node.
 
 import assert from "node:assert";
-import { readFileSync } from "node:fs";
 import Anthropic from "@anthropic-ai/sdk";
+import { tell } from "./telling.mjs";
 
-const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/@anthropic-ai/sdk/package.json`));
 const client = new Anthropic({ baseURL: process.env.FUGU_ROOT_URL, apiKey: process.env.FUGU_API_KEY, maxRetries: 0 });
 const messages = [{ role: "user", content: "hello" }];
 const asked = { model: "fugu", max_tokens: 500 };
@@ -36,15 +35,4 @@ const steps = {
   },
 };
 
-const did = [];
-let error;
-for (const [name, step] of Object.entries(steps)) {
-  try {
-    await step();
-    did.push(name);
-  } catch (wrong) {
-    error = `${name}: ${wrong.stack}`.slice(0, 900);
-    break;
-  }
-}
-console.log(JSON.stringify({ client: "anthropic (Node)", version, did, ok: !error, ...(error ? { error } : {}) }));
+await tell("anthropic (Node)", "@anthropic-ai/sdk", steps);

@@ -4,12 +4,11 @@
 // The AI SDK in its default form, Responses, and by chat completions.
 
 import assert from "node:assert";
-import { readFileSync } from "node:fs";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
+import { tell } from "./telling.mjs";
 
-const { version } = JSON.parse(readFileSync(`${process.env.CLIENT_HOME}/node_modules/ai/package.json`));
 const openai = createOpenAI({ baseURL: process.env.FUGU_BASE_URL, apiKey: process.env.FUGU_API_KEY });
 const tools = {
   get_weather: tool({
@@ -32,14 +31,4 @@ const steps = {
   "chat completions: the same": () => tried(openai.chat("fugu")),
 };
 
-const row = { client: "AI SDK", version, did: [], ok: true };
-for (const [name, step] of Object.entries(steps)) {
-  try {
-    await step();
-    row.did.push(name);
-  } catch (error) {
-    Object.assign(row, { ok: false, error: `${name}: ${error}` });
-    break;
-  }
-}
-console.log(JSON.stringify(row));
+await tell("AI SDK", "ai", steps);

@@ -11,14 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.anthropic.history import History
 from deployments.endpoint.wire.anthropic.tools import choice_of, tools_of
-from deployments.endpoint.wire.body import read_object
 from deployments.endpoint.wire.extension import Extension
-from deployments.endpoint.wire.refusal import first_of
+from deployments.endpoint.wire.refusal import validated
 from models.errors import BadInput
 from models.workers.ask import Sampling
 
@@ -47,13 +44,7 @@ class MessagesRequest:
     @classmethod
     def parse(cls, body: bytes, within: Bounds, adapter: TypeAdapter[Any]) -> MessagesRequest:
         """`adapter`: of schema.py. Raises BadInput, with the field's name."""
-        data = read_object(body)
-        within.check(data)
-        data = {name: value for name, value in data.items() if value is not None}
-        try:
-            return cls(adapter.validate_python(data, strict=True))
-        except ValidationError as error:
-            raise first_of(error, data) from None
+        return cls(validated(body, within, adapter.validate_python))
 
     @property
     def fugu(self) -> Extension:

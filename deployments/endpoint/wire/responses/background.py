@@ -15,9 +15,10 @@ from contextlib import suppress
 from typing import Any
 
 from deployments.endpoint.answer.jobs import PROMPT_S
-from deployments.endpoint.answer.result import Answering, Delta, Emit, Report, Result, Text
+from deployments.endpoint.answer.result import Answering, Delta, Emit, Result, Text
 from deployments.endpoint.orphans import is_dead, own_mark
 from deployments.endpoint.wire.problems import CLIENT_GONE, Problem, not_ready, problem_of
+from deployments.endpoint.wire.responses.kept import Wrapped
 from deployments.endpoint.wire.responses.question import ResponsesQuestion
 from models.errors import FuguError
 from models.ledger.journal import Journal
@@ -193,22 +194,13 @@ def left_behind(kept: Kept) -> bool:
     return kept.status not in FINAL and kept.process is not None and is_dead(kept.process)
 
 
-class Queued:
+class Queued(Wrapped):
     """Answers the request that begins a run: at once, or as a stream of what the run tells."""
 
-    slow = False
-
     def __init__(self, question: ResponsesQuestion, answering: Answering, background: Background) -> None:
-        self._question, self._answering, self._background = question, answering, background
+        super().__init__(question, answering)
+        self._background = background
         self._run: Run | None = None
-
-    @property
-    def id(self) -> str:
-        return self._answering.id
-
-    @property
-    def created(self) -> int:
-        return self._answering.created
 
     async def answer(self, emit: Emit | None) -> Result:
         run = self._run = await self._background.begin(self._question, self._answering)
@@ -220,9 +212,6 @@ class Queued:
                     await emit(Text(""))
                 opened = True
         return Result(None, (), "stop", Usage())
-
-    def report(self) -> Report:
-        return self._answering.report()
 
     def keep(self, row: Row) -> None:
         if self._run is not None:

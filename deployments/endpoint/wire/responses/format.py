@@ -9,8 +9,9 @@ from deployments.endpoint.answer.format import Rendering
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.answer.result import Delta, Result
 from deployments.endpoint.bounds import Bounds
+from deployments.endpoint.wire.chat import OpenAIForm
 from deployments.endpoint.wire.problems import Problem
-from deployments.endpoint.wire.response import HEARTBEAT, encode
+from deployments.endpoint.wire.response import encode
 from deployments.endpoint.wire.responses.question import Reader, ResponsesQuestion
 
 
@@ -43,11 +44,9 @@ def _disclosed(trace: Mapping[str, Any] | None) -> dict[str, Any]:
     return {} if trace is None else {"fugu": trace}
 
 
-class Responses:
+class Responses(OpenAIForm):
     path = "/v1/responses"
     id_prefix = "resp_"
-    heartbeat = HEARTBEAT
-    statuses: Mapping[int, int] = {}
     slow = True
     """A question may continue an answer, which is read from the ledger."""
 
@@ -62,9 +61,6 @@ class Responses:
         if not question.draft.begun and not question.outbox:
             question.outbox.append(question.draft.begin(id, created))
         return Written(question)
-
-    def error(self, problem: Problem) -> dict[str, Any]:
-        return problem.body()
 
     def failure(self, problem: Problem, rendering: Rendering) -> bytes:
         assert isinstance(rendering, Written)

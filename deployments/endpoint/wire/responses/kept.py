@@ -14,18 +14,13 @@ from models.ledger.kept.responses import put
 from models.ledger.requests import Row
 
 
-class KeptAnswer:
-    """An answer that is written into its question's draft, and kept unless its client does not want that.
+class Wrapped:
+    """Who answers a question, wrapped: id, time and report are those of the wrapped one."""
 
-    A client that goes away ends it, as in chat completions, and nothing is kept.
-    """
+    slow = False
 
-    def __init__(self, question: ResponsesQuestion, answering: Answering, journal: Journal) -> None:
-        self._question, self._answering, self._journal = question, answering, journal
-
-    @property
-    def slow(self) -> bool:
-        return self._answering.slow
+    def __init__(self, question: ResponsesQuestion, answering: Answering) -> None:
+        self._question, self._answering = question, answering
 
     @property
     def id(self) -> str:
@@ -34,6 +29,20 @@ class KeptAnswer:
     @property
     def created(self) -> int:
         return self._answering.created
+
+    def report(self) -> Report:
+        return self._answering.report()
+
+
+class KeptAnswer(Wrapped):
+    """An answer that is written into its question's draft, and kept unless its client does not want that.
+
+    A client that goes away ends it, as in chat completions, and nothing is kept.
+    """
+
+    def __init__(self, question: ResponsesQuestion, answering: Answering, journal: Journal) -> None:
+        super().__init__(question, answering)
+        self.slow, self._journal = answering.slow, journal
 
     async def answer(self, emit: Emit | None) -> Result:
         draft, outbox = self._question.draft, self._question.outbox
@@ -63,9 +72,6 @@ class KeptAnswer:
         if self._question.store:
             kept = self._question.kept(self.id)
             await asyncio.wait([self._journal.put(put(self._journal.ledger, kept), math.inf)], timeout=PROMPT_S)
-
-    def report(self) -> Report:
-        return self._answering.report()
 
     def keep(self, row: Row) -> None:
         self._answering.keep(row)

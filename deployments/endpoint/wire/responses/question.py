@@ -88,7 +88,7 @@ class Reader:
             raise BadInput("input is missing", "input")
         if len(reading.messages) > within.messages:
             raise BadInput(f"input: at most {within.messages} messages are taken, with those before it", "input")
-        tools = Tools(asked.tools, () if asked.model == TRINITY else self._taken)
+        tools = Tools(asked.tools, () if asked.model.partition("@")[0] == TRINITY else self._taken)
         sampling = _sampling(asked, tools)
         notes = (*reading.notes, *tools.notes)
         summary = (asked.reasoning or {}).get("summary")

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deployments.endpoint import bounds
-from deployments.endpoint.wire.body import read_object
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import Anything, whole
-from deployments.endpoint.wire.refusal import first_of
+from deployments.endpoint.wire.refusal import validated
 from deployments.endpoint.wire.request import Label, publish_nulls
 from deployments.endpoint.wire.responses.schema import Conversation, Effort, Input, TextOptions, Tool, ToolChoice
 from models.errors import BadInput
@@ -57,14 +56,7 @@ class ResponseRequest(BaseModel):
     @classmethod
     def parse(cls, body: bytes, within: bounds.Bounds = bounds.DEFAULT) -> ResponseRequest:
         """Raises BadInput, with the field's name, for anything that cannot be honoured."""
-        data = read_object(body)
-        within.check(data)
-        # Clients write null for an option that is not used.
-        data = {name: value for name, value in data.items() if value is not None}
-        try:
-            asked = cls.model_validate(data, strict=True)
-        except ValidationError as error:
-            raise first_of(error, data) from None
+        asked = validated(body, within, cls.model_validate)
         asked._check_fields_together()
         return asked
 
