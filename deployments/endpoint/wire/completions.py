@@ -17,7 +17,6 @@ from deployments.endpoint.wire.messages import TextOrList, whole
 from deployments.endpoint.wire.request import MAX_CHOICES, Asked
 from deployments.endpoint.wire.response import DONE, encode, event, usage_body
 from models.errors import BadInput
-from models.workers.ask import Sampling
 
 
 class CompletionRequest(Asked):
@@ -37,10 +36,9 @@ class CompletionRequest(Asked):
         if (self.best_of or 1) > self.n:
             raise BadInput("best_of: nobody here picks the best of several; all of them come with n", "best_of")
 
-    def sampling(self) -> Sampling:
-        given = super().sampling()
-        asked = None if self.logprobs is None else True
-        return given.model_copy(update={"logprobs": asked, "top_logprobs": self.logprobs or None})
+    def shaping(self) -> dict[str, Any]:
+        asked = None if self.logprobs is None else True  # a number here, and whether there are any in `Sampling`
+        return super().shaping() | {"logprobs": asked, "top_logprobs": self.logprobs or None}
 
     @property
     def text(self) -> str:

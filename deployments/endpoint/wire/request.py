@@ -102,13 +102,17 @@ class Asked(BaseModel):
         """Raises BadInput, with the name of a field."""
 
     def sampling(self) -> Sampling:
-        """All fields that shape the reply, as the ledger and the worker get them: without those that change nothing."""
+        """All fields that shape the reply, as the ledger and the worker get them."""
+        return Sampling.model_validate(self.shaping())
+
+    def shaping(self) -> dict[str, Any]:
+        """They by their names in `Sampling`, without those that change nothing."""
         own = {name: getattr(self, name) for name in Sampling.model_fields if name in self.model_fields_set}
         for name in ("tools", "stop", "logit_bias", "logprobs", "top_logprobs"):
             own[name] = own.get(name) or None
         if own["tools"] is None:
             own |= dict.fromkeys(TOOL_FIELDS)
-        return Sampling.model_validate(own)
+        return own
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -143,6 +147,5 @@ class ChatRequest(Asked):
         if self.top_logprobs and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", "top_logprobs")
 
-    def sampling(self) -> Sampling:
-        limit = self.max_completion_tokens or self.max_tokens
-        return super().sampling().model_copy(update={"max_tokens": limit})
+    def shaping(self) -> dict[str, Any]:
+        return super().shaping() | {"max_tokens": self.max_completion_tokens or self.max_tokens}

@@ -28,7 +28,11 @@ def test_a_prompt_is_completed_whole_and_streamed_by_every_model(house, upstream
             assert text == "countone two three" and chunks[-1].usage.prompt_tokens == 5
             assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == "stop"
         two = create(model="fugu", prompt="count", n=2, best_of=2)
+        for number in range(6):
+            create(model="fugu", prompt="count", logprobs=number)
     assert [choice.index for choice in two.choices] == [0, 1]
+    asked = [(body["logprobs"], body.get("top_logprobs")) for body in upstream.seen[-6:]]
+    assert asked == [(True, number or None) for number in range(6)]
     assert upstream.seen[0]["messages"] == [{"role": "user", "content": "count"}] and upstream.seen[0]["stop"] == ["x"]
 
 
