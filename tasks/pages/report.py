@@ -56,9 +56,11 @@ async def table(key: str, rows: Sequence[Mapping[str, Any]], happened: str) -> N
 
 async def publish(key: str, happened: str, parts: Sequence[str] = ()) -> None:
     """Add a page to the run's: first `happened`, a paragraph that says what came of the run and what to do next, which
-    Prefect shows on top; then the parts, markdown. Without its pictures it is a file in `reports`, too.
+    Prefect shows on top; then the parts, markdown. A page without parts is that paragraph. Without its pictures it is
+    a file in `reports`, too.
     """
-    await acreate_markdown_artifact("\n\n".join(parts), key=key, description=happened)
+    page = ("\n\n".join(parts), happened) if parts else (happened, None)
+    await acreate_markdown_artifact(page[0], key=key, description=page[1])
     words = [part for part in parts if not part.startswith("![")]
     await asyncio.to_thread(write_report, f"{key}.md", "\n\n".join([happened, *words]) + "\n")
 
