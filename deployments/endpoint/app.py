@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from deployments.commands.status import served_by
@@ -79,29 +80,30 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     `annex`: where large requests are answered; without one they are answered here.
     """
     endpoint = Endpoint(parts, options, annex)
-    # Where a variable asks for it, its own telemetry sends paths and errors as they are.
-    quiet: Any = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
-    plain: Any = {"openapi_url": None, "redirect_slashes": False, "telemetry": quiet}
-    app = FastAPI(title="fugu-flows", lifespan=endpoint.lifespan, **plain)
-    for wire in WIRE_FORMATS:
-        app.add_route(wire.path, endpoint.stack.serve(wire), methods=["POST"])
-    kept = endpoint.responses
-    app.add_route(kept.wire.path, endpoint.stack.serve(kept.wire, kept.around), methods=["POST"])
-    kept.add_to(app)
-    count = CountTokens()
-    app.add_route(count.path, endpoint.stack.serve(count, route=Counting), methods=["POST"])
-    app.add_route("/v1/estimate", endpoint.estimates.respond, methods=["POST"])
-    app.add_route("/", endpoint.site.front, methods=READ)
-    app.add_route("/requests/{id:path}", endpoint.site.request, methods=READ)
-    app.add_route("/v1/models", endpoint.catalogue.models, methods=READ)
-    app.add_route("/v1/models/{name}", endpoint.catalogue.model, methods=READ)
-    app.add_route("/livez", endpoint.livez, methods=READ)
-    app.add_route("/readyz", endpoint.readyz, methods=READ)
-    app.add_route("/metrics", endpoint.metrics, methods=READ)
-    app.add_route("/openapi.json", endpoint.openapi, methods=READ)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Problem, _fault)
-    app.add_exception_handler(Exception, _fault)
+    stack, kept, count = endpoint.stack, endpoint.responses, CountTokens()
+    asked = [(wire.path, stack.serve(wire)) for wire in WIRE_FORMATS]
+    asked += [(kept.wire.path, stack.serve(kept.wire, kept.around)), (count.path, stack.serve(count, route=Counting))]
+    asked += [("/v1/estimate", endpoint.estimates.respond)]
+    read = {
+        "/": endpoint.site.front,
+        "/requests/{id:path}": endpoint.site.request,
+        "/v1/models": endpoint.catalogue.models,
+        "/v1/models/{name}": endpoint.catalogue.model,
+        "/livez": endpoint.livez,
+        "/readyz": endpoint.readyz,
+        "/metrics": endpoint.metrics,
+        "/openapi.json": endpoint.openapi,
+    }
+    app = Starlette(
+        routes=[
+            *(Route(path, handler, methods=["POST"]) for path, handler in asked),
+            *kept.routes(),
+            *(Route(path, handler, methods=READ) for path, handler in read.items()),
+        ],
+        lifespan=endpoint.lifespan,
+        exception_handlers={HTTPException: _http_error, Problem: _fault, Exception: _fault},
+    )
+    app.router.redirect_slashes = False
     shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
     return Doors(endpoint.crowd.around(Gate(app, endpoint.ring, endpoint.rates, shapes)), options.allowed)
 
@@ -140,7 +142,7 @@ class Endpoint:
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex, self.crowd)
 
     @asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._parts.dispatcher.watched(self._watch.sending)
         self._parts.dispatcher.recover()
         following = asyncio.create_task(self._follow())

@@ -8,9 +8,9 @@ from contextlib import aclosing
 from functools import wraps
 from typing import Any
 
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from deployments.endpoint.answer.owner import OWNER
 from deployments.endpoint.answer.question import Question
@@ -52,11 +52,14 @@ class KeptResponses:
             return Queued(question, answering, self.background)
         return KeptAnswer(question, answering, self._journal)
 
-    def add_to(self, app: FastAPI) -> None:
-        app.add_api_route(ONE, _told(self.retrieve), methods=["GET"])
-        app.add_api_route(ONE, _told(self.delete), methods=["DELETE"])
-        app.add_api_route(f"{ONE}/cancel", _told(self.cancel), methods=["POST"])
-        app.add_api_route(f"{ONE}/input_items", _told(self.input_items), methods=["GET"])
+    def routes(self) -> list[Route]:
+        """Those of responses that are kept."""
+        return [
+            Route(ONE, _told(self.retrieve), methods=["GET"]),
+            Route(ONE, _told(self.delete), methods=["DELETE"]),
+            Route(f"{ONE}/cancel", _told(self.cancel), methods=["POST"]),
+            Route(f"{ONE}/input_items", _told(self.input_items), methods=["GET"]),
+        ]
 
     async def close(self) -> None:
         await self.background.close()
