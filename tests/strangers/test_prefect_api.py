@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import httpx
@@ -30,7 +31,10 @@ def test_the_secret_is_the_owners_alone_and_stands_in_no_log_no_database_and_no_
         if path.is_file() and path != secret_file(house.place):
             with suppress(FileNotFoundError):  # what a database needs for a moment
                 assert not any(spelling in path.read_bytes() for spelling in spellings), path
-    mine = psutil.Process().children(recursive=True)
+    deadline = time.monotonic() + 30
+    while len(mine := psutil.Process().children(recursive=True)) < 6:
+        assert time.monotonic() < deadline, mine
+        time.sleep(0.1)  # each guard starts its command, which says nothing to this process
     for process in mine:
         with suppress(psutil.NoSuchProcess):
             assert not any(house.secret in word for word in process.cmdline())
