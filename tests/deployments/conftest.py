@@ -15,7 +15,7 @@ from deployments.cli import main
 
 @pytest.fixture
 def cli_home(tmp_path: Path) -> Iterator[Path]:
-    """A home of its own; options write to the environment, which is put back."""
+    """A home of its own."""
     with mock.patch.dict(os.environ, {"FUGU_HOME": str(tmp_path / "home"), "COLUMNS": "200"}):
         yield tmp_path / "home"
 
@@ -25,8 +25,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     """`fugu` with these words: exit status, standard output, standard error."""
 
     def fugu(*words: str) -> tuple[int, str, str]:
-        with mock.patch.object(sys, "argv", ["fugu", *words]), pytest.raises(SystemExit) as stop:
-            main()
+        # Options write to the environment: the next test must not find what this command was given.
+        with mock.patch.dict(os.environ), mock.patch.object(sys, "argv", ["fugu", *words]):
+            with pytest.raises(SystemExit) as stop:
+                main()
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
