@@ -1,9 +1,10 @@
 """Compare routers with all baselines on held-out questions; promote a router only if it passes the gate.
 
 The rows: each worker alone, the best single worker (chosen on train), random, the task table, kNN on the same features,
-the oracle, the warm-started and the evolved router, as `fugu` (one ask) and as `trinity` (the loop). The columns: mean
-with 95 % paired bootstrap interval, oracle gap closed, cost per 1,000, worker shares. Questions in seen phrasings, in
-unseen phrasings and two-hop questions have separate tables.
+the oracle, the warm-started, the evolved and the by-task router, as `fugu` (one ask) and as `trinity` (the loop). The
+columns: mean with 95 % paired bootstrap interval, oracle gap closed, cost per 1,000, worker shares. Questions in seen
+phrasings, in unseen phrasings and two-hop questions have separate tables. The routers come before the gate in the order
+of their scores on the validation questions.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tasks import parameters
 from tasks.candidate import roll_out
 from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
-from tasks.setup.checkpoint import MODELS, find_checkpoint, is_unmeasured, serving
+from tasks.setup.checkpoint import MODELS, find_checkpoint, fits, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set, located
 from tasks.setup.router import first_texts, load_router
@@ -62,6 +63,8 @@ async def compare_pool(
         if evolved or not recorded:  # recorded workers cannot be rolled out, so nothing was evolved
             found = find_checkpoint(session.ledger, evolved, kind="evolved", pool=session.pool)
             checkpoints = {"evolved": found} | checkpoints
+        if (by_task := registry.newest_checkpoint(session.ledger, kind="tasks", pool=session.pool.name)) is not None:
+            checkpoints |= {"by task": by_task} if fits(by_task, session.pool) else {}
         comparison = await _compare(session, located(questions), questions_of, checkpoints, plan)
         ids = {name: checkpoint.id for name, checkpoint in checkpoints.items()}
         models = MODELS[:1] if recorded else MODELS
@@ -78,9 +81,11 @@ async def compare_pool(
 
 @dataclass
 class Comparison:
-    """`tables`: the entries of each group of questions. `best`: the best single worker, chosen on train."""
+    """`tables`: the entries of each group of questions. `best`: the best single worker, chosen on train. `validated`:
+    the routers' mean scores on the validation questions, by row."""
 
     best: str
+    validated: dict[str, float] = field(default_factory=dict)
     tables: dict[str, list[Entry]] = field(default_factory=dict)
     serving: dict[str, str | None] = field(default_factory=dict)
 
@@ -100,14 +105,19 @@ async def _compare(
     comparison = Comparison(session.pool.names[best_single(train)], serving=present)
     asked = [question for question in questions_of.questions if group_of(question)]
     test = await measured(session, reader, asked)
+    chosen_by = questions_of.split("validation")
+    validation = await measured(session, reader, chosen_by)
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     for name, router in routers.items():
+        before = [await fugu_entry(name, router, chosen_by, validation)]
         entries.append(await fugu_entry(name, router, asked, test))
         if router.roles:
             of = (session.access, contenders[name].id, questions, plan.questions, questions_of.name, epoch)
-            recipe = Recipe(*of, HELD_OUT, repeats=plan.repeats)
-            entries.append(await _trinity(session, name, recipe, router.vector))
+            for parts, most, found in ((HELD_OUT, None, entries), (("validation",), plan.evolution.validation, before)):
+                recipe = Recipe(*of, parts, most, repeats=plan.repeats)
+                found.append(await _trinity(session, name, recipe, router.vector))
+        comparison.validated |= {each.name: float(each.scores.mean()) for each in before}
     group = np.array([group_of(question) for question in asked])
     for name in GROUPS:
         if (rows := group == name).any():
@@ -199,7 +209,8 @@ def _who(model: str, row: str) -> str:
 def _judge(
     session: Session, comparison: Comparison, model: str, candidates: Mapping[str, str], promote: bool
 ) -> Judgement:
-    """Put the candidates through the gate, the evolved one first. Without a champion, the best worker becomes it."""
+    """Put the candidates through the gate, the best on the validation questions first. Without a champion, the best
+    worker becomes it."""
     present = comparison.serving[model]
     if present is None:
         present = comparison.best
@@ -207,11 +218,11 @@ def _judge(
             target = {"kind": "worker", "worker": present}
             registry.promote(session.ledger, model, target, "the best single worker, chosen on train")
     failures = []
-    for name, checkpoint in candidates.items():
-        row = f"{model} ({name})"
+    ranked = {f"{model} ({name})": checkpoint for name, checkpoint in candidates.items()}
+    for row, checkpoint in sorted(ranked.items(), key=lambda each: -comparison.validated[each[0]]):
         if row == present:
             continue
-        verdict = gate(comparison.tables[SEEN], row, present)
+        verdict = gate(comparison.tables[SEEN], row, present, f"{model} (warm start)")
         if verdict.promoted:
             if promote:
                 target = {"kind": "router", "checkpoint": checkpoint}

@@ -13,7 +13,7 @@ from prefect import get_run_logger
 from pydantic import Field
 
 from flows.compare_pool import fugu_entry, measured
-from flows.warm_start import blank_router, learn
+from flows.warm_start import blank_router, learn, learn_by_task
 from models.evaluation.baselines import BEST_SINGLE, baselines
 from models.evaluation.gate import gate
 from models.evaluation.metrics import Entry, concatenate
@@ -60,9 +60,12 @@ async def cross_validate(
 async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
     """The entries of all baselines and of the router on the held-out fold."""
     session = current()
-    router.install(await learn(session, router, questions_of, len(questions_of.questions)))
+    vector, roles = await learn(session, router, questions_of, len(questions_of.questions))
+    router.install(vector)
+    by_task = await learn_by_task(session, router, questions_of, roles)
     train = await measured(session, router, questions_of.split("train"))
     held_out = questions_of.split("test")
     test = await measured(session, router, held_out)
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
-    return [*entries, await fugu_entry("warm start", router, held_out, test)]
+    routers = {"warm start": router, "by task": by_task}
+    return [*entries, *[await fugu_entry(name, each, held_out, test) for name, each in routers.items()]]

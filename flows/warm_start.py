@@ -4,14 +4,21 @@ The mean rewards of the workers on a question give p = softmax(reward / τ), and
 The head starts from a ridge regression; its regularisation and τ are chosen by cross-validation on train, and the
 offsets are kept only if they improve the validation score. There are no labels for roles: the role rows start from the
 best constant schedule (by default SOLVER, then VERIFIER), measured on train.
+
+A second router is fitted to the same labels and unadapted states: a head of tasks (`models.fugu.learn.tasks`), which
+falls back to the best single worker where it knows nothing. The comparison chooses between them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from prefect import get_run_logger
 from pydantic import Field
@@ -39,7 +46,7 @@ from tasks.setup.questions import QuestionSet, digests, load_set
 from tasks.setup.router import first_texts, load_backbone
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
-from tasks.train import fit_worker_rows, prepare_backbone, read_states, train_offsets
+from tasks.train import fit_tasks_of, fit_worker_rows, prepare_backbone, read_states, train_offsets
 
 
 @flow(name="warm-start", flow_run_name="warm start on {pool}")
@@ -60,16 +67,13 @@ async def warm_start(
         router = await asyncio.to_thread(
             blank_router, path, session.pool, wanted, or_head=not layout, plan=plan.backbone
         )
-        vector = await learn(session, router, questions_of, plan.evolution.questions)
-        meta = router.meta | {
-            "kind": "warm",
-            "pool": session.pool.name,
-            "questions": questions_of.name,
-            "preset": preset,
-            "backbone": path,
-        }
-        name = f"warm start on {session.pool.name}"
-        return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
+        vector, roles = await learn(session, router, questions_of, plan.evolution.questions)
+        router.install(vector)
+        of = {"pool": session.pool.name, "questions": questions_of.name, "preset": preset, "backbone": path}
+        save = partial(registry.save_checkpoint, session.ledger)
+        by_task = await learn_by_task(session, router, questions_of, roles)
+        save(name=f"by task on {session.pool.name}", vector=by_task.vector, meta=by_task.meta | of | {"kind": "tasks"})
+        return save(name=f"warm start on {session.pool.name}", vector=vector, meta=router.meta | of | {"kind": "warm"})
 
 
 def blank_router(
@@ -95,14 +99,36 @@ def blank_router(
     return Router.from_vector(backbone, np.zeros(length, np.float32), pool.names, roles=roles, layout=layout)
 
 
-async def learn(session: Session, router: Router, questions_of: QuestionSet, rollouts: int) -> Vector:
+Roles = Mapping[str, Role]
+"""The roles of the best constant schedule by the text that the router read."""
+
+
+async def learn(session: Session, router: Router, questions_of: QuestionSet, rollouts: int) -> tuple[Vector, Roles]:
     """The warm-started vector: offsets and worker rows from labels, role rows from a constant schedule."""
     offsets, rows = await _worker_rows(session, router, questions_of)
     if not router.roles:
-        return vectors.join(offsets, rows)
+        return vectors.join(offsets, rows), {}
     router.install(vectors.join(offsets, np.concatenate([rows, np.zeros((len(Role), rows.shape[1]))])))
-    roles = await _role_rows(session, router, questions_of, rollouts)
-    return vectors.join(offsets, np.concatenate([rows, roles]))
+    roles = await _schedule(session, router, questions_of, rollouts)
+    fitted = schedule.fit_rows(await asyncio.to_thread(router.states, list(roles)), list(roles.values()))
+    return vectors.join(offsets, np.concatenate([rows, fitted])), roles
+
+
+async def learn_by_task(session: Session, router: Router, questions_of: QuestionSet, roles: Roles) -> Router:
+    """A router with a head of tasks on the same backbone, without offsets; its role rows are fitted to `roles`."""
+    texts, labels_of, tasks = _part(session, router, questions_of.split("train"))
+    fitted = await fit_tasks_of(await read_states(router, texts), labels_of, tasks)
+    chosen, head = fitted.chosen, fitted.head
+    await table(
+        "by-task-grid",
+        [vars(trial) for trial in fitted.trials],
+        f"The head of {fitted.form.tasks} tasks gains {chosen.gain:+.3f} over the best single worker, cross-validated "
+        f"on train, and {chosen.unseen:+.3f} where a question's task was left out.",
+    )
+    if roles:
+        states = await asyncio.to_thread(router.backbone.features, list(roles))
+        head = replace(head, roles=torch.from_numpy(schedule.fit_rows(states, list(roles.values()))))
+    return Router(router.backbone, head.numbers(), router.workers, router.roles, "head", form=fitted.form)
 
 
 Part = tuple[list[str], NDArray[np.float64], list[str]]
@@ -142,8 +168,8 @@ def _part(session: Session, router: Router, questions: list[Question]) -> Part:
     return first_texts(questions, router), label_matrix(frame, ids, router.workers), [q.task for q in questions]
 
 
-async def _role_rows(session: Session, router: Router, questions_of: QuestionSet, count: int) -> NDArray[np.float32]:
-    """Role rows [3, d] of the best constant schedule."""
+async def _schedule(session: Session, router: Router, questions_of: QuestionSet, count: int) -> Roles:
+    """The best constant schedule of roles, measured."""
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     objective = Objective(
         router,
@@ -160,5 +186,4 @@ async def _role_rows(session: Session, router: Router, questions_of: QuestionSet
     ]
     best = f"{rows[0]['schedule']} is the best constant schedule of roles on train, with {rows[0]['reward']:.3f}"
     await table("role-schedules", rows, f"{best}: the role rows start from it.")
-    states, roles = zip(*measured[0].states, strict=True)
-    return schedule.fit_rows(await asyncio.to_thread(router.states, states), roles)
+    return dict(measured[0].states)

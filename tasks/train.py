@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from prefect.cache_policies import NO_CACHE
 
 from models.fugu.learn.adapt import Adapted, Examples, adapt
+from models.fugu.learn.tasks import TaskHead, fit_tasks
 from models.fugu.learn.warm_start import FEW, Head, HeadOptions, fit_head
 from models.fugu.router import Router
 from tasks.pages.report import Progress
@@ -43,6 +44,12 @@ async def fit_worker_rows(features: NDArray[np.float32], labels: NDArray[np.floa
     questions for it."""
     options = HeadOptions() if len(labels) >= HeadOptions.folds else FEW
     return await asyncio.to_thread(fit_head, features, labels, tasks, options)
+
+
+@task(task_run_name="fit head of tasks", cache_policy=NO_CACHE, cache_result_in_memory=False)
+async def fit_tasks_of(features: NDArray[np.float32], labels: NDArray[np.float64], tasks: Sequence[str]) -> TaskHead:
+    """Fit a head of tasks; its caution, reach and penalty are chosen on the same questions, by cross-validation."""
+    return await asyncio.to_thread(fit_tasks, features, labels, tasks)
 
 
 @task(task_run_name="train offsets", cache_policy=NO_CACHE, cache_result_in_memory=False)

@@ -1,4 +1,4 @@
-"""The router: maps a transcript to a decision. Backbone, SVF offsets and a bias-free linear head.
+"""The router: maps a transcript to a decision. Backbone, SVF offsets and a head (`models.fugu.head`).
 
 Source: TRINITY (arXiv 2512.04695). The head gives L worker logits (the product) or L + 3
 (TRINITY: the last three are roles, chosen apart from the workers).
@@ -25,6 +25,7 @@ from models.fugu.forward.backbone import Backbone
 from models.fugu.forward.layout import layout_for
 from models.fugu.forward.loading import factor_cache
 from models.fugu.forward.scaling import Scaling, scale_matrices, stacked
+from models.fugu.head import Head, HeadForm
 from models.fugu.roles import Role
 from models.workers.ask import Message
 
@@ -39,7 +40,7 @@ class Candidate:
     """
 
     vector: vectors.Vector
-    head: Tensor
+    head: Head
     scaling: Scaling | None
     offsets: str
 
@@ -49,7 +50,7 @@ class Router:
 
     `vector`: see `models.fugu.vector`; `roles`: whether the head has the three role rows. Raises BadInput for
     no workers, a repeated name, a layout that is unknown or not supported by the backbone, or an invalid
-    vector. `released`: see `models.fugu.loop.LoopOptions`.
+    vector. `released`: see `models.fugu.loop.LoopOptions`. `form`: of the head; bias-free rows by default.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class Router:
         roles: bool = True,
         layout: str = "released",
         released: str | None = None,
+        form: HeadForm | None = None,
     ) -> None:
         if not workers or len(set(workers)) != len(workers):
             raise BadInput("a router needs at least one worker, and every name once", "workers")
         self.backbone, self.workers, self.roles, self.released = backbone, tuple(workers), roles, released
         self.logit_count = len(self.workers) + (len(Role) if roles else 0)
-        self.layout = layout_for(backbone.decoder, layout)
+        self.layout, self.form = layout_for(backbone.decoder, layout), form or HeadForm()
         self._installed = self.candidate(vector)
 
     @classmethod
@@ -78,6 +80,7 @@ class Router:
         layout: str = "released",
         released: str | None = None,
         cache: str | Path | None = None,
+        form: HeadForm | None = None,
     ) -> Router:
         """From a backbone (or its folder or hub name) and a vector (or its `.npy` path).
 
@@ -85,7 +88,7 @@ class Router:
         """
         backbone = backbone if isinstance(backbone, Backbone) else Backbone.load(backbone, cache=_cache(cache))
         vector = vectors.load(vector) if isinstance(vector, str | Path) else vector
-        return cls(backbone, vector, workers, roles, layout, released)
+        return cls(backbone, vector, workers, roles, layout, released, form)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -99,6 +102,7 @@ class Router:
             "workers": list(self.workers),
             "roles": self.roles,
             **({} if self.released is None else {"released": self.released}),
+            **({} if self.form.kind == "rows" else {"head": self.form.meta}),
         }
 
     @property
@@ -123,11 +127,12 @@ class Router:
 
     def candidate(self, vector: vectors.Numbers) -> Candidate:
         """Prepare a vector for `logits_of` without installing it. Raises BadInput where it does not fit."""
-        whole = vectors.checked(vector, self.layout, self.logit_count, self.backbone.width)
-        offsets, head = vectors.split(whole, self.layout, self.logit_count, self.backbone.width)
+        sizes = len(self.workers), self.logit_count - len(self.workers), self.backbone.width
+        whole = vectors.checked(vector, self.layout, self.form.size(*sizes))
+        offsets, numbers = vectors.split(whole, self.layout)
         scaling = self._scaling(torch.from_numpy(offsets.copy()))
-        head_there = torch.from_numpy(head.copy()).to(self.backbone.device)
-        return Candidate(whole, head_there, scaling, vectors.digest(offsets))
+        head = self.form.install(numbers, *sizes, self.backbone.device)
+        return Candidate(whole, head, scaling, vectors.digest(offsets))
 
     def logits(self, texts: Sequence[str], vector: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
         """Logits of raw transcripts, [B, L] or [B, L + 3], under the installed vector or the one given.
@@ -145,14 +150,14 @@ class Router:
         owners = np.array([id(candidate) for candidate in candidates])
         for candidate in {id(candidate): candidate for candidate in candidates}.values():
             rows = np.flatnonzero(owners == id(candidate))
-            logits[rows] = _numpy(hidden[torch.from_numpy(rows)] @ candidate.head.T)
+            logits[rows] = _numpy(candidate.head(hidden[torch.from_numpy(rows)]))
         return logits
 
     @torch.no_grad()
     def resumed_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """`logits` for conversations that continue: keys and values of earlier turns are reused."""
         installed = self._installed
-        return _numpy(self.backbone.resumed(texts, installed.scaling, installed.offsets) @ installed.head.T)
+        return _numpy(installed.head(self.backbone.resumed(texts, installed.scaling, installed.offsets)))
 
     def hidden(self, texts: Sequence[str], offsets: Tensor | None = None) -> Tensor:
         """States [B, d] float32 under `offsets` [n] (`None`: unadapted), differentiable in them."""

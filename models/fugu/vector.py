@@ -1,4 +1,4 @@
-"""The router's flat vector: SVF offsets block by block, then the head, row-major.
+"""The router's flat vector: SVF offsets block by block, then the head's parts in `HeadForm.shapes`' order, row-major.
 
 Source: TRINITY's released checkpoint: 9 × 1024 offsets in `state_dict` order, then the head
 [10, 1024]. A vector is float32, finite, and stored as `.npy` without pickle.
@@ -25,14 +25,15 @@ Numbers: TypeAlias = "NDArray[np.floating] | Sequence[float] | Tensor"
 """The types in which a vector may be given."""
 
 
-def checked(given: Numbers, layout: Layout, rows: int, width: int) -> Vector:
-    """A float32 copy of a vector. BadInput, for a wrong length (names the right one), NaN, infinity, non-numbers."""
+def checked(given: Numbers, layout: Layout, size: int) -> Vector:
+    """A float32 copy of a vector with a head of `size` numbers. BadInput, for a wrong length (names the right one),
+    NaN, infinity, non-numbers."""
     vector = _array(given)
-    expected = layout.length(rows, width)
+    expected = layout.offsets + size
     if vector.ndim != 1 or len(vector) != expected:
         raise BadInput(
-            f"the vector has shape {vector.shape}; layout {layout.name!r} with a head of {rows} × {width} "
-            f"takes {expected} numbers ({layout.offsets} offsets, then the head)",
+            f"the vector has shape {vector.shape}; layout {layout.name!r} takes {expected} numbers "
+            f"({layout.offsets} offsets, then {size} of the head)",
             "vector",
         )
     if not np.issubdtype(vector.dtype, np.number) or np.iscomplexobj(vector):
@@ -52,13 +53,13 @@ def _array(given: Any) -> NDArray[Any]:
         raise BadInput(f"the vector is no array of numbers ({error})", "vector") from None
 
 
-def split(vector: Vector, layout: Layout, rows: int, width: int) -> tuple[Vector, Vector]:
-    """Offsets [layout.offsets] and head [rows, width] of a checked vector (views)."""
-    return vector[: layout.offsets], vector[layout.offsets :].reshape(rows, width)
+def split(vector: Vector, layout: Layout) -> tuple[Vector, Vector]:
+    """Offsets [layout.offsets] and the head's numbers, flat, of a checked vector (views)."""
+    return vector[: layout.offsets], vector[layout.offsets :]
 
 
 def join(offsets: NDArray[np.floating], head: NDArray[np.floating]) -> Vector:
-    """The flat vector of offsets [n] and head [rows, width]."""
+    """The flat vector of offsets [n] and a head's numbers, such as rows [rows, width]."""
     return np.concatenate([np.ravel(offsets), np.ravel(head)]).astype(np.float32)
 
 

@@ -38,22 +38,25 @@ def fits(checkpoint: Checkpoint, pool: Pool) -> bool:
 
 
 def find_checkpoint(ledger: Ledger, wanted: str, *, kind: str, pool: Pool) -> Checkpoint:
-    """The checkpoint with the id `wanted`, or the newest of `kind` ("warm", "evolved") for the pool.
+    """The checkpoint with the id `wanted`, or the newest of `kind` ("warm", "evolved", "tasks") for the pool.
 
-    Raises NotFound, naming the flow that makes one; BadInput if it was trained on other workers.
+    Raises NotFound, naming the flow that makes one; BadInput if it was trained on other workers, or has a head of
+    tasks where rows are wanted.
     """
     if wanted:
         found: Checkpoint | None = registry.load_checkpoint(ledger, wanted)
     else:
         found = registry.newest_checkpoint(ledger, kind=kind, pool=pool.name)
     if found is None:
-        flow = "warm-start" if kind == "warm" else "evolve-router"
+        flow = "evolve-router" if kind == "evolved" else "warm-start"
         raise NotFound(f"no {kind} router of pool {pool.name!r} yet: run the deployment {flow} first")
     if not fits(found, pool):
         workers = ", ".join(found.meta["workers"])
         raise BadInput(
             f"checkpoint {found.id[:12]} was trained on other workers ({workers}) than those of pool {pool.name!r}"
         )
+    if kind != "tasks" and "head" in found.meta:
+        raise BadInput(f"checkpoint {found.id[:12]} has a head of tasks: there are no rows in it to train further")
     return found
 
 

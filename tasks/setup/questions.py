@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from models.digest import json_digest
 from models.errors import BadFile, BadInput
 from models.grading.grade import check, isolation, needs_sandbox, version
 from models.grading.question import Question, load_questions, read_lines
@@ -57,8 +58,12 @@ class QuestionSet:
     source: str = ""
 
     def fold(self, index: int, count: int, seed: int) -> QuestionSet:
-        """The same questions with new splits: the `index`-th of `count` seeded folds is test, the rest train."""
-        place = np.random.default_rng(seed).permutation(len(self.questions)) % count
+        """The same questions with new splits: the `index`-th of `count` seeded folds is test, the rest train. Questions
+        of one text stay together."""
+        texts = {json_digest(question.messages): None for question in self.questions}
+        dealt = np.random.default_rng(seed).permutation(len(texts)) % count
+        of = dict(zip(texts, dealt, strict=True))
+        place = [of[json_digest(question.messages)] for question in self.questions]
         return QuestionSet(
             self.name,
             tuple(

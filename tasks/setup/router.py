@@ -95,6 +95,7 @@ def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Rou
 
     Raises BadInput if its backbone is no longer the one it was trained on.
     """
+    from models.fugu.head import HeadForm
     from models.fugu.router import Router
 
     meta = checkpoint.meta
@@ -104,9 +105,10 @@ def load_router(checkpoint: Checkpoint, plan: BackbonePlan | None = None) -> Rou
             f"checkpoint {checkpoint.id[:12]} was trained on another backbone than {meta['backbone']} holds now",
             "backbone",
         )
-    form = {name: meta[name] for name in ("roles", "layout")} | {"released": meta.get("released")}
+    facts = {name: meta[name] for name in ("roles", "layout")} | {"released": meta.get("released")}
     with loading(f"router {checkpoint.id[:12]}"):
-        router = Router.from_vector(backbone, checkpoint.vector, meta["workers"], **form)
+        form = HeadForm.of(meta.get("head"))
+        router = Router.from_vector(backbone, checkpoint.vector, meta["workers"], **facts, form=form)
         router.fold()
     return router
 

@@ -64,3 +64,11 @@ def test_inferior_by_less_than_the_margin_passes_and_by_more_does_not():
     near = replaced(KNN, scores=ENTRIES[0].scores + 0.009)
     far = replaced(KNN, scores=ENTRIES[0].scores + 0.011)
     assert gate(near, "router", "sage").promoted and not gate(far, "router", "sage").promoted
+
+
+@pytest.mark.parametrize(("gain", "opens"), [(0.09, True), (0.11, False)])
+def test_no_router_takes_the_place_of_a_better_warm_start(gain, opens):
+    entries = [*ENTRIES, row("warm", gain, noise=0.0)]
+    verdict = gate(entries, "router", "sage", "warm")
+    assert verdict.promoted == opens and (opens or "not below warm" in verdict.line)
+    assert gate(entries, "router", "sage").promoted  # by the other rules alone

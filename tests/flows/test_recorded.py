@@ -42,7 +42,7 @@ def test_recorded_scores_are_learned_from_and_compared_with_every_rival(recorded
     lines = asyncio.run(compare_pool(**where))
     assert lines.keys() == {"fugu"}
     report = (home / "reports" / "comparison.md").read_text()
-    for name in ("adder", "speaker", "best single", "random", "kNN", "oracle", "fugu (warm start)"):
+    for name in ("adder", "speaker", "best single", "random", "kNN", "oracle", "fugu (warm start)", "fugu (by task)"):
         assert f"| {name} |" in report
     assert "trinity" not in report
 

@@ -59,8 +59,8 @@ def test_an_unknown_layout_is_an_error(backbones):
 def test_split_undoes_join(offsets, rows, width):
     layout = Layout("late", (Block("any", offsets),), 0)
     flat = np.arange(layout.length(rows, width), dtype=np.float32)
-    parts = vectors.split(flat, layout, rows, width)
-    assert parts[1].shape == (rows, width)
+    parts = vectors.split(flat, layout)
+    assert parts[1].shape == (rows * width,)
     np.testing.assert_array_equal(vectors.join(*parts), flat)
 
 
@@ -90,7 +90,7 @@ LAYOUT = Layout("late", (Block("any", 4),), 0)
 )
 def test_a_vector_that_does_not_fit_is_refused(vector, message):
     with pytest.raises(BadInput, match=message) as caught:
-        vectors.checked(vector, LAYOUT, 2, 3)
+        vectors.checked(vector, LAYOUT, 6)
     assert caught.value.field == "vector"
 
 
@@ -98,13 +98,13 @@ def test_a_vector_that_does_not_fit_is_refused(vector, message):
     "vector", [[1.5] * 10, (1.5,) * 10, torch.full((10,), 1.5, dtype=torch.bfloat16, requires_grad=True)]
 )
 def test_a_list_and_a_tensor_are_vectors_too(vector):
-    found = vectors.checked(vector, LAYOUT, 2, 3)
+    found = vectors.checked(vector, LAYOUT, 6)
     assert found.dtype == np.float32 and found.tolist() == [1.5] * 10
 
 
 def test_a_checked_vector_is_a_copy():
     original = np.zeros(10, np.float32)
-    vectors.checked(original, LAYOUT, 2, 3)[0] = 1
+    vectors.checked(original, LAYOUT, 6)[0] = 1
     assert original[0] == 0
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.errors import FuguError, UpstreamRefused
@@ -174,12 +175,12 @@ class Objective:
         candidate = self.router.candidate(vector)
         if candidate.offsets != self._start.offsets:
             return lambda ids: self._forwards.submit(self._texts_of(ids), candidate).result()
-        head = candidate.head.cpu().numpy()
 
         def logits(ids: Indices) -> NDArray[np.float32]:
             with self._reading:
                 states = self._states.of(ids)
-            return states @ head.T
+            with torch.no_grad():
+                return candidate.head(torch.from_numpy(states).to(self.router.backbone.device)).cpu().numpy()
 
         return logits
 

@@ -41,7 +41,8 @@ def reduced(router: Router, texts: Sequence[str], least: float = LEAST) -> Route
         )
         return router
     layout = router.layout.name
-    other = Router(router.backbone.in_int8, router.vector, router.workers, router.roles, layout, router.released)
+    facts = router.workers, router.roles, layout, router.released, router.form
+    other = Router(router.backbone.in_int8, router.vector, *facts)
     other.fold()
     (exact, slow), (rough, fast) = (_timed(each, texts) for each in (router, other))
     agree = agreement(exact, rough, len(router.workers))
