@@ -42,8 +42,16 @@ def check(
 
 
 def import_scores(
-    file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: score in [0, 1]}.")],
+    file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: 0..1}; or see --format.")],
     name: Annotated[str | None, typer.Option(help="Name of the pool.", show_default="the file's")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="own, routerbench, routerarena, routerdc, llmrouter, zeroeval, mmlu-pro (a file or a folder).",
+            show_default="found by the fields",
+        ),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Import scores as labels of recorded workers: a router can learn from them, but they cannot be asked."""
@@ -52,6 +60,9 @@ def import_scores(
     from tasks.setup.settings import open_ledger, settings
 
     upgrade(settings().database)
-    done = import_file(file.resolve(), file.stem if name is None else name, open_ledger())
+    stem = Path(file.stem).stem if file.suffix == ".gz" else file.resolve().stem
+    done = import_file(file.resolve(), stem if name is None else name, open_ledger(), form)
     typer.echo(f"{done.count} questions with the scores of {len(done.workers)} workers: pool {done.pool}")
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     typer.echo(f"questions {done.questions}")

@@ -133,12 +133,13 @@ class Scored:
     @property
     def complete(self) -> NDArray[np.bool_]:
         """[Q], whether every worker saw the question."""
-        return (self.repeats > 0).all(axis=1)
+        return np.asarray((self.repeats > 0).all(axis=1))
 
     def _sum(self, values: Matrix) -> Matrix:
         """[Q, W]"""
         shape = len(self.asked), len(self.workers)
-        return np.bincount(self.question * shape[1] + self.worker, values, shape[0] * shape[1]).reshape(shape)
+        cells = self.question * shape[1] + self.worker
+        return np.asarray(np.bincount(cells, values, shape[0] * shape[1]), dtype=np.float64).reshape(shape)
 
     def _mean(self, amount: int) -> Matrix:
         """[Q, W], of the replies whose amount is known."""
@@ -154,15 +155,18 @@ def _texts(message: dict[str, Any]) -> list[str]:
     return [part for part in parts if isinstance(part, str)]
 
 
-def read_scores(path: Path, form: str | None = None) -> Scored:
-    """Read a file or folder of recorded scores. `form`: one of FORMS; None: found by the fields.
+def read_scores(
+    path: Path, form: str | None = None, name_problem: Callable[[str], str | None] = lambda name: None
+) -> Scored:
+    """Read a file or folder of recorded scores. `form`: one of FORMS; None: found by the fields. `name_problem`: why a
+    worker's name cannot be used, or None.
 
     Raises BadFile, naming file and line, for what cannot be read, a score outside [0, 1] or that is no number, an id
     that is there twice, no score at all or those of one worker only; BadInput for an unknown form.
     """
     if form is not None and form not in FORMS:
         raise BadInput(f"unknown form {form!r}; known: {', '.join(FORMS)}", "format")
-    gathered = _Gathered(path)
+    gathered = _Gathered(path, name_problem)
     for file in files_of(path):
         rows = rows_of(path, file)
         first = next(rows, None)
@@ -183,8 +187,8 @@ def _shape_of(row: Row, form: str | None) -> _Shape | None:
 class _Gathered:
     """The replies of all files so far."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, name_problem: Callable[[str], str | None]) -> None:
+        self.root, self.name_problem = root, name_problem
         self.form = ""
         self.questions: dict[str, tuple[int, Asked, Row]] = {}
         self.workers: dict[str, int] = {}
@@ -234,6 +238,8 @@ class _Gathered:
 
     def _add(self, reply: Reply) -> None:
         question = self.questions[reply.asked.id][0]
+        if reply.worker not in self.workers and (problem := self.name_problem(reply.worker)) is not None:
+            raise reply.row.bad(f"{problem}, not {reply.worker!r}")
         self.cells.append((question, self.workers.setdefault(reply.worker, len(self.workers))))
         tokens = reply.prompt_tokens, reply.completion_tokens
         self.amounts.append((reply.score, reply.usd, *tokens, reply.seconds))

@@ -72,7 +72,7 @@ class ScoredQuestion(Identified):
     @property
     def asked(self) -> Asked:
         """The question without its scores."""
-        messages = user(self.question) if self.messages is None else self.messages
+        messages = user(self.question or "") if self.messages is None else self.messages
         return Asked(self.id, self.task, messages, self.split, self.metric)
 
 
