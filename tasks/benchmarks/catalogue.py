@@ -17,9 +17,9 @@ Pool = Literal["train", "validation", "test", "all"]
 
 
 class Benchmark(BaseModel):
-    """One benchmark. `hub`: the dataset's id; `revision`: its pinned commit, null where nobody has checked one; `files`:
-    patterns of its files by split; `columns`: role to column; `harness`: the command that runs it, where a loader
-    cannot; `notes`: what is left out, and what differs from the publisher's grading."""
+    """One benchmark. `hub`: the dataset's id; `revision`: its pinned commit, null where nobody has checked one;
+    `files`: patterns of its files by split; `columns`: role to column; `harness`: the command that runs it, where a
+    loader cannot; `notes`: what is left out, and what differs from the publisher's grading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -84,6 +85,7 @@ def rows(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what it logs is raised, too
     for path in paths:
         try:
             yield from ((path, row) for row in _stream(path))

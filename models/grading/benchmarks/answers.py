@@ -14,7 +14,7 @@ _FORMULA = re.compile(r"[\\^_={}/*]|\d\s*[-+]\s*\d")
 
 def gsm8k(row: Row) -> Made:
     """The number after `####` in the worked answer."""
-    worked, marker, last = row.text("answer").rpartition("####")
+    _, marker, last = row.text("answer").rpartition("####")
     number = last.strip().replace(",", "")
     if not marker or not _PLAIN.fullmatch(number):
         raise LeftOut("whose answer has no number after ####")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from models.grading.benchmarks import answers, options, programs
+from models.grading.benchmarks import answers, options, programs, tools
 from models.grading.benchmarks.row import Made, Row
 
 
@@ -24,9 +24,8 @@ LOADERS = {
     "rlpr": Loader(answers.short_answer, ("messages", "truth"), ("id", "tag")),
     "choice": Loader(options.lettered, ("question", "options", "answer"), ("id", "task", "tag")),
     "gpqa": Loader(options.shuffled, ("question", "right", "wrong1", "wrong2", "wrong3"), ("id", "task", "tag")),
-    "livecodebench": Loader(
-        programs.livecodebench, ("question", "public", "private", "metadata"), ("id", "starter")
-    ),
+    "livecodebench": Loader(programs.livecodebench, ("question", "public", "private", "metadata"), ("id", "starter")),
     "evalplus": Loader(programs.evalplus, ("question", "test"), ("id", "entry", "examples")),
     "bigcodebench": Loader(programs.bigcodebench, ("question", "starter", "test", "entry", "libraries")),
+    "toolscale": Loader(tools.toolscale, ("scenario", "criteria")),
 }

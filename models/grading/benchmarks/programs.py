@@ -28,8 +28,8 @@ _LITERALS = ("inputs", "results")
 
 
 def livecodebench(row: Row) -> Made:
-    """Public and private tests of LiveCodeBench: programs that read stdin, or calls of a method. The method is asked for
-    as a plain function of its name, which is what the grader calls."""
+    """Public and private tests of LiveCodeBench: programs that read stdin, or calls of a method. The method is asked
+    for as a plain function of its name, which is what the grader calls."""
     cases = [*_cases(row.text("public")), *_cases(row.text("private"))]
     kinds = {case.get("testtype") for case in cases}
     if not cases or len(kinds) > 1:
