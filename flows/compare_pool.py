@@ -32,6 +32,7 @@ from tasks import parameters
 from tasks.candidate import roll_out
 from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
+from tasks.seen import seen_by_all
 from tasks.setup.checkpoint import MODELS, find_checkpoint, fits, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set, located
@@ -55,7 +56,8 @@ async def compare_pool(
     """Returns the gate's line for each model: its champion, and why."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "test")
+        questions_of = await seen_by_all(session, load_set(questions, plan.questions, session.ledger))
+        questions_of.require("train", "test")
         recorded = session.pool.is_recorded
         if promote and recorded:
             raise RecordedWorker(f"pool {session.pool.name!r} has recorded scores only: no model can be served on it")

@@ -21,6 +21,7 @@ from models.fugu.router import Router
 from tasks import parameters
 from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
+from tasks.seen import seen_by_all
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, load_set
 from tasks.setup.session import current, open_session
@@ -43,7 +44,7 @@ async def cross_validate(
     """Returns the gate's line for all folds together."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger)
+        questions_of = await seen_by_all(session, load_set(questions, plan.questions, session.ledger))
         path = await prepare_backbone(backbone, plan.backbone)
         router = await asyncio.to_thread(blank_router, path, session.pool, "head", roles=False)
         parts = [await _fold(router, questions_of.fold(i, folds, seed)) for i in range(folds)]

@@ -40,6 +40,7 @@ from tasks import parameters
 from tasks.candidate import measure_schedules
 from tasks.pages.report import table
 from tasks.quiet import flow
+from tasks.seen import seen_by_all
 from tasks.setup.asking import Asking
 from tasks.setup.preset import BackbonePlan, PresetName, load_preset
 from tasks.setup.questions import QuestionSet, digests, load_set
@@ -61,7 +62,8 @@ async def warm_start(
     """Returns the id of the warm-started checkpoint."""
     plan = load_preset(preset)
     async with open_session(pool, max_usd) as session:
-        questions_of = load_set(questions, plan.questions, session.ledger).require("train", "validation")
+        questions_of = await seen_by_all(session, load_set(questions, plan.questions, session.ledger))
+        questions_of.require("train")
         path = await prepare_backbone(backbone, plan.backbone)
         wanted = layout or plan.layout
         router = await asyncio.to_thread(

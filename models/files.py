@@ -7,12 +7,14 @@ YAML follows version 1.2: `no`, `on` and `2025-08-07` are texts. Anchors and mer
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import math
 import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -106,14 +108,15 @@ def try_lock(file: IO[str], *, shared: bool = False) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file. Raises BadFile, with the line of the first byte that is not UTF-8."""
+    """Read a UTF-8 file, or one that gzip compressed (`.gz`). Raises BadFile, with the line of the first byte that is
+    not UTF-8."""
     try:
-        content = path.read_bytes()
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadFile(path, f"not UTF-8: {error.reason}", content.count(b"\n", 0, error.start) + 1) from None
-    except OSError as error:
-        raise BadFile(path, f"cannot be read: {error.strerror or error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadFile(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 @contextmanager
@@ -155,7 +158,11 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 
 def parse_json(text: str) -> Any:
     """Parse JSON. Raises ValueError for a duplicate key, NaN or infinity, and a text that databases cannot store."""
-    value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+    return storable(STRICT.decode(text))
+
+
+def storable(value: Any) -> Any:
+    """A JSON value whose texts databases can store. Raises ValueError for another."""
     for each in _texts(value):
         if (problem := unfit(each)) is not None:
             raise ValueError(problem)
@@ -203,6 +210,9 @@ def _finite(digits: str) -> float:
         raise ValueError(f"the number {digits[:40]} is too large")
     return number
 
+
+STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+"""Refuses duplicate keys, NaN and infinity."""
 
 MAX_DIGITS = 30
 """Most digits of an integer: no count, limit or seed has more."""

@@ -1,4 +1,4 @@
-"""`fugu questions check` and `fugu import-scores`."""
+"""`fugu questions check`, `fugu questions fetch` and `fugu import-scores`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,46 @@ def check(
         typer.echo(line)
 
 
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A benchmark or a mix of data/catalog.yaml: gsm8k, trinity, …")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Read the hub's files from this folder; for a mix, a folder for each benchmark."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The file to write.", show_default="NAME.jsonl in the home's questions")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The most questions, chosen by a hash of their ids.")] = None,
+    home: Home = None,
+) -> None:
+    """Fetch a public benchmark, or a mix of several, as a file of questions."""
+    from models.errors import BadFile
+    from tasks.benchmarks.fetch import fetch_questions
+    from tasks.setup.settings import settings
+
+    here = settings()
+    if source is not None and not source.is_dir():
+        raise BadFile(source, "is no folder")
+    target = here.home / "questions" / f"{name}.jsonl" if to is None else to.resolve()
+    done = fetch_questions(here.data / "catalog.yaml", name, target, source, limit)
+    for note in done.notes:
+        typer.echo(note)
+    splits = ", ".join(f"{count} {split}" for split, count in done.splits.items())
+    typer.echo(f"{done.count} questions ({splits}): {done.path}")
+
+
 def import_scores(
-    file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: score in [0, 1]}.")],
+    file: Annotated[Path, typer.Argument(help="JSONL: id, task, question, scores {worker: 0..1}; or see --format.")],
     name: Annotated[str | None, typer.Option(help="Name of the pool.", show_default="the file's")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="own, routerbench, routerarena, routerdc, llmrouter, zeroeval, mmlu-pro (a file or a folder).",
+            show_default="found by the fields",
+        ),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Import scores as labels of recorded workers: a router can learn from them, but they cannot be asked."""
@@ -52,6 +89,9 @@ def import_scores(
     from tasks.setup.settings import open_ledger, settings
 
     upgrade(settings().database)
-    done = import_file(file.resolve(), file.stem if name is None else name, open_ledger())
+    stem = Path(file.stem).stem if file.suffix == ".gz" else file.resolve().stem
+    done = import_file(file.resolve(), stem if name is None else name, open_ledger(), form)
     typer.echo(f"{done.count} questions with the scores of {len(done.workers)} workers: pool {done.pool}")
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     typer.echo(f"questions {done.questions}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.digest import json_digest
 from models.errors import BadFile
@@ -23,6 +24,18 @@ class Identified(BaseModel):
 Line = TypeVar("Line", bound=Identified)
 
 
+def _can_be_sent(messages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Refuse messages that a worker could not read, before it is paid."""
+    for message in messages:
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
+            raise ValueError("every message has a role, and content that is a text or a list of parts")
+    return messages
+
+
+Messages = Annotated[tuple[dict[str, Any], ...], Field(min_length=1), AfterValidator(_can_be_sent)]
+Split = Literal["", "train", "validation", "test", "unseen"]
+
+
 class Question(Identified):
     """One line of a question file.
 
@@ -33,21 +46,12 @@ class Question(Identified):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str = Field(min_length=1, max_length=200)
-    messages: tuple[dict[str, Any], ...] = Field(min_length=1)
+    messages: Messages
     grader: str = "exact"
     reference: Any = None
     options: dict[str, Any] = Field(default_factory=dict)
-    split: Literal["", "train", "validation", "test", "unseen"] = ""
+    split: Split = ""
     tags: tuple[str, ...] = ()
-
-    @field_validator("messages")
-    @classmethod
-    def _can_be_sent(cls, messages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        """Refuse messages that a worker could not read, before it is paid."""
-        for message in messages:
-            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
-                raise ValueError("every message has a role, and content that is a text or a list of parts")
-        return messages
 
     @property
     def digest(self) -> str:
@@ -95,16 +99,23 @@ def _filled_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def _parse(path: Path, number: int, line: str, kind: type[Line], prepare: Callable[[Any], Any]) -> Line:
-    try:
+    with blamed(path, number):
         value = kind.model_validate(prepare(parse_json(line)))
         value.model_dump_json()  # raises for a value that cannot be written again, such as half a surrogate pair
         return value
+
+
+@contextmanager
+def blamed(path: Path, number: int | None) -> Iterator[None]:
+    """What cannot be parsed or validated inside is a BadFile that names the line."""
+    try:
+        yield
     except json.JSONDecodeError as error:
         raise BadFile(path, f"not JSON: {error.msg} at column {error.colno}", number) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "line"
-        raise BadFile(path, f"{place}: {first['msg']}", number) from None
+        raise BadFile(path, f"{place}: {first['msg'].removeprefix('Value error, ')}", number) from None
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, deep nesting
         raise BadFile(path, f"cannot be used: {error}", number) from None
 

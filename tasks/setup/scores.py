@@ -4,69 +4,63 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, cast
 
+import numpy as np
 import yaml
-from pydantic import ConfigDict, Field
 
-from models.errors import BadFile, BadInput
+from models.errors import BadInput
 from models.files import staged
-from models.grading.question import Identified, Question, read_lines, save_questions
+from models.grading.forms.rows import files_of
+from models.grading.question import Question, Split, save_questions
 from models.grading.recorded import VERSION
+from models.grading.scores import Scored, read_scores
 from models.ledger.epochs import open_epoch, put_workers
 from models.ledger.labels import Attempt, put_attempts
 from models.ledger.store import Ledger
 from models.workers.pool import Pool, name_problem
-from tasks.setup.questions import digests, keep_set
+from tasks.setup.questions import digests, hashed, keep_set
 from tasks.setup.settings import settings
-
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class ScoredQuestion(Identified):
-    """One line of a score file. `scores`: worker to score in [0, 1]; `metric`: how it was scored, kept as a tag."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    task: str = Field(min_length=1, max_length=200)
-    question: str = Field(min_length=1)
-    scores: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
-    metric: str = ""
-    split: Literal["", "train", "validation", "test", "unseen"] = ""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The result of an import: pool and question file are parameters of `warm-start` and `compare-pool`."""
+    """The result of an import: pool and question file are parameters of `warm-start` and `compare-pool`. `notes`: what
+    a person should know of the file, a line each."""
 
     pool: str
     workers: tuple[str, ...]
     questions: Path
     count: int
+    notes: tuple[str, ...]
 
 
-def import_scores(path: Path, name: str, ledger: Ledger) -> Imported:
+def import_scores(path: Path, name: str, ledger: Ledger, form: str | None = None) -> Imported:
     """Create a pool of recorded workers, a question file and labels in the ledger. Importing again changes nothing.
+    `form`: as in `read_scores`.
 
     Raises BadFile, naming the line; BadInput for an invalid name; OSError and LedgerAway if something cannot be
     written, in which case nothing is.
     """
     _check_name(name)
-    rows = read_scores(path)
-    workers = tuple(rows[0].scores)
-    revision = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    questions, place = [_question(row) for row in rows], settings().home / "questions" / f"{name}.jsonl"
+    scored = read_scores(path, form, name_problem)
+    names = scored.workers
+    revision = _revision(path)
+    questions, crossing = _questions(scored)
+    place = settings().home / "questions" / f"{name}.jsonl"
     # The pool file is written last, so if it exists, the import is complete.
     with staged(settings().home / "pools" / f"{name}.yaml") as file, ledger.together():
-        yaml.safe_dump(_pool(name, workers, revision), file, sort_keys=False)
+        yaml.safe_dump(_pool(name, names, revision), file, sort_keys=False)
         known = keep_set(place, questions, ledger)
-        put_workers(ledger, [{"name": w, "revision": revision, "recorded": True} for w in workers])
-        put_attempts(ledger, _attempts(open_epoch(ledger, name, known.name), revision, rows, digests(questions)))
+        put_workers(ledger, [{"name": w, "revision": revision, "recorded": True} for w in names])
+        epoch = open_epoch(ledger, name, known.name)
+        put_attempts(ledger, _attempts(epoch, revision, scored, names, digests(questions)))
         save_questions(place, questions)
-    return Imported(name, workers, place, len(rows))
+    return Imported(name, names, place, len(questions), (*_notes(scored), *crossing))
 
 
 def _check_name(name: str) -> None:
@@ -78,38 +72,81 @@ def _check_name(name: str) -> None:
         raise BadInput(f"pool {name!r} exists already: choose another name with --name", "name")
 
 
-def read_scores(path: Path) -> list[ScoredQuestion]:
-    """Read a score file; every line must score the same workers. Raises BadFile, naming the line."""
-    rows: list[ScoredQuestion] = []
-    for number, row in read_lines(path, ScoredQuestion):
-        for worker in row.scores:
-            if (problem := name_problem(worker)) is not None:
-                raise BadFile(path, f"{problem}, not {worker!r}", number)
-        if rows and row.scores.keys() != rows[0].scores.keys():
-            odd = sorted(row.scores.keys() ^ rows[0].scores.keys())
-            raise BadFile(path, f"not the same workers as on the first line: {', '.join(odd)}", number)
-        rows.append(row)
-    return rows
+def _revision(path: Path) -> str:
+    """A digest of the files' content: other scores are other workers."""
+    content = hashlib.sha256()
+    for file in files_of(path):
+        content.update(file.read_bytes())
+    return content.hexdigest()[:12]
 
 
-def _question(row: ScoredQuestion) -> Question:
-    return Question(
-        id=row.id,
-        task=row.task,
-        messages=({"role": "user", "content": row.question},),
-        grader="recorded",
-        split=row.split,
-        tags=(row.metric,) if row.metric else (),
-    )
+def _questions(scored: Scored) -> tuple[list[Question], list[str]]:
+    """The questions, and a note where the file has one text in several splits. Those that have no split and one text
+    are dealt to one."""
+    same = defaultdict(list)
+    for at, text in enumerate(scored.texts):
+        same[text].append(at)
+    splits = list(scored.splits)
+    crossing = 0
+    for places in (places for places in same.values() if len(places) > 1):
+        declared = sorted({splits[at] for at in places} - {""})
+        crossing += len(declared) > 1
+        split = declared[0] if declared else cast(Split, hashed(min(scored.ids[at] for at in places)))
+        for at in places:
+            splits[at] = splits[at] or split
+    made = [
+        Question(
+            id=each.id,
+            task=each.task,
+            messages=each.messages,
+            grader="recorded",
+            split=split,
+            tags=(each.metric,) if each.metric else (),
+        )
+        for each, split in zip(scored.asked, splits, strict=True)
+    ]
+    note = f"{crossing} texts are in several splits: what is learned from them is also compared on them"
+    return made, [note] if crossing else []
+
+
+def _notes(scored: Scored) -> Iterator[str]:
+    yield from scored.notes
+    holes = int((scored.repeats == 0).sum())
+    if holes:
+        whole = int(scored.complete.sum())
+        yield (
+            f"{holes} of {scored.repeats.size} scores are missing: {whole} of {len(scored.asked)} questions were seen "
+            "by every worker, and only they are learned from and compared on"
+        )
+    repeated = int(scored.repeats.max())
+    if repeated > 1:
+        yield f"up to {repeated} repeats of a question and worker"
+    unknown = np.isnan(scored.amounts[:, 1])
+    if unknown.any() and not unknown.all():
+        yield f"{int(unknown.sum())} of {len(unknown)} replies have no cost: they count as free"
 
 
 def _attempts(
-    epoch: int, revision: str, rows: Sequence[ScoredQuestion], digests: Mapping[str, str]
+    epoch: int, revision: str, scored: Scored, workers: Sequence[str], digests: Mapping[str, str]
 ) -> Iterator[Attempt]:
-    for row in rows:
-        for worker, score in row.scores.items():
-            cell = (epoch, row.id, worker, revision, 0, "recorded", VERSION)
-            yield Attempt(*cell, score, question_digest=digests[row.id])
+    seen = np.zeros_like(scored.repeats)
+    ids = scored.ids
+    amounts = np.nan_to_num(scored.amounts)
+    for question, worker, (score, usd, prompt, completion, seconds) in zip(
+        scored.question, scored.worker, amounts, strict=True
+    ):
+        id, repeat = ids[question], int(seen[question, worker])
+        seen[question, worker] += 1
+        cell = (epoch, id, workers[worker], revision, repeat, "recorded", VERSION)
+        yield Attempt(
+            *cell,
+            float(score),
+            cost_usd=float(usd),
+            prompt_tokens=int(prompt),
+            completion_tokens=int(completion),
+            seconds=float(seconds),
+            question_digest=digests[id],
+        )
 
 
 def _pool(name: str, workers: Sequence[str], revision: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -45,18 +46,19 @@ def test_recorded_scores_become_labels_of_a_pool_and_again_change_nothing(run, h
     [
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a": 1.5}}', "scores.a"),
         ('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}', "is already on line 1"),
-        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"b": 1}}', "not the same workers"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a": NaN}}', "NaN is not a number"),
         ('{"id": "q1", "task": "t", "question": "Q?"}', "scores: Field required"),
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"": 1}}', "at least 1 character"),
         ('{"id": "q1", "task": "%s", "question": "Q?", "scores": {"a": 1}}' % ("t" * 201), "at most 200 characters"),
         ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a,b": 1}}', "without a comma"),
+        ('{"id": "q1", "task": "t", "question": "Q?", "scores": {"a": 1}, "hue": 1}', "hue: Extra inputs"),
     ],
 )
 def test_a_bad_line_of_scores_is_named_and_nothing_is_written(
     run, home: Path, tmp_path: Path, line: str, expected: str
 ) -> None:
     file = tmp_path / "scores.jsonl"
-    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}\n' + line)
+    file.write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1, "b": 0}}\n' + line)
     status, _, err = run("import-scores", str(file))
     assert status == 2
     assert "scores.jsonl:2: " in one_line(err) and expected in err
@@ -116,3 +118,57 @@ def test_an_import_that_fails_leaves_nothing_behind(run, home: Path, tmp_path: P
     with ledger.reading() as connection:
         assert not any(connection.execute(table.select()).all() for table in (questions, attempts, epochs))
     ledger.close()
+
+
+def test_holes_repeats_and_costs_become_labels_and_are_reported(run, tmp_path: Path) -> None:
+    from models.ledger.labels import labels
+
+    rows = [
+        {"id": "q0", "task": "t", "question": "Q0?", "scores": {"a": [1, 0], "b": 1}, "costs": {"a": [0.1, 0.3]}},
+        {"id": "q1", "task": "t", "question": "Q1?", "scores": {"b": 0}},
+        {"id": "q2", "task": "t", "question": "Q2?", "scores": {"a": 1, "b": 0}, "split": "train"},
+        {"id": "q3", "task": "t", "question": "Q2?", "scores": {"a": 1, "b": 0}, "split": "test"},
+    ]
+    (tmp_path / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    status, out, _ = run("import-scores", str(tmp_path / "scores.jsonl"))
+    assert status == 0
+    assert "1 of 8 scores are missing: 3 of 4 questions were seen by every worker" in out
+    assert "up to 2 repeats" in out and "6 of 8 replies have no cost" in out
+    assert "1 texts are in several splits" in out
+    ledger = open_ledger()
+    frame = labels(ledger, pool="scores").set_index(["question_id", "worker"])
+    ledger.close()
+    assert frame.loc[("q0", "a")][["score", "n", "stderr", "cost_usd"]].to_list() == [0.5, 2, 0.5, 0.2]
+    assert ("q1", "a") not in frame.index and len(frame) == 7
+
+
+def test_texts_that_are_there_twice_are_dealt_to_one_split(run, home: Path, tmp_path: Path) -> None:
+    row = '{"id": "q%d", "task": "t", "question": "Q%d?", "scores": {"a": 1, "b": 0}}\n'
+    (tmp_path / "scores.jsonl").write_text("".join(row % (i, i % 40) for i in range(120)))
+    status, out, _ = run("import-scores", str(tmp_path / "scores.jsonl"))
+    assert status == 0 and "several splits" not in out
+    splits: dict[str, set[str]] = {}
+    for line in (home / "questions" / "scores.jsonl").read_text().splitlines():
+        question = json.loads(line)
+        splits.setdefault(question["messages"][0]["content"], set()).add(question["split"])
+    assert len(splits) == 40 and all(len(each) == 1 for each in splits.values())
+
+
+def test_a_folder_of_another_form_is_imported_by_its_fields_or_its_name(run, tmp_path: Path) -> None:
+    folder = tmp_path / "split2"
+    folder.mkdir()
+    for task in ("gsm8k-train", "gsm8k-test"):
+        rows = [{"question": f"{task} {n}?", "scores": {"x/a": 0.5, "x/b": 1.0}} for n in range(3)]
+        (folder / f"{task}.json").write_text(json.dumps(rows))
+    for options in ((), ("--format", "routerdc")):
+        status, out, _ = run("import-scores", str(folder), *options)
+        assert status == 0 and "6 questions with the scores of 2 workers: pool split2" in out
+    status, _, err = run("import-scores", str(folder), "--format", "routerbenk")
+    assert status == 2 and "routerbench" in one_line(err)
+
+
+def test_scores_of_one_worker_are_refused(run, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text('{"id": "q0", "task": "t", "question": "Q?", "scores": {"a": 1}}')
+    status, _, err = run("import-scores", str(tmp_path / "scores.jsonl"))
+    assert status == 2 and "scores.jsonl:1: " in one_line(err) and "one worker only" in err
+    assert not (home / "pools").exists()

@@ -47,6 +47,32 @@ def test_recorded_scores_are_learned_from_and_compared_with_every_rival(recorded
     assert "trinity" not in report
 
 
+def test_questions_that_a_worker_did_not_see_are_left_out(home, tmp_path, prefect_server, caplog):
+    rows = [
+        {
+            "id": f"q{i}",
+            "task": "t",
+            "question": f"{i}?",
+            "scores": {"a": i % 2, "b": None if i % 3 == 0 else 1 - i % 2},
+        }
+        for i in range(60)
+    ]
+    file = tmp_path / "holes.jsonl"
+    file.write_text(
+        "".join(json.dumps(row | {"split": "test" if row["id"] > "q5" else "train"}) + "\n" for row in rows)
+    )
+    ledger = open_ledger()
+    found = import_scores(file, "holes", ledger)
+    where = {"pool": found.pool, "questions": str(found.questions)}
+    with caplog.at_level("INFO"):
+        asyncio.run(warm_start(**where, layout="head"))
+        asyncio.run(compare_pool(**where))
+    ledger.close()
+    assert caplog.text.count("20 of 60 questions are left out: not all 2 workers saw them") >= 2
+    held_out = sum(row["id"] > "q5" and row["scores"]["b"] is not None for row in rows)
+    assert f"On {held_out} held-out questions" in (home / "reports" / "comparison.md").read_text()
+
+
 def test_what_needs_live_workers_says_so(recorded):
     where, ledger = recorded
     with pytest.raises(RecordedWorker, match="cannot be rolled out"):
