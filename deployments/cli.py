@@ -11,6 +11,7 @@ import typer
 
 from deployments.commands import (
     ask,
+    compare,
     init,
     measure,
     migrate,
@@ -50,6 +51,7 @@ app.command()(replay.replay)
 app.command()(show.show)
 app.command()(logs.logs)
 app.command("import-scores")(questions.import_scores)
+app.command("compare-scores")(compare.compare_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
 app.command()(trinity.adopt)

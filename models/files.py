@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -120,8 +120,8 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def staged(path: Path) -> Iterator[IO[str]]:
-    """A text file to write, replaced atomically: complete and synced to disk after the block, untouched after an error.
+def staged(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """A file to write, replaced atomically: complete and synced to disk after the block, untouched after an error.
 
     Raises OSError, naming the file, where it cannot be written.
     """
@@ -129,7 +129,7 @@ def staged(path: Path) -> Iterator[IO[str]]:
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open(mode, encoding="utf-8" if mode == "w" else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

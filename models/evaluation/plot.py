@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from models.evaluation.baselines import BEST_SINGLE
 from models.evaluation.table import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def plot(
@@ -17,7 +20,6 @@ def plot(
 
     `routers`: rows in another colour. The ground is white on every page, dark ones too.
     """
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # takes a second to import, and pyplot would keep global state
 
@@ -35,6 +37,49 @@ def plot(
         if row["name"] == BEST_SINGLE:
             axes.axvline(row["score"], color="#444444", linestyle=":", linewidth=1)
     axes.invert_yaxis()
+    return _drawn(figure, form)
+
+
+def cost_plot(rows: Sequence[Row], workers: Collection[str], title: str = "") -> bytes:
+    """Cost against score as SVG: workers as points with their 95 % intervals, the hull of what mixing them can reach,
+    and every other row by name."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="USD for 1,000 questions", ylabel="mean score, 95 % interval", title=title)
+    alone = [(row["cost_per_1000"], row["score"]) for row in rows if row["name"] in workers]
+    axes.plot(*zip(*hull(alone), strict=True), color="#6b8fb5", linewidth=1)
+    for row in rows:
+        ends = [[row["score"] - row["low"]], [row["high"] - row["score"]]]
+        colour = "#6b8fb5" if row["name"] in workers else "#d9822b"
+        axes.errorbar(row["cost_per_1000"], row["score"], yerr=ends, fmt="o", color=colour, markersize=4, capsize=2)
+        axes.annotate(
+            row["name"], (row["cost_per_1000"], row["score"]), fontsize=7, xytext=(4, 4), textcoords="offset points"
+        )
+    return _drawn(figure, "svg")
+
+
+def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The upper hull of (cost, score) from the cheapest point to the best one: no score on it falls as cost grows."""
+    found: list[tuple[float, float]] = []
+    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if found and score <= found[-1][1]:
+            continue
+        while len(found) > 1 and _turns_up(found[-2], found[-1], (cost, score)):
+            found.pop()
+        found.append((cost, score))
+    return found
+
+
+def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - b[0]) <= (c[1] - b[1]) * (b[0] - a[0])
+
+
+def _drawn(figure: Figure, form: str) -> bytes:
+    from matplotlib import rc_context
+
     image = io.BytesIO()
     with rc_context({"svg.hashsalt": "comparison"}):  # the same rows give the same bytes
         figure.savefig(image, format=form, metadata={"Date": None} if form == "svg" else None)

@@ -1,0 +1,57 @@
+"""`fugu compare-scores`: whether a router would be worth its place, from recorded scores alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.commands.options import Home
+
+
+def compare_scores(
+    file: Annotated[Path, typer.Argument(help="Recorded scores, in any form that import-scores takes.")],
+    backbone: Annotated[str, typer.Option(help="What reads the questions: a folder or a hub's name.")],
+    test: Annotated[
+        Path | None, typer.Option(help="Learn from FILE, compare on these scores of the same workers, without folds.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="As for import-scores.", show_default="found by the fields")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Each is held out once; those of one text stay together.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="How often the folds are dealt, or the rivals fitted.")] = 3,
+    unseen: Annotated[bool, typer.Option(help="Leave each task out once, too.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report.", show_default="reports/NAME in the home")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Compare routers with every rival on recorded scores, out of fold and on tasks left out. No server is started."""
+    from tasks.comparing.page import lines, verdict, write
+    from tasks.comparing.recorded import read_recorded
+    from tasks.comparing.study import Study, in_folds, in_two, left_out
+    from tasks.setup.settings import settings
+
+    cache = settings().home / "states"
+    numbers = list(range(seeds))
+    data = read_recorded(file.resolve(), form, backbone, cache)
+    if data.left_out:
+        typer.echo(f"note: {data.left_out} questions are left out: not every worker saw them", err=True)
+    if test is None:
+        entries = in_folds(data, folds, numbers, _told)
+    else:
+        other = read_recorded(test.resolve(), form, backbone, cache).of(data.workers)
+        if both := data.shared(other):
+            typer.echo(f"note: {both} texts of {file.name} are left out: {test.name} has them, too", err=True)
+        entries = in_two(data, other, numbers, _told)
+    study = Study(data.workers, entries, left_out(data, _told) if unseen else {})
+    page = write(study, file.name, (settings().home / "reports" / file.stem if out is None else out).resolve())
+    typer.echo(verdict(study))
+    for line in lines(study):
+        typer.echo(line)
+    typer.echo(f"report {page}")
+
+
+def _told(what: str) -> None:
+    typer.echo(what, err=True)

@@ -1,0 +1,44 @@
+"""Every policy of a comparison on recorded scores, fitted on one part and evaluated on another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from models.evaluation.baselines import baselines
+from models.evaluation.metrics import Entry, entry
+from models.evaluation.rivals import FORM, form_features, ridge, rivals
+from models.fugu.learn.tasks import TaskOptions, fit_tasks
+from models.fugu.learn.warm_start import FEW, HeadOptions, fit_head
+from tasks.comparing.recorded import Recorded
+
+ROWS = "fugu (warm start)"
+BY_TASK = "fugu (by task)"
+BY_TASK_EVERYWHERE = "fugu (by task, no fallback)"
+EVERYWHERE = TaskOptions(quantiles=(0.0,), cautions=(0.0,))
+
+
+def contenders(train: Recorded, test: Recorded, seed: int) -> list[Entry]:
+    """The entries of all baselines, rivals, controls and routers on `test`."""
+    part, asked = train.part, test.part
+    entries = baselines(part, asked, train.workers, seed)
+    chosen = {name: rival(part, asked.features) for name, rival in rivals(seed).items()}
+    chosen[FORM] = ridge(replace(part, features=form_features(train.texts)), form_features(test.texts), seed=seed)
+    entries += [entry(name, choice, asked.scores, asked.costs) for name, choice in chosen.items()]
+    return [*entries, *routers(train, test)]
+
+
+def routers(train: Recorded, test: Recorded) -> list[Entry]:
+    """The entries of the routers alone: what may be seated."""
+    part, asked = train.part, test.part
+    options = HeadOptions() if len(part.scores) >= HeadOptions.folds else FEW
+    rows = fit_head(part.features, part.scores, part.tasks, options).weights
+    choices = {ROWS: (asked.features @ rows.T).argmax(axis=1)}
+    for name, given in {
+        BY_TASK: TaskOptions(),
+        BY_TASK_EVERYWHERE: TaskOptions(quantiles=(0.0,), cautions=(0.0,)),
+    }.items():
+        fitted = fit_tasks(part.features, part.scores, part.tasks, given, train.groups)
+        choices[name] = fitted.head(torch.from_numpy(asked.features)).numpy().argmax(axis=1)
+    return [entry(name, choice, asked.scores, asked.costs) for name, choice in choices.items()]

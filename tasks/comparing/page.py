@@ -1,0 +1,150 @@
+"""What a comparison on recorded scores leaves: a page for a person, and tables for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.evaluation.baselines import BEST_SINGLE, ORACLE
+from models.evaluation.metrics import Interval
+from models.evaluation.plot import cost_plot, plot
+from models.evaluation.table import Row, table
+from models.files import staged
+from tasks.comparing.study import CANDIDATES, Study
+
+NO_HARM = 0.01
+"""The gain on tasks left out may reach so far below zero, at the lower end of its interval."""
+
+
+def verdict(study: Study) -> str:
+    """Whether a router is worth its place on these scores, in two sentences."""
+    name = best(study)
+    gains = study.gain(name)
+    mean, sure = float(np.mean([gain.value for gain in gains])), all(gain.low > 0 for gain in gains)
+    closed = float(np.mean([_rows(study, seed)[name]["gap_closed"] or 0.0 for seed in study.entries]))
+    many = f" ({len(gains)} seeds)" if len(gains) > 1 else ""
+    said = "gains" if sure else "gains nothing that is certain:"
+    first = f"{name} {said} {mean:+.4f} over the best single worker{many}, {closed:.0%} of what choosing could bring."
+    if not study.unseen:
+        return f"{first} Whether it holds on a task that it was not taught is not known: there is one task."
+    over, _ = study.unseen_gain(name)
+    holds = "does no harm" if over.low >= -NO_HARM else "does harm"
+    return f"{first} On tasks that it was not taught it {holds}: {_interval(over)}."
+
+
+def best(study: Study) -> str:
+    """The candidate with the highest mean score; the folds that it is chosen by are those that are shown."""
+    return max(CANDIDATES, key=lambda name: np.mean([gain.value for gain in study.gain(name)]))
+
+
+def write(study: Study, title: str, folder: Path) -> Path:
+    """Write `comparison.html`, `.json` and `.csv` to `folder`; returns the page's path."""
+    rows = {seed: list(_rows(study, seed).values()) for seed in study.entries}
+    with staged(folder / "comparison.csv") as file:
+        flat = [{"seed": seed} | {k: v for k, v in row.items() if k != "shares"} for seed in rows for row in rows[seed]]
+        pd.DataFrame(flat).to_csv(file, index=False)
+    with staged(folder / "comparison.json") as file:
+        json.dump({"verdict": verdict(study), "seeds": rows, "unseen": _unseen(study)}, file, indent=1)
+    page = folder / "comparison.html"
+    with staged(page) as file:
+        file.write(_html(study, title, rows))
+    return page
+
+
+def _rows(study: Study, seed: int) -> dict[str, Row]:
+    found = sorted(table(study.entries[seed], study.workers), key=lambda row: -row["score"])
+    return {row["name"]: row for row in found}
+
+
+def _unseen(study: Study) -> list[dict[str, Any]]:
+    return [
+        {"router": name, "task": each.task, "n": len(each.gains), "gain": float(each.gains.mean()), "moved": each.moved}
+        for name, found in study.unseen.items()
+        for each in found
+    ]
+
+
+def lines(study: Study) -> list[str]:
+    """The figures behind the verdict, for a terminal: the candidates and each rival, then the tasks left out."""
+    shown = [BEST_SINGLE, *CANDIDATES, *study.rivals(), ORACLE]
+    width = max(map(len, shown))
+    found = [f"{'':{width}}  score   gain over the best single worker, by seed"]
+    by_seed = [_rows(study, seed) for seed in study.entries]
+    for name in sorted(shown, key=lambda each: -float(np.mean([rows[each]["score"] for rows in by_seed]))):
+        score = float(np.mean([rows[name]["score"] for rows in by_seed]))
+        gains = "; ".join(
+            _interval(Interval(r[name]["gain"], r[name]["gain_low"], r[name]["gain_high"])) for r in by_seed
+        )
+        found.append(f"{name:{width}}  {score:.4f}  {gains}")
+    for name in (name for name in CANDIDATES if study.unseen):
+        over, tasks = study.unseen_gain(name)
+        moved = np.average([e.moved for e in study.unseen[name]], weights=[len(e.gains) for e in study.unseen[name]])
+        found.append(
+            f"{name}, tasks left out: {_interval(over)} over questions, {_interval(tasks)} over tasks; "
+            f"{moved:.0%} of the questions leave the best single worker"
+        )
+        worst = min(study.unseen[name], key=lambda each: each.gains.mean())
+        found.append(f"  worst task: {worst.task}, {worst.gains.mean():+.4f} on {len(worst.gains)} questions")
+    return found
+
+
+def _interval(found: Interval) -> str:
+    return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222;
+background:#fff}
+table{border-collapse:collapse;font-size:.85rem;margin:1rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;
+text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}</style></head><body>
+<h1>{{ title }}</h1><p><strong>{{ verdict }}</strong></p>{% for drawn in plots %}{{ drawn|safe }}{% endfor %}
+{% for name, rows in tables %}<h2>{{ name }}</h2><table>
+<tr>{% for head in rows[0] %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row.values() %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endfor %}
+</body></html>
+"""
+
+
+def _html(study: Study, title: str, rows: dict[int, list[Row]]) -> str:
+    from jinja2 import Environment
+
+    first = next(iter(rows.values()))
+    drawings = [plot(first, title, routers=CANDIDATES)]
+    if any(row["cost_per_1000"] for row in first):
+        drawings.insert(0, cost_plot(first, study.workers, title))
+    tables = [
+        (f"Seed {seed}, {found[0]['n']} questions", [_cells(row) for row in found]) for seed, found in rows.items()
+    ]
+    if study.unseen:
+        tables.append(("Tasks left out", [_told(row) for row in _unseen(study)]))
+    svg = [drawn.decode().split("?>", 1)[-1] for drawn in drawings]
+    page = Environment(autoescape=True).from_string(_PAGE)
+    return page.render(title=title, verdict=verdict(study), plots=svg, tables=tables)
+
+
+def _cells(row: Row) -> dict[str, str]:
+    shares = sorted(row["shares"].items(), key=lambda item: -item[1])[:3]
+    return {
+        "": row["name"],
+        "score [95 %]": f"{row['score']:.4f} [{row['low']:.4f}, {row['high']:.4f}]",
+        "gain [95 %]": _interval(Interval(row["gain"], row["gain_low"], row["gain_high"])),
+        "gap closed": "–" if row["gap_closed"] is None else f"{row['gap_closed']:.1%}",
+        "regret": f"{row['regret']:.4f}",
+        "USD / 1,000": f"{row['cost_per_1000']:.4g}",
+        "asks": ", ".join(f"{worker} {share:.0%}" for worker, share in shares if share >= 0.01),
+    }
+
+
+def _told(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "": f"{row['router']}, {row['task']}",
+        "questions": str(row["n"]),
+        "gain": f"{row['gain']:+.4f}",
+        "leaves the best single worker": f"{row['moved']:.0%}",
+    }
