@@ -1,4 +1,4 @@
-"""`fugu questions check` and `fugu import-scores`."""
+"""`fugu questions check`, `fugu questions fetch` and `fugu import-scores`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,35 @@ def check(
     ledger.close()
     for line in looked.text(str(file), f"on pool {workers.name!r}, preset {here.preset!r}: {missing.line}"):
         typer.echo(line)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A benchmark or a mix of data/catalog.yaml: gsm8k, trinity, …")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Read the hub's files from this folder; for a mix, a folder for each benchmark."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The file to write.", show_default="NAME.jsonl in the home's questions")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The most questions, chosen by a hash of their ids.")] = None,
+    home: Home = None,
+) -> None:
+    """Fetch a public benchmark, or a mix of several, as a file of questions."""
+    from models.errors import BadFile
+    from tasks.benchmarks.fetch import fetch_questions
+    from tasks.setup.settings import settings
+
+    here = settings()
+    if source is not None and not source.is_dir():
+        raise BadFile(source, "is no folder")
+    target = here.home / "questions" / f"{name}.jsonl" if to is None else to.resolve()
+    done = fetch_questions(here.data / "catalog.yaml", name, target, source, limit)
+    for note in done.notes:
+        typer.echo(note)
+    splits = ", ".join(f"{count} {split}" for split, count in done.splits.items())
+    typer.echo(f"{done.count} questions ({splits}): {done.path}")
 
 
 def import_scores(

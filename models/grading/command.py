@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from models.errors import BadInput
-from models.grading.edits import edits_of
+from models.grading.answer import MAX_REPLY_CHARS
 from models.grading.question import Question
 from models.grading.verdict import Options, Verdict, options_of
 from models.isolation import workshop
@@ -26,6 +26,9 @@ from models.isolation.workshop import Command, CommandResult, Room, checked
 VERSION = "command/1"
 
 isolation = workshop.isolation
+_PATH = re.compile(r"[\w./-]*[\w-]")
+
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")
 
 
 class Case(Options):
@@ -126,3 +129,46 @@ def _wrong(run: CommandResult, case: Case) -> str:
 
 def _trimmed(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().split("\n")]
+
+
+def edits_of(reply: str, known: Collection[str] = ()) -> dict[str, str]:
+    """The files of a reply, path -> content: named fenced blocks, each with a file's whole new content.
+
+    The name is in the line before the fence (`### shop/prices.py`, `**prices.py**:`) or after the language in the
+    fence's own line. Blocks without a name, or whose path leads out of the repository, are ignored. Of two blocks with
+    the same name the later counts. `known`: names that need no dot or slash.
+    """
+    found: dict[str, str] = {}
+    for before, info, lines in _blocks(reply[-MAX_REPLY_CHARS:]):
+        name = _name(info.split(maxsplit=1)[1] if " " in info else info, known) or _name(before, known)
+        if name:
+            found[name] = "".join(f"{line}\n" for line in lines)
+    return found
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Of every closed block: the last non-empty line before it, the fence's info string, its lines."""
+    before, opening, info = "", "", ""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        fence = _FENCE.match(line)
+        if not opening and fence:
+            opening, info, lines = fence.group(1), fence.group(2), []
+        elif opening and fence and fence.group(1).startswith(opening) and not fence.group(2):
+            yield before, info, lines
+            before, opening = "", ""
+        elif opening:
+            lines.append(line)
+        elif line.strip():
+            before = line
+
+
+def _name(text: str, known: Collection[str]) -> str:
+    """The path in the text, or "" if it has none or several."""
+    words = [word for word in _PATH.findall(text) if word in known or "." in word.strip(".") or "/" in word]
+    if len(words) != 1:
+        return ""
+    try:
+        return checked(words[0])
+    except BadInput:
+        return ""

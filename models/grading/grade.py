@@ -11,7 +11,7 @@ from models.grading.verdict import Verdict
 
 __all__ = ["GRADERS", "Verdict", "check", "grade", "isolation", "needs_sandbox", "takes_long", "version"]
 
-GRADERS = ("exact", "number", "choice", "math", "code", "command", "recorded")
+GRADERS = ("exact", "number", "choice", "math", "code", "command", "calls", "recorded")
 """Each is a module of this package, imported on first use."""
 
 

@@ -3,7 +3,7 @@
     OPENAI_BASE_URL=... OPENAI_API_KEY=... OPENAI_MODEL=... python3 agent.py [--turns 4] [--check COMMAND] INSTRUCTION
 
 It works in the current folder and speaks OpenAI's chat completions; the standard library is all that it needs, since
-it runs in a workshop that holds nothing else (so it reads fenced blocks itself, as `models/grading/edits.py` does for
+it runs in a workshop that holds nothing else (so it reads fenced blocks itself, as `models/grading/command.py` does for
 replies). It ends with status 0 when the check passes, or no check was given and a file was changed; else with 1.
 """
 

@@ -6,8 +6,7 @@ import pytest
 
 import models
 from models.errors import BadFile, BadInput
-from models.grading.command import CommandOptions, judge, merged
-from models.grading.edits import edits_of
+from models.grading.command import CommandOptions, edits_of, judge, merged
 from models.grading.grade import check, grade, needs_sandbox, version
 from models.grading.repository import load_task, load_tasks
 from models.isolation import workshop

@@ -1,0 +1,1 @@
+"""Rows of public benchmarks as questions of ours; where the benchmarks are, data/catalog.yaml says."""

@@ -1,0 +1,1 @@
+"""Public benchmarks, fetched from the hub or read from a folder, as files of questions."""
