@@ -24,8 +24,7 @@ async def seen_by_all(session: Session, questions_of: QuestionSet) -> QuestionSe
     if not pool.is_recorded:
         return questions_of
     revisions = {worker.name: worker.revision for worker in pool.workers}
-    of = {"pool": pool.name, "questions": digests(asked), "workers": revisions}
-    frame = await asyncio.to_thread(labels, session.ledger, **of)
+    frame = await asyncio.to_thread(labels, session.ledger, pool=pool.name, questions=digests(asked), workers=revisions)
     kept = seen(frame, [question.id for question in asked], pool.names)
     if not kept.any():
         raise BadInput(

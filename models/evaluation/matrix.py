@@ -37,4 +37,4 @@ def label_matrix(
 
 def seen_by_all(frame: pd.DataFrame, question_ids: Sequence[str], workers: Sequence[str]) -> NDArray[np.bool_]:
     """[Q], whether each question has a label of every worker."""
-    return ~np.isnan(label_matrix(frame, question_ids, workers, holes=True)).any(axis=1)
+    return np.asarray(~np.isnan(label_matrix(frame, question_ids, workers, holes=True)).any(axis=1))

@@ -23,7 +23,6 @@ def fetched(name: str, benchmark: Benchmark) -> tuple[str, dict[Pool, list[Path]
     """
     from huggingface_hub import HfApi, hf_hub_download
 
-    at = {"repo_id": benchmark.hub, "repo_type": "dataset"}
     try:
         info = HfApi().dataset_info(benchmark.hub, revision=benchmark.revision)
         commit = str(info.sha)
@@ -33,7 +32,9 @@ def fetched(name: str, benchmark: Benchmark) -> tuple[str, dict[Pool, list[Path]
             names = [each for pattern in patterns for each in sorted(fnmatch.filter(there, pattern))]
             if not names:
                 raise BadInput(f"{name}: {benchmark.hub} has no file {patterns[0]!r} at commit {commit}", "files")
-            files[split] = [Path(hf_hub_download(**at, filename=each, revision=commit)) for each in names]
+            files[split] = [
+                Path(hf_hub_download(benchmark.hub, each, repo_type="dataset", revision=commit)) for each in names
+            ]
         return commit, files
     except BadInput:
         raise

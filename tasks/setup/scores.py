@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -16,7 +16,7 @@ import yaml
 from models.errors import BadInput
 from models.files import staged
 from models.grading.forms.rows import files_of
-from models.grading.question import Question, save_questions
+from models.grading.question import Question, Split, save_questions
 from models.grading.recorded import VERSION
 from models.grading.scores import Scored, read_scores
 from models.ledger.epochs import open_epoch, put_workers
@@ -91,7 +91,7 @@ def _questions(scored: Scored) -> tuple[list[Question], list[str]]:
     for places in (places for places in same.values() if len(places) > 1):
         declared = sorted({splits[at] for at in places} - {""})
         crossing += len(declared) > 1
-        split = declared[0] if declared else hashed(min(scored.ids[at] for at in places))
+        split = declared[0] if declared else cast(Split, hashed(min(scored.ids[at] for at in places)))
         for at in places:
             splits[at] = splits[at] or split
     made = [
