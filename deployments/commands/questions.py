@@ -49,7 +49,8 @@ def fetch(
         typer.Option("--from", help="Read the hub's files from this folder; for a mix, a folder for each benchmark."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="The file to write.", show_default="NAME.jsonl in the home's questions")
+        Path | None,
+        typer.Option(help="The file to write.", show_default="NAME.jsonl in the folder benchmarks of the home"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The most questions, chosen by a hash of their ids.")] = None,
     home: Home = None,
@@ -62,8 +63,11 @@ def fetch(
     here = settings()
     if source is not None and not source.is_dir():
         raise BadFile(source, "is no folder")
-    target = here.home / "questions" / f"{name}.jsonl" if to is None else to.resolve()
-    done = fetch_questions(here.data / "catalog.yaml", name, target, source, limit)
+    target = here.home / "benchmarks" / f"{name}.jsonl" if to is None else to.resolve()
+    try:
+        done = fetch_questions(here.data / "catalog.yaml", name, target, source, limit)
+    except OSError as error:
+        raise BadFile(target, f"cannot be written: {error.strerror or error}") from None
     for note in done.notes:
         typer.echo(note)
     splits = ", ".join(f"{count} {split}" for split, count in done.splits.items())

@@ -230,7 +230,7 @@ def test_a_benchmark_becomes_questions_whose_right_answers_are_right(
 ) -> None:
     status, out, err = run("questions", "fetch", name, "--from", str(laid(tmp_path, name)))
     assert status == 0, err
-    questions = load_questions(home / "questions" / f"{name}.jsonl")
+    questions = load_questions(home / "benchmarks" / f"{name}.jsonl")
     assert f"{len(questions)} questions (" in out
     assert LEFT_OUT.get(name, "questions") in out
     assert len(questions) == len(RIGHT[name])
@@ -247,7 +247,7 @@ def test_a_benchmark_becomes_questions_whose_right_answers_are_right(
 @pytest.mark.parametrize("name", ["livecodebench", "humaneval-plus", "mbpp-plus", "bigcodebench"])
 def test_code_that_is_right_passes_the_dataset_s_tests(run, home: Path, tmp_path: Path, name: str, readable) -> None:
     assert run("questions", "fetch", name, "--from", str(laid(tmp_path, name)))[0] == 0
-    for question, reply in zip(load_questions(home / "questions" / f"{name}.jsonl"), RIGHT[name], strict=True):
+    for question, reply in zip(load_questions(home / "benchmarks" / f"{name}.jsonl"), RIGHT[name], strict=True):
         assert grade(question, reply).score == 1, grade(question, reply)
         assert grade(question, re.sub(r"(return |print\()", r"\g<1>not ", reply)).score == 0
 
@@ -259,7 +259,7 @@ def test_options_keep_their_letters_whatever_is_fetched(run, home: Path, tmp_pat
 
     def fetched(*options: str) -> dict[str, Question]:
         assert run("questions", "fetch", "gpqa-diamond", *options)[0] == 0
-        return {question.id: question for question in load_questions(home / "questions" / "gpqa-diamond.jsonl")}
+        return {question.id: question for question in load_questions(home / "benchmarks" / "gpqa-diamond.jsonl")}
 
     whole, part = fetched("--from", str(tmp_path / "whole")), fetched("--from", str(tmp_path / "part"))
     few = fetched("--from", str(tmp_path / "whole"), "--limit", "7")
@@ -270,7 +270,7 @@ def test_options_keep_their_letters_whatever_is_fetched(run, home: Path, tmp_pat
 
 def test_the_tests_of_livecodebench_are_all_there_and_nothing_of_them_is_asked(run, home: Path, tmp_path: Path) -> None:
     assert run("questions", "fetch", "livecodebench", "--from", str(laid(tmp_path, "livecodebench")))[0] == 0
-    program, method = load_questions(home / "questions" / "livecodebench.jsonl")
+    program, method = load_questions(home / "benchmarks" / "livecodebench.jsonl")
     assert [test["stdin"] for test in program.options["tests"]] == ["1 2\n", "4 5\n"]
     assert method.options == {"entry": "total", "tests": [{"args": [[1, 2], "ab"], "expected": 3}]}
     assert "4 5" not in program.messages[0]["content"]
@@ -285,7 +285,7 @@ def test_a_mix_has_the_shares_of_its_paper(run, home: Path, tmp_path: Path, mix:
     put(tmp_path / "hub" / "math500", "test.jsonl", problems)
     status, out, err = run("questions", "fetch", mix, "--from", str(tmp_path / "hub"))
     assert status == 0, err
-    questions = load_questions(home / "questions" / f"{mix}.jsonl")
+    questions = load_questions(home / "benchmarks" / f"{mix}.jsonl")
     counts = {split: sum(q.task == "math500" and q.split == split for q in questions) for split in ("train", "test")}
     assert counts == ({"train": 300, "test": 100} if mix == "trinity" else {"train": 240, "test": 0})
     assert len({question.id for question in questions}) == len(questions)
@@ -323,7 +323,7 @@ def test_a_wrong_entry_of_the_catalogue_is_one_line(
     monkeypatch.setenv("FUGU_DATA", str(data))
     status, _, err = run("questions", "fetch", "gsm8k", "--from", str(laid(tmp_path, "gsm8k")))
     assert status == 2 and says in one_line(err)
-    assert not (home / "questions").exists()
+    assert not (home / "benchmarks").exists()
 
 
 def test_what_cannot_be_fetched_is_one_line(run, home: Path, tmp_path: Path) -> None:
@@ -345,7 +345,11 @@ def test_what_cannot_be_fetched_is_one_line(run, home: Path, tmp_path: Path) -> 
     ):
         status, _, err = run("questions", "fetch", *words)
         assert status == 2 and says in one_line(err), (words, err)
-    assert not (home / "questions").exists()
+    status, _, err = run(
+        "questions", "fetch", "aime2025", "--from", str(laid(tmp_path, "aime2025")), "--to", str(tmp_path)
+    )
+    assert status == 2 and "cannot be written" in one_line(err)
+    assert not (home / "benchmarks").exists()
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):
@@ -413,7 +417,7 @@ def test_files_are_fetched_at_one_commit_which_is_said(home: Path, hub: tuple[st
     done = fugu(home, hub[0], "gsm8k")
     assert done.returncode == 0, done.stderr
     assert f"commit {_Hub.COMMIT} of openai/gsm8k" in done.stdout
-    assert len(load_questions(home / "questions" / "gsm8k.jsonl")) == 2
+    assert len(load_questions(home / "benchmarks" / "gsm8k.jsonl")) == 2
 
 
 def test_a_gated_set_a_missing_file_and_no_network_are_one_line(home: Path, hub: tuple[str, type[_Hub]]) -> None:
@@ -424,7 +428,7 @@ def test_a_gated_set_a_missing_file_and_no_network_are_one_line(home: Path, hub:
         _refused(home, endpoint, handler)
     )
     assert "cannot be fetched from http://127.0.0.1:9" in one_line(_refused(home, "http://127.0.0.1:9", handler))
-    assert not (home / "questions").exists()
+    assert not (home / "benchmarks").exists()
 
 
 def _refused(home: Path, endpoint: str, handler: type[_Hub], *, missing: bool = False) -> str:

@@ -238,6 +238,7 @@ def zero(task: str, id: str, answer: str, said: str) -> dict[str, Any]:
         ("math-l5", "\\frac{3}{4}", '{"reasoning": "x", "answer": "\\\\frac{3}{4}"}', True),
         ("crux", "[(4, 1), (2, 3)]", '{"reasoning": "x", "answer": "[(4,1),(2,3)]"}', True),
         ("crux", "'ab'", '{"reasoning": "x", "answer": "\'aB\'"}', False),
+        ("crux", "'ab'", '{"reasoning": "x", "answer": "ab"}', False),
         ("crux", "{1: None}", '{"reasoning": "x", "answer": "__import__(\'os\').getcwd()"}', False),
     ],
 )
