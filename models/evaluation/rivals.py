@@ -125,7 +125,7 @@ def network(train: Part, features: Floats, seed: int = 0) -> Choices:
 
     scale = Scale(train.features)
     early = len(train.scores) >= 50
-    model = MLPRegressor((64,), alpha=1.0, early_stopping=early, max_iter=60, random_state=seed)
+    model = MLPRegressor(hidden_layer_sizes=(64,), alpha=1.0, early_stopping=early, max_iter=60, random_state=seed)
     model.fit(scale(train.features), train.scores)
     return np.atleast_2d(model.predict(scale(features)).reshape(len(features), -1)).argmax(axis=1)
 
