@@ -40,7 +40,7 @@ class Stage:
         self.shown: list[str] = []
         self.over = asyncio.Event()
 
-    async def show(self, request_run: str) -> None:
+    async def show(self, request_run: str, created: object) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
@@ -258,16 +258,21 @@ def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home,
             with suppress(httpx.HTTPError):
                 stopped.result()
         assert process.returncode == 0 and "canary" not in log
+        wait(lambda: runs() == ["CRASHED", "CANCELLED", "CANCELLED"])
         process, url = start(home)
-        with ThreadPoolExecutor(1) as thread:  # somebody cancels it in Prefect
-            cancelled = thread.submit(send, url)
+        with ThreadPoolExecutor(2) as threads:  # both keys have a flow run that was cancelled, which says nothing now
+            again = threads.submit(send, url)
             wait(lambda: runs()[3:] == ["RUNNING"] and len(upstream.seen) == 6)
-            cancel(3)
+            cancelled = threads.submit(send, url, "two")
+            wait(lambda: runs()[3:] == ["RUNNING"] * 2 and len(upstream.seen) == 7)
+            cancel(4)  # somebody does in Prefect
             assert (reply := cancelled.result()).status_code == 499 and "cancelled" in reply.text
-            wait(lambda: runs()[3] == "CANCELLED")
-        upstream.released.set()
-        assert send(url).status_code == 200
-        wait(lambda: len(runs()) == 5 and runs()[-1] == "COMPLETED" and "RUNNING" not in runs())
+            wait(lambda: runs()[3:] == ["RUNNING", "CANCELLED"])
+            assert not again.done()
+            upstream.released.set()
+            assert again.result().status_code == 200
+        assert send(url, "two").status_code == 200  # in the same process
+        wait(lambda: runs()[3:] == ["COMPLETED", "CANCELLED", "COMPLETED"])
         assert all(run["name"].startswith("chatcmpl-") for run in shown("flow_runs"))
         assert all({"fugu-ultra", run["name"]} <= set(run["tags"]) for run in shown("flow_runs"))
         last = shown("flow_runs")[-1]
