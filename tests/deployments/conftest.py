@@ -26,9 +26,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
     def fugu(*words: str) -> tuple[int, str, str]:
         # Options write to the environment: the next test must not find what this command was given.
-        with mock.patch.dict(os.environ), mock.patch.object(sys, "argv", ["fugu", *words]):
-            with pytest.raises(SystemExit) as stop:
-                main()
+        told = mock.patch.object(sys, "argv", ["fugu", *words])
+        with mock.patch.dict(os.environ), told, pytest.raises(SystemExit) as stop:
+            main()
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 

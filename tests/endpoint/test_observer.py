@@ -197,20 +197,19 @@ def shown(home):
     """`shown("flow_runs")`, `shown("artifacts")`: what the server has of this test."""
 
     def ask(what):
-        key = server.credentials(home["PREFECT_API_AUTH_STRING"])
         sort = {"flow_runs": "START_TIME_ASC", "artifacts": "CREATED_DESC"}[what]
-        url = f"{home['PREFECT_API_URL']}/{what}/filter"
-        return httpx.post(url, json={"sort": sort}, headers=key).raise_for_status().json()
+        return http.post(f"{home['PREFECT_API_URL']}/{what}/filter", json={"sort": sort}).raise_for_status().json()
 
-    others = {what: {one["id"] for one in ask(what)} for what in ("flow_runs", "artifacts")}
-    return lambda what: [one for one in ask(what) if one["id"] not in others[what]]
+    with httpx.Client(headers=server.credentials(home["PREFECT_API_AUTH_STRING"]), timeout=60) as http:
+        others = {what: {one["id"] for one in ask(what)} for what in ("flow_runs", "artifacts")}
+        yield lambda what: [one for one in ask(what) if one["id"] not in others[what]]
 
 
 def wait(reached, seconds=60):
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
-        time.sleep(0.05)  # other processes are waited for, which can only be asked
+        time.sleep(0.2)  # other processes are waited for, which can only be asked: each time costs them work
 
 
 def start(environment):
@@ -224,6 +223,7 @@ def start(environment):
     return process, url
 
 
+@pytest.mark.programs
 def test_a_request_is_a_flow_run_and_that_of_a_killed_endpoint_has_crashed(home, shown, upstream):
     def runs():
         return [run["state"]["type"] for run in shown("flow_runs")]
@@ -306,6 +306,7 @@ for what in (sys.argv[1], [sys.argv[2]]):
 """
 
 
+@pytest.mark.programs
 def test_prefect_and_the_logs_hold_no_word_of_anybody_unless_they_are_to(
     home, shown, prefect, upstream, upstream_url, tmp_path
 ):

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from models.ledger.tables import calls
 from tasks.setup.settings import open_ledger
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("prefect_server")]
 
 CODE = """
 import asyncio, sys
