@@ -14,15 +14,16 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from types import FrameType
+from uuid import UUID
 
 from prefect import flow_engine
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
@@ -45,10 +46,10 @@ GRACE_S = 15.0
 log = logging.getLogger(__name__)
 
 
-async def cancelled_with_tags(client: PrefectClient, tags: Sequence[str]) -> list[FlowRun]:
-    """The flow runs with one of these tags that are to be cancelled, or are cancelled."""
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=STOPPED), tags=FlowRunFilterTags(any_=list(tags)))
-    return await client.read_flow_runs(flow_run_filter=wanted)
+async def cancelled_of(client: PrefectClient, runs: Sequence[UUID]) -> list[UUID]:
+    """Those of these flow runs that are to be cancelled, or are cancelled."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=STOPPED), id=FlowRunFilterId(any_=list(runs)))
+    return [run.id for run in await client.read_flow_runs(flow_run_filter=wanted)]
 
 
 class Cancelling:

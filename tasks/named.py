@@ -6,11 +6,12 @@ conducted question, which a batch of questions feels (`tests/benchmarks/conduct_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow, Task
 from prefect.client.orchestration import PrefectClient, get_client
@@ -22,6 +23,9 @@ from prefect.states import Cancelled, Pending
 
 CANCELLED = "the request was cancelled"
 
+Created = Callable[[UUID], object]
+"""Is told the id of a flow run as soon as there is one."""
+
 
 @dataclass
 class NamedRun(AsyncFlowRunEngine[Any, Any]):
@@ -29,6 +33,7 @@ class NamedRun(AsyncFlowRunEngine[Any, Any]):
 
     name: str = ""
     tags: Sequence[str] = ()
+    created: Created | None = None
 
     async def create_flow_run(self, client: PrefectClient) -> FlowRun:
         """The run; within another flow's run it is a subflow's."""
@@ -38,7 +43,7 @@ class NamedRun(AsyncFlowRunEngine[Any, Any]):
             within: Task[..., Any] = Task(name=self.flow.name, fn=self.flow.fn, version=self.flow.version)
             within._is_subflow_tracking_task = True  # type: ignore[attr-defined]
             tracking = await within.create_run(flow_run_context=parent, parameters=given)
-        return await client.create_flow_run(
+        run = await client.create_flow_run(
             self.flow,
             name=self.name,
             parameters=self.flow.serialize_parameters(given),
@@ -46,16 +51,29 @@ class NamedRun(AsyncFlowRunEngine[Any, Any]):
             parent_task_run_id=None if tracking is None else tracking.id,
             tags=self.tags,
         )
+        if self.created is not None:
+            self.created(run.id)
+        return run
 
 
-async def run_named(flow: Flow[..., Any], name: str, tags: Sequence[str], parameters: Mapping[str, Any]) -> State[Any]:
+async def run_named(
+    flow: Flow[..., Any],
+    name: str,
+    tags: Sequence[str],
+    parameters: Mapping[str, Any],
+    created: Created | None = None,
+) -> State[Any]:
     """The state in which a run of the flow ends: what fails in it is not raised.
 
     A run that is to be cancelled ends Cancelled, whatever came of it: Prefect refuses any other end of it, and it would
     stay Cancelling.
     """
     engine = NamedRun(
-        flow=_kept_in(flow, PREFECT_LOCAL_STORAGE_PATH.value()), parameters=dict(parameters), name=name, tags=tags
+        flow=_kept_in(flow, PREFECT_LOCAL_STORAGE_PATH.value()),
+        parameters=dict(parameters),
+        name=name,
+        tags=tags,
+        created=created,
     )
     async with engine.start():
         while engine.is_running():

@@ -55,8 +55,8 @@ if "SSL_CERT_FILE" not in os.environ:
     os.environ["SSL_CERT_FILE"] = _few_certificates()  # the processes that a test starts have it too
 
 SECONDS = {
-    "tests/flows/learned": 150,
-    "tests/flows": 70,
+    "tests/flows/learned": 120,
+    "tests/flows": 90,
     "tests/strangers": 45,
     "tests/endpoint/test_observer.py": 50,
     "tests/deployments/test_first_hour.py": 45,

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Show = Callable[["RequestRun"], Awaitable[None]]
+Show = Callable[["RequestRun", Callable[[UUID], object]], Awaitable[None]]
+"""Shows a request run as a flow run, and tells that one's id."""
 
 QUIET = {
     # Where texts are shown a flow run is named after its question, and no prompt may be logged here.
@@ -67,7 +69,7 @@ class Observer:
         self._at_once, self._api_url, self._row_of = at_once, api_url, row_of
         self._queue: asyncio.Queue[RequestRun] = asyncio.Queue(WAITING)
         self._live = asyncio.Semaphore(LIVE)
-        self._under_way: set[RequestRun] = set()
+        self._under_way: dict[UUID, RequestRun] = {}
         self._task: asyncio.Task[None] | None = None
         self._began = datetime.now(UTC)
         self._on, self._told = api_url is not None, ""
@@ -141,29 +143,37 @@ class Observer:
             await asyncio.wait([group.create_task(self._shown(show, request_run))], timeout=HELD_S)
 
     async def _heed(self, client: PrefectClient) -> None:
-        """Cancel the request of each flow run that somebody cancels in Prefect."""
-        from tasks.cancelling import cancelled_with_tags
+        """Cancel the request of each flow run that somebody cancels in Prefect.
+
+        A flow run is known by its id: with an Idempotency-Key a request may have earlier ones, which were cancelled.
+        """
+        from tasks.cancelling import cancelled_of
 
         while True:
             await asyncio.sleep(LOOK_S)
             if not self._under_way:
                 continue
             try:
-                known = {request_run.request.id: request_run for request_run in self._under_way}
-                for run in await cancelled_with_tags(client, list(known)):
-                    if request_run := known.get(str(run.parameters.get("request"))):
-                        await request_run.cancel()
+                known = dict(self._under_way)
+                for run in await cancelled_of(client, list(known)):
+                    await known[run].cancel()
             except Exception as error:
                 self._say(f"whether a flow run is to be cancelled cannot be seen: {what(error)}")
 
     async def _shown(self, show: Show, request_run: RequestRun) -> None:
-        self._under_way.add(request_run)
+        runs: list[UUID] = []
+
+        def created(run: UUID) -> None:
+            runs.append(run)
+            self._under_way[run] = request_run
+
         try:
-            await show(request_run)
+            await show(request_run, created)
         except Exception as error:
             self._say(what(error))
         finally:
-            self._under_way.discard(request_run)
+            for run in runs:
+                del self._under_way[run]
             self._live.release()
             self._queue.task_done()
 

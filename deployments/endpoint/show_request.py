@@ -17,7 +17,7 @@ from models.conductor.run.request import StepRecord
 from models.conductor.run.request_run import RequestRun
 from models.conductor.run.workflow_run import WorkflowRun
 from models.errors import FuguError
-from tasks.named import CANCELLED, run_named
+from tasks.named import CANCELLED, Created, run_named
 from tasks.pages.names import label_of, title_of
 from tasks.pages.workflow import tag_run, workflow_page
 from tasks.quiet import flow
@@ -25,8 +25,8 @@ from tasks.setup.texts import what
 from tasks.show import joining, number_of, plan_round, shown_run
 
 
-async def show(request_run: RequestRun) -> None:
-    """Show one request as a flow run: each round's plan, each step as a task.
+async def show(request_run: RequestRun, created: Created | None = None) -> None:
+    """Show one request as a flow run, of whose id `created` is told: each round's plan, each step as a task.
 
     Run it concurrently with `request_run.answer()` in the same event loop: it waits for that work and starts none. An
     error of the request becomes the flow run's state and is not raised; an error of Prefect is raised.
@@ -34,7 +34,10 @@ async def show(request_run: RequestRun) -> None:
     request, earlier = request_run.request, request_run.request.continues
     tags = (ULTRA, request.id, *([f"continues:{earlier}"] if earlier else []))
     title = title_of(request)
-    await run_named(workflow, title, tags, {"request": request.id, "title": title, "run": number_of(request_run)})
+    parameters = {"request": request.id, "title": title, "run": number_of(request_run)}
+    state = await run_named(workflow, title, tags, parameters, created)
+    if state.is_cancelled():  # somebody may have cancelled it before it began
+        await request_run.cancel()
 
 
 @flow(name="workflow")

@@ -43,6 +43,7 @@ def start(*arguments, environment=None):
     )
 
 
+@pytest.mark.programs
 def test_it_announces_itself_serves_and_finishes_its_answers_on_sigterm(home, tmp_path, upstream):
     announcement = tmp_path / "endpoint.json"
     process = start("--port", "0", "--announce", str(announcement), environment=home)

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from models.ledger.tables import calls
 from tasks.setup.settings import open_ledger
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("prefect_server")]
 
 CODE = """
 import asyncio, sys
@@ -102,7 +102,7 @@ def start(home, provider):
         process.communicate()
 
 
-def until(reached, seconds: float = 60) -> None:
+def until(reached, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
@@ -139,7 +139,7 @@ def test_sigterm_lets_what_was_sent_be_settled_and_sends_nothing_new(start, prov
     process.send_signal(signal.SIGTERM)
     time.sleep(1.0)  # longer than it takes to be heeded: that nothing is sent has no event
     provider.free.set()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert len(provider.asked) == 2 and statuses() == ["settled", "settled"]
     ended = asyncio.run(the_run())
     assert ended.id == run.id
@@ -155,7 +155,7 @@ def test_after_sigkill_a_new_run_pays_only_what_is_missing(start, provider, monk
     process.communicate()
     settled = statuses().count("settled")
     lost = len(provider.asked) - settled
-    out, _ = start().communicate(timeout=60)
+    out, _ = start().communicate(timeout=120)
     assert out.count("reply") == 2 and statuses() == ["settled"] * 4
     assert len(provider.asked) - lost <= 4
     counts = [provider.asked.count(asked) for asked in set(provider.asked)]
@@ -189,7 +189,7 @@ async def test_sigterm_ends_a_flow_with_all_of_its_subflows(home, provider):
         await asyncio.to_thread(until, lambda: len(provider.asked) >= 4)
         process.send_signal(signal.SIGTERM)
         provider.free.set()
-        await asyncio.to_thread(process.communicate, timeout=60)
+        await asyncio.to_thread(process.communicate, timeout=120)
     finally:
         process.kill()
     found = await runs()

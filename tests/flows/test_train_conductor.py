@@ -59,7 +59,7 @@ def conductors(home, prefect_server, small_data, monkeypatch):
     return write
 
 
-BRIEF = SMALL["course"] | {"iterations": 2}
+BRIEF = SMALL["course"] | {"iterations": 2, "save_every": 1}
 
 
 @pytest.fixture
@@ -98,12 +98,13 @@ def test_it_trains_on_asked_workers_and_a_second_run_asks_nobody(conductors, hom
 
 
 def test_a_killed_training_pays_nothing_twice_and_goes_on(conductors, home, paid, monkeypatch):
+    conductors(course=BRIEF)
     whole, batches = learn.carried_out, 0
 
     async def until_killed(trials, stage, practice=None):
         nonlocal batches
         batches += 1  # held-out questions, the gate, then one an iteration
-        if batches == 2 + 4:
+        if batches == 2 + 2:
             raise KeyboardInterrupt
         return await whole(trials, stage, practice)
 
@@ -111,7 +112,7 @@ def test_a_killed_training_pays_nothing_twice_and_goes_on(conductors, home, paid
     with pytest.raises(BaseException):  # noqa: B017 - as a process ends
         asyncio.run(train_conductor())
     paid.mark()
-    assert [path.name for path in home.glob("conductors/*/grpo/checkpoint-*")] == ["checkpoint-2"]
+    assert [path.name for path in home.glob("conductors/*/grpo/checkpoint-*")] == ["checkpoint-1"]
     monkeypatch.setattr(learn, "carried_out", whole)
     assert Path(asyncio.run(train_conductor())).is_dir()
     assert paid.twice() == set()
@@ -124,7 +125,7 @@ def test_a_conductor_that_is_not_ready_stops_at_the_gate_and_says_why(conductors
 
 
 def test_an_outage_is_no_sample_and_ends_nothing(conductors, home, monkeypatch):
-    conductors(course=BRIEF)
+    conductors(course=BRIEF | {"iterations": 1})
     complete, lost = Client.complete, []
 
     async def without_atlas(self, ask):

@@ -7,6 +7,8 @@ import json
 import httpx
 import pytest
 
+pytestmark = pytest.mark.programs  # as the others, with which they share the house
+
 EVIL = "<img src=x onerror=document.title='run'><script>document.title='run'</script> What is 3 + 4?"
 
 

@@ -183,6 +183,7 @@ def home(begun, killed, tmp_path) -> dict[str, str]:
     return begun | {"FUGU_HOME": str(tmp_path / "home")}
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("way", ["key", "resume"])
 def test_after_a_kill_a_request_goes_on_where_it_was_and_then_says_the_same_for_ever(killed, home, upstream, way):
     upstream.released.set()

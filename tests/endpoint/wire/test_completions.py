@@ -8,7 +8,6 @@ import jsonschema
 import openai
 import pytest
 
-from deployments.endpoint.wire.openapi import document
 from deployments.endpoint.wire.response import encode
 from models.workers.ask import Usage
 
@@ -61,6 +60,7 @@ def test_what_a_completion_cannot_have_is_refused_by_name(house, upstream):
 def test_answers_are_what_the_document_says():
     from deployments.endpoint.answer.result import Result, Text
     from deployments.endpoint.wire.completions import TextCompletion
+    from deployments.endpoint.wire.openapi import document  # Anthropic's types, in seconds
 
     schemas = document()["components"]["schemas"]
 

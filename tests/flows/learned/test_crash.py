@@ -64,14 +64,14 @@ def _forget_evolution(finished: Path, home: Path) -> str:
 @pytest.mark.usefixtures("prefect_server")
 def test_killed_labelling_asks_nothing_settled_again(paid, small_data, data_with, monkeypatch):
     small = yaml.safe_load((small_data / "presets.yaml").read_text())["first-light"]
-    few = {"train": 24, "validation": 8, "test": 8, "unseen": 0}
+    few = {"train": 12, "validation": 4, "test": 4, "unseen": 0}
     monkeypatch.setenv("FUGU_DATA", str(data_with(small | {"questions": few})))
     code = "import asyncio; from flows.refresh_labels import refresh_labels; asyncio.run(refresh_labels())"
-    run_and_kill(code, paid, after=60)
+    run_and_kill(code, paid, after=30)
     asyncio.run(refresh_labels())
     assert not paid.twice()
     ledger = open_ledger()
-    assert len(labels(ledger, pool="house")) == 40 * 6
+    assert len(labels(ledger, pool="house")) == 20 * 6
     ledger.close()
 
 

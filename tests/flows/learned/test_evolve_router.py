@@ -101,13 +101,13 @@ def told(run):
 
 
 def test_a_search_that_steps_too_far_goes_on_and_its_page_counts_what_it_paid(asked, plan):
-    few = {"population": 8, "subspace_generations": 0, "rungs": 1, "questions": 10, "validation": 10, "sigma": 4.0}
+    few = {"population": 8, "subspace_generations": 0, "rungs": 1, "questions": 5, "validation": 5, "sigma": 4.0}
     plan(**few, generations=1)
     ledger = open_ledger()
     run = registry.load_checkpoint(ledger, asyncio.run(evolve_router())).meta["run"]
     ledger.close()
     first = told(run)
-    refused, rest = divmod(8 * 10 - first[0]["rollouts"], 10)
+    refused, rest = divmod(8 * 5 - first[0]["rollouts"], 5)
     assert refused > 0 and rest == 0
     lowest = sorted(first[0]["fitnesses"])[:refused]
     assert max(lowest) < first[0]["mean"] and len(set(lowest)) == 1
@@ -119,7 +119,7 @@ def test_a_search_that_steps_too_far_goes_on_and_its_page_counts_what_it_paid(as
 
 
 def test_an_unfinished_run_that_is_not_continued_is_named_and_can_be_resumed(asked, plan, monkeypatch):
-    few = {"population": 4, "generations": 2, "questions": 10, "validation": 10}
+    few = {"population": 4, "generations": 2, "questions": 4, "validation": 4}
     plan(**few)
     warned, add = [], evolving.EvolutionPage.add
 

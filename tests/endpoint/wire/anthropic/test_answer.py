@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
-from anthropic.types import Message as Theirs
-from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from deployments.endpoint.answer.result import Calls, Result, Text, Thought
@@ -14,7 +13,12 @@ from deployments.endpoint.wire.anthropic.answer import Message
 from models.workers.ask import Usage
 
 USAGE = Usage(prompt_tokens=10, completion_tokens=4, cached_tokens=3, cache_creation_tokens=2, reasoning_tokens=1)
-EVENTS = TypeAdapter(RawMessageStreamEvent)
+
+
+@pytest.fixture(scope="module")
+def streamed(anthropic):
+    """`streamed(deltas, finish, trace)` -> the events, each checked by the package, and the content they add up to."""
+    return partial(_streamed, TypeAdapter(anthropic.types.RawMessageStreamEvent))
 
 
 def call(index, arguments, id=None, name=None):
@@ -22,14 +26,13 @@ def call(index, arguments, id=None, name=None):
     return {"index": index, **begun, "function": {"arguments": arguments, **({"name": name} if name else {})}}
 
 
-def streamed(deltas, finish="stop", trace=None):
-    """The events, and the content that they add up to."""
+def _streamed(events_type, deltas, finish="stop", trace=None):
     message = Message("msg_1", "fugu")
     result = Result(None, (), finish, USAGE)
     sent = [message.opening(), *map(message.delta, deltas), *message.closing(result, trace)]
     events = [json.loads(part.partition(b"data: ")[2]) for part in b"".join(sent).split(b"\n\n") if part]
     for event in events:
-        EVENTS.validate_python(event)
+        events_type.validate_python(event)
     blocks, open_ = [], None
     for event in events:
         match event["type"]:
@@ -50,7 +53,7 @@ def streamed(deltas, finish="stop", trace=None):
     return events, blocks
 
 
-def test_thoughts_text_and_calls_are_blocks_in_their_order():
+def test_thoughts_text_and_calls_are_blocks_in_their_order(streamed):
     deltas = [
         Thought("hm"),
         Thought("m"),
@@ -67,7 +70,7 @@ def test_thoughts_text_and_calls_are_blocks_in_their_order():
     ]
 
 
-def test_calls_that_come_in_turns_are_one_after_the_other():
+def test_calls_that_come_in_turns_are_one_after_the_other(streamed):
     deltas = [
         Calls((call(0, '{"x"', "c0", "look"), call(1, "{", "c1", "see"))),
         Calls((call(1, '"y":2}'),)),
@@ -87,7 +90,7 @@ def test_calls_that_come_in_turns_are_one_after_the_other():
     ]
 
 
-def test_a_stream_without_a_word_has_no_block():
+def test_a_stream_without_a_word_has_no_block(streamed):
     events, blocks = streamed([Text("")])
     assert blocks == [] and [event["type"] for event in events] == ["message_start", "message_delta", "message_stop"]
 
@@ -96,7 +99,7 @@ def test_a_stream_without_a_word_has_no_block():
     ("finish", "reason"),
     [("stop", "end_turn"), ("length", "max_tokens"), ("tool_calls", "tool_use"), ("content_filter", "refusal")],
 )
-def test_the_end_says_why_and_what_was_used(finish, reason):
+def test_the_end_says_why_and_what_was_used(streamed, finish, reason):
     events, _ = streamed([Text("a")], finish, {"worker": "ada"})
     last = events[-2]
     assert last["delta"]["stop_reason"] == reason and last["fugu"] == {"worker": "ada"}
@@ -119,11 +122,11 @@ def test_a_stop_is_named_where_the_worker_says_so():
     assert ended("END") == ("stop_sequence", "END") and ended("other") == ended(None) == ("end_turn", None)
 
 
-def test_a_whole_answer_has_thoughts_text_calls_and_the_tokens_of_the_orchestration():
+def test_a_whole_answer_has_thoughts_text_calls_and_the_tokens_of_the_orchestration(anthropic):
     calls = (call(0, '{"x": 1}', "c0", "look"), call(1, "no JSON", "c1", "see"))
     more = Usage(prompt_tokens=100, completion_tokens=50, cached_tokens=7)
     body = json.loads(Message("msg_1", "fugu").whole(Result("a", calls, "tool_calls", USAGE, more, "hm"), None))
-    message = Theirs.model_validate(body)
+    message = anthropic.types.Message.model_validate(body)
     assert [block.type for block in message.content] == ["thinking", "text", "tool_use", "tool_use"]
     assert [block["input"] for block in body["content"][2:]] == [{"x": 1}, {"INVALID_JSON": "no JSON"}]
     usage = message.usage.model_extra
