@@ -3,8 +3,9 @@
 Requests queue while a forward runs; if the last pass had several, they wait up to `wait_s` longer for more, a lone
 request does not. A pass groups them by similar length, short ones first, and answers each as soon as its forward is
 done. On a CPU several forwards run in parallel, each on a part of the cores: a single one on all cores would wait for
-the slowest core again and again. Texts are divided among them, not requests: all requests for a text are in one
-forward, so that what its candidates have in common is computed once. Threads and event loops may both submit.
+the slowest core again and again. A pass of little work is one forward on one core. Texts are divided among forwards,
+not requests: all requests for a text are in one, so that what its candidates have in common is computed once. Threads
+and event loops may both submit.
 
 Long texts have a queue of their own: a thread computes them on half of the cores, in parallel with the short ones,
 which therefore never wait for a long one.
@@ -28,7 +29,7 @@ from models.fugu import transcript
 from models.fugu.decision import Allowed, Decision
 from models.fugu.forward.batches import cores, threads
 from models.fugu.router import Candidate, Router
-from models.workers.ask import Message
+from models.workers.ask import TOKEN_BYTES, Message
 
 Logits = NDArray[np.float32]
 Row = tuple[str, Candidate | None]
@@ -41,6 +42,10 @@ GATHERED = 1 << 18
 """Characters of distinct texts in one pass, to bound its memory: under `late` 4 KB per token at width 1,024, so some
 250 MB. A single request may be larger."""
 
+
+LANE_FLOPS = 1e9
+"""The least work that is worth a lane or a second thread: some 15 ms of a core. A smaller forward is mostly the
+overhead of its calls, which each lane repeats, and whose threads wait for one another, computing."""
 
 LONG = 1 << 13
 """Characters from which a text counts as long: some 2,000 tokens."""
@@ -104,6 +109,7 @@ class MicroBatcher:
         self.router = router
         self._cores = cores(router.backbone.device)
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="lane")
+        self._char_flops = router.backbone.token_flops / TOKEN_BYTES
         self._short = _Queue("forwards", wait_s, lambda some: self._compute(some, self._left))
         self._long = _Queue("long forwards", wait_s, lambda some: self._compute(some, lambda: self._half))
 
@@ -174,8 +180,10 @@ class MicroBatcher:
 
     def _together(self, requests: Sequence[_Request], cores: int) -> list[Logits]:
         rows = [row for request in requests for row in request.rows]
-        lanes = _lanes([text for text, _ in rows], cores)
+        worth = int(self._char_flops * sum(len(text) for text, _ in rows) / LANE_FLOPS)
+        lanes = _lanes([text for text, _ in rows], min(cores, worth))
         if len(lanes) == 1:
+            cores = cores if worth else 1
             logits = self._forward(rows) if cores == self._cores else self._in_lane(rows, cores)
         else:
             each = cores // len(lanes)
