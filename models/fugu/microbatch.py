@@ -38,6 +38,8 @@ Row = tuple[str, Candidate | None]
 WAIT_S = 0.002
 """A small part of the time of a forward of Qwen3-0.6B on any CPU, and about one forward on a GPU."""
 
+PATIENT = 4
+
 GATHERED = 1 << 18
 """Characters of distinct texts in one pass, to bound its memory: under `late` 4 KB per token at width 1,024, so some
 250 MB. A single request may be larger."""
@@ -53,8 +55,11 @@ LONG = 1 << 13
 
 @dataclass(frozen=True)
 class _Request:
+    """`by`: who computes it. Only what waits refers to it: with nothing left to do it goes as soon as nobody has it."""
+
     texts: Sequence[str]
     candidate: Candidate | None
+    by: MicroBatcher
     answer: Future[Logits] = field(default_factory=Future)
 
     @property
@@ -69,11 +74,12 @@ class _Request:
 class _Queue:
     """A queue with one thread, which passes all waiting requests to `compute` whenever it is free.
 
-    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several.
+    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several; up to `PATIENT` times
+    as long where the last pass took so little, since that was mostly what each pass takes, whatever it computes.
     """
 
-    def __init__(self, name: str, wait_s: float, compute: Callable[[Sequence[_Request]], None]) -> None:
-        self._compute, self._wait_s = compute, wait_s
+    def __init__(self, name: str, wait_s: float, compute: Callable[[MicroBatcher, Sequence[_Request]], None]) -> None:
+        self._compute, self._least_s, self._wait_s = compute, wait_s, wait_s
         self._lock = threading.Lock()
         self._waiting: list[_Request] = []
         self._several = True
@@ -96,9 +102,10 @@ class _Queue:
         with self._lock:
             gathered, self._waiting = self._waiting, []
         self._several = len(gathered) > 1
-        self.busy = True
-        self._compute([request for request in gathered if request.answer.set_running_or_notify_cancel()])
-        self.busy = False
+        self.busy, began = True, time.monotonic()
+        self._compute(gathered[0].by, [each for each in gathered if each.answer.set_running_or_notify_cancel()])
+        self.busy, took = False, time.monotonic() - began
+        self._wait_s = max(took, self._least_s) if took <= PATIENT * self._least_s else self._least_s
 
 
 class MicroBatcher:
@@ -110,8 +117,8 @@ class MicroBatcher:
         self._cores = cores(router.backbone.device)
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="lane")
         self._char_flops = router.backbone.token_flops / TOKEN_BYTES
-        self._short = _Queue("forwards", wait_s, lambda some: self._compute(some, self._left))
-        self._long = _Queue("long forwards", wait_s, lambda some: self._compute(some, lambda: self._half))
+        self._short = _Queue("forwards", wait_s, lambda by, some: by._compute(some, by._left))
+        self._long = _Queue("long forwards", wait_s, lambda by, some: by._compute(some, lambda: by._half))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -130,7 +137,7 @@ class MicroBatcher:
 
     def submit(self, texts: Sequence[str], candidate: Candidate | None = None) -> Future[Logits]:
         """Logits [B, L (+ 3)] of `texts` as a future, under the installed vector by default."""
-        request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate)
+        request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate, self)
         (self._long if request.longest >= LONG else self._short).put(request)
         return request.answer
 

@@ -9,7 +9,7 @@ not stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -61,12 +61,11 @@ class Claim:
     """The result of a claim; `call_id` is the identity. The states:
 
     `mine`: send it, as this attempt, not before `start_at`; where `sent`, it is marked as sent already. `settled`:
-    `reply` is the answer. `held`: another try's
-    lease is live until `lease_until`, or the next try may not start before `not_before`, or (neither is given) it fits
-    its allowance, or its worker's calls in flight, only once running calls have ended. `limited`: it does not fit its
-    allowance, by `limit`. `budget`: in words, the budget of a key that keeps it from being sent, now or at all.
-    `maybe_paid`: the last try died in flight, and the claim was made with `resend=False`. `pruned`: the call's texts
-    were deleted at `pruned_at`.
+    `reply` is the answer. `held`: another try's lease is live until `lease_until`, or the next try may not start before
+    `not_before`, or (neither is given) it fits its allowance, or its worker's calls in flight, only once running calls
+    have ended. `limited`: it does not fit its allowance, by `limit`. `budget`: in words, the budget of a key that keeps
+    it from being sent, now or at all. `maybe_paid`: the last try died in flight, and the claim was made with
+    `resend=False`. `pruned`: the call's texts were deleted at `pruned_at`.
     """
 
     call_id: str
@@ -133,8 +132,12 @@ def claim(
         found |= _insert(connection, fresh, owner, now, lease_s)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
-    given = ((s, found[s.identity]) for s in specs)
-    return [replace(c, start_at=starts.get(s.identity), sent=s.sends and c.state == "mine") for s, c in given]
+    return [_given(spec, found[spec.identity], starts, spec is wanted[spec.identity]) for spec in specs]
+
+
+def _given(spec: CallSpec, claim: Claim, starts: Mapping[str, datetime], counts: bool) -> Claim:
+    """The claim as this spec gets it. `counts`: of several with its identity it is the one that was written."""
+    return replace(claim, start_at=starts.get(spec.identity), sent=counts and spec.sends and claim.state == "mine")
 
 
 def _judge(row: Any, now: datetime, resend: bool) -> Claim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from models.errors import BadInput
+from models.errors import BadInput, LedgerAway
 from models.ledger.outage import told_apart
 from models.ledger.tables import identity, metadata, probes
 
@@ -57,6 +58,7 @@ class Ledger:
             options = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
             self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=options, hide_parameters=True)
         self._outer: ContextVar[Connection | None] = ContextVar("outer", default=None)
+        self._writing = threading.Lock()
         self._writer = self.engine.execution_options(begin="IMMEDIATE")
 
     @contextmanager
@@ -70,8 +72,24 @@ class Ledger:
         if outer is not None:
             yield outer
             return
-        with told_apart(), self._writer.begin() as connection:
+        with told_apart(), self._turn(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """On SQLite this process's writers wait for one another here: SQLite's own waiting is to sleep and try again.
+
+        Raises LedgerAway.
+        """
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._writing.acquire(timeout=BUSY_TIMEOUT_S):
+            raise LedgerAway("the ledger cannot be used: another transaction of this process does not end")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -97,6 +98,15 @@ async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
     given_up.cancel()
     assert (await kept).shape == (1, ROWS)
     assert forwards == [EASY[1:2]]
+
+
+async def test_a_batcher_that_nobody_has_any_more_goes_at_once(router):
+    batcher = MicroBatcher(router)
+    await batcher.logits(EASY)
+    batcher.close()
+    gone = weakref.ref(batcher)
+    del batcher
+    assert gone() is None  # without a garbage collection
 
 
 async def test_a_pass_of_little_work_is_one_forward_on_one_thread(router, forwards, monkeypatch):
