@@ -39,14 +39,15 @@ WAIT_S = 0.002
 """A small part of the time of a forward of Qwen3-0.6B on any CPU, and about one forward on a GPU."""
 
 PATIENT = 4
+"""Times `wait_s`: a pass that takes less is mostly what each pass takes, so that waiting as long saves one."""
 
 GATHERED = 1 << 18
 """Characters of distinct texts in one pass, to bound its memory: under `late` 4 KB per token at width 1,024, so some
 250 MB. A single request may be larger."""
 
 
-LANE_FLOPS = 1e9
-"""The least work that is worth a lane or a second thread: some 15 ms of a core. A smaller forward is mostly the
+LANE_FLOPS = 2e9
+"""The least work that is worth a lane or a thread of its own: some 30 ms of a core. A smaller forward is mostly the
 overhead of its calls, which each lane repeats, and whose threads wait for one another, computing."""
 
 LONG = 1 << 13
@@ -74,8 +75,8 @@ class _Request:
 class _Queue:
     """A queue with one thread, which passes all waiting requests to `compute` whenever it is free.
 
-    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several; up to `PATIENT` times
-    as long where the last pass took so little, since that was mostly what each pass takes, whatever it computes.
+    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several; as long as the
+    last pass took, where that was at most `PATIENT` times `wait_s`.
     """
 
     def __init__(self, name: str, wait_s: float, compute: Callable[[MicroBatcher, Sequence[_Request]], None]) -> None:
@@ -188,9 +189,9 @@ class MicroBatcher:
     def _together(self, requests: Sequence[_Request], cores: int) -> list[Logits]:
         rows = [row for request in requests for row in request.rows]
         worth = int(self._char_flops * sum(len(text) for text, _ in rows) / LANE_FLOPS)
-        lanes = _lanes([text for text, _ in rows], min(cores, worth))
+        cores = max(1, min(cores, worth))
+        lanes = _lanes([text for text, _ in rows], cores)
         if len(lanes) == 1:
-            cores = cores if worth else 1
             logits = self._forward(rows) if cores == self._cores else self._in_lane(rows, cores)
         else:
             each = cores // len(lanes)
