@@ -98,6 +98,7 @@ def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str
     # For tools the field alone is checked: translating them may query a provider over the network (ollama).
     skipped, sampling = {"seed", *TOOL_FIELDS}, question.sampling
     own = sampling.fields()
+    asked = not skipped.issuperset(own)
     found = {}
     for worker in workers:
         if worker.is_house:  # a program says at once what it would refuse
@@ -106,7 +107,7 @@ def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str
                 found[worker.name] = str(refusal.field), str(refusal)
         elif isinstance(stops := sampling.stop, tuple) and len(stops) > (most := most_stops(worker)):
             found[worker.name] = "stop", f"at most {most} stops"
-        elif not worker.is_local:
+        elif asked and not worker.is_local:
             fitting = fit(worker, sampling).sampling
             given = own if fitting is sampling else fitting.fields()
             fields = {name: value for name, value in given.items() if name not in skipped}

@@ -139,7 +139,8 @@ class _Compiled:
             process = column.type.dialect_impl(self._dialect).result_processor(self._dialect, kind)
             if process is not None:
                 self._results.append((at, process))
-        self._row = namedtuple("Row", [column.key for column in self._shown])
+        make: Any = namedtuple
+        self._row = make("Row", [column.key for column in self._shown])
 
     def _bound(self, values: Values) -> Any:
         bound = {**self._given, **values}
