@@ -85,9 +85,9 @@ class GroupCommit:
             return await future
         except asyncio.CancelledError:
             # Cancelled when it had been claimed, and before that was known here.
-            claim = None if future.cancelled() or future.exception() else future.result()
-            if claim is not None and claim.state == "mine":
-                self._give_back(claim.call_id)
+            known = future.done() and not future.cancelled() and future.exception() is None
+            if known and future.result().state == "mine":
+                self._give_back(spec.identity)
             raise
 
     async def send(self, call_id: str, attempt: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, String, Table, bindparam
@@ -91,6 +92,20 @@ class PreparedFor:
         return self._sizes[size]
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """`row`: a class of named tuples. `processes`: of values at these places."""
+
+    row: Any
+    processes: Sequence[tuple[int, _Process]]
+
+    def __call__(self, given: Sequence[Any]) -> Any:
+        values = list(given)
+        for at, process in self.processes:
+            values[at] = process(values[at])
+        return self.row._make(values)
+
+
 class _Compiled:
     """A statement in one dialect."""
 
@@ -104,9 +119,9 @@ class _Compiled:
             process = bind.type.dialect_impl(dialect).bind_processor(dialect)
             if process is not None:
                 self._processes[name] = process
-        self._dialect, self._results = dialect, list[tuple[int, _Process]]()
+        self._dialect = dialect
         self._shown = list(statement.selected_columns) if isinstance(statement, Select) else []
-        self._row: Any = None
+        self._read: _Reader | None = None
 
     def run(self, connection: Connection, values: Sequence[Values]) -> int:
         cursor = connection.connection.cursor()
@@ -123,24 +138,21 @@ class _Compiled:
         cursor = connection.connection.cursor()
         try:
             cursor.execute(self._sql, self._bound(values))
-            if self._row is None:
-                self._read(cursor.description)
-            found = [list(row) for row in cursor.fetchall()]
+            if self._read is None:
+                self._read = self._reader(cursor.description)
+            return [self._read(row) for row in cursor.fetchall()]
         finally:
             cursor.close()
-        for at, process in self._results:
-            for row in found:
-                row[at] = process(row[at])
-        return [self._row._make(row) for row in found]
 
-    def _read(self, described: Sequence[Sequence[Any]]) -> None:
-        """How values become those of the columns' types, by what the driver says that they are."""
+    def _reader(self, described: Sequence[Sequence[Any]]) -> _Reader:
+        """What makes a named tuple of a row, with values of the columns' types, by what the driver says they are."""
+        make: Any = namedtuple
+        row, processes = make("Row", [column.key for column in self._shown]), list[tuple[int, _Process]]()
         for at, (column, (_, kind, *_)) in enumerate(zip(self._shown, described, strict=True)):
             process = column.type.dialect_impl(self._dialect).result_processor(self._dialect, kind)
             if process is not None:
-                self._results.append((at, process))
-        make: Any = namedtuple
-        self._row = make("Row", [column.key for column in self._shown])
+                processes.append((at, process))
+        return _Reader(row, processes)
 
     def _bound(self, values: Values) -> Any:
         bound = {**self._given, **values}
