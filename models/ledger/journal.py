@@ -77,8 +77,9 @@ class Journal:
 
     @property
     def waiting(self) -> int:
-        """How many changes wait to be written."""
-        return len(self._waiting)
+        """How many changes are due, and wait for the database."""
+        now = time.monotonic()
+        return sum(entry.due <= now for entry in self._waiting)
 
     async def flush(self) -> None:
         """Wait until all earlier changes are on disk or have failed."""

@@ -9,7 +9,6 @@ async def test_what_nobody_waits_for_shares_a_transaction_and_is_written_soon(le
     journal, seen = Journal(ledger), []
     for number in range(9):
         journal.later(lambda connection, now, number=number: seen.append((number, connection, now)))
-    assert journal.waiting == 9
     await journal.put(lambda connection, now: seen.append((9, connection, now)), linger_s=journals.LINGER_S)
     assert [number for number, _, _ in seen] == list(range(10)) and journal.waiting == 0
     assert len({(id(connection), now) for _, connection, now in seen}) == 1
