@@ -151,6 +151,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         aliases=read_aliases(here.aliases),
         needs_key=here.require_key,
         secret=secret(here.home),
+        freezes=True,
     )
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -179,6 +180,15 @@ class Endpoint:
             group.create_task(self._champions.watch(self._options.poll_s))
             if self._options.eager:
                 group.create_task(self._prepare())
+            if self._options.freezes:
+                group.create_task(self._freeze())
+
+    async def _freeze(self) -> None:
+        """Leave what has been loaded, mostly libraries, out of garbage collections: each stops all requests."""
+        while not self._champions.complete:
+            await asyncio.sleep(self._options.poll_s)
+        gc.collect()
+        gc.freeze()
 
     async def _executor(self) -> RequestRuns:
         """Raises Problem 503 while there is none."""

@@ -65,7 +65,8 @@ class Options:
     own. `max_requests`: under way at most; more are refused. `eager`: whether what only conducted requests need is
     loaded at the start, instead of with the first of them. `aliases`: other names of the models. `needs_key`: also
     while the home has no key; `secret`: the home's, by which its owner asks. `counts`: whether requests count for their
-    keys' rates here. `sees`: what a visitor of the endpoint's own pages may see.
+    keys' rates here. `freezes`: whether garbage collections leave out what has been loaded, for a process that does
+    nothing else. `sees`: what a visitor of the endpoint's own pages may see.
     """
 
     poll_s: float = 1.0
@@ -88,6 +89,7 @@ class Options:
     needs_key: bool = False
     secret: str | None = None
     counts: bool = True
+    freezes: bool = False
     sees: Sees = by_key
 
 

@@ -3,8 +3,9 @@
 Requests queue while a forward runs; if the last pass had several, they wait up to `wait_s` longer for more, a lone
 request does not. A pass groups them by similar length, short ones first, and answers each as soon as its forward is
 done. On a CPU several forwards run in parallel, each on a part of the cores: a single one on all cores would wait for
-the slowest core again and again. Texts are divided among them, not requests: all requests for a text are in one
-forward, so that what its candidates have in common is computed once. Threads and event loops may both submit.
+the slowest core again and again. A pass of little work is one forward on one core. Texts are divided among forwards,
+not requests: all requests for a text are in one, so that what its candidates have in common is computed once. Threads
+and event loops may both submit.
 
 Long texts have a queue of their own: a thread computes them on half of the cores, in parallel with the short ones,
 which therefore never wait for a long one.
@@ -28,7 +29,7 @@ from models.fugu import transcript
 from models.fugu.decision import Allowed, Decision
 from models.fugu.forward.batches import cores, threads
 from models.fugu.router import Candidate, Router
-from models.workers.ask import Message
+from models.workers.ask import TOKEN_BYTES, Message
 
 Logits = NDArray[np.float32]
 Row = tuple[str, Candidate | None]
@@ -37,10 +38,17 @@ Row = tuple[str, Candidate | None]
 WAIT_S = 0.002
 """A small part of the time of a forward of Qwen3-0.6B on any CPU, and about one forward on a GPU."""
 
+PATIENT = 4
+"""Times `wait_s`: a pass that takes less is mostly what each pass takes, so that waiting as long saves one."""
+
 GATHERED = 1 << 18
 """Characters of distinct texts in one pass, to bound its memory: under `late` 4 KB per token at width 1,024, so some
 250 MB. A single request may be larger."""
 
+
+LANE_FLOPS = 2e9
+"""The least work that is worth a lane or a thread of its own: some 30 ms of a core. A smaller forward is mostly the
+overhead of its calls, which each lane repeats, and whose threads wait for one another, computing."""
 
 LONG = 1 << 13
 """Characters from which a text counts as long: some 2,000 tokens."""
@@ -48,8 +56,11 @@ LONG = 1 << 13
 
 @dataclass(frozen=True)
 class _Request:
+    """`by`: who computes it. Only what waits refers to it: with nothing left to do it goes as soon as nobody has it."""
+
     texts: Sequence[str]
     candidate: Candidate | None
+    by: MicroBatcher
     answer: Future[Logits] = field(default_factory=Future)
 
     @property
@@ -64,11 +75,12 @@ class _Request:
 class _Queue:
     """A queue with one thread, which passes all waiting requests to `compute` whenever it is free.
 
-    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several.
+    `wait_s`: longest wait for further requests while nothing runs, if the last pass had several; as long as the
+    last pass took, where that was at most `PATIENT` times `wait_s`.
     """
 
-    def __init__(self, name: str, wait_s: float, compute: Callable[[Sequence[_Request]], None]) -> None:
-        self._compute, self._wait_s = compute, wait_s
+    def __init__(self, name: str, wait_s: float, compute: Callable[[MicroBatcher, Sequence[_Request]], None]) -> None:
+        self._compute, self._least_s, self._wait_s = compute, wait_s, wait_s
         self._lock = threading.Lock()
         self._waiting: list[_Request] = []
         self._several = True
@@ -91,9 +103,10 @@ class _Queue:
         with self._lock:
             gathered, self._waiting = self._waiting, []
         self._several = len(gathered) > 1
-        self.busy = True
-        self._compute([request for request in gathered if request.answer.set_running_or_notify_cancel()])
-        self.busy = False
+        self.busy, began = True, time.monotonic()
+        self._compute(gathered[0].by, [each for each in gathered if each.answer.set_running_or_notify_cancel()])
+        self.busy, took = False, time.monotonic() - began
+        self._wait_s = max(took, self._least_s) if took <= PATIENT * self._least_s else self._least_s
 
 
 class MicroBatcher:
@@ -104,8 +117,9 @@ class MicroBatcher:
         self.router = router
         self._cores = cores(router.backbone.device)
         self._lanes = ThreadPoolExecutor(self._cores, thread_name_prefix="lane")
-        self._short = _Queue("forwards", wait_s, lambda some: self._compute(some, self._left))
-        self._long = _Queue("long forwards", wait_s, lambda some: self._compute(some, lambda: self._half))
+        self._char_flops = router.backbone.token_flops / TOKEN_BYTES
+        self._short = _Queue("forwards", wait_s, lambda by, some: by._compute(some, by._left))
+        self._long = _Queue("long forwards", wait_s, lambda by, some: by._compute(some, lambda: by._half))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -124,7 +138,7 @@ class MicroBatcher:
 
     def submit(self, texts: Sequence[str], candidate: Candidate | None = None) -> Future[Logits]:
         """Logits [B, L (+ 3)] of `texts` as a future, under the installed vector by default."""
-        request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate)
+        request = _Request([self.router.backbone.reader.text(text) for text in texts], candidate, self)
         (self._long if request.longest >= LONG else self._short).put(request)
         return request.answer
 
@@ -174,6 +188,8 @@ class MicroBatcher:
 
     def _together(self, requests: Sequence[_Request], cores: int) -> list[Logits]:
         rows = [row for request in requests for row in request.rows]
+        worth = int(self._char_flops * sum(len(text) for text, _ in rows) / LANE_FLOPS)
+        cores = max(1, min(cores, worth))
         lanes = _lanes([text for text, _ in rows], cores)
         if len(lanes) == 1:
             logits = self._forward(rows) if cores == self._cores else self._in_lane(rows, cores)

@@ -9,7 +9,7 @@ not stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -20,8 +20,9 @@ from models.ledger.access.limits import amounts, drawn, refused
 from models.ledger.accounts import Allowance
 from models.ledger.budgets import priced, reserve, reserve_all
 from models.ledger.providers.paces import Pace, paced
+from models.ledger.statements import NEW_CALL, NEW_TRY, READ, READ_LOCKED, SETTLE
 from models.ledger.store import Ledger
-from models.ledger.tables import calls, tries
+from models.ledger.tables import calls
 from models.ledger.text import storable_json
 from models.ledger.tries import OPEN, chunks, end, expire, tries_of
 
@@ -30,7 +31,8 @@ from models.ledger.tries import OPEN, chunks, end, expire, tries_of
 class CallSpec:
     """A call to claim. `worst_usd`: the most it can cost, reserved in the budget while it runs.
 
-    `allowance`: of the request that it is made for; it is held at the same time.
+    `allowance`: of the request that it is made for; it is held at the same time. `sends`: the owner sends it as soon as
+    it is claimed, so that it is marked as sent at the same time.
     """
 
     identity: str
@@ -41,6 +43,12 @@ class CallSpec:
     worst_usd: float = 0.0
     allowance: Allowance | None = None
     pace: Pace | None = None
+    sends: bool = False
+
+    @property
+    def status(self) -> str:
+        """Of the call, and of its try, once it is claimed."""
+        return "sent" if self.sends else "claimed"
 
     def pays(self, now: datetime) -> str | None:
         """The budget of a key that pays for it, if one does."""
@@ -52,12 +60,12 @@ class CallSpec:
 class Claim:
     """The result of a claim; `call_id` is the identity. The states:
 
-    `mine`: send it, as this attempt, not before `start_at`. `settled`: `reply` is the answer. `held`: another try's
-    lease is live until `lease_until`, or the next try may not start before `not_before`, or (neither is given) it fits
-    its allowance, or its worker's calls in flight, only once running calls have ended. `limited`: it does not fit its
-    allowance, by `limit`. `budget`: in words, the budget of a key that keeps it from being sent, now or at all.
-    `maybe_paid`: the last try died in flight, and the claim was made with `resend=False`. `pruned`: the call's texts
-    were deleted at `pruned_at`.
+    `mine`: send it, as this attempt, not before `start_at`; where `sent`, it is marked as sent already. `settled`:
+    `reply` is the answer. `held`: another try's lease is live until `lease_until`, or the next try may not start before
+    `not_before`, or (neither is given) it fits its allowance, or its worker's calls in flight, only once running calls
+    have ended. `limited`: it does not fit its allowance, by `limit`. `budget`: in words, the budget of a key that keeps
+    it from being sent, now or at all. `maybe_paid`: the last try died in flight, and the claim was made with
+    `resend=False`. `pruned`: the call's texts were deleted at `pruned_at`.
     """
 
     call_id: str
@@ -70,6 +78,7 @@ class Claim:
     limit: str | None = None
     budget: str | None = None
     start_at: datetime | None = None
+    sent: bool = False
 
     @property
     def identity(self) -> str:
@@ -120,10 +129,15 @@ def claim(
         held, starts = paced(ledger, connection, limited, now)
         found |= {identity: Claim(identity, 0, "held", not_before=at) for identity, at in held.items()}
         fresh = [wanted[identity] for identity in ids if identity not in found]
-        found |= _insert(ledger, connection, fresh, owner, now, lease_s)
+        found |= _insert(connection, fresh, owner, now, lease_s)
         mine = [(wanted[c.call_id], c.attempt) for c in found.values() if c.state == "mine"]
         _take(connection, mine, owner, now, now + timedelta(seconds=lease_s), budget)
-    return [replace(found[s.identity], start_at=starts.get(s.identity)) for s in specs]
+    return [_given(spec, found[spec.identity], starts, spec is wanted[spec.identity]) for spec in specs]
+
+
+def _given(spec: CallSpec, claim: Claim, starts: Mapping[str, datetime], counts: bool) -> Claim:
+    """The claim as this spec gets it. `counts`: of several with its identity it is the one that was written."""
+    return replace(claim, start_at=starts.get(spec.identity), sent=counts and spec.sends and claim.state == "mine")
 
 
 def _judge(row: Any, now: datetime, resend: bool) -> Claim:
@@ -145,7 +159,6 @@ def _may_be_mine(found: Claim | None) -> bool:
 
 
 def _insert(
-    ledger: Ledger,
     connection: Connection,
     specs: Sequence[CallSpec],
     owner: str,
@@ -162,7 +175,7 @@ def _insert(
             "worker": spec.worker,
             "revision": spec.revision,
             "payload": spec.payload,
-            "status": "claimed",
+            "status": spec.status,
             "attempt": 1,
             "owner": owner,
             "lease_until": now + timedelta(seconds=lease_s),
@@ -171,11 +184,12 @@ def _insert(
         }
         for spec in specs
     ]
-    statement = ledger.insert(calls).on_conflict_do_nothing().returning(calls.c.id)
-    made = set(connection.execute(statement, rows).scalars())
-    found = {identity: Claim(identity, 1, "mine") for identity in made}
-    lost = [spec.identity for spec in specs if spec.identity not in made]
-    for row in _rows(connection, lost, lock=False):
+    found = {spec.identity: Claim(spec.identity, 1, "mine") for spec in specs}
+    if NEW_CALL.run(connection, rows) == len(rows):
+        return found
+    for row in _rows(connection, list(found), lock=False):
+        if (row.owner, row.created_at) == (owner, now):
+            continue
         if row.status == "settled":
             found[row.id] = Claim(row.id, row.attempt, "settled", reply=row.reply)
         else:
@@ -198,19 +212,21 @@ def _take(
     if again:
         statement = update(calls).where(calls.c.id == bindparam("_id"))
         values = {
-            "status": "claimed",
             "owner": owner,
             "lease_until": lease,
             "not_before": None,
             "updated_at": now,
         }
-        connection.execute(statement, [{"_id": s.identity, "attempt": n, **values} for s, n in again])
-    row = {"owner": owner, "status": "claimed", "started_at": now}
+        connection.execute(
+            statement, [{"_id": s.identity, "status": s.status, "attempt": n, **values} for s, n in again]
+        )
+    row = {"owner": owner, "started_at": now}
     rows = [
-        {"call_id": s.identity, "attempt": n, "worst_usd": s.worst_usd, "budget": s.pays(now) or budget, **row}
+        {"call_id": s.identity, "attempt": n, "status": s.status, "worst_usd": s.worst_usd, **row}
+        | {"budget": s.pays(now) or budget}
         for s, n in mine
     ]
-    connection.execute(tries.insert(), rows)
+    NEW_TRY.run(connection, rows)
     reserve_all(connection, amounts([(s.allowance, s.worst_usd) for s, _ in mine], now))
     if budget is not None:
         reserve(connection, budget, sum(s.worst_usd for s, _ in mine if s.pays(now) is None))
@@ -240,10 +256,7 @@ def settle(ledger: Ledger, settlements: Sequence[Settlement]) -> list[bool]:
                 kept.append(s)
         end(connection, now, ends)
         if kept:
-            statement = update(calls).where(calls.c.id == bindparam("_id"))
-            values = {"status": "settled", "error": None, "not_before": None, "updated_at": now}
-            replies = [{"_id": s.call_id, "reply": storable_json(s.reply), **values} for s in kept]
-            connection.execute(statement, replies)
+            SETTLE.run(connection, [{"_id": s.call_id, "_reply": storable_json(s.reply), "_now": now} for s in kept])
     return outcome
 
 
@@ -275,18 +288,9 @@ def fail(
 
 
 def _rows(connection: Connection, ids: Sequence[str], *, lock: bool) -> Iterator[Any]:
-    columns = (
-        calls.c.id,
-        calls.c.status,
-        calls.c.attempt,
-        calls.c.lease_until,
-        calls.c.not_before,
-        calls.c.reply,
-        calls.c.pruned_at,
-    )
+    statement = READ_LOCKED if lock else READ
     for some in chunks(ids):
-        statement = select(*columns).where(calls.c.id.in_(some)).order_by(calls.c.id)
-        yield from connection.execute(statement.with_for_update() if lock else statement).all()
+        yield from statement.rows(connection, some)
 
 
 def is_settled(ledger: Ledger, identity: str) -> bool:

@@ -12,6 +12,7 @@ from models.ledger.journal import Change
 from models.ledger.plans import StoredPlan
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, conversation_workers, steps, tool_calls, workflows
+from models.ledger.tables.prepared import upsert
 from models.ledger.workflows import ToolCall, tool_call_of
 
 NEWEST = 50
@@ -41,12 +42,14 @@ def last_worker(ledger: Ledger, key: str) -> str | None:
         return worker
 
 
-def put_last_worker(ledger: Ledger, key: str, worker: str) -> Change[None]:
+_PUT = upsert(conversation_workers, "key", ("key", "worker", "at"), ("worker", "at"))
+
+
+def put_last_worker(key: str, worker: str) -> Change[None]:
     """Note who answered."""
 
     def change(connection: Connection, now: datetime) -> None:
-        row = {"key": key, "worker": worker, "at": now}
-        connection.execute(ledger.upsert(conversation_workers, "key", tuple(row), ("worker", "at")), row)
+        _PUT.run(connection, [{"key": key, "worker": worker, "at": now}])
 
     return change
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
@@ -25,7 +26,17 @@ WAITING = 20_000
 
 log = logging.getLogger(__name__)
 
-_Entry = tuple[Change[Any], "asyncio.Future[Any]", float]
+LINGER_S = 0.05
+"""How long a change that nobody waits for may wait for others, with which it shares a transaction."""
+
+
+class _Entry(NamedTuple):
+    """`deadline`: until when it waits during an outage. `due`: when it is written at the latest."""
+
+    change: Change[Any]
+    future: asyncio.Future[Any]
+    deadline: float
+    due: float
 
 
 class Journal:
@@ -39,13 +50,19 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._waiting: list[_Entry] = []
         self._pump: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
-    def put(self, change: Change[T], patience_s: float = PATIENCE_S) -> asyncio.Future[T]:
+    def later(self, change: Change[Any]) -> None:
+        """Queue a change that nobody waits for, however long an outage is; it is written within `LINGER_S`."""
+        self.put(change, math.inf, LINGER_S)
+
+    def put(self, change: Change[T], patience_s: float = PATIENCE_S, linger_s: float = 0.0) -> asyncio.Future[T]:
         """Queue a change; the future has its result once it is on disk, and need not be awaited.
 
-        A failure is logged, unless `patience_s` is 0. The future raises LedgerAway where the outage is longer than
-        `patience_s`; the change was not written then, unless the connection was lost during the commit.
+        `linger_s`: how long it may wait for others. A failure is logged, unless `patience_s` is 0. The future raises
+        LedgerAway where the outage is longer than `patience_s`; the change was not written then, unless the connection
+        was lost during the commit.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if patience_s > 0:
@@ -53,18 +70,21 @@ class Journal:
         if len(self._waiting) >= WAITING:
             future.set_exception(LedgerAway("the ledger cannot be used, and too many changes wait for it"))
             return future
-        self._waiting.append((change, future, time.monotonic() + patience_s))
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+        now = time.monotonic()
+        self._waiting.append(_Entry(change, future, now + patience_s, now + linger_s))
+        self._begin()
         return future
 
     @property
     def waiting(self) -> int:
-        """How many changes wait to be written."""
-        return len(self._waiting)
+        """How many changes are due, and wait for the database."""
+        now = time.monotonic()
+        return sum(entry.due <= now for entry in self._waiting)
 
     async def flush(self) -> None:
         """Wait until all earlier changes are on disk or have failed."""
+        self._waiting = [entry._replace(due=0.0) for entry in self._waiting]
+        self._begin()
         while self._pump is not None:
             await asyncio.shield(self._pump)
 
@@ -74,23 +94,43 @@ class Journal:
         await self.flush()
         self._thread.shutdown()
 
+    def _begin(self) -> None:
+        """Write what waits, or see to it that it is written when it is due."""
+        if self._pump is not None or not self._waiting:
+            return
+        wait = min(entry.due for entry in self._waiting) - time.monotonic()
+        if wait > 0 and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if wait > 0:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._due)
+        else:
+            self._pump = asyncio.create_task(self._run())
+
+    def _due(self) -> None:
+        self._timer = None
+        self._begin()
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while self._waiting:
+            while any(entry.due <= time.monotonic() for entry in self._waiting):
                 batch, self._waiting = self._waiting, []
-                results = await loop.run_in_executor(self._thread, self._write, [change for change, _, _ in batch])
+                results = await loop.run_in_executor(self._thread, self._write, [entry.change for entry in batch])
                 away = [self._deliver(entry, result) for entry, result in zip(batch, results, strict=True)]
                 self._waiting = [entry for entry in away if entry is not None] + self._waiting
                 if any(away):
                     await asyncio.sleep(PAUSE_S)
         finally:
             self._pump = None
+        self._begin()
 
     def _deliver(self, entry: _Entry, result: Any) -> _Entry | None:
         """Set the future's result; return the entry instead if it is to be written again."""
-        _, future, deadline = entry
-        if isinstance(result, LedgerAway) and not self._closing and time.monotonic() < deadline:
+        future = entry.future
+        if isinstance(result, LedgerAway) and not self._closing and time.monotonic() < entry.deadline:
             return entry
         if future.done():
             return None

@@ -17,26 +17,30 @@ from models.errors import BadInput, NotFound, Pruned
 from models.ledger.journal import Change
 from models.ledger.store import Ledger
 from models.ledger.tables import requests
+from models.ledger.tables.prepared import upsert
 
 Row = dict[str, Any]
 """A request's row, as JSON values."""
 
 
-def record(ledger: Ledger, row: Row) -> Change[None]:
+_RECORD = upsert(requests, "id", ("id", "body", "created_at", "pruned_at"), ("body", "pruned_at"))
+
+
+def record(row: Row) -> Change[None]:
     """Store a request's row under its `id`; it replaces an earlier row of that id."""
     if not isinstance(row.get("id"), str):
         raise BadInput("a request's row needs an id", field="id")
 
     def change(connection: Connection, now: datetime) -> None:
         values = {"id": row["id"], "body": row, "created_at": now, "pruned_at": None}
-        connection.execute(ledger.upsert(requests, "id", tuple(values), ("body", "pruned_at")), values)
+        _RECORD.run(connection, [values])
 
     return change
 
 
 def record_request(ledger: Ledger, row: Row) -> None:
     """`record`, in its own transaction."""
-    change = record(ledger, row)
+    change = record(row)
     with ledger.transaction() as connection:
         change(connection, ledger.now(connection))
 

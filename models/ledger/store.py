@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from models.errors import BadInput
+from models.errors import BadInput, LedgerAway
 from models.ledger.outage import told_apart
 from models.ledger.tables import identity, metadata, probes
 
@@ -57,7 +58,7 @@ class Ledger:
             options = {name: value for name, value in PATIENCE.items() if name not in parsed.query}
             self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=options, hide_parameters=True)
         self._outer: ContextVar[Connection | None] = ContextVar("outer", default=None)
-        self._upserts: dict[tuple[str, ...], Any] = {}
+        self._writing = threading.Lock()
         self._writer = self.engine.execution_options(begin="IMMEDIATE")
 
     @contextmanager
@@ -71,8 +72,24 @@ class Ledger:
         if outer is not None:
             yield outer
             return
-        with told_apart(), self._writer.begin() as connection:
+        with told_apart(), self._turn(), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """On SQLite this process's writers wait for one another here: SQLite's own waiting is to sleep and try again.
+
+        Raises LedgerAway.
+        """
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._writing.acquire(timeout=BUSY_TIMEOUT_S):
+            raise LedgerAway("the ledger cannot be used: another transaction of this process does not end")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -129,19 +146,6 @@ class Ledger:
     def insert(self, table: Table) -> Any:
         """An INSERT in the database's dialect, which supports ON CONFLICT."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
-
-    def upsert(self, table: Table, key: str, columns: Sequence[str], replaced: Sequence[str]) -> Any:
-        """An INSERT of these columns which, where the `key` is there already, replaces some of them.
-
-        Compiled once: SQLAlchemy itself would compile an ON CONFLICT at each use.
-        """
-        made = self._upserts.get(mark := (table.name, *columns))
-        if made is None:
-            statement = self.insert(table)
-            new = {name: getattr(statement.excluded, name) for name in replaced}
-            statement = statement.on_conflict_do_update(index_elements=[key], set_=new)
-            made = self._upserts[mark] = statement.compile(dialect=self.engine.dialect, column_keys=list(columns))
-        return made
 
     def serialise(self, connection: Connection, what: str) -> None:
         """Run transactions with the same `what` one after another (on SQLite all write transactions do)."""

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, text, update
 
 from models.ledger.budgets import book, draws_on, hold, lineage, never_sent
+from models.ledger.statements import END, HELD, LOCK_CALLS, SEND_CALLS, SEND_TRIES, TRIES
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 
@@ -42,10 +43,8 @@ def send(ledger: Ledger, marks: Sequence[tuple[str, int]], owner: str, lease_s: 
         mine = _held(connection, [call for call, _ in marks], owner, "claimed")
         going = sorted(set(marks) & set(mine.items()))
         for some in chunks([call for call, _ in going]):
-            values = {"status": "sent", "lease_until": now + timedelta(seconds=lease_s), "updated_at": now}
-            connection.execute(update(calls).where(calls.c.id.in_(some)).values(values))
-            waiting = tries.c.call_id.in_(some), tries.c.status == "claimed"  # a call's older tries have ended
-            connection.execute(update(tries).where(*waiting).values(status="sent"))
+            SEND_CALLS.run(connection, some, {"_lease": now + timedelta(seconds=lease_s), "_now": now})
+            SEND_TRIES.run(connection, some)
     return [mark in going for mark in marks]
 
 
@@ -111,13 +110,11 @@ def tries_of(connection: Connection, ids: Iterable[str]) -> dict[tuple[str, int]
     joined to it as they were before, so that a try that another process has just ended would be ended, and its money
     moved, a second time.
     """
-    of_call = (calls.c.attempt.label("current"), calls.c.status.label("call_status"), calls.c.lease_until)
-    columns = (*of_call, tries)
     found = {}
     for some in chunks(sorted(ids)):
-        connection.execute(select(calls.c.id).where(calls.c.id.in_(some)).order_by(calls.c.id).with_for_update())
-        statement = select(*columns).join(tries, tries.c.call_id == calls.c.id).where(calls.c.id.in_(some))
-        for row in connection.execute(statement):
+        if connection.dialect.name != "sqlite":  # whose write transactions exclude one another
+            LOCK_CALLS.rows(connection, some)
+        for row in TRIES.rows(connection, some):
             found[row.call_id, row.attempt] = row
     return found
 
@@ -133,14 +130,14 @@ def end(connection: Connection, now: datetime, ends: Sequence[tuple[Any, str, di
     rows, money = [], defaultdict[str, list[float]](lambda: [0.0, 0.0])
     for row, status, values in ends:
         known = {"cost_usd": None, "seconds": None, "error": row.error, "transient": row.transient} | values
-        rows.append({"_id": row.call_id, "_attempt": row.attempt, "status": status, "ended_at": now, **known})
+        written = {"_id": row.call_id, "_attempt": row.attempt, "_status": status, "_ended_at": now}
+        rows.append(written | {f"_{name}": value for name, value in known.items()})
         after = known["cost_usd"] if known["cost_usd"] is not None else row.worst_usd
         for budget in () if row.budget is None else lineage(row.budget):
             money[budget][0] += row.worst_usd if row.status in OPEN else 0.0
             money[budget][1] += 0.0 if status == "failed" else after
             money[budget][1] -= row.worst_usd if row.status == "maybe_paid" else 0.0
-    this = tries.c.call_id == bindparam("_id"), tries.c.attempt == bindparam("_attempt")
-    connection.execute(update(tries).where(*this), rows)
+    END.run(connection, rows)
     for budget, (released, spent) in sorted(money.items()):
         book(connection, budget, released=released, spent=spent)
 
@@ -159,7 +156,6 @@ def _held(connection: Connection, ids: Iterable[str], owner: str, *statuses: str
     """
     found: dict[str, int] = {}
     for some in chunks(sorted(ids)):
-        mine = calls.c.id.in_(some), calls.c.owner == owner, calls.c.status.in_(statuses)
-        locked: Any = select(calls.c.id, calls.c.attempt).where(*mine).order_by(calls.c.id).with_for_update()
-        found |= dict(connection.execute(locked).tuples().all())
+        rows = HELD.rows(connection, some, {"_owner": owner})
+        found |= {row.id: row.attempt for row in rows if row.status in statuses}
     return found

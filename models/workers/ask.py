@@ -64,6 +64,9 @@ class Sampling(BaseModel):
 
     def fields(self) -> dict[str, Any]:
         """The fields that are set, as JSON values."""
+        given = {name: value for name, value in self.__dict__.items() if value is not None}
+        if all(isinstance(value, str | int | float) for value in given.values()):
+            return given  # most requests set no others, and each asks for these often
         return self.model_dump(mode="json", exclude_none=True)
 
 

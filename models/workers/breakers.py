@@ -94,6 +94,8 @@ class Breakers:
 
     def state(self, worker: Worker) -> OpenBreaker | None:
         """The breaker that keeps the worker from being asked: of its keys' the one that opens first; as last read."""
+        if not self._open:
+            return None
         now, names = datetime.now(UTC), worker.key_names or ("",)
         found = [self._open.get((worker.name, name)) for name in names]
         rows = [row for row in found if row is not None and not row.is_due(now)]

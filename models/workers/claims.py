@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from models.errors import BudgetExceeded, ClaimHeld, LimitReached, MaybePaid, Pruned, RateLimited
@@ -14,10 +15,24 @@ from models.ledger.store import Ledger
 from models.workers.ask import Ask
 from models.workers.breakers import Breakers, refusal
 from models.workers.commit import GroupCommit
-from models.workers.pace import pace_of
+from models.workers.pace import pace_of, paced
 from models.workers.retry import RetryPolicy
 from models.workers.usage import worst_usd
 from models.workers.worker import Worker
+
+
+class Lane:
+    """A worker's concurrency limits: `slots` of calls sent, `claims` of calls claimed, which may wait for a slot."""
+
+    def __init__(self, worker: Worker) -> None:
+        most = worker.limits.concurrency
+        self.slots = asyncio.Semaphore(most)
+        # Claims of a paced worker have their turns: few wait, so that a process that dies leaves few of them unused.
+        self.claims = asyncio.Semaphore(2 * most if paced(worker) else max(64, 2 * most))
+
+    async def take(self) -> bool:
+        """Whether a slot is free; it is taken then."""
+        return not self.slots.locked() and await self.slots.acquire()
 
 
 class Claims:
@@ -44,11 +59,18 @@ class Claims:
         freed.set()
 
     async def claim(
-        self, worker: Worker, ask: Ask, identity: str, patience_s: float, allowance: Allowance | None = None
+        self,
+        worker: Worker,
+        ask: Ask,
+        identity: str,
+        lane: Lane,
+        patience_s: float,
+        allowance: Allowance | None = None,
     ) -> Claim:
         """Claim the call; wait while another owner holds it, and for the budget while own calls may release money.
 
-        For the budget of a key it waits only while running calls may leave enough, and `patience_s` at most.
+        Where a slot of the lane is free, the claim has it, and is marked as sent in the same transaction. For the
+        budget of a key it waits only while running calls may leave enough, and `patience_s` at most.
         """
         await self._admitted(worker, identity)
         worst, pace = worst_usd(worker, ask.messages, ask.sampling), pace_of(worker, ask, self._retry.pace_s)
@@ -56,7 +78,7 @@ class Claims:
         started, pause = time.monotonic(), self._retry.poll_s
         while True:
             try:
-                claim = await self.commit.claim(spec)
+                claim = await self._in_lane(spec, lane)
             except BudgetExceeded:
                 if not self.commit.alive:
                     raise
@@ -76,6 +98,17 @@ class Claims:
                 raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
             await self._wait(claim, _pause(claim, pause, worker, patience_s))
             pause = min(2 * pause, self._retry.poll_cap_s)
+
+    async def _in_lane(self, spec: CallSpec, lane: Lane) -> Claim:
+        """One try to claim. A slot that was free, and that the call has not got now, is given back."""
+        claim: Claim | None = None
+        taken = spec.pace is None and await lane.take()
+        try:
+            claim = await self.commit.claim(replace(spec, sends=True) if taken else spec)
+        finally:
+            if taken and (claim is None or not claim.sent):
+                lane.slots.release()
+        return claim
 
     async def _wait(self, claim: Claim, pause: float) -> None:
         """Wait `pause` seconds, or where a budget is full, until one of this process's own calls may leave room."""

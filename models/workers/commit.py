@@ -80,8 +80,15 @@ class GroupCommit:
     async def claim(self, spec: CallSpec) -> Claim:
         """`ledger.calls.claim` of one call. Raises BudgetExceeded, LedgerAway."""
         self.recover()
-        claimed: Claim = await self._put(spec)
-        return claimed
+        future: asyncio.Future[Claim] = self._put(spec)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # Cancelled when it had been claimed, and before that was known here.
+            known = future.done() and not future.cancelled() and future.exception() is None
+            if known and future.result().state == "mine":
+                self._give_back(spec.identity)
+            raise
 
     async def send(self, call_id: str, attempt: int) -> bool:
         """`ledger.tries.send` of one try. Raises LedgerAway; the claim is withdrawn then."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -17,9 +17,9 @@ from models.ledger.providers.breakers import OpenBreaker
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.breakers import BreakerPolicy, Breakers
-from models.workers.claims import Claims
+from models.workers.claims import Claims, Lane
 from models.workers.client import Chunk, Client
-from models.workers.pace import paced, unused_s
+from models.workers.pace import unused_s
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryBudget, RetryPolicy
 from models.workers.settlement import ended, failure_of, replayed, reply_or_error, settlement_of, stored
@@ -51,16 +51,6 @@ class _Flight:
     joined: int = 0
 
 
-class _Lane:
-    """A worker's concurrency limits: `slots` of calls sent, `claims` of calls claimed, which may wait for a slot."""
-
-    def __init__(self, worker: Worker) -> None:
-        most = worker.limits.concurrency
-        self.slots = asyncio.Semaphore(most)
-        # Claims of a paced worker have their turns: few wait, so that a process that dies leaves few of them unused.
-        self.claims = asyncio.Semaphore(2 * most if paced(worker) else max(64, 2 * most))
-
-
 class Dispatcher:
     """Asks the pool's workers, through the ledger. Belongs to one event loop; several may share a ledger.
 
@@ -90,7 +80,7 @@ class Dispatcher:
         self._claims = Claims(ledger, self.breakers, retry, self.owner, budget=budget, resend=resend, lease_s=lease_s)
         self._commit = self._claims.commit
         self._flights: dict[str, _Flight] = {}
-        self._lanes = {worker.name: _Lane(worker) for worker in (*pool.workers, *pool.conductors)}
+        self._lanes = {worker.name: Lane(worker) for worker in (*pool.workers, *pool.conductors)}
 
     async def ask(self, ask: Ask, allowance: Allowance | None = None) -> Reply:
         """The settled reply if there is one, else the worker's.
@@ -131,10 +121,10 @@ class Dispatcher:
         are retried until the first chunk has been yielded.
         """
         worker, identity = self._pool.worker(ask.worker), ask.identity
-        first = 0
+        first, lane = 0, self._lanes[worker.name]
         self._budget.called()
         while True:
-            claim = await self._claims.claim(worker, ask, identity, self._retry.patience_s, allowance)
+            claim = await self._claims.claim(worker, ask, identity, lane, self._retry.patience_s, allowance)
             if claim.state == "settled":
                 for chunk in replayed(stored(claim)):
                     yield chunk
@@ -204,11 +194,11 @@ class Dispatcher:
 
     async def _run(self, ask: Ask, identity: str, patience_s: float, way: _Way) -> Reply:
         worker = self._pool.worker(ask.worker)
-        first = 0
+        first, lane = 0, self._lanes[worker.name]
         self._budget.called()
-        async with self._lanes[worker.name].claims:
+        async with lane.claims:
             while True:
-                claim = await self._claims.claim(worker, ask, identity, patience_s, way.allowance)
+                claim = await self._claims.claim(worker, ask, identity, lane, patience_s, way.allowance)
                 if claim.state == "settled":
                     return stored(claim)
                 first = first or claim.attempt
@@ -221,9 +211,7 @@ class Dispatcher:
     async def _send(self, worker: Worker, ask: Ask, claim: Claim, first: int, way: _Way) -> Reply:
         sent = False
         try:
-            await _until(claim.start_at)
-            async with self._lanes[worker.name].slots:
-                await self._mark_sent(claim)
+            async with self._slot(worker, claim):
                 sent = True
                 reply = await (self._client.complete(ask) if way.hear is None else self._heard(worker, ask, way.hear))
         except LedgerAway:
@@ -250,9 +238,7 @@ class Dispatcher:
         sent = False
         last: Chunk | None = None
         try:
-            await _until(claim.start_at)
-            async with self._lanes[worker.name].slots, aclosing(self._client.stream(ask)) as chunks:
-                await self._mark_sent(claim)
+            async with self._slot(worker, claim), aclosing(self._client.stream(ask)) as chunks:
                 sent = True
                 async for chunk in chunks:
                     if chunk.reply is None:
@@ -271,10 +257,22 @@ class Dispatcher:
         assert last is not None
         yield replace(last, reply=reply)
 
-    async def _mark_sent(self, claim: Claim) -> None:
-        """Record on disk that the call is sent; without this a crash would not leave it as maybe paid."""
-        if not await self._commit.send(claim.call_id, claim.attempt):
-            raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before it was sent")
+    @asynccontextmanager
+    async def _slot(self, worker: Worker, claim: Claim) -> AsyncIterator[None]:
+        """The call's turn, and a slot, in which it may be sent.
+
+        That it is sent is on disk by then; without this a crash would not leave it as maybe paid.
+        """
+        slots = self._lanes[worker.name].slots
+        if not claim.sent:  # else it has a slot
+            await _until(claim.start_at)
+            await slots.acquire()
+        try:
+            if not (claim.sent or await self._commit.send(claim.call_id, claim.attempt)):
+                raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before it was sent")
+            yield
+        finally:
+            slots.release()
 
     async def _settled(self, claim: Claim, reply: Reply) -> bool | None:
         return await self._commit.settle(settlement_of(claim, self.owner, reply))

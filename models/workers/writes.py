@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -60,6 +60,13 @@ class Chore:
     ids: frozenset[str] = frozenset()
 
 
+_Call = (Settlement, Sending, CallSpec)
+"""What becomes of a call."""
+
+_Kind = tuple[type | tuple[type, ...], Callable[[Sequence[Any]], list[Any]]]
+"""Items, and what writes them."""
+
+
 class Writer:
     """Writes for one owner. `budget`: in which worst cases are reserved."""
 
@@ -73,23 +80,35 @@ class Writer:
 
         Settlements are written before claims, since they release money that claims reserve.
         """
-        writers: list[tuple[type, Callable[[Sequence[Any]], list[Any]]]] = [
+        writers: list[_Kind] = [
             (Chore, lambda some: _singly(self._do, some)),
-            (Settlement, lambda some: apart(lambda these: settle(self._ledger, these), some)),
             (Unused, lambda some: apart(self._give_back, some)),
             (Failure, lambda some: _singly(self._fail, some)),
-            (Sending, lambda some: apart(self._send, some)),
-            (CallSpec, self._claim),
+            (_Call, self._write_calls),
         ]
-        results: dict[int, Any] = {}
-        away: LedgerAway | None = None
-        for kind, write in writers:
-            some = {index: item for index, item in enumerate(items) if isinstance(item, kind)}
-            if some:
-                found = [away] * len(some) if away is not None else write(list(some.values()))
-                away = next((result for result in found if isinstance(result, LedgerAway)), None)
-                results |= zip(some, found, strict=True)
-        return [results[index] for index in range(len(items))]
+        return _by_kind(writers, items)
+
+    def _write_calls(self, items: Sequence[Any]) -> list[Any]:
+        """Write settlements, marks of what is sent, and claims: on SQLite in one transaction.
+
+        Each costs a flush of the disk there, and none can wait for another in a circle; PostgreSQL locks rows in an
+        order, which several of them in one would break.
+        """
+        if self._ledger.is_sqlite and self._budget is None:
+            try:
+                with self._ledger.together():
+                    found = _by_kind([(Settlement, self._settle), (Sending, self._send), (CallSpec, self._take)], items)
+                return self._retaken(items, found)
+            except LedgerAway as away:
+                return [away] * len(items)
+            except Exception:  # of one item: it is found below
+                log.debug("written apart")
+        writers: list[_Kind] = [
+            (Settlement, lambda some: apart(self._settle, some)),
+            (Sending, lambda some: apart(self._send, some)),
+            (CallSpec, lambda some: self._retaken(some, apart(self._take, some))),
+        ]
+        return _by_kind(writers, items)
 
     def _do(self, chore: Chore) -> None:
         match chore.kind:
@@ -114,28 +133,27 @@ class Writer:
     def _send(self, some: Sequence[Sending]) -> list[bool]:
         return send(self._ledger, [(each.call_id, each.attempt) for each in some], self._owner, self._lease_s)
 
-    def _claim(self, specs: Sequence[CallSpec]) -> list[Any]:
-        """Claim as many calls as fit the budget, the earlier ones first."""
+    def _settle(self, some: Sequence[Settlement]) -> list[bool]:
+        return settle(self._ledger, some)
 
-        def together(some: Sequence[CallSpec]) -> list[Claim]:
-            options: dict[str, Any] = {"lease_s": self._lease_s, "resend": self._resend, "budget": self._budget}
-            return claim(self._ledger, some, self._owner, **options)
+    def _take(self, specs: Sequence[CallSpec]) -> list[Claim]:
+        options: dict[str, Any] = {"lease_s": self._lease_s, "resend": self._resend, "budget": self._budget}
+        return claim(self._ledger, specs, self._owner, **options)
 
-        results = apart(together, specs)
-        if self._free_expired(
-            {name for spec, result in zip(specs, results, strict=True) for name in self._full(spec, result)}
-        ):
-            refused = [at for at, result in enumerate(results) if list(self._full(specs[at], result))]
-            again = apart(together, [specs[index] for index in refused])
-            results = [dict(zip(refused, again, strict=True)).get(at, result) for at, result in enumerate(results)]
+    def _retaken(self, items: Sequence[Any], results: list[Any]) -> list[Any]:
+        """The results; calls that a full budget refused are claimed again where expired claims have held its money."""
+        full = [at for at, item in enumerate(items) if isinstance(item, CallSpec) and self._full(item, results[at])]
+        if full and self._free_expired({name for at in full if (name := self._full(items[at], results[at]))}):
+            for at, result in zip(full, apart(self._take, [items[at] for at in full]), strict=True):
+                results[at] = result
         return results
 
-    def _full(self, spec: CallSpec, result: Any) -> Iterator[str]:
+    def _full(self, spec: CallSpec, result: Any) -> str | None:
         """The budget that kept this call from being claimed, if one did."""
-        if isinstance(result, BudgetExceeded) and self._budget is not None:
-            yield self._budget
-        elif isinstance(result, Claim) and result.budget is not None and spec.allowance and spec.allowance.purse:
-            yield spec.allowance.purse.root
+        if isinstance(result, BudgetExceeded):
+            return self._budget
+        full = isinstance(result, Claim) and result.budget is not None
+        return spec.allowance.purse.root if full and spec.allowance and spec.allowance.purse else None
 
     def _free_expired(self, budgets: Collection[str]) -> bool:
         """Release what expired claims that were never sent had reserved; return whether there were any.
@@ -146,6 +164,19 @@ class Writer:
         due = [name for name in sorted(budgets) if now >= self._freed.get(name, 0.0)]
         self._freed |= {name: now + FREE_S for name in due if name != self._budget}
         return True in _singly(lambda budget: free(self._ledger, budget), due)
+
+
+def _by_kind(writers: Sequence[_Kind], items: Sequence[Any]) -> list[Any]:
+    """Each item's result, in order; after an outage's error those that are written later get it, too."""
+    results: dict[int, Any] = {}
+    away: LedgerAway | None = None
+    for kind, write in writers:
+        some = {index: item for index, item in enumerate(items) if isinstance(item, kind)}
+        if some:
+            found = [away] * len(some) if away is not None else write(list(some.values()))
+            away = next((result for result in found if isinstance(result, LedgerAway)), None)
+            results |= zip(some, found, strict=True)
+    return [results[index] for index in range(len(items))]
 
 
 def _singly(write: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -99,8 +100,29 @@ async def test_a_request_that_is_given_up_is_not_computed(batcher, forwards):
     assert forwards == [EASY[1:2]]
 
 
+async def test_a_batcher_that_nobody_has_any_more_goes_at_once(router):
+    batcher = MicroBatcher(router)
+    await batcher.logits(EASY)
+    batcher.close()
+    gone = weakref.ref(batcher)
+    del batcher
+    assert gone() is None  # without a garbage collection
+
+
+async def test_a_pass_of_little_work_is_one_forward_on_one_thread(router, forwards, monkeypatch):
+    monkeypatch.setattr(microbatch, "cores", lambda device: 4)
+    used, run = [], router.resumed_logits
+    monkeypatch.setattr(router, "resumed_logits", lambda texts: used.append(torch.get_num_threads()) or run(texts))
+    batcher = MicroBatcher(router, wait_s=0.05)
+    found = await asyncio.gather(*(batcher.logits([text]) for text in EASY))
+    batcher.close()
+    assert list(map(len, forwards)) == [len(EASY)] and used == [1]
+    np.testing.assert_allclose(np.concatenate(found), router.logits(EASY), atol=1e-4)
+
+
 async def test_on_a_cpu_a_pass_is_shared_out_among_the_cores(router, forwards, monkeypatch):
     monkeypatch.setattr(microbatch, "cores", lambda device: 2)
+    monkeypatch.setattr(microbatch, "LANE_FLOPS", 1.0)
     batcher = MicroBatcher(router, wait_s=0.05)
     found = await asyncio.gather(*(batcher.logits([text]) for text in EASY))
     batcher.close()
@@ -116,6 +138,7 @@ async def test_what_candidates_have_in_common_is_computed_once_however_many_core
     vectors = [random_vector(backbone, layout, ROWS, seed=seed) for seed in range(5)]
     router = Router(backbone, vectors[0], WORKERS, layout=layout)
     monkeypatch.setattr(microbatch, "cores", lambda device: 2)
+    monkeypatch.setattr(microbatch, "LANE_FLOPS", 1.0)
     batcher, fed, tokens = MicroBatcher(router, wait_s=0.05), list[str](), backbone.reader.tokens
     monkeypatch.setattr(backbone.reader, "tokens", lambda some: fed.extend(some) or tokens(some))
     asked = [*EASY, texts[1]]

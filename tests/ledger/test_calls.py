@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -191,6 +192,17 @@ def test_a_call_goes_out_once_and_for_its_owner_alone(ledger):
     assert send(ledger, [("i", 2), ("none", 1), ("i", 1)], "a") == [False, False, True]
     assert send(ledger, [("i", 1)], "a") == [False]
     assert settle(ledger, [settlement(found)]) == [True]
+
+
+def test_a_call_that_is_sent_as_soon_as_it_is_claimed_is_marked_so_at_once_and_for_one_of_several(ledger):
+    specs = [replace(spec("i", 0.25), sends=sends) for sends in (True, True)] + [spec("j", 0.25)]
+    found = claim(ledger, specs, "a", lease_s=0)
+    assert [each.state for each in found] == ["mine"] * 3 and [each.sent for each in found] == [False, True, False]
+    assert send(ledger, [("i", 1)], "a") == [False]  # whoever is not told that it is sent may not send it
+    assert [row["call_id"] for row in maybe_paid(ledger)] == ["i"]
+    again = claim(ledger, [replace(spec("i", 0.25), sends=True)], "b")
+    assert (again[0].attempt, again[0].sent, len(maybe_paid(ledger))) == (2, True, 1)
+    assert settle(ledger, [settlement(again[0], "b")]) == [True]
 
 
 def test_claims_that_are_given_back_are_open_to_all_and_cost_nothing(ledger):

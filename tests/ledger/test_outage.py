@@ -67,10 +67,20 @@ async def test_a_connection_that_is_lost_in_a_transaction_is_the_servers_fault(h
     house.start()
 
 
+async def test_a_prepared_statement_on_a_lost_connection_is_an_outage_too(house):
+    specs = [CallSpec(name, "s", "w", "1", {}) for name in ("before", "after")]
+    with pytest.raises(LedgerAway), house.ledger.together():
+        claim(house.ledger, specs[:1], "me")
+        await asyncio.to_thread(house.stop, "immediate")
+        claim(house.ledger, specs[1:], "me")
+    house.start()
+    assert [found.state for found in claim(house.ledger, specs, "me")] == ["mine", "mine"]
+
+
 async def test_what_waits_for_the_database_is_written_when_it_is_back_and_who_cannot_wait_is_told(house):
     journal = Journal(house.ledger)
     await asyncio.to_thread(house.stop, "fast")
-    patient = journal.put(record(house.ledger, {"id": "r", "user": "a\0b\ud83d"}))
+    patient = journal.put(record({"id": "r", "user": "a\0b\ud83d"}))
     with pytest.raises(LedgerAway):
         await journal.put(house.ledger.probe, patience_s=0.0)
     await asyncio.to_thread(house.start)
@@ -83,7 +93,7 @@ async def test_what_waits_for_the_database_is_written_when_it_is_back_and_who_ca
 async def test_a_journal_that_closes_does_not_wait_for_the_database(house):
     journal = Journal(house.ledger)
     await asyncio.to_thread(house.stop, "fast")
-    waiting = journal.put(record(house.ledger, {"id": "lost"}), float("inf"))
+    waiting = journal.put(record({"id": "lost"}), float("inf"))
     await journal.close()
     with pytest.raises(LedgerAway):
         await waiting

@@ -19,12 +19,13 @@ from models.errors import (
 )
 from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
-from models.ledger.calls import CallSpec, claim
+from models.ledger.calls import CallSpec, Settlement, claim
 from models.ledger.tables import calls
 from models.ledger.tries import send
 from models.workers.ask import Ask, Reply, Sampling
 from models.workers.client import Chunk
 from models.workers.retry import RetryPolicy
+from models.workers.writes import Writer
 
 
 def ask(text="hi", worker="live", **fields):
@@ -340,6 +341,28 @@ async def test_a_call_is_sent_only_after_the_ledger_says_so_and_what_waits_for_i
     assert set(rows) >= {sent.identity for sent in client.sent} and len(rows) == 8
     client.gate.set()
     await task
+
+
+async def test_a_claim_whose_caller_leaves_before_it_hears_of_it_is_given_back(dispatcher, ledger):
+    commit = dispatcher(Fake())._commit
+    spec = CallSpec(ask().identity, "s", "live", "1", ask().payload(), sends=True)
+    leaving = asyncio.create_task(commit.claim(spec))
+    await until(lambda: commit.alive)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await until(lambda: not commit.alive)
+    assert maybe_paid(ledger) == [] and states(ledger) == {"failed"}
+
+
+async def test_what_cannot_be_written_is_the_only_one_of_its_batch_that_is_not(ledger):
+    writer = Writer(ledger, "me", 120.0, True, None)
+    specs = [CallSpec(name, "s", "live", "1", {}, sends=True) for name in ("bad", "good")]
+    assert [found.state for found in writer.write(specs)] == ["mine", "mine"]
+    settlements = [Settlement(name, 1, "me", {"text": text}, 0.0, 0.1) for name, text in (("bad", {1}), ("good", ""))]
+    bad, good, new = writer.write([*settlements, CallSpec("new", "s", "live", "1", {})])
+    assert isinstance(bad, TypeError) and good is True and new.state == "mine"
+    assert states(ledger) == {"sent", "settled", "claimed"}
 
 
 async def until(condition):

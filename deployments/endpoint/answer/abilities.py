@@ -96,17 +96,20 @@ def _honours(worker: Worker, field: str) -> bool:
 def _unfit(workers: Sequence[Worker], question: Question) -> dict[str, tuple[str, str]]:
     """Workers that take a field but not its value: the worker's name -> the field's, and why ("" if not known)."""
     # For tools the field alone is checked: translating them may query a provider over the network (ollama).
-    skipped = {"seed", *TOOL_FIELDS}
+    skipped, sampling = {"seed", *TOOL_FIELDS}, question.sampling
+    own = sampling.fields()
+    asked = not skipped.issuperset(own)
     found = {}
     for worker in workers:
         if worker.is_house:  # a program says at once what it would refuse
-            refusal = provider.refused(worker.model, question.messages, question.sampling.fields())
+            refusal = provider.refused(worker.model, question.messages, own)
             if refusal is not None:
                 found[worker.name] = str(refusal.field), str(refusal)
-        elif isinstance(stops := question.sampling.stop, tuple) and len(stops) > (most := most_stops(worker)):
+        elif isinstance(stops := sampling.stop, tuple) and len(stops) > (most := most_stops(worker)):
             found[worker.name] = "stop", f"at most {most} stops"
-        elif not worker.is_local:
-            given = fit(worker, question.sampling).sampling.fields()
+        elif asked and not worker.is_local:
+            fitting = fit(worker, sampling).sampling
+            given = own if fitting is sampling else fitting.fields()
             fields = {name: value for name, value in given.items() if name not in skipped}
             if fields and (field := _refused(worker.model, json_digest(fields), fields)) is not None:
                 found[worker.name] = field, ""

@@ -120,7 +120,8 @@ class Asking:
         while left:
             worker = left.pop(0)
             try:
-                return await self._for_all(replace(step, worker=worker), messages, live)
+                asked = step if worker == step.worker else replace(step, worker=worker)
+                return await self._for_all(asked, messages, live)
             except FuguError as error:
                 failed = failed or error
                 if is_too_dear(error) and (cheap := self._cheapest(worker, messages)) is not None:
@@ -140,9 +141,9 @@ class Asking:
 
     async def _for_all(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
         """The worker's reply; where several answers are wanted, all of them at once, of which the first is returned."""
-        steps = [replace(step, choice=number) for number in range(self._question.choices)]
-        if len(steps) == 1:
+        if self._question.choices == 1:
             return await self._ask(step, messages, live)
+        steps = [replace(step, choice=number) for number in range(self._question.choices)]
         # A failure does not cancel the others, which are paid for.
         found = await asyncio.gather(*(self._ask(each, messages, live) for each in steps), return_exceptions=True)
         for reply in found:

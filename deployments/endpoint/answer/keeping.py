@@ -7,7 +7,6 @@ beginning reads it at a fraction of the price.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -80,10 +79,10 @@ class Keeping:
         key = question.conversation_key
         if self._known.get(key) != worker:
             self._known[key] = worker
-            self._journal.put(put_last_worker(self._journal.ledger, key, worker), math.inf)
+            self._journal.later(put_last_worker(key, worker))
         if time.monotonic() - self._forgot_at > FORGET_S:
             self._forgot_at = time.monotonic()
-            self._journal.put(forget_last_workers, math.inf)
+            self._journal.later(forget_last_workers)
 
     async def _had(self, key: str) -> str | None:
         if (known := self._known.get(key)) is not None:

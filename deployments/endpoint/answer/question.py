@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from deployments.endpoint.wire.extension import Extension
@@ -54,7 +54,12 @@ class Caller:
 
     def own(self, name: str) -> str:
         """The caller's name of something, for the ledger: equal names of two keys are two."""
-        return name if self.key is None else json_digest([self.key, name])
+        return name if self.key is None else _own(self.key, name)
+
+
+@lru_cache(maxsize=1024)
+def _own(key: str, name: str) -> str:
+    return json_digest([key, name])
 
 
 ANYONE = Caller()

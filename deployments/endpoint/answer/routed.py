@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -128,7 +127,7 @@ class Routed:
         if self._keeping is not None and answering is not None and answering.reply is not None:
             self._keeping.note(self._question, answering.worker)
         if self._journal is not None:
-            self._journal.put(record(self._parts.ledger, row), math.inf)
+            self._journal.later(record(row))
 
     async def _worker_answers(self, askable: Sequence[str], live: Emit | None) -> Result:
         order = best_first(askable, [str(self._seat.worker)], [0.0])

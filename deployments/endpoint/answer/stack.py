@@ -145,13 +145,17 @@ class Stack:
             yield receipt.wire.heartbeat
             item = await feed.get(self._options.heartbeat_s)
         rendering = receipt.rendering()
-        if not isinstance(item, Exception):
-            yield rendering.opening()
+        ready = [] if isinstance(item, Exception) else [rendering.opening()]
         while item is None or isinstance(item, Delta):
             if item is not None:
                 receipt.visit.begun()
-            yield receipt.wire.heartbeat if item is None else rendering.delta(item)
+            ready.append(receipt.wire.heartbeat if item is None else rendering.delta(item))
+            if not feed.waits:  # what came together is sent together
+                yield b"".join(ready)
+                ready = []
             item = await feed.get(self._options.heartbeat_s)
+        if ready:
+            yield b"".join(ready)
         if isinstance(item, Exception):
             # The status line has been sent: the stream itself reports the failure.
             problem = receipt.problem(item)
@@ -159,8 +163,7 @@ class Stack:
             yield receipt.wire.failure(problem, rendering)
             return
         receipt.status, receipt.visit.result = 200, item
-        for event in rendering.closing(item, receipt.disclosed()):
-            yield event
+        yield b"".join(rendering.closing(item, receipt.disclosed()))
 
 
 class Receipt:

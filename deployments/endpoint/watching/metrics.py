@@ -10,8 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily
@@ -27,6 +28,11 @@ OTHER = "other"
 """The label of a name that nothing here has."""
 
 PREFIX = "fugu_"
+
+LABELS = 4096
+"""Combinations of labels of one figure that are remembered."""
+
+Figure = TypeVar("Figure", Counter, Histogram, Gauge)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
@@ -73,13 +79,13 @@ class Metrics:
         self._own = CollectorRegistry()
 
         def counter(name: str, what: str, *labels: str) -> Counter:
-            return Counter(PREFIX + name, what, labels, registry=self._own)
+            return _remembered(Counter(PREFIX + name, what, labels, registry=self._own))
 
         def histogram(name: str, what: str, *labels: str) -> Histogram:
-            return Histogram(PREFIX + name, what, labels, registry=self._own, buckets=_SECONDS)
+            return _remembered(Histogram(PREFIX + name, what, labels, registry=self._own, buckets=_SECONDS))
 
         def gauge(name: str, what: str, *labels: str) -> Gauge:
-            return Gauge(PREFIX + name, what, labels, registry=self._own, multiprocess_mode="livesum")
+            return _remembered(Gauge(PREFIX + name, what, labels, registry=self._own, multiprocess_mode="livesum"))
 
         of_request = ("model", "wire")
         self.requests = counter("requests", "Requests that have ended", *of_request, "status", "stream")
@@ -108,6 +114,13 @@ class Metrics:
         else:
             shown.register(self._own)
         return generate_latest(shown)
+
+
+def _remembered(metric: Figure) -> Figure:
+    """The metric, which remembers by its labels what it counts with: prometheus-client makes texts of them, and takes a
+    lock, at each use."""
+    metric.labels = lru_cache(maxsize=LABELS)(metric.labels)  # type: ignore[method-assign]
+    return metric
 
 
 def _shared() -> str | None:

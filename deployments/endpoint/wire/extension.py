@@ -17,7 +17,7 @@ class Extension(BaseModel):
     permuted, for a conductor that reads cards. `show_work`: show plan, steps and reasoning beside the answer.
     """
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)  # a default, which is not copied then
 
     allowed_workers: list[str] | None = Field(None, min_length=1)
     failover: bool = True

@@ -56,6 +56,8 @@ IDLE = frozenset(
 
 
 class StreamOptions(BaseModel):
+    model_config = ConfigDict(frozen=True)  # a default, which is not copied then
+
     include_usage: bool = False
 
 

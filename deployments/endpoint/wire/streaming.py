@@ -41,8 +41,15 @@ class Feed:
             end = error
         await self._queue.put(end)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the next item is there already."""
+        return not self._queue.empty()
+
     async def get(self, timeout_s: float | None = None) -> Item | None:
         """The next item, or `None` when none came within `timeout_s`."""
+        if self.waits:
+            return self._queue.get_nowait()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._queue.get()

@@ -124,6 +124,11 @@ class Backbone:
         """sha256 (hex) over the names and bytes of the folder's configuration, weights and tokenizer."""
         return digest_of(self.folder)
 
+    @cached_property
+    def token_flops(self) -> float:
+        """About what the forward of one token takes: a multiplication and an addition for each weight."""
+        return 2.0 * sum(weight.numel() for weight in self.model.parameters())
+
     @property
     def tied(self) -> bool:
         """Whether the embedding is also the output matrix."""

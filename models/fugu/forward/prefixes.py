@@ -27,7 +27,7 @@ PREFIX_BYTES = 1 << 31
 """Default limit of the cached keys and values: some 9,300 tokens of Qwen3-0.6B in float32."""
 
 _MOST = 256
-"""Maximum number of cached conversations, however short: keeping one compares with each of them."""
+"""Maximum number of cached conversations, however short."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ class Prefixes:
         """Store a prefix and drop those that it extends."""
         key, size = (owner, prefix.ids.tobytes()), max(_size(prefix), int(self._kept.maxsize) // _MOST)
         with self._lock:
-            for other in [k for k in self._kept if k[0] == owner and key[1].startswith(k[1])]:
-                del self._kept[other]
+            order = self._kept.order  # what it extends comes just before it
+            while (at := bisect(order, key)) and order[at - 1][0] == owner and key[1].startswith(order[at - 1][1]):
+                del self._kept[order[at - 1]]
             if size <= self._kept.maxsize:
                 self._kept[key] = prefix
 
