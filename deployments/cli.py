@@ -11,14 +11,12 @@ import typer
 
 from deployments.commands import (
     ask,
-    compare,
     init,
     measure,
     migrate,
     pool,
     prefect,
     prune,
-    questions,
     replay,
     resume,
     rollback,
@@ -29,6 +27,7 @@ from deployments.commands import (
     worker,
 )
 from deployments.commands.access import keys
+from deployments.commands.evidence import compare, questions
 from deployments.commands.watching import logs
 from deployments.home import ledger_error
 from deployments.loopback import skip_proxies

@@ -9,6 +9,7 @@ shuffled labels, which must gain nothing.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -121,12 +122,15 @@ def per_worker(train: Part, features: Floats) -> Choices:
 
 def network(train: Part, features: Floats, seed: int = 0) -> Choices:
     """One hidden layer of 64 units on all scores at once, stopped early on a tenth of train."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
     scale = Scale(train.features)
     early = len(train.scores) >= 50
     model = MLPRegressor(hidden_layer_sizes=(64,), alpha=1.0, early_stopping=early, max_iter=60, random_state=seed)
-    model.fit(scale(train.features), train.scores)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped on purpose
+        model.fit(scale(train.features), train.scores)
     return np.atleast_2d(model.predict(scale(features)).reshape(len(features), -1)).argmax(axis=1)
 
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
@@ -25,6 +25,8 @@ WAITING = 20_000
 """The most changes that wait during an outage; more are refused."""
 
 log = logging.getLogger(__name__)
+
+_TICK = timedelta(microseconds=1)
 
 LINGER_S = 0.05
 """How long a change that nobody waits for may wait for others, with which it shares a transaction."""
@@ -146,7 +148,8 @@ class Journal:
         def together(some: Sequence[Change[Any]]) -> list[Any]:
             with self.ledger.transaction() as connection:
                 now = self.ledger.now(connection)
-                return [change(connection, now) for change in some]
+                # Each has a time of its own: what is listed by time keeps the order in which it arrived.
+                return [change(connection, now + at * _TICK) for at, change in enumerate(some)]
 
         return apart(together, changes)
 

@@ -1,0 +1,117 @@
+"""`fugu compare-scores`: one command from a file of recorded scores to a verdict, without a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deployments.cli import main
+
+KINDS = {"sums": ("What is {} + {}?", [0.9, 0.1]), "words": ("Spell the word number {}, then {}!", [0.1, 0.9])}
+
+
+def rows(count: int, seed: int, learnable: bool = True) -> list[dict]:
+    draws = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        task = list(KINDS)[index % 2]
+        text, chance = KINDS[task]
+        chance = chance if learnable else [0.6, 0.4]
+        scores = dict(zip(("adder", "speller"), (draws.random(2) < chance).astype(float), strict=True))
+        question = text.format(*draws.integers(10, 99, size=2))
+        found.append({"id": f"{seed}-{index}", "task": task, "question": question, "scores": scores})
+    return found
+
+
+@pytest.fixture
+def compare(backbones, tmp_path, capsys):
+    """The command on a small causal model, in a home of its own."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        home = {"FUGU_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
+        argv = ["fugu", "compare-scores", *words, "--backbone", str(backbones("tied").folder)]
+        with mock.patch.dict(os.environ, home), mock.patch.object(sys, "argv", argv), pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def written(path, content: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return str(path)
+
+
+def test_a_router_that_is_worth_it_is_said_to_be_with_every_rival_beside_it(compare, tmp_path):
+    file = written(tmp_path / "scores.jsonl", rows(100, 0))
+    status, out, err = compare(file, "--seeds", "1", "--folds", "3", "--out", str(tmp_path / "report"))
+    assert status == 0, err
+    first = out.splitlines()[0]
+    assert first.startswith("fugu (") and " gains +0." in first and "not taught" in first
+    found = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    by_name = {row["name"]: row for row in found["seeds"]["0"]}
+    assert {
+        "kNN",
+        "ridge",
+        "matrix factorisation",
+        "logistic per worker",
+        "hard argmax",
+        "small network",
+    } <= by_name.keys()
+    assert {"length and form only", "shuffled labels", "task table (predicted)", "fugu (by task)"} <= by_name.keys()
+    assert by_name["fugu (by task)"]["gain_low"] > 0 and by_name["fugu (by task)"]["n"] == 100
+    assert by_name["shuffled labels"]["gain"] < 0.1 < by_name["fugu (by task)"]["gain"]
+    assert {(row["router"], row["task"]) for row in found["unseen"]} >= {("fugu (by task)", task) for task in KINDS}
+    flat = pd.read_csv(tmp_path / "report" / "comparison.csv")
+    assert set(flat["name"]) == by_name.keys() and "gap_closed" in flat
+    page = (tmp_path / "report" / "comparison.html").read_text()
+    assert first in page and "<svg" in page and "http" not in page.replace("http://www.w3.org", "").split("<svg")[0]
+
+
+def test_the_states_are_read_once_and_the_same_command_says_the_same(compare, tmp_path):
+    file = written(tmp_path / "scores.jsonl", rows(60, 1))
+    words = (file, "--seeds", "1", "--folds", "2", "--no-unseen")
+    first = compare(*words)
+    kept = list((tmp_path / "home" / "states").iterdir())
+    assert compare(*words)[1] == first[1] and list((tmp_path / "home" / "states").iterdir()) == kept and len(kept) == 1
+
+
+def test_from_one_file_to_another_what_both_have_is_not_learned_from(compare, tmp_path):
+    train, test = rows(90, 2), rows(60, 3)
+    copied = [row | {"id": f"copy {row['id']}"} for row in test[:7]]
+    one, two = written(tmp_path / "a.jsonl", train + copied), written(tmp_path / "b.jsonl", test)
+    status, out, err = compare(one, "--test", two, "--seeds", "1", "--no-unseen")
+    assert status == 0 and "note: 7 texts of a.jsonl are left out" in err and "gains +0." in out
+
+
+def test_scores_without_a_pattern_promise_nothing(compare, tmp_path):
+    file = written(tmp_path / "scores.jsonl", rows(90, 4, learnable=False))
+    status, out, _ = compare(file, "--seeds", "1", "--folds", "3", "--no-unseen")
+    assert status == 0 and "gains nothing that is certain" in out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "holds no score"),
+        (rows(2, 5), "too few"),
+        ([{"id": "a", "task": "t", "question": "?", "scores": {"a": 2, "b": 0}}], "scores.a"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(compare, tmp_path, content, message):
+    status, out, err = compare(written(tmp_path / "scores.jsonl", content))
+    assert status == 2 and out == "" and message in err and err.count("\n") == 1, err
+
+
+def test_two_files_of_other_workers_are_one_line(compare, tmp_path):
+    other = [row | {"scores": {"adder": 1, "poet": 0}} for row in rows(10, 6)]
+    one, two = written(tmp_path / "a.jsonl", rows(10, 7)), written(tmp_path / "b.jsonl", other)
+    status, _, err = compare(one, "--test", two)
+    assert status == 2 and "speller" in err
