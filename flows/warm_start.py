@@ -121,12 +121,13 @@ async def learn_by_task(session: Session, router: Router, questions_of: Question
     texts, labels_of, tasks = _part(session, router, questions_of.split("train"))
     fitted = await fit_tasks_of(await read_states(router, texts), labels_of, tasks)
     chosen, head = fitted.chosen, fitted.head
-    await table(
-        "by-task-grid",
-        [vars(trial) for trial in fitted.trials],
+    happened = (
         f"The head of {fitted.form.tasks} tasks gains {chosen.gain:+.3f} over the best single worker, cross-validated "
-        f"on train, and {chosen.unseen:+.3f} where a question's task was left out.",
+        f"on train, and {chosen.unseen:+.3f} where a question's task was left out."
+        if len(fitted.trials) > 1
+        else "There are too few train questions to choose by: the head of tasks asks the best single worker."
     )
+    await table("by-task-grid", [vars(trial) for trial in fitted.trials], happened)
     if roles:
         states = await asyncio.to_thread(router.backbone.features, list(roles))
         head = replace(head, roles=torch.from_numpy(schedule.fit_rows(states, list(roles.values()))))

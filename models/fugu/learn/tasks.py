@@ -77,22 +77,23 @@ def fit_tasks(
     groups: NDArray[np.generic] | None = None,
 ) -> TaskHead:
     """features [Q, d], labels [Q, L] in [0, 1] (NaN: not measured), tasks [Q]. `groups` [Q]: equal for questions that
-    must not be parted between folds, such as those of one text. Raises BadInput for shapes that do not fit, features
-    that are not finite, a worker without a label, or fewer questions than folds."""
+    must not be parted between folds, such as those of one text. Where there are too few to choose by, they are one task
+    and the head chooses the best single worker. Raises BadInput for shapes that do not fit, features that are not
+    finite, or a worker or question without a label."""
     options = options or TaskOptions()
     features, labels = np.asarray(features, np.float64), np.asarray(labels, np.float64)
-    _check(features, labels, tasks, options)
+    _check(features, labels, tasks)
     with threadpool_limits(1, "blas") if len(labels) < 500 else threadpool_limits():
         return _Fit(features, labels, np.asarray(tasks), options, groups).best()
 
 
-def _check(features: Floats, labels: Floats, tasks: Sequence[str] | NDArray[np.str_], options: TaskOptions) -> None:
+def _check(features: Floats, labels: Floats, tasks: Sequence[str] | NDArray[np.str_]) -> None:
     if features.ndim != 2 or labels.ndim != 2 or not len(features) == len(labels) == len(tasks):
         raise BadInput("features [Q, d], labels [Q, L] and tasks [Q] must name the same questions", "features")
     if not np.isfinite(features).all() or np.isinf(labels).any():
         raise BadInput("features must be finite, and labels finite or missing", "labels")
-    if len(labels) < options.folds:
-        raise BadInput(f"{len(labels)} questions are too few for {options.folds} folds", "folds")
+    if not len(labels):
+        raise BadInput("there is no question to fit a head on", "labels")
     if np.isnan(labels).all(axis=0).any() or np.isnan(labels).all(axis=1).any():
         raise BadInput("a worker or a question has no label", "labels")
 
@@ -113,7 +114,10 @@ class _Fit:
         self.centre, self.scale = features.mean(axis=0), features.std(axis=0) + 1e-9
         self.standard = (features - self.centre) / self.scale
         names, self.task = np.unique(tasks, return_inverse=True)
-        if len(names) == 1:
+        self.few = len(labels) < 4 * options.folds
+        if self.few:
+            self.task = np.zeros(len(labels), np.intp)
+        elif len(names) == 1:
             self.task = clusters(self.standard, options.clusters, options.seed)
         self.count = int(self.task.max()) + 1
         group = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -135,6 +139,9 @@ class _Fit:
 
     def best(self) -> TaskHead:
         """The point with the greatest gain on taught tasks among those that do no harm on tasks left out."""
+        if self.few:
+            cautious = Point(self.options.penalties[-1], 0.0, 0.0)
+            return self._head(cautious, (cautious,))
         outside = {penalty: self._outside(penalty) for penalty in self.options.penalties}
         first = [self._judged(Point(penalty, 0.0, 0.0), outside[penalty]) for penalty in outside]
         penalty = max(first, key=lambda point: point.gain).penalty

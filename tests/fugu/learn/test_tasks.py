@@ -117,6 +117,13 @@ def test_few_questions_are_one_group():
     assert clusters(FEATURES[:60], 12, 0).max() == 0
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 11])
+def test_too_few_to_choose_by_give_the_best_single_worker(count):
+    fitted = fit_tasks(FEATURES[:count], LABELS[:count], TASKS[:count])
+    single = int(LABELS[:count].mean(axis=0).argmax())
+    assert (logits(fitted, FEATURES).argmax(axis=1) == single).all() and len(fitted.trials) == 1
+
+
 def test_labels_of_chance_gain_nothing_and_lose_nothing():
     shuffled = LABELS[np.random.default_rng(6).permutation(600)]
     fitted = fit_tasks(FEATURES, shuffled, TASKS, FAST)
@@ -153,7 +160,7 @@ def test_regression_fits_and_its_bias_is_free():
         ({"labels": np.full_like(LABELS, np.inf)}, "finite"),
         ({"labels": np.where(np.arange(3) == 1, np.nan, LABELS)}, "has no label"),
         ({"labels": np.where(np.arange(600)[:, None] == 5, np.nan, LABELS)}, "has no label"),
-        ({"features": FEATURES[:2], "labels": LABELS[:2], "tasks": TASKS[:2]}, "too few"),
+        ({"features": FEATURES[:0], "labels": LABELS[:0], "tasks": TASKS[:0]}, "no question"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(change, message):
