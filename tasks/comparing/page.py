@@ -33,7 +33,16 @@ def verdict(study: Study) -> str:
         return f"{first} Whether it holds on a task that it was not taught is not known: there is one task."
     over, _ = study.unseen_gain(name)
     holds = "does no harm" if over.low >= -NO_HARM else "does harm"
-    return f"{first} On tasks that it was not taught it {holds}: {_interval(over)}."
+    return (
+        f"{first} On tasks that it was not taught it {holds}: {_interval(over)}, leaving the best single worker on "
+        f"{moved(study, name):.0%} of the questions."
+    )
+
+
+def moved(study: Study, name: str) -> float:
+    """The share of questions of tasks left out on which it does not choose the best single worker of the others."""
+    found = study.unseen[name]
+    return float(np.average([each.moved for each in found], weights=[len(each.gains) for each in found]))
 
 
 def best(study: Study) -> str:
@@ -82,10 +91,9 @@ def lines(study: Study) -> list[str]:
         found.append(f"{name:{width}}  {score:.4f}  {gains}")
     for name in (name for name in CANDIDATES if study.unseen):
         over, tasks = study.unseen_gain(name)
-        moved = np.average([e.moved for e in study.unseen[name]], weights=[len(e.gains) for e in study.unseen[name]])
         found.append(
             f"{name}, tasks left out: {_interval(over)} over questions, {_interval(tasks)} over tasks; "
-            f"{moved:.0%} of the questions leave the best single worker"
+            f"{moved(study, name):.0%} of the questions leave the best single worker"
         )
         worst = min(study.unseen[name], key=lambda each: each.gains.mean())
         found.append(f"  worst task: {worst.task}, {worst.gains.mean():+.4f} on {len(worst.gains)} questions")

@@ -46,7 +46,8 @@ def compare_scores(
             typer.echo(f"note: {both} texts of {file.name} are left out: {test.name} has them, too", err=True)
         entries = in_two(data, other, numbers, _told)
     study = Study(data.workers, entries, left_out(data, _told) if unseen else {})
-    page = write(study, file.name, (settings().home / "reports" / file.stem if out is None else out).resolve())
+    name = file.name.removesuffix(".gz").removesuffix(".jsonl")
+    page = write(study, name, (settings().home / "reports" / name if out is None else out).resolve())
     typer.echo(verdict(study))
     for line in lines(study):
         typer.echo(line)
