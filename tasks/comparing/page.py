@@ -30,7 +30,7 @@ def verdict(study: Study) -> str:
     said = "gains" if sure else "gains nothing that is certain:"
     first = f"{name} {said} {mean:+.4f} over the best single worker{many}, {closed:.0%} of what choosing could bring."
     if not study.unseen:
-        return f"{first} Whether it holds on a task that it was not taught is not known: there is one task."
+        return f"{first} No task was left out, so whether it holds on one that it was not taught is not known."
     over, _ = study.unseen_gain(name)
     holds = "does no harm" if over.low >= -NO_HARM else "does harm"
     return (
