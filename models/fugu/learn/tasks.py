@@ -61,9 +61,11 @@ class Point:
 
 @dataclass(frozen=True)
 class TaskHead:
-    """A fitted head and its form; the chosen point, and all that were tried."""
+    """A fitted head and its form; the chosen point, and all that were tried. `everywhere`: the same without caution and
+    fallback, for comparison."""
 
     head: Tasks
+    everywhere: Tasks
     form: HeadForm
     chosen: Point
     trials: tuple[Point, ...]
@@ -159,9 +161,7 @@ class _Fit:
         logits = np.zeros((len(self.task), self.count))
         for held in range(self.options.folds):
             train = self.fold != held
-            weights, bias = regress(
-                self.standard[train], self.task[train], self.count, penalty, self.options.iterations
-            )
+            weights, bias = self._regressed(train, penalty)
             logits[~train] = self.standard[~train] @ weights.T + bias
         return log_softmax(logits, axis=1)
 
@@ -176,13 +176,9 @@ class _Fit:
             means, overall = self._means(train, point.caution)
             gain[valid] = self._gain(valid, softmax(logits[valid], axis=1) @ means, overall, novel[valid])
         unseen = self._unseen(point, logits)
-        error = unseen.std() / np.sqrt(len(unseen))
-        return replace(
-            point,
-            gain=float(np.nanmean(gain)),
-            unseen=float(unseen.mean()),
-            unseen_low=float(unseen.mean() - 1.96 * error),
-        )
+        unseen = unseen[~np.isnan(unseen)]  # of two workers that were both measured
+        mean, error = float(unseen.mean()), float(unseen.std() / np.sqrt(len(unseen)))
+        return replace(point, gain=float(np.nanmean(gain)), unseen=mean, unseen_low=mean - 1.96 * error)
 
     def _unseen(self, point: Point, logits: Floats) -> Floats:
         """The gain [Q] of each question where its task is unknown: its share of P(task) goes to the others."""
@@ -215,7 +211,9 @@ class _Fit:
         parts = [self.centre, self.scale, weights, bias, means, overall, anchors.numpy()]
         parts += [np.array([np.quantile(self.near, chosen.quantile)]), np.zeros((0, len(self.centre)))]
         head = Tasks(*(torch.from_numpy(np.asarray(part, np.float32)) for part in parts))
-        return TaskHead(head, HeadForm("tasks", self.count, len(anchors)), chosen, trials)
+        plain, _ = self._means(every, 0.0)
+        everywhere = replace(head, means=torch.from_numpy(plain).float(), anchors=head.anchors[:0])
+        return TaskHead(head, everywhere, HeadForm("tasks", self.count, len(anchors)), chosen, trials)
 
 
 def task_means(

@@ -99,6 +99,7 @@ def test_holes_are_no_scores():
     holes = LABELS.copy()
     holes[np.arange(600), np.random.default_rng(5).integers(3, size=600)] = np.nan
     fitted = fit_tasks(FEATURES, holes, TASKS, FAST)
+    assert all(np.isfinite([point.gain, point.unseen, point.unseen_low]).all() for point in fitted.trials)
     features, _, _, expected = simulated(600, 1)
     score = expected[np.arange(600), logits(fitted, features).argmax(axis=1)].mean()
     assert score > expected.mean(axis=0).max() + 0.1
