@@ -39,8 +39,8 @@ def rivals(seed: int = 0) -> dict[str, Rival]:
     return {
         RIDGE: lambda train, features: ridge(train, features, seed=seed),
         LOW_RANK: lambda train, features: ridge(train, features, RANKS, seed),
-        PER_WORKER: lambda train, features: per_worker(train, features),
-        HARD: lambda train, features: hard_argmax(train, features),
+        PER_WORKER: per_worker,
+        HARD: hard_argmax,
         NETWORK: lambda train, features: network(train, features, seed),
         SHUFFLED: lambda train, features: ridge(shuffled(train, seed), features, seed=seed),
     }

@@ -9,14 +9,13 @@ import torch
 from models.evaluation.baselines import baselines
 from models.evaluation.metrics import Entry, entry
 from models.evaluation.rivals import FORM, form_features, ridge, rivals
-from models.fugu.learn.tasks import TaskOptions, fit_tasks
+from models.fugu.learn.tasks import fit_tasks
 from models.fugu.learn.warm_start import FEW, HeadOptions, fit_head
 from tasks.comparing.recorded import Recorded
 
 ROWS = "fugu (warm start)"
 BY_TASK = "fugu (by task)"
 BY_TASK_EVERYWHERE = "fugu (by task, no fallback)"
-EVERYWHERE = TaskOptions(quantiles=(0.0,), cautions=(0.0,))
 
 
 def contenders(train: Recorded, test: Recorded, seed: int) -> list[Entry]:
@@ -34,11 +33,12 @@ def routers(train: Recorded, test: Recorded) -> list[Entry]:
     part, asked = train.part, test.part
     options = HeadOptions() if len(part.scores) >= HeadOptions.folds else FEW
     rows = fit_head(part.features, part.scores, part.tasks, options).weights
-    choices = {ROWS: (asked.features @ rows.T).argmax(axis=1)}
-    for name, given in {
-        BY_TASK: TaskOptions(),
-        BY_TASK_EVERYWHERE: TaskOptions(quantiles=(0.0,), cautions=(0.0,)),
-    }.items():
-        fitted = fit_tasks(part.features, part.scores, part.tasks, given, train.groups)
-        choices[name] = fitted.head(torch.from_numpy(asked.features)).numpy().argmax(axis=1)
+    fitted = fit_tasks(part.features, part.scores, part.tasks, groups=train.groups)
+    states = torch.from_numpy(asked.features)
+    logits = {
+        ROWS: asked.features @ rows.T,
+        BY_TASK: fitted.head(states).numpy(),
+        BY_TASK_EVERYWHERE: fitted.everywhere(states).numpy(),
+    }
+    choices = {name: each.argmax(axis=1) for name, each in logits.items()}
     return [entry(name, choice, asked.scores, asked.costs) for name, choice in choices.items()]

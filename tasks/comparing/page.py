@@ -12,7 +12,7 @@ import pandas as pd
 from models.evaluation.baselines import BEST_SINGLE, ORACLE
 from models.evaluation.metrics import Interval
 from models.evaluation.plot import cost_plot, plot
-from models.evaluation.table import Row, table
+from models.evaluation.table import Row
 from models.files import staged
 from tasks.comparing.study import CANDIDATES, Study
 
@@ -23,10 +23,10 @@ NO_HARM = 0.01
 def verdict(study: Study) -> str:
     """Whether a router is worth its place on these scores, in two sentences."""
     name = best(study)
-    gains = study.gain(name)
-    mean, sure = float(np.mean([gain.value for gain in gains])), all(gain.low > 0 for gain in gains)
-    closed = float(np.mean([_rows(study, seed)[name]["gap_closed"] or 0.0 for seed in study.entries]))
-    many = f" ({len(gains)} seeds)" if len(gains) > 1 else ""
+    found = [rows[name] for rows in study.rows.values()]
+    mean, sure = _mean(study, name, "gain"), all(row["gain_low"] > 0 for row in found)
+    closed = float(np.mean([row["gap_closed"] or 0.0 for row in found]))
+    many = f" ({len(found)} seeds)" if len(found) > 1 else ""
     said = "gains" if sure else "gains nothing that is certain:"
     first = f"{name} {said} {mean:+.4f} over the best single worker{many}, {closed:.0%} of what choosing could bring."
     if not study.unseen:
@@ -47,12 +47,17 @@ def moved(study: Study, name: str) -> float:
 
 def best(study: Study) -> str:
     """The candidate with the highest mean score; the folds that it is chosen by are those that are shown."""
-    return max(CANDIDATES, key=lambda name: np.mean([gain.value for gain in study.gain(name)]))
+    return max(CANDIDATES, key=lambda name: _mean(study, name, "gain"))
+
+
+def _mean(study: Study, name: str, figure: str) -> float:
+    """A row's figure, averaged over the seeds."""
+    return float(np.mean([rows[name][figure] for rows in study.rows.values()]))
 
 
 def write(study: Study, title: str, folder: Path) -> Path:
     """Write `comparison.html`, `.json` and `.csv` to `folder`; returns the page's path."""
-    rows = {seed: list(_rows(study, seed).values()) for seed in study.entries}
+    rows = {seed: list(found.values()) for seed, found in study.rows.items()}
     with staged(folder / "comparison.csv") as file:
         flat = [{"seed": seed} | {k: v for k, v in row.items() if k != "shares"} for seed in rows for row in rows[seed]]
         pd.DataFrame(flat).to_csv(file, index=False)
@@ -62,11 +67,6 @@ def write(study: Study, title: str, folder: Path) -> Path:
     with staged(page) as file:
         file.write(_html(study, title, rows))
     return page
-
-
-def _rows(study: Study, seed: int) -> dict[str, Row]:
-    found = sorted(table(study.entries[seed], study.workers), key=lambda row: -row["score"])
-    return {row["name"]: row for row in found}
 
 
 def _unseen(study: Study) -> list[dict[str, Any]]:
@@ -82,13 +82,9 @@ def lines(study: Study) -> list[str]:
     shown = [BEST_SINGLE, *CANDIDATES, *study.rivals(), ORACLE]
     width = max(map(len, shown))
     found = [f"{'':{width}}  score   gain over the best single worker, by seed"]
-    by_seed = [_rows(study, seed) for seed in study.entries]
-    for name in sorted(shown, key=lambda each: -float(np.mean([rows[each]["score"] for rows in by_seed]))):
-        score = float(np.mean([rows[name]["score"] for rows in by_seed]))
-        gains = "; ".join(
-            _interval(Interval(r[name]["gain"], r[name]["gain_low"], r[name]["gain_high"])) for r in by_seed
-        )
-        found.append(f"{name:{width}}  {score:.4f}  {gains}")
+    for name in sorted(shown, key=lambda each: -_mean(study, each, "score")):
+        gains = "; ".join(_gain(rows[name]) for rows in study.rows.values())
+        found.append(f"{name:{width}}  {_mean(study, name, 'score'):.4f}  {gains}")
     for name in (name for name in CANDIDATES if study.unseen):
         over, tasks = study.unseen_gain(name)
         found.append(
@@ -98,6 +94,10 @@ def lines(study: Study) -> list[str]:
         worst = min(study.unseen[name], key=lambda each: each.gains.mean())
         found.append(f"  worst task: {worst.task}, {worst.gains.mean():+.4f} on {len(worst.gains)} questions")
     return found
+
+
+def _gain(row: Row) -> str:
+    return _interval(Interval(row["gain"], row["gain_low"], row["gain_high"]))
 
 
 def _interval(found: Interval) -> str:
@@ -141,7 +141,7 @@ def _cells(row: Row) -> dict[str, str]:
     return {
         "": row["name"],
         "score [95 %]": f"{row['score']:.4f} [{row['low']:.4f}, {row['high']:.4f}]",
-        "gain [95 %]": _interval(Interval(row["gain"], row["gain_low"], row["gain_high"])),
+        "gain [95 %]": _gain(row),
         "gap closed": "–" if row["gap_closed"] is None else f"{row['gap_closed']:.1%}",
         "regret": f"{row['regret']:.4f}",
         "USD / 1,000": f"{row['cost_per_1000']:.4g}",

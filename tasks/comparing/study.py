@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadInput
 from models.evaluation.baselines import BEST_SINGLE, TASK_TRUE, best_single
-from models.evaluation.metrics import Entry, Interval, concatenate, difference, paired
+from models.evaluation.metrics import Entry, Interval, concatenate, paired
 from models.evaluation.rivals import FORM, SHUFFLED
+from models.evaluation.table import Row, table
 from tasks.comparing.contenders import BY_TASK, BY_TASK_EVERYWHERE, ROWS, contenders, routers
 from tasks.comparing.recorded import Recorded
 
@@ -45,13 +47,13 @@ class Study:
         found = self.unseen[name]
         return paired(np.concatenate([each.gains for each in found])), paired(np.array([e.gains.mean() for e in found]))
 
-    def gain(self, name: str, over: str = BEST_SINGLE) -> list[Interval]:
-        """The difference in score to another entry, for each seed."""
-        found = []
-        for entries in self.entries.values():
-            known = {each.name: each for each in entries}
-            found.append(difference(known[name], known[over]))
-        return found
+    @cached_property
+    def rows(self) -> dict[int, dict[str, Row]]:
+        """The table of each seed, the best first, by the entries' names."""
+        return {
+            seed: {row["name"]: row for row in sorted(table(entries, self.workers), key=lambda row: -row["score"])}
+            for seed, entries in self.entries.items()
+        }
 
     def rivals(self) -> list[str]:
         """The entries that see what a router sees: the question, and nothing of its scores or its task's name."""

@@ -60,10 +60,11 @@ class QuestionSet:
     def fold(self, index: int, count: int, seed: int) -> QuestionSet:
         """The same questions with new splits: the `index`-th of `count` seeded folds is test, the rest train. Questions
         of one text stay together."""
-        texts = {json_digest(question.messages): None for question in self.questions}
-        dealt = np.random.default_rng(seed).permutation(len(texts)) % count
-        of = dict(zip(texts, dealt, strict=True))
-        place = [of[json_digest(question.messages)] for question in self.questions]
+        texts = [json_digest(question.messages) for question in self.questions]
+        different = dict.fromkeys(texts)
+        dealt = np.random.default_rng(seed).permutation(len(different)) % count
+        of = dict(zip(different, dealt, strict=True))
+        place = [of[text] for text in texts]
         return QuestionSet(
             self.name,
             tuple(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import subprocess
-import sys
-import time
 
 import httpx
 import numpy as np
 import pytest
+from started_endpoint import endpoint
 
 from models.fugu.forward.backbone import Backbone
 from models.fugu.learn.tasks import TaskOptions, fit_tasks
@@ -72,14 +69,7 @@ def test_what_is_served_is_what_was_evaluated(served):
     plain = Router(router.backbone, everywhere.numbers(), WORKERS, False, "head", form=fitted.form)
     assert len(set(logits.argmax(axis=1))) > 1
     assert not np.allclose(plain.logits(first_texts(questions_of(texts), router)), logits)  # some fell back
-    command = [sys.executable, "-m", "deployments.endpoint", "--port", "0", "--no-observe"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        url = json.loads(process.stdout.readline())["url"]
-        deadline = time.monotonic() + 60
-        while httpx.get(url + "/readyz").status_code != 200:
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)  # its readiness can only be asked for
+    with endpoint(environment) as url:
         for text, row in zip(texts, logits, strict=True):
             for allowed in (WORKERS, WORKERS[:1] + WORKERS[2:]):
                 body = {"model": "fugu", "messages": [{"role": "user", "content": text}]}
@@ -89,6 +79,3 @@ def test_what_is_served_is_what_was_evaluated(served):
                 mask = np.isin(WORKERS, allowed)
                 best = WORKERS[int(np.where(mask, row, -np.inf).argmax())]
                 assert reply.json()["fugu"]["steps"][0]["worker"] == best, reply.text
-    finally:
-        process.kill()
-        process.communicate()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 
 import httpx
 import numpy as np
 import pytest
+from started_endpoint import endpoint
 
 from models.fugu import transcript
 from models.fugu import vector as vectors
@@ -64,23 +61,6 @@ def home(tmp_path, upstream_url):
         registry.promote(ledger, model, {"kind": "router", "checkpoint": checkpoint}, "test")
     ledger.close()
     return {**os.environ, "FUGU_HOME": str(tmp_path), "FUGU_POOL": str(tmp_path / "pool.yaml")}
-
-
-@contextmanager
-def endpoint(environment):
-    """The started process's address, once it is ready."""
-    command = [sys.executable, "-m", "deployments.endpoint", "--port", "0", "--no-observe"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        url = json.loads(process.stdout.readline())["url"]
-        deadline = time.monotonic() + 60
-        while httpx.get(url + "/readyz").status_code != 200:
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)  # its readiness can only be asked for
-        yield url
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_an_objection_stands_in_the_next_solvers_prompt_and_at_k_the_trace_says_not_accepted(home, upstream):

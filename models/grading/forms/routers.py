@@ -49,33 +49,28 @@ def _prompt(row: Row) -> str:
 def routerarena(rows: Iterator[Row]) -> Replies:
     """RouteWorks/RouterArena (arXiv 2510.00202), `cached_results/`: a line for each reply, with its evaluation."""
     for row in rows:
-        question = row.text("global_index")
-        asked = Asked(question, question.rpartition("_")[0] or question, user(row.text("question")))
-        yield Reply(
-            row,
-            asked,
-            row.text("llm_selected"),
-            row.number("evaluation_result", "score"),
-            row.number("evaluation_result", "inference_cost"),
-            row.number("token_usage", "input_tokens"),
-            row.number("token_usage", "output_tokens"),
-        )
+        asked = _in_arena(row, "global_index", "question")
+        score, usd = row.number("evaluation_result", "score"), row.number("evaluation_result", "inference_cost")
+        yield Reply(row, asked, row.text("llm_selected"), score, usd, *_tokens(row))
 
 
 def routerarena_predictions(rows: Iterator[Row]) -> Replies:
     """RouterArena's `router_inference/predictions/`: the model that a router chose, and others `for_optimality`."""
     for row in rows:
-        question = row.text("global index")
-        asked = Asked(question, question.rpartition("_")[0] or question, user(row.text("prompt")))
-        yield Reply(
-            row,
-            asked,
-            row.text("prediction"),
-            row.number("accuracy"),
-            row.number("cost"),
-            row.number("generated_result", "token_usage", "input_tokens"),
-            row.number("generated_result", "token_usage", "output_tokens"),
-        )
+        asked = _in_arena(row, "global index", "prompt")
+        score, usd = row.number("accuracy"), row.number("cost")
+        yield Reply(row, asked, row.text("prediction"), score, usd, *_tokens(row, "generated_result"))
+
+
+def _in_arena(row: Row, index: str, text: str) -> Asked:
+    """The question of one of RouterArena's rows; its index is `TASK_NUMBER`."""
+    question = row.text(index)
+    return Asked(question, question.rpartition("_")[0] or question, user(row.text(text)))
+
+
+def _tokens(row: Row, *inside: str) -> tuple[float, float]:
+    """Input and output tokens of RouterArena's `token_usage`."""
+    return row.number(*inside, "token_usage", "input_tokens"), row.number(*inside, "token_usage", "output_tokens")
 
 
 def routerdc(rows: Iterator[Row]) -> Replies:
