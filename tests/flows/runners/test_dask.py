@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from urllib.request import urlopen
@@ -74,6 +77,59 @@ def test_an_evolution_comes_to_the_same_vector_bit_for_bit_and_asks_the_same(hom
         assert len(set(asked[runner])) == len(asked[runner]) > 0
     assert evolved["threads"] == evolved["dask"]  # a checkpoint's id is the digest of its vector
     assert set(asked["threads"]) == set(asked["dask"])
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The address of a cluster of two processes that somebody else has started, with TLS as Dask documents it."""
+    import dask
+    from distributed.security import Security
+
+    made = Security.temporary()
+    for name, text in (("ca", made.tls_ca_file), ("cert", made.tls_client_cert), ("key", made.tls_client_key)):
+        (tmp_path / name).write_text(text)
+    tls = [word for name in ("ca-file", "cert", "key") for word in (f"--tls-{name}", tmp_path / name.split("-")[0])]
+    place = tmp_path / "scheduler.json"
+    own = {key: text for key, text in os.environ.items() if not key.startswith(("FUGU_", "PREFECT_"))}
+
+    def start(kind, *options):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", place, "--no-dashboard"]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen([*command, *tls, *options], env=own, cwd=tmp_path, stdout=quiet, stderr=quiet)
+
+    local = ("--host", "127.0.0.1", "--protocol", "tls")
+    started = [
+        start("scheduler", *local, "--port", "0"),
+        start("worker", *local, "--nworkers", "2", "--nthreads", "8", "--worker-class", "distributed.Worker"),
+    ]
+    tls_at = "distributed.comm.tls"
+    known = {f"{tls_at}.ca-file": str(tmp_path / "ca")}
+    known |= {f"{tls_at}.client.{name}": str(tmp_path / name) for name in ("cert", "key")}
+    try:
+        with dask.config.set(known):
+            end = time.monotonic() + 60
+            while not place.is_file() or not place.read_text():
+                assert time.monotonic() < end and started[0].poll() is None
+                time.sleep(0.05)  # waiting for another process, which says by the file that it is there
+            yield json.loads(place.read_text())["address"]
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(30)
+
+
+def test_a_cluster_that_runs_already_gets_tasks_and_settings_by_its_address(home, paid, monkeypatch, cluster):
+    from distributed import Client
+
+    on("dask", monkeypatch)
+    monkeypatch.setenv("FUGU_TASK_RUNNER_ADDRESS", cluster)
+    asyncio.run(refresh_labels())
+    assert len(paid.settled()) == 70 * 6 and not paid.asked()  # asked by processes that do not know this one's count
+    with Client(cluster, set_as_default=False) as client:  # it is still there
+        assert list(client.run(os.environ.get, "FUGU_HOME").values()) == [str(home)] * 2
+    ledger = open_ledger()
+    assert len(labels(ledger, pool="house")) == 70 * 6
+    ledger.close()
 
 
 def test_its_ports_are_on_loopback_and_speak_only_with_who_has_the_certificate():
