@@ -1,62 +1,78 @@
-"""Stage 1 for a head of tasks: P(task) by logistic regression on states, a task's mean scores, and the fallback.
+"""Stage 1 for a head of tasks: P(task) by Gaussians of one covariance, a task's mean scores, and the fallback.
 
-Three things keep it from doing harm where it knows little. A task's means differ from the overall ones only by what
-exceeds `caution` standard errors. States beyond the reach of the taught ones fall back to the best single worker. Both,
-and the penalty, are chosen on train under two criteria at once: the score on questions of the tasks that are taught,
-and, task by task, the score on a task that was left out.
+Everything has a closed form: a penalty costs a product, not a fit. Four things keep the head from doing harm where it
+knows little. A task's means differ from the overall ones only by what exceeds `caution` standard errors. The slopes of
+scores within a task are shared by all tasks, and penalised. Too certain a P(task) is tempered. States beyond the reach
+of the taught ones fall back to the best single worker. All are chosen on train under two criteria at once: the score on
+questions of the tasks that are taught, and, task by task, the score on a task that was left out.
+
+Source of P(task): linear discriminant analysis with a ridge (Friedman, Regularized Discriminant Analysis, 1989).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
-from models.fugu.head import HeadForm, Tasks, familiarity, unit
+from models.fugu.head import HeadForm, Tasks, anchors_of, familiarity
+from models.fugu.learn.classes import Classes, Indices, clusters, task_means
 from models.fugu.learn.targets import Floats
 
-Indices = NDArray[np.intp]
+NONE = float("inf")
+"""The penalty of slopes that are not used."""
 
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """The grid. `penalties`: λ of λ/2 ‖W‖² on standardised states, the intercepts free. `cautions`: standard errors
-    that a task's mean is moved towards the overall one. `quantiles`: share of the taught states that count as novel.
+    """The grid. `penalties`: added to the variances of standardised states. `temperatures`: of P(task). `slopes`:
+    penalties of the regression within tasks, or NONE. `cautions`: standard errors that a task's mean is moved towards
+    the overall one. `quantiles`: share of the taught states that count as novel.
 
     `prior`: questions' worth of the overall mean in a task's. `anchors`: at most so many taught states are kept.
-    `tolerated`: the lower end of the gain on tasks left out may be so far below zero. `clusters`: of states, where the
-    questions name one task only.
+    `tolerated`: the lower end of the gain on tasks left out may be so far below zero, and `tolerated_of_one` the gain
+    on any of them that has `counted` questions. `damped`: at most so many directions (`Classes.widest`). `clusters`: of
+    states, where the questions name one task only.
     """
 
-    penalties: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
+    penalties: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
+    slopes: tuple[float, ...] = (NONE, 100.0, 30.0, 10.0)
     cautions: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
-    quantiles: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.2)
     prior: float = 10.0
     anchors: int = 2048
+    damped: int = 64
     tolerated: float = 0.01
+    tolerated_of_one: float = 0.03
+    counted: int = 150
     clusters: int = 12
     folds: int = 3
-    iterations: int = 60
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Point:
     """A point of the grid. `gain`: cross-validated mean score on train less the best single worker's; `unseen`,
-    `unseen_low`: the same on questions whose task was left out, and the lower end of its 95 % interval."""
+    `unseen_low`: the same on questions whose task was left out, and the lower end of its 95 % interval; `worst`: the
+    same of the task that loses most, 0 where none has enough questions."""
 
     penalty: float
-    caution: float
-    quantile: float
+    temperature: float = 1.0
+    slope: float = NONE
+    caution: float = 0.0
+    quantile: float = 0.0
     gain: float = float("nan")
     unseen: float = float("nan")
     unseen_low: float = float("nan")
+    worst: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -100,8 +116,19 @@ def _check(features: Floats, labels: Floats, tasks: Sequence[str] | NDArray[np.s
         raise BadInput("a worker or a question has no label", "labels")
 
 
+@dataclass(frozen=True)
+class _Split:
+    """Questions that are judged by what others taught, boolean [Q] each. `among`: the tasks that their P(task) is
+    divided between; only these have taught."""
+
+    taught: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+    among: Indices
+    classes: Classes
+
+
 class _Fit:
-    """One search: what every point of the grid shares is computed once."""
+    """One search: what several points of the grid share is computed once."""
 
     def __init__(
         self,
@@ -124,155 +151,136 @@ class _Fit:
         self.count = int(self.task.max()) + 1
         group = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
         self.fold = (draws.permutation(group.max() + 1) % options.folds)[group]
-        kept = np.sort(draws.permutation(len(labels))[: options.anchors])
-        self.anchors = unit(torch.from_numpy(self.standard[kept])).float()
-        same = group[:, None] == group[kept][None]
+        self.kept = np.sort(draws.permutation(len(labels))[: options.anchors])
+        self.damped = torch.from_numpy(self._classes.widest(options.damped)).float()
+        self.anchors = anchors_of(torch.from_numpy(self.standard[self.kept]).float(), self.damped)
+        same = group[:, None] == group[self.kept][None]
         self.near = self._familiarity(same)
-        self.near_others = self._familiarity(same | (self.task[:, None] == self.task[kept][None]))
+        self.near_others = self._familiarity(same | (self.task[:, None] == self.task[self.kept][None]))
+        self.usual, self.spread = self._usual()
 
     def _familiarity(self, without: NDArray[np.bool_]) -> Floats:
         """Mean cosine [Q] to the nearest anchors, those marked in `without` [Q, K] left out."""
-        rows, anchors = unit(torch.from_numpy(self.standard)).float(), self.anchors
-        found = []
+        rows, found = torch.from_numpy(self.standard).float(), []
         for start in range(0, len(rows), 1024):
             part = slice(start, start + 1024)
-            found.append(familiarity(rows[part], anchors, torch.from_numpy(without[part])))
+            found.append(familiarity(rows[part], self.anchors, self.damped, torch.from_numpy(without[part])))
         return torch.cat(found).double().numpy()
+
+    def _usual(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation [T] of the familiarity of each task's questions."""
+        usual, spread = np.full(self.count, self.near.mean()), np.full(self.count, self.near.std())
+        for task in range(self.count):
+            own = self.near[self.task == task]
+            if len(own) > 1:
+                usual[task], spread[task] = own.mean(), own.std()
+        return usual, np.maximum(spread, 1e-6)
+
+    def _above(self, point: Point, near: Floats, splits: Sequence[_Split]) -> Floats:
+        """By how many standard deviations [Q] familiarities are above what P(task) lets expect."""
+        found = np.zeros(len(near))
+        for split in splits:
+            share, among = self._share(point, split), split.among
+            found[split.judged] = (near[split.judged] - share @ self.usual[among]) / (share @ self.spread[among])
+        return found
 
     def best(self) -> TaskHead:
         """The point with the greatest gain on taught tasks among those that do no harm on tasks left out."""
+        options = self.options
         if self.few:
-            cautious = Point(self.options.penalties[-1], 0.0, 0.0)
+            cautious = Point(options.penalties[-1])
             return self._head(cautious, (cautious,))
-        outside = {penalty: self._outside(penalty) for penalty in self.options.penalties}
-        first = [self._judged(Point(penalty, 0.0, 0.0), outside[penalty]) for penalty in outside]
-        penalty = max(first, key=lambda point: point.gain).penalty
-        points = [
-            self._judged(Point(penalty, caution, quantile), outside[penalty])
-            for caution in self.options.cautions
-            for quantile in self.options.quantiles
-        ]
-        harmless = [point for point in points if point.unseen_low >= -self.options.tolerated]
+        sharp = self._greatest(Point(p, t) for p in options.penalties for t in options.temperatures)
+        sloped = self._greatest(replace(sharp, slope=slope) for slope in options.slopes)
+        self.known = self._above(sloped, self.near, self._folds)
+        self.others = self._above(sloped, self.near_others, self._left_out)
+        points = tuple(p for caution in options.cautions for p in self._judged(replace(sloped, caution=caution)))
+        harmless = [p for p in points if p.unseen_low >= -options.tolerated and p.worst >= -options.tolerated_of_one]
         chosen = max(harmless, key=lambda point: point.gain) if harmless else max(points, key=lambda p: p.unseen_low)
-        return self._head(chosen, tuple(points))
+        return self._head(chosen, points)
 
-    def _outside(self, penalty: float) -> Floats:
-        """P(task) [Q, T] of each question by a regression that did not see its fold."""
-        logits = np.zeros((len(self.task), self.count))
+    def _greatest(self, points: Iterable[Point]) -> Point:
+        """The one with the greatest gain on taught tasks, of points without a fallback."""
+        return max(points, key=lambda point: float(np.nanmean(self._gains(point, self._folds))))
+
+    def _judged(self, point: Point) -> list[Point]:
+        """The point with each share of states that count as novel, on which the router gains nothing."""
+        gains, unseen = self._gains(point, self._folds), self._gains(point, self._left_out)
+        found = []
+        for quantile in self.options.quantiles:
+            least = np.quantile(self.known, quantile)
+            outside = np.where(self.others < least, 0.0, unseen)
+            several = (split.judged for split in self._left_out if split.judged.sum() >= self.options.counted)
+            worst = min((np.nanmean(outside[judged]) for judged in several), default=0.0)
+            outside = outside[~np.isnan(outside)]  # of two workers that were both measured
+            mean, error = float(outside.mean()), float(outside.std() / np.sqrt(len(outside)))
+            gain = float(np.nanmean(np.where(self.known < least, 0.0, gains)))
+            given = {"gain": gain, "unseen": mean, "unseen_low": mean - 1.96 * error, "worst": float(worst)}
+            found.append(replace(point, quantile=quantile, **given))
+        return found
+
+    @cached_property
+    def _classes(self) -> Classes:
+        return Classes(self.standard, self.labels, self.task, self.count)
+
+    @cached_property
+    def _folds(self) -> list[_Split]:
+        found, every = [], np.arange(self.count)
         for held in range(self.options.folds):
-            train = self.fold != held
-            weights, bias = self._regressed(train, penalty)
-            logits[~train] = self.standard[~train] @ weights.T + bias
-        return log_softmax(logits, axis=1)
+            taught = self.fold != held
+            classes = Classes(self.standard[taught], self.labels[taught], self.task[taught], self.count)
+            found.append(_Split(taught, ~taught, every, classes))
+        return found
 
-    def _regressed(self, rows: NDArray[np.bool_], penalty: float) -> tuple[Floats, Floats]:
-        return regress(self.standard[rows], self.task[rows], self.count, penalty, self.options.iterations)
+    @cached_property
+    def _left_out(self) -> list[_Split]:
+        """Each task, as the others have taught. The covariance within tasks is that of all."""
+        every = np.arange(self.count)
+        if self.count == 1:
+            return []
+        return [_Split(self.task != t, self.task == t, np.delete(every, t), self._classes) for t in every]
 
-    def _judged(self, point: Point, logits: Floats) -> Point:
-        gain = np.zeros(len(self.labels))
-        novel = self.near < np.quantile(self.near, point.quantile)
-        for held in range(self.options.folds):
-            train, valid = self.fold != held, self.fold == held
-            means, overall = self._means(train, point.caution)
-            gain[valid] = self._gain(valid, softmax(logits[valid], axis=1) @ means, overall, novel[valid])
-        unseen = self._unseen(point, logits)
-        unseen = unseen[~np.isnan(unseen)]  # of two workers that were both measured
-        mean, error = float(unseen.mean()), float(unseen.std() / np.sqrt(len(unseen)))
-        return replace(point, gain=float(np.nanmean(gain)), unseen=mean, unseen_low=mean - 1.96 * error)
+    def _gains(self, point: Point, splits: Sequence[_Split]) -> Floats:
+        """What each question's choice gains over the best single worker, [Q]; 0 where no split judges it."""
+        gains = np.zeros(len(self.labels))
+        for split in splits:
+            scores, overall = self._scores(point, split)
+            labels, single = self.labels[split.judged], int(overall.argmax())
+            gains[split.judged] = labels[np.arange(len(labels)), scores.argmax(axis=1)] - labels[:, single]
+        return gains
 
-    def _unseen(self, point: Point, logits: Floats) -> Floats:
-        """The gain [Q] of each question where its task is unknown: its share of P(task) goes to the others."""
-        gain = np.zeros(len(self.labels))
-        novel = self.near_others < np.quantile(self.near, point.quantile)
-        for task in np.unique(self.task):
-            rows = self.task == task
-            others = np.delete(np.arange(self.count), task)
-            if not len(others) or rows.all():
-                continue
-            means, overall = self._means(~rows, point.caution)
-            share = softmax(logits[np.ix_(rows, others)], axis=1)
-            gain[rows] = self._gain(rows, share @ means[others], overall, novel[rows])
-        return gain
+    def _scores(self, point: Point, split: _Split) -> tuple[Floats, Floats]:
+        """The expected scores [q, L] of the questions that a split judges, and the workers' means [L] without them."""
+        rows, among, share = self.standard[split.judged], split.among, self._share(point, split)
+        means, overall = self._means(split.taught, point.caution)
+        if point.slope == NONE:
+            return share @ means[among], overall
+        slopes = split.classes.slopes(point.slope, among)
+        return share @ (means - split.classes.centres @ slopes.T)[among] + rows @ slopes.T, overall
 
-    def _gain(self, rows: NDArray[np.bool_], scores: Floats, overall: Floats, novel: NDArray[np.bool_]) -> Floats:
-        labels, single = self.labels[rows], int(overall.argmax())
-        choice = np.where(novel, single, scores.argmax(axis=1))
-        return labels[np.arange(len(labels)), choice] - labels[:, single]
+    def _share(self, point: Point, split: _Split) -> Floats:
+        """P(task) [q, T] of the questions that a split judges."""
+        weights, bias = split.classes.regression(point.penalty, point.temperature)
+        return softmax(self.standard[split.judged] @ weights[split.among].T + bias[split.among], axis=1)
 
     def _means(self, rows: NDArray[np.bool_], caution: float) -> tuple[Floats, Floats]:
         return task_means(self.labels[rows], self.task[rows], self.count, caution, self.options.prior)
 
     def _head(self, chosen: Point, trials: tuple[Point, ...]) -> TaskHead:
-        every = np.ones(len(self.labels), bool)
-        weights, bias = self._regressed(every, chosen.penalty)
+        classes, every = self._classes, np.ones(len(self.labels), bool)
+        weights, bias = classes.regression(chosen.penalty, chosen.temperature)
         means, overall = self._means(every, chosen.caution)
-        # What has no bound keeps no anchors: nothing would be read from them.
-        anchors = self.anchors if chosen.quantile > 0 else self.anchors[:0]
-        parts = [self.centre, self.scale, weights, bias, means, overall, anchors.numpy()]
-        parts += [np.array([np.quantile(self.near, chosen.quantile)]), np.zeros((0, len(self.centre)))]
-        head = Tasks(*(torch.from_numpy(np.asarray(part, np.float32)) for part in parts))
         plain, _ = self._means(every, 0.0)
+        slopes = np.zeros((0, len(self.centre)))
+        if chosen.slope != NONE:
+            slopes = classes.slopes(chosen.slope, np.arange(self.count))
+            means, plain = (each - classes.centres @ slopes.T for each in (means, plain))
+        # What has no bound keeps no anchors: nothing would be read from them.
+        kept = len(self.anchors) if chosen.quantile > 0 else 0
+        least = np.quantile(self.known, chosen.quantile) if kept else 0.0
+        parts = [self.centre, self.scale, weights, bias, means, slopes, overall, self.anchors[:kept].numpy()]
+        parts += [self.usual, self.spread, self.damped.numpy(), np.array([least]), np.zeros((0, len(self.centre)))]
+        head = Tasks(*(torch.from_numpy(np.asarray(part, np.float32)) for part in parts))
         everywhere = replace(head, means=torch.from_numpy(plain).float(), anchors=head.anchors[:0])
-        return TaskHead(head, everywhere, HeadForm("tasks", self.count, len(anchors)), chosen, trials)
-
-
-def task_means(
-    labels: Floats, task: Indices, count: int, caution: float = 0.0, prior: float = 0.0
-) -> tuple[Floats, Floats]:
-    """Means [T, L] of the workers on each task, and overall [L], from labels [Q, L] (NaN: not measured).
-
-    Workers are compared on the same questions: what a question gives all of them is taken out first, so that a
-    standard error is that of their differences.
-    """
-    level = np.nanmean(labels, axis=1, keepdims=True)
-    own = labels - level
-    overall = np.nan_to_num(np.nanmean(own, axis=0))
-    means = np.zeros((count, labels.shape[1]))
-    for each in range(count):
-        some = own[task == each]
-        seen = (~np.isnan(some)).sum(axis=0)
-        if not len(some):
-            means[each] = overall + level.mean()
-            continue
-        total = np.nansum(some, axis=0)
-        mean = (total + prior * overall) / np.maximum(seen + prior, 1e-12)
-        centre = total / np.maximum(seen, 1)
-        spread = np.sqrt(np.nansum((some - centre) ** 2, axis=0) / np.maximum(seen - 1, 1))
-        error = spread / np.sqrt(np.maximum(seen, 1))
-        moved = mean - overall
-        moved = np.sign(moved) * np.maximum(np.abs(moved) - caution * error, 0.0)
-        means[each] = overall + moved + level[task == each].mean()
-    return means, overall + float(level.mean())
-
-
-def regress(standard: Floats, task: Indices, count: int, penalty: float, iterations: int) -> tuple[Floats, Floats]:
-    """Multinomial logistic regression, its bias without penalty: states [Q, d], task [Q] → weights [T, d], bias [T]."""
-    from scipy.optimize import minimize
-
-    n, width = standard.shape
-    x, wanted = standard.astype(np.float32), np.eye(count, dtype=np.float32)[task]
-    share = (wanted.sum(axis=0) + 0.5) / (n + 0.5 * count)
-
-    def loss(flat: Floats) -> tuple[float, Floats]:
-        weights, bias = flat[:-count].reshape(count, width), flat[-count:]
-        logits = x @ weights.T.astype(np.float32) + bias.astype(np.float32)
-        logits -= logsumexp(logits, axis=1, keepdims=True)
-        slope = (np.exp(logits) - wanted) / n
-        value = -float((wanted * logits).sum(dtype=np.float64)) / n + penalty / 2 * float((weights**2).sum())
-        down = (slope.T @ x).astype(np.float64) + penalty * weights
-        return value, np.concatenate([down.ravel(), slope.sum(axis=0, dtype=np.float64)])
-
-    start = np.concatenate([np.zeros(count * width), np.log(share)])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
-    return found[:-count].reshape(count, width), found[-count:]
-
-
-def clusters(standard: Floats, most: int, seed: int) -> Indices:
-    """Groups of similar states, for questions that name no tasks: standardised states [Q, d] → [Q], fewer than `most`
-    groups where they would hold under 50 questions."""
-    from sklearn.cluster import KMeans
-
-    count = max(1, min(most, len(standard) // 50))
-    directions = unit(torch.from_numpy(standard)).numpy()
-    found: Indices = KMeans(count, n_init=2, random_state=seed).fit_predict(directions).astype(np.intp)
-    return np.unique(found, return_inverse=True)[1]
+        form = HeadForm("tasks", self.count, kept, len(slopes) > 0, len(self.damped))
+        return TaskHead(head, everywhere, form, chosen, trials)

@@ -11,12 +11,15 @@ from scipy.special import softmax
 
 from models.errors import BadInput
 from models.fugu.head import NEIGHBOURS, SCORE_PER_LOGIT, HeadForm
-from models.fugu.learn.tasks import TaskOptions, clusters, fit_tasks, regress, task_means
+from models.fugu.learn.classes import Classes, clusters, task_means
+from models.fugu.learn.tasks import NONE, TaskOptions, fit_tasks
 from models.fugu.router import Router
 
 CHANCE = {"sums": [0.5, 0.8, 0.2], "words": [0.6, 0.2, 0.8], "facts": [0.5, 0.3, 0.3]}
 FAR = 8 * np.eye(24)[9]
-FAST = TaskOptions(penalties=(0.01, 0.1), cautions=(0.0, 1.0), quantiles=(0.0, 0.05))
+FAST = TaskOptions(
+    penalties=(0.1, 1.0), temperatures=(1.0, 4.0), slopes=(NONE,), cautions=(0.0, 1.0), quantiles=(0.0, 0.05)
+)
 
 
 def simulated(n: int, seed: int, chance: dict[str, list[float]] = CHANCE, width: int = 24):
@@ -65,19 +68,64 @@ def test_a_task_that_it_never_saw_gets_the_best_single_worker_of_those_that_are_
     assert np.argsort(overall).tolist() == np.argsort(LABELS.mean(axis=0)).tolist()  # so under every mask, too
 
 
-def test_familiarity_is_the_mean_cosine_of_the_nearest_by_a_plain_reference():
-    options = dataclasses.replace(FAST, quantiles=(0.1,))
-    head = fit_tasks(FEATURES, LABELS, TASKS, options).head
+def test_familiarity_is_the_mean_cosine_of_the_nearest_in_a_damped_space_by_a_plain_reference():
+    fitted = fit_tasks(FEATURES, LABELS, TASKS, dataclasses.replace(FAST, quantiles=(0.1,), damped=2))
+    head = fitted.head
+    parts = {name: getattr(head, name).numpy().astype(float) for name in head.__dataclass_fields__}
     features, _, _, _ = simulated(50, 3)
-    standard = (features - head.centre.numpy()) / head.scale.numpy()
-    cosines = standard @ head.anchors.numpy().T / np.linalg.norm(standard, axis=1, keepdims=True)
+    taught, asked = ((each - parts["centre"]) / parts["scale"] for each in (FEATURES, features))
+    within = taught - np.stack([taught[t == TASKS].mean(axis=0) for t in TASKS])
+    variances, directions = np.linalg.eigh(within.T @ within / 600)
+    scales = np.ones(24)
+    scales[-2:] = 1 / np.sqrt(variances[-2:])
+    assert (variances[-2:] > 1).all() and head.damped.shape == (2, 24)
+    taught, asked = (each @ directions * scales for each in (taught, asked))
+    cosines = asked @ taught.T / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(taught, axis=1)
     near = np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean(axis=1)
-    novel = near < head.least.numpy()
-    found = logits(fit_tasks(FEATURES, LABELS, TASKS, options), features)
-    np.testing.assert_allclose(
-        found[novel], np.broadcast_to(head.overall.numpy() / SCORE_PER_LOGIT, found[novel].shape)
-    )
-    assert not np.isclose(found[~novel], head.overall.numpy() / SCORE_PER_LOGIT).all(axis=1).any()
+    standard = (features - parts["centre"]) / parts["scale"]
+    share = softmax(standard @ parts["weights"].T + parts["bias"], axis=1)
+    novel = near < share @ parts["usual"] + parts["least"] * (share @ parts["spread"])
+    overall = parts["overall"] / SCORE_PER_LOGIT
+    np.testing.assert_array_equal(np.isclose(logits(fitted, features), overall).all(axis=1), novel)
+    assert 0 < novel.sum() < 50
+
+
+def test_the_familiarity_of_a_task_is_that_of_its_own_questions():
+    """A task whose questions are unlike each other is known as well as one whose questions are all alike."""
+    draws = np.random.default_rng(9)
+    loose = TASKS == "facts"
+    features = np.where(loose[:, None], FEATURES + 2 * draws.standard_normal(FEATURES.shape), FEATURES)
+    head = fit_tasks(features, LABELS, TASKS, dataclasses.replace(FAST, quantiles=(0.1,))).head
+    names = sorted(CHANCE)
+    assert head.usual[names.index("facts")] < head.usual[names.index("sums")] - 0.05
+    found = np.isclose(head(torch.from_numpy(features).float()).numpy(), head.overall.numpy() / SCORE_PER_LOGIT)
+    assert found.all(axis=1)[loose].mean() < 0.3
+
+
+def test_slopes_say_what_a_task_does_not():
+    """Within each task one worker is better where one direction is large, and another where it is small."""
+    draws = np.random.default_rng(10)
+    features, _, tasks, expected = simulated(1200, 11)
+    expected = expected + 0.3 * np.tanh(2 * features[:, [20]]) * [1, -1, 0]
+    labels = (draws.random(expected.shape) < expected).astype(float)
+    options = dataclasses.replace(FAST, slopes=(NONE, 1.0))
+    sloped = fit_tasks(features[:800], labels[:800], tasks[:800], options)
+    flat = fit_tasks(features[:800], labels[:800], tasks[:800], FAST)
+    assert sloped.chosen.slope == 1.0 and sloped.form.slopes and not flat.form.slopes
+    rows, score = np.arange(400), expected[800:]
+    gained, before = (score[rows, logits(each, features[800:]).argmax(axis=1)].mean() for each in (sloped, flat))
+    assert gained > before + 0.03
+
+
+def test_a_task_that_would_lose_much_keeps_the_router_cautious():
+    """Two tasks look alike, and what is best for the one is bad for the other."""
+    chance = {"sums": [0.8, 0.95, 0.1], "words": [0.8, 0.1, 0.95], "facts": [0.8, 0.2, 0.2]}
+    features, labels, tasks, _ = simulated(800, 12, chance)
+    features[:, :2] = features[:, :2] / 3 + 2 * (tasks != "facts")[:, None]
+    options = dataclasses.replace(FAST, quantiles=(0.0, 0.9), tolerated=1.0)
+    chosen = fit_tasks(features, labels, tasks, options).chosen
+    free = fit_tasks(features, labels, tasks, dataclasses.replace(options, tolerated_of_one=1.0)).chosen
+    assert free.worst < chosen.worst and free.gain > chosen.gain
 
 
 def test_caution_leaves_what_chance_explains_at_the_overall_mean():
@@ -142,14 +190,31 @@ def test_questions_of_one_text_are_never_parted_between_folds():
     assert alone.chosen.gain < 0.05  # a regression that saw a question's twin would find its own noise again
 
 
-def test_regression_fits_and_its_bias_is_free():
-    task = np.where(FEATURES[:, 0] > 2, 1, 0)
+def test_the_probability_of_a_task_is_that_of_gaussians_with_one_covariance():
+    task = np.unique(TASKS, return_inverse=True)[1]
     standard = (FEATURES - FEATURES.mean(axis=0)) / FEATURES.std(axis=0)
-    weights, bias = regress(standard, task, 2, 100.0, 60)
-    share = softmax(standard @ weights.T + bias, axis=1).mean(axis=0)
-    np.testing.assert_allclose(share, np.bincount(task) / 600, atol=0.01)
-    strong, free = regress(standard, task, 2, 1e-3, 60)
-    assert ((standard @ strong.T + free).argmax(axis=1) == task).mean() > 0.97
+    classes = Classes(standard, LABELS, task, 3)
+    weights, bias = classes.regression(0.5, 2.0)
+    centres = np.stack([standard[task == each].mean(axis=0) for each in range(3)])
+    within = standard - centres[task]
+    inverse = np.linalg.inv(within.T @ within / 600 + 0.5 * np.eye(24))
+    away = standard[:, None] - centres[None]
+    expected = np.log(classes.share) - np.einsum("qtd,de,qte->qt", away, inverse, away) / 2
+    np.testing.assert_allclose(softmax(standard @ weights.T + bias, axis=1), softmax(expected / 2, axis=1), atol=1e-9)
+    assert ((standard @ weights.T + bias).argmax(axis=1) == task).mean() > 0.97
+
+
+def test_slopes_are_ridge_regression_within_the_tasks_that_taught():
+    task = np.unique(TASKS, return_inverse=True)[1]
+    classes = Classes(FEATURES, LABELS, task, 3)
+    among = np.array([0, 2])
+    within = FEATURES - np.stack([FEATURES[task == each].mean(axis=0) for each in range(3)])[task]
+    own = LABELS - LABELS.mean(axis=1, keepdims=True)
+    rest = own - np.stack([own[task == each].mean(axis=0) for each in range(3)])[task]
+    some = np.isin(task, among)
+    covariance = within.T @ within / 600 + 0.7 * np.eye(24)
+    expected = np.linalg.solve(covariance, within[some].T @ rest[some] / 600).T
+    np.testing.assert_allclose(classes.slopes(0.7, among), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(
