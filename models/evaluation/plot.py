@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from models.evaluation.baselines import BEST_SINGLE
+from models.evaluation.metrics import Interval
 from models.evaluation.table import Row
 
 if TYPE_CHECKING:
@@ -58,6 +59,23 @@ def cost_plot(rows: Sequence[Row], workers: Collection[str], title: str = "") ->
         axes.annotate(
             row["name"], (row["cost_per_1000"], row["score"]), fontsize=7, xytext=(4, 4), textcoords="offset points"
         )
+    return _drawn(figure, "svg")
+
+
+def curve_plot(points: Mapping[int, Interval]) -> bytes:
+    """Gains over the best single worker by the number of train questions, as SVG, with their 95 % intervals."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="train questions", ylabel="gain, 95 % interval", xscale="log")
+    gains = list(points.values())
+    reach = [[gain.value - gain.low for gain in gains], [gain.high - gain.value for gain in gains]]
+    axes.errorbar(list(points), [gain.value for gain in gains], yerr=reach, fmt="o-", color="#d9822b", capsize=3)
+    axes.axhline(0, color="#444444", linestyle=":", linewidth=1)
+    axes.set_xticks(list(points), [f"{size:,}" for size in points])
+    axes.minorticks_off()
     return _drawn(figure, "svg")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from models.evaluation.baselines import baselines
+from models.evaluation.baselines import Choices, baselines
 from models.evaluation.metrics import Entry, entry
 from models.evaluation.rivals import FORM, form_features, ridge, rivals
 from models.fugu.learn.tasks import fit_tasks
@@ -26,6 +26,12 @@ def contenders(train: Recorded, test: Recorded, seed: int) -> list[Entry]:
     chosen[FORM] = ridge(replace(part, features=form_features(train.texts)), form_features(test.texts), seed=seed)
     entries += [entry(name, choice, asked.scores, asked.costs) for name, choice in chosen.items()]
     return [*entries, *routers(train, test)]
+
+
+def by_task(train: Recorded, test: Recorded) -> Choices:
+    """The choices [Q] of a head of tasks on `test`, its fallback included."""
+    fitted = fit_tasks(train.part.features, train.part.scores, train.part.tasks, groups=train.groups)
+    return fitted.head(torch.from_numpy(test.part.features)).numpy().argmax(axis=1)
 
 
 def routers(train: Recorded, test: Recorded) -> list[Entry]:

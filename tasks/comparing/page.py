@@ -11,10 +11,11 @@ import pandas as pd
 
 from models.evaluation.baselines import BEST_SINGLE, ORACLE
 from models.evaluation.metrics import Interval
-from models.evaluation.plot import cost_plot, plot
+from models.evaluation.plot import cost_plot, curve_plot, plot
 from models.evaluation.table import Row
 from models.files import staged
-from tasks.comparing.study import CANDIDATES, Study
+from tasks.comparing.contenders import BY_TASK
+from tasks.comparing.study import CANDIDATES, Learned, Study
 
 NO_HARM = 0.01
 """The gain on tasks left out may reach so far below zero, at the lower end of its interval."""
@@ -62,7 +63,8 @@ def write(study: Study, title: str, folder: Path) -> Path:
         flat = [{"seed": seed} | {k: v for k, v in row.items() if k != "shares"} for seed in rows for row in rows[seed]]
         pd.DataFrame(flat).to_csv(file, index=False)
     with staged(folder / "comparison.json") as file:
-        json.dump({"verdict": verdict(study), "seeds": rows, "unseen": _unseen(study)}, file, indent=1)
+        found = {"verdict": verdict(study), "seeds": rows, "unseen": _unseen(study), "curve": _curve(study)}
+        json.dump(found, file, indent=1)
     page = folder / "comparison.html"
     with staged(page) as file:
         file.write(_html(study, title, rows))
@@ -77,8 +79,22 @@ def _unseen(study: Study) -> list[dict[str, Any]]:
     ]
 
 
+def _curve(study: Study) -> list[dict[str, Any]]:
+    return [
+        {"questions": p.questions, "gain": p.gain.value, "low": p.gain.low, "high": p.gain.high, "gap_closed": p.gap}
+        for p in study.curve
+    ]
+
+
+def _enough(study: Study) -> str:
+    if study.enough is None:
+        return "no number of train questions tried makes the gain certain"
+    return f"the gate may open from {study.enough:,} train questions on"
+
+
 def lines(study: Study) -> list[str]:
-    """The figures behind the verdict, for a terminal: the candidates and each rival, then the tasks left out."""
+    """The figures behind the verdict, for a terminal: the candidates and each rival, then the tasks left out, and what
+    fewer train questions would have brought."""
     shown = [BEST_SINGLE, *CANDIDATES, *study.rivals(), ORACLE]
     width = max(map(len, shown))
     found = [f"{'':{width}}  score   gain over the best single worker, by seed"]
@@ -93,6 +109,9 @@ def lines(study: Study) -> list[str]:
         )
         worst = min(study.unseen[name], key=lambda each: each.gains.mean())
         found.append(f"  worst task: {worst.task}, {worst.gains.mean():+.4f} on {len(worst.gains)} questions")
+    if study.curve:
+        shown = "; ".join(f"{point.questions:,}: {_interval(point.gain)}" for point in study.curve)
+        found.append(f"{BY_TASK} by train questions: {shown}; {_enough(study)}")
     return found
 
 
@@ -131,6 +150,10 @@ def _html(study: Study, title: str, rows: dict[int, list[Row]]) -> str:
     ]
     if study.unseen:
         tables.append(("Tasks left out", [_told(row) for row in _unseen(study)]))
+    if study.curve:
+        tables.append((f"Learning curve of {BY_TASK}: {_enough(study)}", [_point(point) for point in study.curve]))
+        if len(study.curve) > 1:
+            drawings.append(curve_plot({p.questions: p.gain for p in study.curve}))
     svg = [drawn.decode().split("?>", 1)[-1] for drawn in drawings]
     page = Environment(autoescape=True).from_string(_PAGE)
     return page.render(title=title, verdict=verdict(study), plots=svg, tables=tables)
@@ -146,6 +169,14 @@ def _cells(row: Row) -> dict[str, str]:
         "regret": f"{row['regret']:.4f}",
         "USD / 1,000": f"{row['cost_per_1000']:.4g}",
         "asks": ", ".join(f"{worker} {share:.0%}" for worker, share in shares if share >= 0.01),
+    }
+
+
+def _point(point: Learned) -> dict[str, str]:
+    return {
+        "": f"{point.questions:,} train questions",
+        "gain [95 %]": _interval(point.gain),
+        "gap closed": "–" if point.gap is None else f"{point.gap:.1%}",
     }
 
 

@@ -14,7 +14,7 @@ from models.evaluation.baselines import BEST_SINGLE, TASK_TRUE, best_single
 from models.evaluation.metrics import Entry, Interval, concatenate, paired
 from models.evaluation.rivals import FORM, SHUFFLED
 from models.evaluation.table import Row, table
-from tasks.comparing.contenders import BY_TASK, BY_TASK_EVERYWHERE, ROWS, contenders, routers
+from tasks.comparing.contenders import BY_TASK, BY_TASK_EVERYWHERE, ROWS, by_task, contenders, routers
 from tasks.comparing.recorded import Recorded
 
 LEAST = 30
@@ -22,6 +22,9 @@ LEAST = 30
 
 CANDIDATES = (BY_TASK, ROWS)
 """What may be seated, the first where they score the same."""
+
+SIZES = (100, 300, 1000)
+"""Train questions of the learning curve; its last point is all of them."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,33 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What a head of tasks is worth that was fitted on so many `questions`: its gain over the best single worker of the
+    whole train part, and its part of what choosing could bring, averaged over the seeds."""
+
+    questions: int
+    gain: Interval
+    gap: float | None
+
+
+@dataclass(frozen=True)
 class Study:
-    """`entries`: of every seed. `unseen`: by candidate, one for each task."""
+    """`entries`: of every seed. `unseen`: by candidate, one for each task. `curve`: by train questions, ascending."""
 
     workers: tuple[str, ...]
     entries: dict[int, list[Entry]]
     unseen: dict[str, list[LeftOut]] = field(default_factory=dict)
+    curve: Sequence[Learned] = ()
+
+    @property
+    def enough(self) -> int | None:
+        """The fewest train questions of the curve from which on every gain is certain; None where the last is not."""
+        found = None
+        for point in reversed(self.curve):
+            if point.gain.low <= 0:
+                break
+            found = point.questions
+        return found
 
     def unseen_gain(self, name: str) -> tuple[Interval, Interval]:
         """The gain on tasks left out, with its interval over questions, and over tasks."""
@@ -81,6 +105,28 @@ def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[s
             order.append(np.flatnonzero(place == held))
         back = np.argsort(np.concatenate(order))
         found[seed] = [each.rows(back) for each in concatenate(parts)]
+    return found
+
+
+def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> list[Learned]:
+    """The gain of each question, by its fold, of heads of tasks that were fitted on more and more of the others."""
+    scores, found = data.part.scores, []
+    places = {seed: place_of(data, folds, seed) for seed in seeds}
+    fewest = min(int((place != held).sum()) for place in places.values() for held in range(folds))
+    for size in [*(size for size in SIZES if size < fewest), fewest]:
+        told(f"learning curve: {size} train questions")
+        gains, most = np.zeros(len(scores)), np.zeros(len(scores))
+        for seed, place in places.items():
+            order = np.random.default_rng(seed).permutation(len(scores))
+            for held in range(folds):
+                rows = np.flatnonzero(place == held)
+                whole = order[np.isin(order, rows, invert=True)]
+                single = best_single(data.rows(whole).part)
+                choice = by_task(data.rows(whole[:size]), data.rows(rows))
+                gains[rows] += (scores[rows, choice] - scores[rows, single]) / len(seeds)
+                most[rows] += (scores[rows].max(axis=1) - scores[rows, single]) / len(seeds)
+        gap = float(gains.mean() / most.mean()) if most.mean() > 0 else None
+        found.append(Learned(size, paired(gains), gap))
     return found
 
 

@@ -71,6 +71,8 @@ def test_a_router_that_is_worth_it_is_said_to_be_with_every_rival_beside_it(comp
     assert {(row["router"], row["task"]) for row in found["unseen"]} >= {("fugu (by task)", task) for task in KINDS}
     flat = pd.read_csv(tmp_path / "report" / "comparison.csv")
     assert set(flat["name"]) == by_name.keys() and "gap_closed" in flat
+    assert [point["questions"] for point in found["curve"]] == [66] and found["curve"][0]["low"] > 0
+    assert "may open from 66 train questions" in out
     page = (tmp_path / "report" / "comparison.html").read_text()
     assert first in page and "<svg" in page and "http" not in page.replace("http://www.w3.org", "").split("<svg")[0]
 
@@ -81,6 +83,29 @@ def test_the_states_are_read_once_and_the_same_command_says_the_same(compare, tm
     first = compare(*words)
     kept = list((tmp_path / "home" / "states").iterdir())
     assert compare(*words)[1] == first[1] and list((tmp_path / "home" / "states").iterdir()) == kept and len(kept) == 1
+
+
+def test_more_questions_teach_more_and_the_fewest_that_suffice_are_said(compare, tmp_path):
+    """A third worker is good everywhere, so that few questions do not show who is better at what."""
+    content = rows(480, 8)
+    draws = np.random.default_rng(9)
+    for row in content:
+        row["scores"] = {"adder": float(draws.random() < (0.72 if row["task"] == "sums" else 0.45))} | {
+            "speller": float(draws.random() < (0.45 if row["task"] == "sums" else 0.72)),
+            "good": float(draws.random() < 0.6),
+        }
+    file = written(tmp_path / "scores.jsonl", content)
+    status, out, err = compare(file, "--seeds", "1", "--folds", "3", "--no-unseen", "--out", str(tmp_path / "report"))
+    assert status == 0, err
+    found = json.loads((tmp_path / "report" / "comparison.json").read_text())["curve"]
+    assert [point["questions"] for point in found] == [100, 300, 320]
+    assert found[0]["gain"] < found[-1]["gain"] and found[-1]["low"] > 0
+    last = [point["low"] > 0 for point in found]
+    fewest = found[max((i + 1 for i, sure in enumerate(last) if not sure), default=0)]["questions"]
+    assert f"the gate may open from {fewest} train questions on" in out
+    assert (
+        "--no-curve" not in out and compare(file, "--seeds", "1", "--folds", "3", "--no-unseen", "--no-curve")[0] == 0
+    )
 
 
 def test_from_one_file_to_another_what_both_have_is_not_learned_from(compare, tmp_path):

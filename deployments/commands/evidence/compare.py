@@ -22,6 +22,7 @@ def compare_scores(
     folds: Annotated[int, typer.Option(min=2, help="Each is held out once; those of one text stay together.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="How often the folds are dealt, or the rivals fitted.")] = 3,
     unseen: Annotated[bool, typer.Option(help="Leave each task out once, too.")] = True,
+    curve: Annotated[bool, typer.Option(help="Fit on fewer train questions, too. Only with folds.")] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report.", show_default="reports/NAME in the home")
     ] = None,
@@ -31,6 +32,7 @@ def compare_scores(
     from tasks.comparing.page import lines, verdict, write
     from tasks.comparing.recorded import read_recorded
     from tasks.comparing.study import Study, in_folds, in_two, left_out
+    from tasks.comparing.study import curve as learned
     from tasks.setup.settings import settings
 
     cache = settings().home / "states"
@@ -45,7 +47,8 @@ def compare_scores(
         if both := data.shared(other):
             typer.echo(f"note: {both} texts of {file.name} are left out: {test.name} has them, too", err=True)
         entries = in_two(data, other, numbers, _told)
-    study = Study(data.workers, entries, left_out(data, _told) if unseen else {})
+    points = learned(data, folds, numbers, _told) if curve and test is None else []
+    study = Study(data.workers, entries, left_out(data, _told) if unseen else {}, points)
     name = file.name.removesuffix(".gz").removesuffix(".jsonl")
     page = write(study, name, (settings().home / "reports" / name if out is None else out).resolve())
     typer.echo(verdict(study))
