@@ -110,8 +110,8 @@ def lines(study: Study) -> list[str]:
         worst = min(study.unseen[name], key=lambda each: each.gains.mean())
         found.append(f"  worst task: {worst.task}, {worst.gains.mean():+.4f} on {len(worst.gains)} questions")
     if study.curve:
-        shown = "; ".join(f"{point.questions:,}: {_interval(point.gain)}" for point in study.curve)
-        found.append(f"{BY_TASK} by train questions: {shown}; {_enough(study)}")
+        points = "; ".join(f"{point.questions:,}: {_interval(point.gain)}" for point in study.curve)
+        found.append(f"{BY_TASK} by train questions: {points}; {_enough(study)}")
     return found
 
 

@@ -271,7 +271,7 @@ class _Fit:
         weights, bias = classes.regression(chosen.penalty, chosen.temperature)
         means, overall = self._means(every, chosen.caution)
         plain, _ = self._means(every, 0.0)
-        slopes = np.zeros((0, len(self.centre)))
+        slopes: Floats = np.zeros((0, len(self.centre)))
         if chosen.slope != NONE:
             slopes = classes.slopes(chosen.slope, np.arange(self.count))
             means, plain = (each - classes.centres @ slopes.T for each in (means, plain))
