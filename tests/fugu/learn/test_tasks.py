@@ -255,6 +255,27 @@ def test_a_router_serves_it_as_it_was_fitted(backbones, texts, roles):
     np.testing.assert_allclose(router.resumed_logits(texts), found, atol=1e-4)
 
 
+def test_a_head_of_the_first_form_decides_as_it_did():
+    """Its bound was on the cosine itself, the same for all tasks."""
+    draws = np.random.default_rng(13)
+    centre, scale = draws.standard_normal(6), draws.random(6) + 0.5
+    weights, bias, means, overall = (draws.standard_normal(size) for size in ((2, 6), 2, (2, 3), 3))
+    anchors = draws.standard_normal((12, 6))
+    anchors /= np.linalg.norm(anchors, axis=1, keepdims=True)
+    numbers = [part.ravel() for part in (centre, scale, weights, bias, means, overall, anchors, np.array([0.3]))]
+    form = HeadForm.of({"kind": "tasks", "tasks": 2, "anchors": 12})
+    flat = np.concatenate(numbers).astype(np.float32)
+    assert form.size(3, 0, 6) == len(flat)
+    states = draws.standard_normal((40, 6))
+    found = form.install(flat, 3, 0, 6, torch.device("cpu"))(torch.from_numpy(states).float()).numpy()
+    standard = (states - centre) / scale
+    cosines = standard @ anchors.T / np.linalg.norm(standard, axis=1, keepdims=True)
+    novel = np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean(axis=1) < 0.3
+    scores = np.where(novel[:, None], overall, softmax(standard @ weights.T + bias, axis=1) @ means)
+    assert 0 < novel.sum() < 40
+    np.testing.assert_allclose(found, scores / SCORE_PER_LOGIT, atol=1e-4)
+
+
 def test_a_head_of_another_size_is_refused(backbones):
     with pytest.raises(BadInput, match="of the head"):
         Router(backbones("tied"), np.zeros(10), ("ant",), False, "head", form=HeadForm("tasks", 2, 3))
