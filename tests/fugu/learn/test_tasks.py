@@ -260,17 +260,17 @@ def test_a_head_of_the_first_form_decides_as_it_did():
     draws = np.random.default_rng(13)
     centre, scale = draws.standard_normal(6), draws.random(6) + 0.5
     weights, bias, means, overall = (draws.standard_normal(size) for size in ((2, 6), 2, (2, 3), 3))
-    anchors = draws.standard_normal((12, 6))
+    anchors = draws.standard_normal((60, 6))
     anchors /= np.linalg.norm(anchors, axis=1, keepdims=True)
-    numbers = [part.ravel() for part in (centre, scale, weights, bias, means, overall, anchors, np.array([0.3]))]
-    form = HeadForm.of({"kind": "tasks", "tasks": 2, "anchors": 12})
+    numbers = [part.ravel() for part in (centre, scale, weights, bias, means, overall, anchors, np.array([0.6]))]
+    form = HeadForm.of({"kind": "tasks", "tasks": 2, "anchors": 60})
     flat = np.concatenate(numbers).astype(np.float32)
     assert form.size(3, 0, 6) == len(flat)
     states = draws.standard_normal((40, 6))
     found = form.install(flat, 3, 0, 6, torch.device("cpu"))(torch.from_numpy(states).float()).numpy()
     standard = (states - centre) / scale
     cosines = standard @ anchors.T / np.linalg.norm(standard, axis=1, keepdims=True)
-    novel = np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean(axis=1) < 0.3
+    novel = np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean(axis=1) < 0.6
     scores = np.where(novel[:, None], overall, softmax(standard @ weights.T + bias, axis=1) @ means)
     assert 0 < novel.sum() < 40
     np.testing.assert_allclose(found, scores / SCORE_PER_LOGIT, atol=1e-4)
