@@ -18,6 +18,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from models.ledger import registry
+from models.ledger.access.keys import make_key
+from models.ledger.access.policy import Policy
+from models.ledger.budgets import remaining
 from models.ledger.store import Ledger
 
 pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore")]
@@ -38,8 +41,10 @@ def database():
 @pytest.fixture
 def fleet(tmp_path, upstream, upstream_url, database):
     """Two processes on one port."""
+    price = "{input_per_million: 1000, output_per_million: 1000}"  # 0.008 USD a call, at the most about 0.2
     workers = [
-        f"{{name: {name}, model: openai/{name}, api_base: {upstream_url}/v1, price: {{}}}}"
+        f"{{name: {name}, model: openai/{name}, api_base: {upstream_url}/v1, price: {price}, "
+        "limits: {max_output_tokens: 100, concurrency: 64}}"
         for name in ("ada", "bob", "e500")
     ]
     (tmp_path / "pool.yaml").write_text(f"workers: [{', '.join(workers)}]")
@@ -57,7 +62,9 @@ def fleet(tmp_path, upstream, upstream_url, database):
     try:
         said = json.loads(running.stdout.readline())
         until(lambda: all(ready["conductor"] for ready in readiness(said["url"])))
-        yield SimpleNamespace(url=said["url"], processes=said["processes"], running=running)
+        ledger = Ledger(database)
+        yield SimpleNamespace(url=said["url"], processes=said["processes"], running=running, ledger=ledger)
+        ledger.close()
     finally:
         running.terminate()
         running.wait(30)
@@ -75,10 +82,11 @@ def until(true):
         time.sleep(0.1)  # other processes, which can only be asked
 
 
-def ask(url, key=None, **fields):
+def ask(url, key=None, secret=None, **fields):
     """By a connection of its own."""
     body = {"model": "fugu", "messages": HELLO, **fields}
     headers = {} if key is None else {"Idempotency-Key": key}
+    headers |= {} if secret is None else {"Authorization": f"Bearer {secret}"}
     return httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=30)
 
 
@@ -102,3 +110,20 @@ def test_they_share_keys_and_breakers_one_that_dies_is_replaced_and_all_end(flee
     assert fleet.running.wait(30) == 0 and not psutil.pid_exists(second)
     with pytest.raises(httpx.ConnectError):
         ask(fleet.url)
+
+
+def test_they_share_budgets_and_rates(fleet, upstream):
+    """Sixty-four spenders at once, on whichever process: not a cent and not a request too many."""
+    made, secret = make_key(fleet.ledger, "spender", Policy(total_usd=0.5))
+    _, brisk = make_key(fleet.ledger, "brisk", Policy(requests_per_minute=20))
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda number: ask(fleet.url, secret=secret, seed=number), range(128)))
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 402} and len(upstream.seen) == statuses.count(200)
+        left = remaining(fleet.ledger, f"key:{made.id}")
+        assert left["reserved"] == 0.0 and 0.3 < left["spent"] <= 0.5
+        assert left["spent"] == pytest.approx(0.008 * statuses.count(200))
+        began = time.time() // 60
+        rates = [answer.status_code for answer in pool.map(lambda n: ask(fleet.url, secret=brisk, seed=n), range(90))]
+        minutes = 1 + time.time() // 60 - began  # a rate is that of a minute (UTC), which may end meanwhile
+        assert set(rates) == {200, 429} and 15 <= rates.count(200) <= 20 * minutes
