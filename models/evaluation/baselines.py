@@ -89,8 +89,10 @@ def task_table(train: Part, tasks: NDArray[np.str_]) -> Choices:
 
 
 def predict_tasks(train: Part, features: Floats) -> NDArray[np.str_]:
-    """The task of each question by linear discriminant analysis of standardised features, its covariance shrunken: in
-    the recorded pools right more often than logistic regression, and five times as fast."""
+    """The task of each question by linear discriminant analysis of standardised features, its covariance shrunken.
+
+    In one fold of LLMRouter's questions it was right more often than logistic regression (0.885, 0.864), in a fifth of
+    the time."""
     if len(np.unique(train.tasks)) == 1:
         return np.full(len(features), train.tasks[0])
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis

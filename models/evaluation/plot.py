@@ -11,6 +11,7 @@ from models.evaluation.metrics import Interval
 from models.evaluation.table import Row
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -21,12 +22,7 @@ def plot(
 
     `routers`: rows in another colour. The ground is white on every page, dark ones too.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # takes a second to import, and pyplot would keep global state
-
-    figure = Figure(figsize=(8, 1 + 0.32 * len(rows)), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="mean score, 95 % bootstrap interval", title=title)
+    figure, axes = _figure(1 + 0.32 * len(rows), xlabel="mean score, 95 % bootstrap interval", title=title)
     scores = [row["score"] for row in rows]
     reach = [
         [s - row["low"] for s, row in zip(scores, rows, strict=True)],
@@ -44,12 +40,7 @@ def plot(
 def cost_plot(rows: Sequence[Row], workers: Collection[str], title: str = "") -> bytes:
     """Cost against score as SVG: workers as points with their 95 % intervals, the hull of what mixing them can reach,
     and every other row by name."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="USD for 1,000 questions", ylabel="mean score, 95 % interval", title=title)
+    figure, axes = _figure(5, xlabel="USD for 1,000 questions", ylabel="mean score, 95 % interval", title=title)
     alone = [(row["cost_per_1000"], row["score"]) for row in rows if row["name"] in workers]
     axes.plot(*zip(*hull(alone), strict=True), color="#6b8fb5", linewidth=1)
     for row in rows:
@@ -64,12 +55,7 @@ def cost_plot(rows: Sequence[Row], workers: Collection[str], title: str = "") ->
 
 def curve_plot(points: Mapping[int, Interval]) -> bytes:
     """Gains over the best single worker by the number of train questions, as SVG, with their 95 % intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="train questions", ylabel="gain, 95 % interval", xscale="log")
+    figure, axes = _figure(3, xlabel="train questions", ylabel="gain, 95 % interval", xscale="log")
     gains = list(points.values())
     reach = [[gain.value - gain.low for gain in gains], [gain.high - gain.value for gain in gains]]
     axes.errorbar(list(points), [gain.value for gain in gains], yerr=reach, fmt="o-", color="#d9822b", capsize=3)
@@ -93,6 +79,16 @@ def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     return (b[1] - a[1]) * (c[0] - b[0]) <= (c[1] - b[1]) * (b[0] - a[0])
+
+
+def _figure(height: float, **axes: str) -> tuple[Figure, Axes]:
+    """An empty figure of this height and its axes, on a ground that is white on dark pages, too."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # takes a second to import, and pyplot would keep global state
+
+    figure = Figure(figsize=(8, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot(**axes)
 
 
 def _drawn(figure: Figure, form: str) -> bytes:

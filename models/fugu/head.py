@@ -79,7 +79,8 @@ class HeadForm:
             at = end
         if self.kind == "rows":
             return Rows(**parts)
-        first = {"usual": parts["bias"] * 0, "spread": parts["bias"] * 0 + 1, "damped": parts["anchors"][:0]}
+        bias = parts["bias"]
+        first = {"usual": torch.zeros_like(bias), "spread": torch.ones_like(bias), "damped": parts["anchors"][:0]}
         return Tasks(**first | parts)
 
 

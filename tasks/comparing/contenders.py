@@ -9,7 +9,7 @@ import torch
 from models.evaluation.baselines import Choices, baselines
 from models.evaluation.metrics import Entry, entry
 from models.evaluation.rivals import FORM, form_features, ridge, rivals
-from models.fugu.learn.tasks import fit_tasks
+from models.fugu.learn.tasks import TaskHead, fit_tasks
 from models.fugu.learn.warm_start import FEW, HeadOptions, fit_head
 from tasks.comparing.recorded import Recorded
 
@@ -30,8 +30,7 @@ def contenders(train: Recorded, test: Recorded, seed: int) -> list[Entry]:
 
 def by_task(train: Recorded, test: Recorded) -> Choices:
     """The choices [Q] of a head of tasks on `test`, its fallback included."""
-    fitted = fit_tasks(train.part.features, train.part.scores, train.part.tasks, groups=train.groups)
-    return fitted.head(torch.from_numpy(test.part.features)).numpy().argmax(axis=1)
+    return _fitted(train).head(torch.from_numpy(test.part.features)).numpy().argmax(axis=1)
 
 
 def routers(train: Recorded, test: Recorded) -> list[Entry]:
@@ -39,7 +38,7 @@ def routers(train: Recorded, test: Recorded) -> list[Entry]:
     part, asked = train.part, test.part
     options = HeadOptions() if len(part.scores) >= HeadOptions.folds else FEW
     rows = fit_head(part.features, part.scores, part.tasks, options).weights
-    fitted = fit_tasks(part.features, part.scores, part.tasks, groups=train.groups)
+    fitted = _fitted(train)
     states = torch.from_numpy(asked.features)
     logits = {
         ROWS: asked.features @ rows.T,
@@ -48,3 +47,7 @@ def routers(train: Recorded, test: Recorded) -> list[Entry]:
     }
     choices = {name: each.argmax(axis=1) for name, each in logits.items()}
     return [entry(name, choice, asked.scores, asked.costs) for name, choice in choices.items()]
+
+
+def _fitted(train: Recorded) -> TaskHead:
+    return fit_tasks(train.part.features, train.part.scores, train.part.tasks, groups=train.groups)

@@ -112,19 +112,20 @@ def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str]
     """The gain of each question, by its fold, of heads of tasks that were fitted on more and more of the others."""
     scores, found = data.part.scores, []
     places = {seed: place_of(data, folds, seed) for seed in seeds}
-    fewest = min(int((place != held).sum()) for place in places.values() for held in range(folds))
+    dealt = []
+    for seed, place in places.items():
+        order = np.random.default_rng(seed).permutation(len(scores))
+        for held in range(folds):
+            whole = order[place[order] != held]
+            dealt.append((np.flatnonzero(place == held), whole, best_single(data.rows(whole).part)))
+    fewest = min(len(whole) for _, whole, _ in dealt)
     for size in [*(size for size in SIZES if size < fewest), fewest]:
         told(f"learning curve: {size} train questions")
         gains, most = np.zeros(len(scores)), np.zeros(len(scores))
-        for seed, place in places.items():
-            order = np.random.default_rng(seed).permutation(len(scores))
-            for held in range(folds):
-                rows = np.flatnonzero(place == held)
-                whole = order[np.isin(order, rows, invert=True)]
-                single = best_single(data.rows(whole).part)
-                choice = by_task(data.rows(whole[:size]), data.rows(rows))
-                gains[rows] += (scores[rows, choice] - scores[rows, single]) / len(seeds)
-                most[rows] += (scores[rows].max(axis=1) - scores[rows, single]) / len(seeds)
+        for rows, whole, single in dealt:
+            choice = by_task(data.rows(whole[:size]), data.rows(rows))
+            gains[rows] += (scores[rows, choice] - scores[rows, single]) / len(seeds)
+            most[rows] += (scores[rows].max(axis=1) - scores[rows, single]) / len(seeds)
         gap = float(gains.mean() / most.mean()) if most.mean() > 0 else None
         found.append(Learned(size, paired(gains), gap))
     return found
