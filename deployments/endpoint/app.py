@@ -178,17 +178,19 @@ class Endpoint:
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._champions.watch(self._options.poll_s))
-            if self._options.eager:
-                group.create_task(self._prepare())
-            if self._options.freezes:
-                group.create_task(self._freeze())
+            group.create_task(self._prepare() if self._options.eager else self._complete())
 
-    async def _freeze(self) -> None:
-        """Leave what has been loaded, mostly libraries, out of garbage collections: each stops all requests."""
+    async def _complete(self) -> None:
+        """Wait until the other models than `fugu-ultra` can answer."""
         while not self._champions.complete:
             await asyncio.sleep(self._options.poll_s)
-        gc.collect()
-        gc.freeze()
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Leave what has been loaded, mostly libraries, out of garbage collections: each stops all requests."""
+        if self._options.freezes:
+            gc.collect()
+            gc.freeze()
 
     async def _executor(self) -> RequestRuns:
         """Raises Problem 503 while there is none."""
@@ -199,10 +201,10 @@ class Endpoint:
 
     async def _prepare(self) -> None:
         """Load what `fugu-ultra` needs once the other models can answer, so as not to delay them."""
-        while not self._champions.complete:
-            await asyncio.sleep(self._options.poll_s)
+        await self._complete()
         await self._conductor.load()
         await self._observer.start()
+        self._freeze()  # Prefect's modules too
 
     async def livez(self, request: Request) -> Response:
         return _json({"status": "ok"})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -45,6 +46,11 @@ are 2, 4, 8 ... s.
 WAITING, LIVE = 500, 100
 """Requests that wait to be shown, and that are being shown; further ones are answered without a flow run."""
 
+LATER_S = 5.0
+"""A request is shown when it has ended, and at the latest after this time: to show it takes time of this process and of
+the server's, which answers under way would wait for.
+"""
+
 HELD_S = 2.0
 """A run that lasts longer waits for slow workers, which costs nothing: another one may begin."""
 
@@ -67,7 +73,7 @@ class Observer:
 
     def __init__(self, at_once: int, api_url: str | None, row_of: Callable[[str], Mapping[str, Any] | None]) -> None:
         self._at_once, self._api_url, self._row_of = at_once, api_url, row_of
-        self._queue: asyncio.Queue[RequestRun] = asyncio.Queue(WAITING)
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
         self._live = asyncio.Semaphore(LIVE)
         self._under_way: dict[UUID, RequestRun] = {}
         self._task: asyncio.Task[None] | None = None
@@ -79,7 +85,7 @@ class Observer:
         if not self._on:
             return
         try:
-            self._queue.put_nowait(request_run)
+            self._queue.put_nowait(_Waiting(request_run))
         except asyncio.QueueFull:
             self._say("more requests than Prefect can show")
 
@@ -137,10 +143,11 @@ class Observer:
 
     async def _work(self, show: Show, http: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
         while True:
-            request_run = await self._queue.get()
+            waiting = await self._queue.get()
+            await waiting.due()
             await self._reached(http)
             await self._live.acquire()
-            await asyncio.wait([group.create_task(self._shown(show, request_run))], timeout=HELD_S)
+            await asyncio.wait([group.create_task(self._shown(show, waiting.request_run))], timeout=HELD_S)
 
     async def _heed(self, client: PrefectClient) -> None:
         """Cancel the request of each flow run that somebody cancels in Prefect.
@@ -204,6 +211,21 @@ class Observer:
         if reason != self._told:
             log.warning("fugu-ultra requests are not shown: %s", reason)
         self._told = reason
+
+
+class _Waiting:
+    """A request that is to be shown."""
+
+    def __init__(self, request_run: RequestRun) -> None:
+        self.request_run = request_run
+        self._over = asyncio.Event()
+        self._latest = time.monotonic() + LATER_S
+        request_run.when_over(self._over.set)
+
+    async def due(self) -> None:
+        """Wait until it has ended, or is to be shown under way."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), max(0.0, self._latest - time.monotonic()))
 
 
 async def _ask_again_soon(response: httpx.Response) -> None:

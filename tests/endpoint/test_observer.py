@@ -32,6 +32,18 @@ from tasks.setup.settings import settings
 BODY = {"model": "fugu-ultra", "messages": [{"role": "user", "content": "where is canary?"}]}
 
 
+class Asked:
+    """What would be a request run, which has ended unless it is said to go on."""
+
+    def __init__(self, name: str, ended: bool = True) -> None:
+        self.name, self._ended, self.end = name, ended, lambda: None
+
+    def when_over(self, call) -> None:
+        self.end = call
+        if self._ended:
+            call()
+
+
 class Stage:
     """What would be Prefect: who is shown, how many at once, and until when."""
 
@@ -40,14 +52,14 @@ class Stage:
         self.shown: list[str] = []
         self.over = asyncio.Event()
 
-    async def show(self, request_run: str, created: object) -> None:
+    async def show(self, request_run: Asked, created: object) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
             await self.over.wait()
-            if request_run == "broken":
+            if request_run.name == "broken":
                 raise RuntimeError("broken")
-            self.shown.append(request_run)
+            self.shown.append(request_run.name)
         finally:
             self.now -= 1
 
@@ -83,7 +95,7 @@ async def test_only_some_begin_at_once_and_all_are_shown(monkeypatch, serving):
     stage = Stage()
     async with observing(stage, monkeypatch, serving) as observer:
         for name in "abcde":
-            observer.watch(name)
+            observer.watch(Asked(name))
         await until(lambda: stage.now == 2)
         stage.over.set()
         await until(lambda: len(stage.shown) == 5)
@@ -95,10 +107,24 @@ async def test_runs_that_last_let_others_begin(monkeypatch, serving):
     stage = Stage()
     async with observing(stage, monkeypatch, serving) as observer:
         for name in "abcde":
-            observer.watch(name)
+            observer.watch(Asked(name))
         await until(lambda: stage.now == 5)
         stage.over.set()
     assert stage.most == 5
+
+
+async def test_a_request_is_shown_when_it_has_ended_or_lasts(monkeypatch, serving):
+    stage, first, second = Stage(), Asked("first", ended=False), Asked("second", ended=False)
+    stage.over.set()
+    async with observing(stage, monkeypatch, serving) as observer:
+        observer.watch(first)
+        await asyncio.sleep(0.3)  # that nothing is shown has no event
+        assert stage.shown == []
+        first.end()
+        await until(lambda: stage.shown == ["first"])
+        monkeypatch.setattr(observers, "LATER_S", 0.05)
+        observer.watch(second)
+        await until(lambda: stage.shown == ["first", "second"])
 
 
 async def test_a_server_that_is_down_is_told_of_once_and_what_waited_is_shown_when_it_is_back(
@@ -108,7 +134,7 @@ async def test_a_server_that_is_down_is_told_of_once_and_what_waited_is_shown_wh
     stage.up = False
     stage.over.set()
     async with observing(stage, monkeypatch, serving) as observer:
-        observer.watch("a")
+        observer.watch(Asked("a"))
         await asyncio.sleep(0.3)  # it asks again some times; that nothing is shown has no event
         assert stage.shown == []
         stage.up = True
@@ -121,7 +147,7 @@ async def test_a_run_that_breaks_is_told_of_and_the_next_one_is_shown(monkeypatc
     stage.over.set()
     async with observing(stage, monkeypatch, serving) as observer:
         for name in ("broken", "a"):
-            observer.watch(name)
+            observer.watch(Asked(name))
         await until(lambda: stage.shown == ["a"])
     assert sum("not shown: RuntimeError" in record.message for record in caplog.records) == 1
     assert not any("broken" in record.message for record in caplog.records)
@@ -130,7 +156,7 @@ async def test_a_run_that_breaks_is_told_of_and_the_next_one_is_shown(monkeypatc
 async def test_without_a_server_nothing_is_imported_and_the_log_says_so(caplog):
     observer = Observer(1, None, lambda id: None)
     await observer.start()
-    observer.watch("a")
+    observer.watch(Asked("a"))
     await observer.close()
     assert [record.message for record in caplog.records if "not shown" in record.message]
 
