@@ -47,8 +47,8 @@ WAITING, LIVE = 500, 100
 """Requests that wait to be shown, and that are being shown; further ones are answered without a flow run."""
 
 LATER_S = 5.0
-"""A request is shown when it has ended, and at the latest after this time: to show it takes time of this process and of
-the server's, which answers under way would wait for.
+"""A request is shown when none is under way, and at the latest after this time: showing takes time of this process and
+of the server's, which answers would wait for.
 """
 
 HELD_S = 2.0
@@ -73,7 +73,8 @@ class Observer:
 
     def __init__(self, at_once: int, api_url: str | None, row_of: Callable[[str], Mapping[str, Any] | None]) -> None:
         self._at_once, self._api_url, self._row_of = at_once, api_url, row_of
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
+        self._queue: asyncio.Queue[tuple[RequestRun, float]] = asyncio.Queue(WAITING)
+        self._answering, self._idle = 0, asyncio.Event()
         self._live = asyncio.Semaphore(LIVE)
         self._under_way: dict[UUID, RequestRun] = {}
         self._task: asyncio.Task[None] | None = None
@@ -85,9 +86,17 @@ class Observer:
         if not self._on:
             return
         try:
-            self._queue.put_nowait(_Waiting(request_run))
+            self._queue.put_nowait((request_run, time.monotonic() + LATER_S))
         except asyncio.QueueFull:
             self._say("more requests than Prefect can show")
+        self._answering += 1
+        self._idle.clear()
+        request_run.when_over(self._answered)
+
+    def _answered(self) -> None:
+        self._answering -= 1
+        if not self._answering:
+            self._idle.set()
 
     @property
     def waiting(self) -> int:
@@ -143,11 +152,12 @@ class Observer:
 
     async def _work(self, show: Show, http: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
         while True:
-            waiting = await self._queue.get()
-            await waiting.due()
+            request_run, latest = await self._queue.get()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), max(0.0, latest - time.monotonic()))
             await self._reached(http)
             await self._live.acquire()
-            await asyncio.wait([group.create_task(self._shown(show, waiting.request_run))], timeout=HELD_S)
+            await asyncio.wait([group.create_task(self._shown(show, request_run))], timeout=HELD_S)
 
     async def _heed(self, client: PrefectClient) -> None:
         """Cancel the request of each flow run that somebody cancels in Prefect.
@@ -211,21 +221,6 @@ class Observer:
         if reason != self._told:
             log.warning("fugu-ultra requests are not shown: %s", reason)
         self._told = reason
-
-
-class _Waiting:
-    """A request that is to be shown."""
-
-    def __init__(self, request_run: RequestRun) -> None:
-        self.request_run = request_run
-        self._over = asyncio.Event()
-        self._latest = time.monotonic() + LATER_S
-        request_run.when_over(self._over.set)
-
-    async def due(self) -> None:
-        """Wait until it has ended, or is to be shown under way."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), max(0.0, self._latest - time.monotonic()))
 
 
 async def _ask_again_soon(response: httpx.Response) -> None:

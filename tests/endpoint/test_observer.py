@@ -113,18 +113,20 @@ async def test_runs_that_last_let_others_begin(monkeypatch, serving):
     assert stage.most == 5
 
 
-async def test_a_request_is_shown_when_it_has_ended_or_lasts(monkeypatch, serving):
+async def test_requests_are_shown_when_none_is_under_way_and_later_all_the_same(monkeypatch, serving):
     stage, first, second = Stage(), Asked("first", ended=False), Asked("second", ended=False)
     stage.over.set()
     async with observing(stage, monkeypatch, serving) as observer:
         observer.watch(first)
+        observer.watch(second)
+        first.end()
         await asyncio.sleep(0.3)  # that nothing is shown has no event
         assert stage.shown == []
-        first.end()
-        await until(lambda: stage.shown == ["first"])
-        monkeypatch.setattr(observers, "LATER_S", 0.05)
-        observer.watch(second)
+        second.end()
         await until(lambda: stage.shown == ["first", "second"])
+        monkeypatch.setattr(observers, "LATER_S", 0.05)
+        observer.watch(Asked("third", ended=False))
+        await until(lambda: stage.shown == ["first", "second", "third"])
 
 
 async def test_a_server_that_is_down_is_told_of_once_and_what_waited_is_shown_when_it_is_back(

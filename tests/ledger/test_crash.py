@@ -9,11 +9,14 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select, update
 
 from models.ledger.accounts import maybe_paid, spend
 from models.ledger.budgets import open_budget, remaining
 from models.ledger.tables import calls, tries
+
+pytestmark = pytest.mark.programs
 
 CALLS, KILLS, EVERY = 180, 4, 20
 PIPE_BYTES = 4096

@@ -16,6 +16,8 @@ from sqlalchemy import select
 from models.ledger.accounts import maybe_paid
 from models.ledger.tables import calls
 
+pytestmark = pytest.mark.programs
+
 STANDIN = Path(__file__).with_name("standin_conductor.py")
 
 

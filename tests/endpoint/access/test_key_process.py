@@ -50,6 +50,7 @@ def fugu(home):
     return run
 
 
+@pytest.mark.programs
 def test_a_keys_life(home, fugu, tmp_path, until):
     code, out, err = fugu("keys", "create", "ci", "--vendors", "here", "--day-usd", "2", "--requests-per-minute", "50")
     secret = out.strip()

@@ -25,6 +25,8 @@ from models.ledger.store import Ledger
 from models.ledger.tables import metadata
 from tests.endpoint.watching.test_metrics import read
 
+pytestmark = pytest.mark.programs
+
 PROMPT, REPLIED, COMPLAINED = "canary-prompt-71", "canary-reply-72", "canary-complaint-73"
 WORKER_KEY, AUTHORIZATION, X_API_KEY = "canary-worker-key-74", "canary-authorization-75", "canary-x-api-key-76"
 IDEMPOTENCY, SESSION, COOKIE = "canary-idempotency-77", "canary-session-78", "canary-cookie-79"

@@ -61,6 +61,7 @@ def _forget_evolution(finished: Path, home: Path) -> str:
     return warm.id
 
 
+@pytest.mark.programs
 @pytest.mark.usefixtures("prefect_server")
 def test_killed_labelling_asks_nothing_settled_again(paid, small_data, data_with, monkeypatch):
     small = yaml.safe_load((small_data / "presets.yaml").read_text())["first-light"]
