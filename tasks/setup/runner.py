@@ -135,6 +135,7 @@ def dask_cluster(processes: int) -> Iterator[LocalCluster]:
             memory_limit=None,
             local_directory=folder,
             silence_logs=logging.ERROR,
+            preload=["tasks.orphan"],
         ) as cluster,
     ):
         yield cluster
