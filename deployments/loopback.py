@@ -5,9 +5,13 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
+import certifi
+
 from models.errors import BadInput
+from models.files import staged
 
 
 def address(host: str, port: int, what: str, *, has_keys: bool = False) -> tuple[socket.AddressFamily, Any]:
@@ -33,3 +37,17 @@ def skip_proxies(environment: MutableMapping[str, str]) -> None:
     hosts = [host for host in (part.strip() for part in named.split(",")) if host]
     value = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost", "::1"]))
     environment.update({"NO_PROXY": value, "no_proxy": value})
+
+
+def one_certificate(file: Path) -> Path:
+    """The file, which holds the first of certifi's certificates; it is written if it does not.
+
+    For clients that read a file of certificates and then speak with this machine alone, without TLS. Prefect makes two
+    clients for each flow run and task, and each would read all 140 certificates: 40 ms of CPU time instead of 1.
+    """
+    text, end = certifi.contents(), "-----END CERTIFICATE-----\n"
+    first = text[text.index("-----BEGIN") : text.index(end) + len(end)]
+    if not file.exists() or file.read_text(encoding="ascii", errors="replace") != first:
+        with staged(file) as opened:
+            opened.write(first)
+    return file

@@ -69,6 +69,7 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         "PREFECT_HOME": str(prefect_home),
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_API_AUTH_STRING": asked_for,
+        "PREFECT_API_SSL_CERT_FILE": str(loopback.one_certificate(prefect_home / "certificate.pem")),
         "PREFECT_SERVER_API_AUTH_STRING": asked_for,
         "PREFECT_UI_API_URL": "/api",
         # `deployments/doors.py` does the CORS checks; Prefect's own would allow `*` by default.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import json
 import os
@@ -16,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import certifi
 import hypothesis
 import pytest
 import yaml
@@ -26,6 +24,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+from deployments.loopback import one_certificate
 from models.house.provider import COUNTER, call_digest
 from models.ledger.store import Ledger
 from models.ledger.tables import calls
@@ -38,21 +37,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()  # until all tests are imported
 
 
-def _few_certificates() -> str:
-    """A file with the first of certifi's certificates: all 140 are read in 40 ms by each new HTTP client, and the tests
-    speak with this machine alone, without TLS."""
-    text, end = certifi.contents(), "-----END CERTIFICATE-----\n"
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-        file.write(text[text.index("-----BEGIN") : text.index(end) + len(end)])
-    atexit.register(os.unlink, file.name)
-    return file.name
-
-
 hypothesis.settings.register_profile("whatever the machine", deadline=None)  # another process may have the core
 hypothesis.settings.load_profile("whatever the machine")
 
-if "SSL_CERT_FILE" not in os.environ:
-    os.environ["SSL_CERT_FILE"] = _few_certificates()  # the processes that a test starts have it too
+# The tests and the processes that they start speak with this machine alone.
+_certificates = tempfile.TemporaryDirectory()
+os.environ["SSL_CERT_FILE"] = str(one_certificate(Path(_certificates.name) / "one.pem"))
 
 SECONDS = {
     "tests/flows/learned": 120,

@@ -22,6 +22,8 @@ from models.workers.client import Chunk
 from models.workers.pool import Pool
 from tasks.setup.settings import PROJECT
 
+pytestmark = pytest.mark.programs
+
 DATA = PROJECT / "data"
 ASK = """
 import json, os, time, urllib.request

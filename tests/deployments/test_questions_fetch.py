@@ -413,6 +413,7 @@ def fugu(home: Path, endpoint: str, *words: str) -> subprocess.CompletedProcess[
     return subprocess.run(line, env=env | {"NO_PROXY": "*"}, capture_output=True, text=True, cwd=PROJECT)
 
 
+@pytest.mark.programs
 def test_files_are_fetched_at_one_commit_which_is_said(home: Path, hub: tuple[str, type[_Hub]]) -> None:
     done = fugu(home, hub[0], "gsm8k")
     assert done.returncode == 0, done.stderr
@@ -420,6 +421,7 @@ def test_files_are_fetched_at_one_commit_which_is_said(home: Path, hub: tuple[st
     assert len(load_questions(home / "benchmarks" / "gsm8k.jsonl")) == 2
 
 
+@pytest.mark.programs
 def test_a_gated_set_a_missing_file_and_no_network_are_one_line(home: Path, hub: tuple[str, type[_Hub]]) -> None:
     endpoint, handler = hub
     assert "has no file 'main/train-*" in one_line(_refused(home, endpoint, handler, missing=True))

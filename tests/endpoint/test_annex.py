@@ -24,6 +24,8 @@ from models.ledger import registry
 from models.ledger.requests import get_request
 from models.ledger.store import Ledger
 
+pytestmark = pytest.mark.programs
+
 COMMAND = [sys.executable, "-m", "deployments.endpoint", "--no-observe", "--annex"]
 LARGE = "what is it? " * 30_000
 MOST = 5_000

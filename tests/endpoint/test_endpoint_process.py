@@ -20,6 +20,8 @@ from models.errors import BadInput
 from models.ledger import registry
 from models.ledger.store import Ledger
 
+pytestmark = pytest.mark.programs
+
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
 
 
@@ -43,7 +45,6 @@ def start(*arguments, environment=None):
     )
 
 
-@pytest.mark.programs
 def test_it_announces_itself_serves_and_finishes_its_answers_on_sigterm(home, tmp_path, upstream):
     announcement = tmp_path / "endpoint.json"
     process = start("--port", "0", "--announce", str(announcement), environment=home)

@@ -23,7 +23,7 @@ from tasks.setup.settings import PROJECT
 
 DATA = PROJECT / "data"
 SCRIPTED = load_agent(DATA / "agents.yaml", "scripted")
-pytestmark = pytest.mark.usefixtures("workshops")
+pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("workshops")]
 
 
 def tasks(*names):

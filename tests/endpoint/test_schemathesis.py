@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fuzzing import HOOKS, OPTIONS
 
 CASES = int(os.environ.get("FUGU_CASES", "0"))
@@ -19,6 +20,7 @@ FEW = ["-n", "15", "--phases", "examples,fuzzing", "--generation-deterministic"]
 MANY = ["-n", str(CASES), "--phases", "examples,coverage,fuzzing", "--generation-database", "none"]
 
 
+@pytest.mark.programs
 def test_nothing_is_answered_that_the_schema_does_not_say(house, plan, upstream, tmp_path: Path):
     (tmp_path / "hooks.py").write_text(HOOKS)
     program = str(Path(sys.executable).with_name("schemathesis"))

@@ -41,6 +41,7 @@ def at(monkeypatch, ledger):
     return at
 
 
+@pytest.mark.programs
 def test_sixty_four_spenders_in_several_processes_never_pass_a_budget_by_a_cent(ledger, url):
     purse = Purse("k", "ci", total_usd=1.9, month_usd=1.5, day_usd=1.0)
     command = [sys.executable, str(Path(__file__).with_name("spender.py")), url, json.dumps(asdict(purse)), "32", "3"]

@@ -13,7 +13,7 @@ from models.ledger import registry, runs
 from tasks import coding as agents
 from tasks.setup.settings import PROJECT, open_ledger
 
-pytestmark = pytest.mark.usefixtures("workshops")
+pytestmark = [pytest.mark.programs, pytest.mark.usefixtures("workshops")]
 
 
 @pytest.fixture

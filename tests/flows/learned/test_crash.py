@@ -27,6 +27,8 @@ from models.ledger.store import Ledger
 from models.ledger.tables import calls, checkpoints, generations, promotions, tries
 from tasks.setup.settings import open_ledger
 
+pytestmark = pytest.mark.programs
+
 
 def run_and_kill(code: str, paid, after: int) -> None:
     """Run a flow in a process group of its own and SIGKILL the group once so many calls were paid."""
@@ -61,7 +63,6 @@ def _forget_evolution(finished: Path, home: Path) -> str:
     return warm.id
 
 
-@pytest.mark.programs
 @pytest.mark.usefixtures("prefect_server")
 def test_killed_labelling_asks_nothing_settled_again(paid, small_data, data_with, monkeypatch):
     small = yaml.safe_load((small_data / "presets.yaml").read_text())["first-light"]
