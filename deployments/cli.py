@@ -28,7 +28,7 @@ from deployments.commands import (
 )
 from deployments.commands.access import keys
 from deployments.commands.evidence import compare, questions
-from deployments.commands.watching import logs
+from deployments.commands.watching import doctor, logs
 from deployments.home import ledger_error
 from deployments.loopback import skip_proxies
 from models.errors import FuguError, LedgerAway
@@ -43,6 +43,7 @@ app.command()(up.up)
 app.command()(init.init)
 app.command()(ask.ask)
 app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(measure.measure)
 app.command()(rollback.rollback)
 app.command()(resume.resume)
