@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from deployments import server
 from deployments.home import Note, find_note, leave_note, locked, secret, secret_file
 from models.errors import BadFile, NotFound, PermanentError
+from tasks.setup.settings import settings
 
 
 @pytest.fixture
@@ -61,3 +64,15 @@ def test_a_secret_that_others_could_read_is_closed_and_what_is_none_is_refused(h
         secret_file(home).write_text(text)
         with pytest.raises(BadFile, match="secret: holds no valid secret"):
             secret(home)
+
+
+def test_prefects_clients_read_one_certificate_and_others_read_what_they_did(home: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FUGU_HOME", str(home))
+    monkeypatch.delenv("SSL_CERT_FILE")
+    environment = server.environment(settings(), "http://127.0.0.1:4200")
+    file = Path(environment["PREFECT_API_SSL_CERT_FILE"])
+    assert file.is_relative_to(home) and "SSL_CERT_FILE" not in environment
+    assert len(ssl.create_default_context(cafile=str(file)).get_ca_certs()) == 1
+    file.write_text("")  # a context cannot be made of it
+    server.environment(settings(), "http://127.0.0.1:4200")
+    assert len(ssl.create_default_context(cafile=str(file)).get_ca_certs()) == 1
