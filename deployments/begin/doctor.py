@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +21,7 @@ from deployments.migrations import is_made
 from models.errors import FuguError, IsolationUnavailable, MissingKey, NotFound
 from models.grading.grade import needs_sandbox
 from models.isolation import sandbox, workshop
+from models.workers.pool import Worker
 from tasks.setup.questions import read_set
 from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, pool_path
 
@@ -46,7 +46,7 @@ class Finding:
 def examine(here: Settings) -> list[Finding]:
     """All findings, in the order in which `fugu up` needs the things."""
     found: list[Finding] = []
-    for look in (_home, _ledger, _ports, _pool, _questions, _isolation, _backbone, _gpu, _extras):
+    for look in (_home, _ledger, _ports, _pool, _questions, _backbone, _gpu):
         found += look(here)
     return found
 
@@ -93,14 +93,19 @@ def _ports(here: Settings) -> Iterator[Finding]:
 
 
 def _port(host: str, port: int, flag: str, keys: bool) -> Iterator[Finding]:
-    yield from _said("port", lambda: str(server.free_port(host, port, flag, has_keys=keys)), f"is free on {host}")
+    try:
+        yield Finding("ok", "port", f"{server.free_port(host, port, flag, has_keys=keys)} is free on {host}")
+    except FuguError as error:
+        yield Finding("MISSING", "port", str(error))
 
 
 def _pool(here: Settings) -> Iterator[Finding]:
+    """The pool, its keys, and the extras that it and the settings ask for."""
     try:
         pool = load_pool()
     except FuguError as error:
         yield Finding("MISSING", "pool", str(error))
+        yield from _extras(here, ())
         return
     yield Finding("ok", "pool", f"{pool.name}, {len(pool.workers)} workers ({pool_path()})")
     for worker in (*pool.workers, *pool.conductors):
@@ -109,25 +114,31 @@ def _pool(here: Settings) -> Iterator[Finding]:
                 worker.check_keys()
         except MissingKey as error:
             yield Finding("MISSING", "key", str(error))
+    yield from _extras(here, pool.workers)
 
 
 def _questions(here: Settings) -> Iterator[Finding]:
+    """The questions, and the isolation that grading some of them needs."""
+    graders: set[str] = set()
     if here.questions == NONE:
         text = "none: nothing is measured or learned; `fugu up --questions FILE`, or `fugu questions fetch` for some"
         yield Finding("note", "questions", text)
     elif here.questions == HOUSE:
+        graders.add("code")  # of the house's family of programs
         yield Finding("ok", "questions", "those of the house")
     else:
-        path = Path(here.questions)
-        yield from _said("questions", lambda: f"{len(read_set(path)):,}", f"in {path}")
+        try:
+            questions = read_set(Path(here.questions))
+        except FuguError as error:
+            yield Finding("MISSING", "questions", str(error))
+        else:
+            graders |= {question.grader for question in questions}
+            yield Finding("ok", "questions", f"{len(questions):,} in {here.questions}")
+    yield from _isolation(any(map(needs_sandbox, graders)))
 
 
-def _isolation(here: Settings) -> Iterator[Finding]:
-    """Needed where code is graded. The house's questions have code, too."""
-    needed = here.questions == HOUSE
-    if here.questions not in (HOUSE, NONE):
-        with suppress(FuguError):  # the questions' own line says what is wrong with them
-            needed = any(needs_sandbox(question.grader) for question in read_set(Path(here.questions)))
+def _isolation(needed: bool) -> Iterator[Finding]:
+    """`needed`: whether code is graded."""
     for what, level in (("code of replies", sandbox.isolation), ("coding agents", workshop.isolation)):
         try:
             yield Finding("ok", "isolation", f"{what}: {level()}")
@@ -159,14 +170,13 @@ def _gpu(here: Settings) -> Iterator[Finding]:
         )
 
 
-def _extras(here: Settings) -> Iterator[Finding]:
-    """The package's extras that the settings ask for and those that nobody asked for."""
+def _extras(here: Settings, workers: Sequence[Worker]) -> Iterator[Finding]:
+    """The package's extras that are asked for and not installed, and those that nobody asks for."""
     wanted = dict.fromkeys([str(here.task_runner)], f"FUGU_TASK_RUNNER={here.task_runner}")
     if receiver := next(filter(os.environ.get, RECEIVERS), None):
         wanted["otel"] = receiver
-    with suppress(FuguError):  # the pool's own line says what is wrong with it
-        if files := [worker.name for worker in load_pool().workers if worker.is_local and worker.model.endswith(GGUF)]:
-            wanted["gguf"] = f"worker {files[0]!r}"
+    if files := [worker.name for worker in workers if worker.is_local and worker.model.endswith(GGUF)]:
+        wanted["gguf"] = f"worker {files[0]!r}"
     absent = [name for name, module in EXTRAS.items() if not _is_there(module)]
     for name in absent:
         if name in wanted:
@@ -181,11 +191,3 @@ def _is_there(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # its parent is missing
         return False
-
-
-def _said(name: str, look: Callable[[], str], words: str) -> Iterator[Finding]:
-    """What `look` finds, followed by the words; its error, where the thing is missing."""
-    try:
-        yield Finding("ok", name, f"{look()} {words}")
-    except FuguError as error:
-        yield Finding("MISSING", name, str(error))
