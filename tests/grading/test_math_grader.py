@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models.grading.expression import Unreadable, equal
 from models.grading.grade import grade
-from models.grading.notation import read
+from models.grading.notation import Node, read
 
 SAME = [
     ("2x+2", "2(x+1)"),
@@ -133,4 +133,4 @@ def test_equality_holds_for_rearrangements_and_not_for_a_shift(left, right):
 @settings(max_examples=200)
 @given(st.text("xye2359!|^*+-/(){}[]\\_.,% ", max_size=60))
 def test_any_text_is_read_or_refused(text):
-    read_or_none(text)
+    assert isinstance(read_or_none(text), Node | None)

@@ -66,13 +66,13 @@ def held_out():
 
 
 @pytest.fixture(scope="module")
-def test_split(held_out):
+def tested(held_out):
     return [question for question in held_out if question.split == "test"]
 
 
-def test_a_rehearsal_shows_a_step_what_its_access_list_allows_and_counts_no_call(monkeypatch, tmp_path, test_split):
+def test_a_rehearsal_shows_a_step_what_its_access_list_allows_and_counts_no_call(monkeypatch, tmp_path, tested):
     monkeypatch.setenv(COUNTER, str(tmp_path / "asked"))
-    question = next(question for question in test_split if "capital_length" in question.tags)
+    question = next(question for question in tested if "capital_length" in question.tags)
     plan = two_steps("capital_length", WORKERS.index("atlas"), WORKERS.index("lingua"))
     blind = Workflow(steps=(plan.steps[0], Step(model=plan.steps[1].model, subtask=plan.steps[1].subtask, access=())))
     assert score(plan, question, None) == 1.0
@@ -81,8 +81,8 @@ def test_a_rehearsal_shows_a_step_what_its_access_list_allows_and_counts_no_call
     assert not (tmp_path / "asked").exists()
 
 
-def test_a_second_round_builds_on_the_first_ones_answer_and_does_not_meet_its_luck_again(test_split):
-    question = next(question for question in test_split if "capital_length" in question.tags)
+def test_a_second_round_builds_on_the_first_ones_answer_and_does_not_meet_its_luck_again(tested):
+    question = next(question for question in tested if "capital_length" in question.tags)
     first, second = two_steps("capital_length", WORKERS.index("atlas"), WORKERS.index("lingua")).steps
     (found,) = replies(Workflow(steps=(first,)), question, None)
     rest = Workflow(steps=(Step(model=second.model, subtask=second.subtask, access="all"),))
@@ -91,8 +91,8 @@ def test_a_second_round_builds_on_the_first_ones_answer_and_does_not_meet_its_lu
     assert chance(question) == seed_for(question.id, 0) != chance(question, second=True)
 
 
-def test_some_plan_of_two_steps_solves_what_no_worker_solves_alone(test_split):
-    two_hop = [question for question in test_split if "two-hop" in question.tags][:40]
+def test_some_plan_of_two_steps_solves_what_no_worker_solves_alone(tested):
+    two_hop = [question for question in tested if "two-hop" in question.tags][:40]
     assert max(max(single_scores(question)) for question in two_hop) == 0.0
     assert mean(best_workflow(question) for question in two_hop) > 0.9
 
@@ -140,10 +140,10 @@ def tiny(tmp_path_factory):
     return folder
 
 
-def test_a_tiny_one_is_made_in_seconds_and_writes_plans(tiny, test_split):
+def test_a_tiny_one_is_made_in_seconds_and_writes_plans(tiny, tested):
     recipe = json.loads((tiny / "recipe.json").read_text())
     assert recipe["digest"] == conductor.TINY.digest
-    sat = sit(Pupil.of(tiny), test_split[:40])
+    sat = sit(Pupil.of(tiny), tested[:40])
     assert mean(not each.fault for each in sat) > 0.8
 
 
@@ -191,8 +191,8 @@ def test_its_plans_are_legal_and_beat_every_worker_on_two_hops(planned, held_out
     assert mean(each.score for _, each in one) > best_single + 0.2
 
 
-def test_it_keeps_to_who_may_be_asked(shipped_pupil, test_split):
-    sat = sit(shipped_pupil, test_split, masks(200, seed=1))
+def test_it_keeps_to_who_may_be_asked(shipped_pupil, tested):
+    sat = sit(shipped_pupil, tested, masks(200, seed=1))
     assert mean(not each.fault for each in sat) >= 0.97, [each.fault for each in sat if each.fault]
 
 
@@ -226,9 +226,9 @@ async def test_what_is_far_from_its_lessons_gets_none(shipped, held_out):
     assert mean(far) <= 0.02
 
 
-def test_it_plans_for_what_people_type_as_well(shipped_pupil, planned, test_split):
+def test_it_plans_for_what_people_type_as_well(shipped_pupil, planned, tested):
     rng = Random(7)
-    some = [question for question in test_split if "\n" not in question.messages[-1]["content"]][:100]
+    some = [question for question in tested if "\n" not in question.messages[-1]["content"]][:100]
     texts = [typed(rng, question.messages[-1]["content"]) for question in some]
     as_typed = [
         question.model_copy(update={"messages": ({"role": "user", "content": text},)})

@@ -72,6 +72,8 @@ def test_questions_are_short(questions):
 def test_the_reference_of_every_question_fits_its_grader(questions):
     for question in questions:
         check(question)
+        with pytest.raises(BadInput):  # so that the line above says something
+            check(question.model_copy(update={"reference": None}))
 
 
 def test_seen_and_unseen_phrasings_are_understood_alike(questions):
