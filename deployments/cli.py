@@ -63,6 +63,8 @@ app.add_typer(questions.app, name="questions")
 app.add_typer(worker.app, name="worker")
 app.add_typer(keys.app, name="keys")
 
+command = typer.main.get_command(app)  # an app builds it anew for each call
+
 
 _UsageError = typer.BadParameter.__mro__[1]
 """`UsageError` of the click that Typer uses: its own copy, or in earlier versions the click package."""
@@ -73,7 +75,7 @@ def main() -> None:
     os.umask(0o077)  # only the user may read what a command writes
     skip_proxies(os.environ)
     try:
-        status = app(prog_name="fugu", standalone_mode=False)
+        status = command(prog_name="fugu", standalone_mode=False)
     except typer.Abort:
         print("fugu: aborted", file=sys.stderr)
         sys.exit(1)
@@ -104,9 +106,9 @@ def _usage(error: Any) -> str:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return ""
-    command = "fugu" if error.ctx is None else error.ctx.command_path
+    path = "fugu" if error.ctx is None else error.ctx.command_path
     message = error.format_message().replace("Value error, ", "").rstrip(".")
-    return f"{message} (see `{command} --help`)"
+    return f"{message} (see `{path} --help`)"
 
 
 def _home_error(error: OSError) -> str | None:

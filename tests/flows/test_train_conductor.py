@@ -97,6 +97,7 @@ def test_it_trains_on_asked_workers_and_a_second_run_asks_nobody(conductors, hom
     assert len(before) == len(set(before))
 
 
+@pytest.mark.programs
 def test_a_killed_training_pays_nothing_twice_and_goes_on(conductors, home, paid, monkeypatch):
     conductors(course=BRIEF)
     whole, batches = learn.carried_out, 0

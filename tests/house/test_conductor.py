@@ -161,9 +161,13 @@ def test_the_shipped_one_is_what_its_recipe_says_and_small():
     assert recipe["command"] == conductor.COMMAND
     taught = Taught.read(SHIPPED)
     assert taught == Taught.on("compact", Pool.load(PROJECT / "data" / "pools" / "house.yaml"))
-    assert Familiarity.load(SHIPPED) == conductor.familiarity(conductor.DEFAULT)
     assert all(path.stat().st_size < 5_000_000 for path in SHIPPED.iterdir())
     assert {path.suffix for path in SHIPPED.iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.programs  # it reads all of the 8,000 questions again
+def test_what_is_familiar_to_the_shipped_one_is_what_it_learned():
+    assert Familiarity.load(SHIPPED) == conductor.familiarity(conductor.DEFAULT)
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,14 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(("recursive", "micro_batch", "lora"), [(False, 0, 0), (True, 8, 0), (False, 0, 4)])
+@pytest.mark.parametrize(
+    ("recursive", "micro_batch", "lora"),
+    [
+        (False, 0, 0),
+        pytest.param(True, 8, 0, marks=pytest.mark.programs),
+        pytest.param(False, 0, 4, marks=pytest.mark.programs),
+    ],
+)
 def test_a_killed_training_goes_on_from_its_checkpoint_as_if_nothing_had_happened(
     model, started, tmp_path, recursive, micro_batch, lora
 ):
