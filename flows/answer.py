@@ -100,12 +100,14 @@ async def _of_worker(session: Session, scope: str, number: int, question: Asked,
 async def _of_loop(
     session: Session, scope: str, number: int, question: Asked, decider: Decider, options: LoopOptions
 ) -> str:
+    allowed = [name for name in decider.workers if name in session.pool.names]
+
     async def send(turn: Turn) -> Reply:
         role = "" if turn.role is None else f" as {turn.role.name}"
         label = f"question {number + 1}, turn {turn.turn}: {turn.worker}{role}"
         return await _ask(session, scope, number, turn.worker, tuple(turn.messages), label, turn.repeat)
 
-    outcome = await drive(list(question), decider, send, options)
+    outcome = await drive(list(question), decider, send, options, allowed)
     return outcome.text
 
 

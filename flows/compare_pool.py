@@ -10,10 +10,11 @@ of their scores on the validation questions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from prefect import get_run_logger
 from pydantic import Field
 
@@ -28,6 +29,7 @@ from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.ledger import epochs, registry
 from models.ledger.labels import labels
+from models.workers.pool import Pool
 from tasks import parameters
 from tasks.candidate import roll_out
 from tasks.pages.comparison import comparison_page
@@ -112,13 +114,13 @@ async def _compare(
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
     for name, router in routers.items():
-        before = [await fugu_entry(name, router, chosen_by, validation)]
-        entries.append(await fugu_entry(name, router, asked, test))
+        before = [await fugu_entry(name, router, chosen_by, validation, session.pool)]
+        entries.append(await fugu_entry(name, router, asked, test, session.pool))
         if router.roles:
             of = (session.access, contenders[name].id, questions, plan.questions, questions_of.name, epoch)
             for parts, most, found in ((HELD_OUT, None, entries), (("validation",), plan.evolution.validation, before)):
                 recipe = Recipe(*of, parts, most, repeats=plan.repeats)
-                found.append(await _trinity(session, name, recipe, router.vector))
+                found.append(await _trinity(session, name, recipe, router.vector, router.workers))
         comparison.validated |= {each.name: float(each.scores.mean()) for each in before}
     group = np.array([group_of(question) for question in asked])
     for name in GROUPS:
@@ -128,8 +130,8 @@ async def _compare(
 
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
-    """The row name of the current champion, or `None` if there is none or it was seated without a measurement; its
-    router is added to the contenders if it is not one of them."""
+    """The row name of the current champion, or `None` if there is none, it was seated without a measurement or may
+    choose workers that have left the pool; its router is added to the contenders if it is not one of them."""
     champion = serving(session.ledger, model, session.pool)
     if champion is None or is_unmeasured(champion):
         return None
@@ -139,7 +141,10 @@ def _serving(session: Session, model: str, contenders: dict[str, registry.Checkp
     name = next((name for name, c in contenders.items() if c.id == wanted), None)
     if name is None:
         name = f"serving {model}"
-        contenders[name] = registry.load_checkpoint(session.ledger, wanted)
+        checkpoint = registry.load_checkpoint(session.ledger, wanted)
+        if not set(checkpoint.meta["workers"]) <= set(session.pool.names):
+            return None
+        contenders[name] = checkpoint
     return f"{model} ({name})"
 
 
@@ -158,19 +163,24 @@ async def measured(session: Session, router: Router, questions: list[Question]) 
     )
 
 
-async def fugu_entry(name: str, router: Router, questions: list[Question], test: Part) -> Entry:
+async def fugu_entry(name: str, router: Router, questions: list[Question], test: Part, pool: Pool) -> Entry:
     """`fugu`'s row. It asks one worker once, so its scores are labels."""
     logits = await asyncio.to_thread(router.logits, first_texts(questions, router))
-    choices = logits[:, : len(router.workers)].argmax(axis=1)
+    choices = _rows(router.workers, pool)[logits[:, : len(router.workers)].argmax(axis=1)]
     return entry(f"fugu ({name})", choices, test.scores, test.costs)
 
 
-async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector) -> Entry:
+def _rows(workers: Sequence[str], pool: Pool) -> NDArray[np.intp]:
+    """The pool's index [L] of each of a router's workers, whose order may be another one."""
+    return np.array([pool.indices[name] for name in workers])
+
+
+async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector, workers: Sequence[str]) -> Entry:
     """`trinity`'s row: the loop rolled out (argmax), each question as often as it was measured."""
     repeats = recipe.repeats
     scores = await result_of(roll_out, f"trinity ({name})", recipe, vector)
-    width = len(session.pool.workers)
-    shares = np.array([np.bincount(s.workers, minlength=width) / len(s.workers) for s in scores])
+    rows, width = _rows(workers, session.pool), len(session.pool.workers)
+    shares = np.array([np.bincount(rows[list(s.workers)], minlength=width) / len(s.workers) for s in scores])
     return Entry(
         f"trinity ({name})",
         np.array([s.reward for s in scores]).reshape(-1, repeats).mean(axis=1),

@@ -69,4 +69,4 @@ async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
     test = await measured(session, router, held_out)
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
     routers = {"warm start": router, "by task": by_task}
-    return [*entries, *[await fugu_entry(name, each, held_out, test) for name, each in routers.items()]]
+    return [*entries, *[await fugu_entry(name, each, held_out, test, session.pool) for name, each in routers.items()]]

@@ -103,6 +103,12 @@ class Pool(Value):
                 return worker
         raise NotFound(f"pool {self.name!r} has no worker {name!r}; it has {', '.join(self.names)}")
 
+    def of(self, names: Sequence[str]) -> Pool:
+        """The workers of these names, in this order. Raises NotFound."""
+        if tuple(names) == self.names:
+            return self
+        return self.model_copy(update={"workers": tuple(self.worker(name) for name in names)})
+
     def mask(self, allowed: Sequence[str] | None = None) -> np.ndarray:
         """[W] bool: which workers may be asked (`None`: all). Raises BadInput for an unknown one, NoWorkerAllowed for
         none."""

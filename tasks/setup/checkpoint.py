@@ -19,9 +19,9 @@ UNMEASURED = "nothing was measured"
 
 
 def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
-    """The champion of `model`, or `None` if there is none yet or it was promoted on another pool.
+    """The champion of `model`, or `None` if there is none yet or it can choose nobody of this pool.
 
-    A router's rows are workers in the pool's order, so a router trained on other workers cannot serve the pool.
+    A router's choices are names: it serves a pool in another order, and one with more workers or fewer.
     """
     champion = registry.champion(ledger, model)
     if champion is None:
@@ -29,11 +29,11 @@ def serving(ledger: Ledger, model: str, pool: Pool) -> Champion | None:
     if champion.target["kind"] == "worker":
         return champion if champion.target["worker"] in pool.names else None
     checkpoint = registry.load_checkpoint(ledger, champion.target["checkpoint"])
-    return champion if fits(checkpoint, pool) else None
+    return champion if set(checkpoint.meta["workers"]) & set(pool.names) else None
 
 
 def fits(checkpoint: Checkpoint, pool: Pool) -> bool:
-    """Whether the checkpoint's rows are the pool's workers, in the same order."""
+    """Whether the checkpoint's rows are the pool's workers, in the same order: such a router can be learned further."""
     return tuple(checkpoint.meta["workers"]) == pool.names
 
 

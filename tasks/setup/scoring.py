@@ -92,9 +92,10 @@ class Scoring:
 @built_once(maxsize=4)
 def scoring_of(recipe: Recipe) -> Scoring:
     """The recipe's scoring, built at its first use in this process. Slow: call it in a thread."""
-    ledger, pool = open_ledger(), pool_of(recipe.access)
+    ledger = open_ledger()
     try:
         router = load_router(registry.load_checkpoint(ledger, recipe.checkpoint), recipe.memory)
+        pool = pool_of(recipe.access).of(router.workers)  # what serves may have been learned on another order of it
         chosen = recipe.chosen(ledger)
         objective, agentic = _objective(recipe, router, pool, chosen, ledger)
         meaning = _meaning(recipe, router, pool, chosen, epochs.identity(ledger, recipe.epoch)) | agentic

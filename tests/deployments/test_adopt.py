@@ -18,8 +18,9 @@ from models.fugu.rollout import options_of
 from models.fugu.router import Router
 from models.house import backbone as house_backbone
 from models.ledger import registry
+from tasks.setup.checkpoint import seat, serving
 from tasks.setup.router import load_router
-from tasks.setup.settings import open_ledger
+from tasks.setup.settings import load_pool, open_ledger
 
 AGENTS = [f"agent-{i}" for i in range(7)]
 NAMES = [f"w{i}" for i in range(9)]
@@ -78,6 +79,10 @@ def test_the_released_router_is_seated_over_seven_named_workers_in_its_own_form(
 
 def test_it_may_serve_fugu_too(run, home: Path) -> None:
     assert run("adopt", "trinity", "--workers", ",".join(NAMES[:7]), "--fugu")[0] == 0
+    ledger, pool = open_ledger(), load_pool("nine")
+    assert serving(ledger, "fugu", pool) is not None and serving(ledger, "trinity", pool) is not None
+    assert seat(ledger, pool) is None  # as `fugu up` asks
+    ledger.close()
     ledger = open_ledger()
     seated = [registry.champion(ledger, model) for model in ("fugu", "trinity")]
     ledger.close()

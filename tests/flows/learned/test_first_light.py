@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
 
 import flows.first_light
+from flows.compare_pool import compare_pool
 from flows.first_light import first_light
 from models.errors import PermanentError
 from models.ledger import registry
 from models.ledger.labels import labels
-from tasks.setup.settings import open_ledger
+from tasks.setup.checkpoint import seat
+from tasks.setup.router import load_router
+from tasks.setup.settings import load_pool, open_ledger
 
 
 async def test_the_layout_reaches_the_warm_start(monkeypatch):
@@ -92,3 +96,31 @@ def test_a_second_run_asks_no_worker_and_changes_no_champion(finished):
     assert {model: registry.champion(ledger, model).target for model in served} == served
     assert again.keys() == lines.keys()
     ledger.close()
+
+
+def test_a_champion_over_another_order_of_the_pool_stays_and_is_compared_by_its_names(
+    first_light_home, small_data, monkeypatch, tmp_path
+):
+    home = tmp_path / "home"
+    shutil.copytree(first_light_home[0], home)
+    monkeypatch.setenv("FUGU_HOME", str(home))
+    monkeypatch.setenv("FUGU_DATA", str(small_data))
+    ledger, pool = open_ledger(), load_pool("house")
+    learned = registry.newest_checkpoint(ledger, kind="warm", pool="house")
+    order = [3, 5, 0, 4, 1, 2]
+    width = load_router(learned).backbone.width
+    vector = learned.vector.copy()
+    rows = vector[-9 * width :].reshape(9, width)
+    rows[:6] = rows[order]
+    meta = {**learned.meta, "workers": [pool.names[i] for i in order], "kind": "adopted"}
+    other = registry.save_checkpoint(ledger, name="other order", vector=vector, meta=meta)
+    for model in ("fugu", "trinity"):
+        registry.promote(ledger, model, {"kind": "router", "checkpoint": other}, "adopted")
+    assert seat(ledger, pool) is None
+    lines = asyncio.run(compare_pool(promote=False))
+    ledger.close()
+    report = (home / "reports" / "comparison.md").read_text()
+    cells = {line.split(" | ")[0]: line.split(" | ", 1)[1] for line in report.splitlines() if line.startswith("| ")}
+    assert cells["| fugu (serving fugu)"] == cells["| fugu (warm start)"]
+    assert cells["| trinity (serving fugu)"] == cells["| trinity (warm start)"]
+    assert lines.keys() == {"fugu", "trinity"}
