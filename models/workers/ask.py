@@ -183,7 +183,8 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 class Reply(BaseModel):
     """A worker's reply. `cost_usd` and `seconds` are of this call only. `logprobs`: of its tokens, in OpenAI's shape,
-    where they were asked for and the worker has them. `stopped_at`: the stop at which it ended, where it says so."""
+    where they were asked for and the worker has them. `stopped_at`: the stop at which it ended, where it says so.
+    `thoughts`: the worker's visible reasoning, where it shows some."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -198,3 +199,4 @@ class Reply(BaseModel):
     seconds: float = 0.0
     call_id: str = ""
     logprobs: tuple[dict[str, Any], ...] | None = None
+    thoughts: str | None = None

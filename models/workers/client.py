@@ -29,12 +29,21 @@ from models.workers.usage import cost_of, usage_of
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a streamed reply; the last one holds the whole `reply` (also after an empty text)."""
+    """A piece of a streamed reply; the last one holds the whole `reply` (also after an empty text).
+
+    `thoughts`: of the worker's visible reasoning, which is no part of its answer.
+    """
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
     logprobs: tuple[dict[str, Any], ...] = ()
     reply: Reply | None = None
+    thoughts: str = ""
+
+    @property
+    def answers(self) -> bool:
+        """Whether something of the answer is in it, after which no other try may follow."""
+        return bool(self.text or self.tool_calls or self.logprobs)
 
 
 class Client:
@@ -240,9 +249,10 @@ def _reply(worker: Worker, ask: Ask, saying: Saying, seconds: float) -> Reply:
         cost_usd=cost_of(usage, worker, ask),
         seconds=seconds,
         logprobs=saying.logprobs,
+        thoughts=saying.thoughts,
     )
 
 
 def _chunks(piece: Piece) -> list[Chunk]:
-    given = piece.text or piece.tool_calls or piece.logprobs
-    return [Chunk(piece.text, piece.tool_calls, piece.logprobs)] if given else []
+    chunk = Chunk(piece.text, piece.tool_calls, piece.logprobs, thoughts=piece.thoughts)
+    return [chunk] if chunk.answers or chunk.thoughts else []

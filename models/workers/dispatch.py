@@ -118,7 +118,7 @@ class Dispatcher:
         """The reply as it arrives; the last chunk holds it whole. The text of a settled reply comes in one chunk.
 
         A consumer that stops early cancels the upstream call, whose row is then marked "maybe paid". Transient errors
-        are retried until the first chunk has been yielded.
+        are retried until the first chunk of the answer has been yielded; its reasoning may then come twice.
         """
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first, lane = 0, self._lanes[worker.name]
@@ -134,7 +134,7 @@ class Dispatcher:
             try:
                 async with aclosing(self._send_stream(worker, ask, claim, first)) as chunks:
                     async for chunk in chunks:
-                        begun = True
+                        begun |= chunk.answers
                         yield chunk
                 return
             except TransientError as error:

@@ -83,11 +83,13 @@ class _Call:
 
 @dataclass(frozen=True)
 class Piece:
-    """The part of a reply in one chunk: text, tool calls (OpenAI's streaming format, indices from 0), logprobs."""
+    """The part of a reply in one chunk: text, tool calls (OpenAI's streaming format, indices from 0), logprobs, and the
+    worker's visible reasoning."""
 
     text: str = ""
     tool_calls: tuple[dict[str, Any], ...] = ()
     logprobs: tuple[dict[str, Any], ...] = ()
+    thoughts: str = ""
 
 
 class Saying:
@@ -151,10 +153,9 @@ class Saying:
             raise self.malformed("the reply holds no choice")
         if any(not call.name for call in self._calls):
             raise self.malformed("a tool call has no name")
-        self._thoughts.end()
         rest = [call.arguments.end() or call.without_parameters() for call in self._calls]
         calls = tuple({"index": index, "function": {"arguments": text}} for index, text in enumerate(rest) if text)
-        return Piece(self._text.end(), calls)
+        return Piece(self._text.end(), calls, thoughts=self._thoughts.end())
 
     def malformed(self, why: str) -> UpstreamMalformed:
         return UpstreamMalformed(complaint(why, self._worker))
@@ -164,6 +165,11 @@ class Saying:
         """The reply's text; `None` where it has none."""
         text = str(self._text)
         return text if text or (self._spoken and not self._calls) else None
+
+    @property
+    def thoughts(self) -> str | None:
+        """The worker's visible reasoning; `None` where it shows none."""
+        return str(self._thoughts) or None
 
     @property
     def logprobs(self) -> tuple[dict[str, Any], ...] | None:
@@ -207,14 +213,14 @@ class Saying:
         for name in ("reasoning_content", "reasoning", "thinking"):
             if delta.get(name) and not thoughts:
                 thoughts = "".join(part or "" for part in spoken(delta[name]))
-        self._thoughts.add(self._fitting(thoughts))
+        thought = self._thoughts.add(self._fitting(thoughts))
         said = self._text.add(self._fitting(text or ""))
         calls = delta.get("tool_calls") or ()
         if not calls and delta.get("function_call"):
             calls = [{"function": delta["function_call"], "index": 0}]
         if not isinstance(calls, Sequence) or isinstance(calls, str):
             raise self.malformed("tool_calls is not a list")
-        return Piece(said, tuple(piece for call in calls for piece in self._call(call)))
+        return Piece(said, tuple(piece for call in calls for piece in self._call(call)), thoughts=thought)
 
     def _call(self, part: Any) -> Iterable[dict[str, Any]]:
         """Add a piece of a tool call; the pieces to pass on."""

@@ -41,10 +41,10 @@ def stored(claim: Claim) -> Reply:
 
 
 def replayed(reply: Reply) -> list[Chunk]:
-    """A settled reply as a stream: its text in one chunk, then the whole of it."""
+    """A settled reply as a stream: its text and reasoning in one chunk, then the whole of it."""
     calls = tuple({"index": index, **call} for index, call in enumerate(reply.tool_calls))
-    pieces = [Chunk(reply.text or "", calls, reply.logprobs or ())] if reply.text or calls else []
-    return [*pieces, Chunk(reply=reply)]
+    piece = Chunk(reply.text or "", calls, reply.logprobs or (), thoughts=reply.thoughts or "")
+    return [*([piece] if piece.answers or piece.thoughts else []), Chunk(reply=reply)]
 
 
 def reply_or_error(result: Reply | BaseException) -> Reply | FuguError:

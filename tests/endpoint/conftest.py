@@ -32,6 +32,7 @@ from models.workers.pool import Pool, Price, Timeouts, Worker
 from models.workers.retry import RetryPolicy
 
 WORDS = ["one ", "two ", "three"]
+THOUGHTS = ["let me ", "count"]
 BUSY = {"Retry-After": "7"}
 
 
@@ -63,6 +64,7 @@ def serving():
 
 class Upstream:
     """What a model does is its name: `echo`, `stall` (one word, then nothing), `silent`, `mute` (null), `cut`, ...
+    `thinker` shows its reasoning before its words, `daze` breaks off after it.
 
     `failing`: words; whoever is asked last for something that holds one answers 500.
     """
@@ -123,7 +125,12 @@ class Upstream:
             function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"x": 1}'}
             call = {"id": "call_1", "type": "function", "function": function}
             return {"role": "assistant", "content": None, "tool_calls": [call]}
-        return {"role": "assistant", "content": "".join(self._words(body)) if body["model"] != "mute" else None}
+        thoughts = {"reasoning_content": "".join(THOUGHTS)} if body["model"] == "thinker" else {}
+        return {
+            "role": "assistant",
+            "content": "".join(self._words(body)) if body["model"] != "mute" else None,
+            **thoughts,
+        }
 
     def _persons(self, name: str, body: dict) -> dict:
         last = body["messages"][-1]
@@ -157,6 +164,10 @@ class Upstream:
 
         yield event(delta={"role": "assistant", "content": ""}, finish_reason=None)
         message = self._message(body)
+        for thought in THOUGHTS if body["model"] in ("thinker", "daze") else ():
+            yield event(delta={"reasoning_content": thought}, finish_reason=None)
+        if body["model"] == "daze":
+            raise ConnectionError("cut on purpose")
         if message.get("tool_calls"):
             calls = [{"index": 0, **call} for call in message["tool_calls"]]
             yield event(delta={"tool_calls": calls}, finish_reason=None)
@@ -174,7 +185,7 @@ class Upstream:
         yield f"data: {json.dumps({**last, 'choices': []})}\n\ndata: [DONE]\n\n"
 
 
-MODELS = ("echo", "count", "stall", "silent", "mute", "cut", "e400", "e401", "e429", "e500", *PEOPLE)
+MODELS = ("echo", "count", "stall", "silent", "mute", "cut", "e400", "e401", "e429", "e500", *PEOPLE, "thinker", "daze")
 
 
 @pytest.fixture(scope="session")

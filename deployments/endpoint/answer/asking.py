@@ -52,15 +52,23 @@ class Step:
 class Asking:
     """`steps` grows while the request is answered. `begun`: whether something of the answer has been streamed.
 
-    `allowed`: the workers that may be asked. `shows`: whether the work is shown, to `emit` as it is done, which
-    `shown` keeps.
+    `allowed`: the workers that may be asked. `shows`: whether the turns are shown, to `emit` as they are done;
+    `reasons`: whether the answering worker's visible reasoning is. `shown` keeps both.
     """
 
     def __init__(
-        self, parts: Parts, question: Question, failover: bool, allowed: Sequence[str], *, shows: bool = False
+        self,
+        parts: Parts,
+        question: Question,
+        failover: bool,
+        allowed: Sequence[str],
+        *,
+        shows: bool = False,
+        reasons: bool = False,
     ) -> None:
         self.emit: Emit | None = None
-        self.shown: list[str] | None = [] if shows else None
+        self.shown: list[str] | None = [] if shows or reasons else None
+        self._turn_by_turn = shows
         self.steps: list[Step] = []
         self.begun = False
         self._replies: dict[int, Reply] = {}  # by choice
@@ -183,8 +191,10 @@ class Asking:
                 reply = await self._stream(ask, live, step.choice)
             else:  # once something is paid for, a ledger that is away is waited for
                 asking = partial(self._parts.dispatcher.ask, ask, self._allowance)
-                way = asking if self.shown is None else partial(self._heard, ask, step.title)
+                way = partial(self._heard, ask, step.title) if self._turn_by_turn else asking
                 reply = await when_back(way, PATIENCE_S if paid else 0.0)
+                if not self._turn_by_turn and step.choice == 0:
+                    await self.show(reply.thoughts or "")
         except FuguError as error:
             self.steps[place] = replace(step, error=type(error).__name__)
             raise
@@ -209,7 +219,7 @@ class Asking:
         await self.show(title)
         async with aclosing(self._parts.dispatcher.stream(ask, self._allowance)) as chunks:
             async for chunk in chunks:
-                await self.show(chunk.text)
+                await self.show(chunk.thoughts + chunk.text)
                 reply = chunk.reply or reply
         await self.show("\n\n")
         assert reply is not None, "a stream ends with its reply"
@@ -220,7 +230,9 @@ class Asking:
         # Closed immediately, not by the garbage collector, when this task is cancelled between two chunks.
         async with aclosing(self._parts.dispatcher.stream(ask, self._allowance)) as chunks:
             async for chunk in chunks:
-                self.begun |= bool(chunk.text or chunk.tool_calls)
+                self.begun |= chunk.answers
+                if choice == 0:
+                    await self.show(chunk.thoughts)
                 if chunk.text or chunk.logprobs:
                     await live(Text(chunk.text, choice, chunk.logprobs))
                 if chunk.tool_calls:

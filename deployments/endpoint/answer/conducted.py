@@ -75,7 +75,7 @@ class Conducted:
         result = result_of(self.row["body"])
         if not (result.text or "").startswith(said):
             raise UpstreamBroken("the answering step has failed during its reply")
-        thoughts = job.showing.thoughts or recalled(self.row["trace"]) if question.show_work else None
+        thoughts = job.showing.thoughts or recalled(self.row["trace"]) if question.shows_work else None
         if emit is None:
             return replace(result, thoughts=thoughts)
         unsaid = replace(result, text=(result.text or "")[len(said) :])
@@ -91,7 +91,7 @@ class Conducted:
                 if isinstance(delta, Text):
                     said += delta.text
                     await emit(delta)
-                elif self._question.show_work:
+                elif self._question.shows_work:
                     await emit(delta)
         return said
 

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from deployments.endpoint.answer.jobs import PROMPT_S, same_request
 from deployments.endpoint.answer.question import Key, Question
-from deployments.endpoint.answer.result import Answering, Delta, Emit, Report, Result, Route, emit_whole
+from deployments.endpoint.answer.result import Answering, Delta, Emit, Report, Result, Route, Thought, emit_whole
 from deployments.endpoint.orphans import own_mark
 from deployments.endpoint.wire.problems import CLIENT_GONE, not_ready, problem_of
 from deployments.endpoint.wire.response import TRINITY
@@ -182,8 +182,17 @@ class Once:
         return self._begun if self._run is None or self._run.created is None else self._run.created
 
     async def answer(self, emit: Emit | None) -> Result:
-        self._run = self._runs.open(self._question, self._digest, emit is not None)
-        return await self._run.follow(emit)
+        """What is shown of the work is no part of the request: each delivery has what its own request asks for."""
+        question = self._question
+        self._run = self._runs.open(question, self._digest, emit is not None)
+        shown = question.shows_work if self.slow else question.reasons
+
+        async def visible(delta: Delta) -> None:
+            if emit is not None and (shown or not isinstance(delta, Thought)):
+                await emit(delta)
+
+        result = await self._run.follow(None if emit is None else visible)
+        return result if shown else replace(result, thoughts=None)
 
     def report(self) -> Report:
         run = self._run

@@ -79,7 +79,8 @@ class Question:
 
     `include_usage`: whether a stream reports usage. `user`: the caller's own name for its user. `session`: its name for
     the conversation, or for the prompt that a provider may have cached. `notes`: what of the request was left out or
-    mapped, one sentence each, for the trace. `show_work`: whether the work behind the answer is shown beside it.
+    mapped, one sentence each, for the trace. `show_work`: whether the work behind the answer is asked for beside it.
+    `reasons`: whether an answering worker's visible reasoning is wanted, as the form asks for it.
     `choices`: how many answers are wanted. `caller`: who asks; what is stored for one caller is for no other.
     """
 
@@ -96,6 +97,7 @@ class Question:
     session: str | None = None
     notes: tuple[str, ...] = ()
     show_work: bool = False
+    reasons: bool = False
     choices: int = 1
     caller: Caller = ANYONE
 
@@ -109,6 +111,11 @@ class Question:
         """The beginning of the digest of the version that is asked for; `None`: the one that serves now."""
         _, at, digest = self.model.partition("@")
         return digest if at else None
+
+    @property
+    def shows_work(self) -> bool:
+        """Whether plan, steps and turns are shown. A key that may not see them is refused where it asks for them."""
+        return self.show_work
 
     def limit(self, name: str, default: float | None = None) -> float | None:
         """One of `LIMITS`: the request's own, at most its key's; `default` where neither is given."""

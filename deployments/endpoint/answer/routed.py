@@ -64,7 +64,8 @@ class Routed:
         self._max_seconds = question.limit("max_seconds", max_seconds)
         failover = failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
-        self._asking = Asking(parts, question, failover, self._allowed, shows=self.slow and question.show_work)
+        shown = {"shows": question.shows_work} if self.slow else {"reasons": question.reasons}
+        self._asking = Asking(parts, question, failover, self._allowed, **shown)
         self._parts, self._turns, self._journal, self._question, self._seat = parts, turns, journal, question, seat
 
     async def answer(self, emit: Emit | None) -> Result:
@@ -91,8 +92,7 @@ class Routed:
         result = await answers(askable, live)
         if emit is not None and not self._asking.begun:
             await emit_whole(result, emit)
-        shown = self._asking.shown
-        return result if emit is not None or not shown else replace(result, thoughts="".join(shown))
+        return replace(result, thoughts="".join(self._asking.shown or ()) or None)
 
     def report(self) -> Report:
         asking = self._asking

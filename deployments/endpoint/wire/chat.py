@@ -61,6 +61,7 @@ class ChatCompletions(OpenAIForm):
             notes=chat.notes,
             choices=chat.n,
             show_work=shows_work(headers, chat.fugu),
+            reasons=True,  # as the worker itself would send it
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Completion:

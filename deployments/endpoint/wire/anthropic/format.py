@@ -67,6 +67,7 @@ class Messages:
             session=session_of(headers, _conversation(headers, session)),
             notes=tuple(request.notes),
             show_work=shows_work(headers, request.fugu),
+            reasons=_shows_thinking(request.data.get("thinking") or {}),
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Rendering:
@@ -77,6 +78,10 @@ class Messages:
 
     def failure(self, problem: Problem, rendering: Rendering) -> bytes:
         return event(error_body(problem))
+
+
+def _shows_thinking(wish: Mapping[str, Any]) -> bool:
+    return wish.get("type") in ("enabled", "adaptive") and wish.get("display") != "omitted"
 
 
 def _conversation(headers: Mapping[str, str], session: str | None) -> str | None:

@@ -50,6 +50,12 @@ class ResponsesQuestion(Question):
     background: bool = False
     trace: bool = False
 
+    @property
+    def shows_work(self) -> bool:
+        """Agents ask for summaries of the reasoning with every request: of a key that may not see the work, they show
+        what a worker shows of its own."""
+        return self.show_work or (self.reasons and "trace" in self.caller.policy.scopes)
+
     def ended_at(self) -> int | None:
         """Unix seconds; `None` for a request with an Idempotency-Key, which gets the same bytes each time."""
         return int(time.time()) if self.key is None else None
@@ -106,7 +112,8 @@ class Reader:
             user=asked.user,
             session=session_of(headers, asked.conversation_id or asked.prompt_cache_key),
             notes=notes,
-            show_work=shows_work(headers, asked.fugu) or bool(summary),
+            show_work=shows_work(headers, asked.fugu),
+            reasons=bool(summary),
             draft=Draft(repeated(asked, tools), tools, SEALED in asked.include, asked.background),
             input=items,
             owner=owner,
