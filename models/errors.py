@@ -105,6 +105,10 @@ class WorkerOpen(TransientError):
     (`retry_after` is `None`: until somebody acts). Nothing was sent."""
 
 
+class AllOpen(WorkerOpen):
+    """None of the workers that may be asked is asked at present (`retry_after`: until the first one is)."""
+
+
 class ClaimHeld(TransientError):
     """Another owner holds a live lease on the same call."""
 

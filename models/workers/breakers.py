@@ -8,15 +8,17 @@ open when all of its keys are.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from models.errors import (
+    AllOpen,
     LedgerAway,
     MissingKey,
     RateLimited,
@@ -102,6 +104,21 @@ class Breakers:
         if len(rows) < len(names):
             return None
         return min(rows, key=lambda row: row.wait_s(now))
+
+    async def askable(self, workers: Sequence[Worker], patience_s: float) -> tuple[str, ...]:
+        """The names of those that may be asked now. Where none may, the first to close is waited for, so many seconds
+        at most. Raises AllOpen."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            await self.refresh()
+            rows = [(worker.name, self.state(worker)) for worker in workers]
+            if left := tuple(name for name, row in rows if row is None):
+                return left
+            now = datetime.now(UTC)
+            wait = min(row.wait_s(now) for _, row in rows if row is not None)
+            if time.monotonic() + wait > deadline:
+                raise AllOpen("no worker that may be asked is asked at present", wait if math.isfinite(wait) else None)
+            await asyncio.sleep(wait)
 
     @asynccontextmanager
     async def asking(self, worker: Worker) -> AsyncIterator[str | None]:

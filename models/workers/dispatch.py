@@ -160,6 +160,10 @@ class Dispatcher:
         states = ((worker.name, self.breakers.state(worker)) for worker in self._pool.workers)
         return {name: row for name, row in states if row is not None}
 
+    async def askable(self, names: Sequence[str], patience_s: float = 0.0) -> tuple[str, ...]:
+        """`Breakers.askable` of the workers of these names."""
+        return await self.breakers.askable([self._pool.worker(name) for name in names], patience_s)
+
     async def close(self) -> None:
         """Cancel the calls in flight, and write what waits for the ledger."""
         tasks = [flight.task for flight in self._flights.values()]

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from models.errors import TransientError, UpstreamBroken, WorkerOpen
 
+PATIENCE_OPEN_S = 10.0
+"""How long a request waits where the breakers of all workers that it may ask are open."""
+
 
 @dataclass(frozen=True)
 class RetryPolicy:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
 from deployments.endpoint.answer.asking import Asking, Step, finite, traced
@@ -15,7 +14,7 @@ from deployments.endpoint.answer.keeping import Keeper, Keeping
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
 from deployments.endpoint.parts import Parts
-from deployments.endpoint.wire.problems import no_worker, not_ready
+from deployments.endpoint.wire.problems import not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
 from models.errors import LimitReached, NoWorkerAllowed
 from models.fugu.decision import best_first
@@ -24,9 +23,7 @@ from models.fugu.rollout import answer, options_of
 from models.ledger.journal import Journal
 from models.ledger.requests import Row, record
 from models.workers.ask import Reply
-
-PATIENCE_OPEN_S = 10.0
-"""How long a request waits where the breakers of all workers are open."""
+from models.workers.retry import PATIENCE_OPEN_S
 
 
 class Routed:
@@ -87,7 +84,7 @@ class Routed:
         self._asking.emit = emit
         if self._question.pin is not None:
             self._seat = await self._seats.pinned(self._question.name, self._question.pin)
-        askable = await self._not_open()
+        askable = await self._parts.dispatcher.askable(self._allowed, PATIENCE_OPEN_S)
         answers = self._worker_answers if self._seat.router is None else self._router_answers
         result = await answers(askable, live)
         if emit is not None and not self._asking.begun:
@@ -157,17 +154,3 @@ class Routed:
         self._accepted = outcome.accepted if roles else None
         result = self._asking.result()
         return replace(result, text=outcome.text, tool_calls=()) if roles else result
-
-    async def _not_open(self) -> tuple[str, ...]:
-        """The allowed workers but those whose breakers are open; where all are, the first to close is waited for."""
-        deadline = time.monotonic() + PATIENCE_OPEN_S
-        while True:
-            found = await self._parts.dispatcher.open_workers()
-            left = tuple(name for name in self._allowed if name not in found)
-            if left:
-                return left
-            now = datetime.now(UTC)
-            wait = min(found[name].wait_s(now) for name in self._allowed)
-            if time.monotonic() + wait > deadline:
-                raise no_worker(wait)
-            await asyncio.sleep(wait)

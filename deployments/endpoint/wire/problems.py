@@ -22,6 +22,7 @@ from starlette.responses import Response
 from deployments.endpoint.wire.response import encode
 from deployments.endpoint.wire.words import plain
 from models.errors import (
+    AllOpen,
     BadFile,
     BadInput,
     BudgetExceeded,
@@ -138,6 +139,8 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
         case LedgerAway():
             headers = _retry_after(error.retry_after)
             return Problem(503, "the ledger cannot be written", "server_error", "ledger_away", None, headers)
+        case AllOpen():
+            return no_worker(math.inf if error.retry_after is None else error.retry_after)
         case WorkerOpen():
             headers = _retry_after(error.retry_after)
             message = f"a worker is not asked at present{_until(error.retry_after)}{detail}"
@@ -151,7 +154,10 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
             return Problem(400, f"a worker refused the request{detail}", INVALID, "upstream_refused")
         case WorkflowFailed():
             message = f"step {error.step + 1} of the workflow failed with every worker that may be asked{detail}"
-            return Problem(502, message, "server_error", "workflow_failed")
+            # The last of them may be asked again before long: then so may the request.
+            later = isinstance(cause := error.__cause__, WorkerOpen | RateLimited)
+            headers = _retry_after(cause.retry_after or UNKNOWN_WAIT_S) if later else {}
+            return Problem(503 if later else 502, message, "server_error", "workflow_failed", headers=headers)
         case FuguError():
             wait = getattr(error, "retry_after", None)
             message = f"a worker could not be asked{_until(wait)}{detail}"

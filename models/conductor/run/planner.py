@@ -96,7 +96,11 @@ def asker(worker: str) -> Callable[[list[Message]], Awaitable[str]]:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans one round of a request. `itself`: whether the plan may name the conductor itself."""
+    """Plans one round of a request. `itself`: whether the plan may name the conductor itself.
+
+    `askable`: the allowed workers that are offered. A writer that reads no cards may name the others, too: such a step
+    is given to the next best worker.
+    """
 
     state: RunState
     request: ConductRequest
@@ -104,6 +108,7 @@ class Planner:
     previous: str | None
     memory: Memory
     itself: bool
+    askable: Sequence[str]
 
     async def plan(self) -> Plan:
         """One try to plan the round. If the writer fails for good, or plans for no such question, one step is planned.
@@ -171,7 +176,7 @@ class Planner:
             cards=tuple(
                 Card(ordinal=i, text=own if name == CONDUCTOR else cards.get(name, ""))
                 for i, name in enumerate(self.names)
-                if self._may(name)
+                if name == CONDUCTOR or name in self.askable
             ),
             max_steps=self._limits.max_steps,
             previous=self.previous,
@@ -230,7 +235,7 @@ class Planner:
         made |= {"fallback": reason}
         if self.previous is not None:
             return self._recorded(Workflow(steps=()), made)
-        ranked = await self.state.parts.rank(self.request.messages, self.request.allowed)
+        ranked = await self.state.parts.rank(self.request.messages, self.askable)
         ordinal = self.names.index(ranked[0])
         step = Step(model=ordinal, subtask="Answer the conversation.", access=())
         return self._recorded(Workflow(steps=(step,)), made)

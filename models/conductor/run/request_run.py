@@ -16,7 +16,7 @@ from models.conductor.run.rounds import Rounds
 from models.conductor.run.state import RunState
 from models.conductor.run.watching import Watch
 from models.conductor.run.workflow_run import WorkflowRun
-from models.errors import LedgerAway, LimitReached, TransientError
+from models.errors import AllOpen, LedgerAway, LimitReached, TransientError
 from models.ledger.journal import Journal
 from models.workers.ask import Message
 
@@ -149,7 +149,7 @@ class RequestRun:
         while True:
             try:
                 return await self._plans.planned(number, previous)
-            except LedgerAway:
+            except (LedgerAway, AllOpen):
                 raise
             except TransientError:
                 continue  # the call's row has the time of its next try, which waits until then

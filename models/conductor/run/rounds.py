@@ -13,6 +13,7 @@ from models.ledger.plans import StoredPlan
 from models.ledger.requests import note_end
 from models.ledger.workflows import hand_out, put_workflow
 from models.workers.ask import Message, Sampling
+from models.workers.retry import PATIENCE_OPEN_S
 
 
 class Rounds:
@@ -36,7 +37,7 @@ class Rounds:
     async def planned(self, number: int, previous: str | None) -> Plan:
         """The recorded plan, or one try to write it: it is on disk before any of its steps is paid for.
 
-        `previous`: the answer of the round before. Raises what `Planner.plan` raises.
+        `previous`: the answer of the round before. Raises what `Planner.plan` raises, and AllOpen before the first.
         """
         found = await self.recorded(number)
         if found is not None:
@@ -44,7 +45,9 @@ class Rounds:
         state, workflow = self.state, self.id(number)
         memory = await self._memory(workflow, number)
         itself = self.request.recursive and number < self.request.limits.depth
-        plan = await Planner(state, self.request, workflow, previous, memory, itself).plan()
+        first = self.outermost and number == 0
+        askable = await state.askable(self.request.allowed, PATIENCE_OPEN_S if first else None)
+        plan = await Planner(state, self.request, workflow, previous, memory, itself, askable).plan()
         change = put_workflow(state.parts.ledger, workflow, state.request.root, self._key, plan.stored)
         stored = await state.write(change)
         return plan if stored == plan.stored else await self._recalled(stored)

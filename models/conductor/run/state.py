@@ -10,6 +10,7 @@ from models.conductor.run.meter import Meter
 from models.conductor.run.request import ConductParts, ConductRequest
 from models.conductor.run.watching import Watch
 from models.errors import (
+    AllOpen,
     BudgetExceeded,
     FuguError,
     LimitReached,
@@ -195,6 +196,20 @@ class RunState:
             self.meter.leave(worst, cost)
         self._known[identity] = reply
         return reply
+
+    async def askable(self, names: Sequence[str], patience_s: float | None = None) -> tuple[str, ...]:
+        """Those of these workers whose breakers are not open; all of them where none is left or in a replay.
+
+        `patience_s`: wait so long for the first one to close instead, and raise AllOpen then.
+        """
+        if self.replaying:
+            return tuple(names)
+        try:
+            return await self.parts.dispatcher.askable(names, patience_s or 0.0)
+        except AllOpen:
+            if patience_s is not None:
+                raise
+            return tuple(names)
 
     def cheapest(self, messages: Sequence[Message], sampling: Sampling) -> str:
         """The worker whose worst case for these messages is the least."""

@@ -174,7 +174,7 @@ class StepRun:
             self.record = replace(self.record, state="failed", tried=tried, error=reason)
             await self._state.write(self._row())
             raise self.failure from error
-        best, *_ = await self._state.parts.rank(self.record.messages, left)
+        best, *_ = await self._state.parts.rank(self.record.messages, await self._state.askable(left))
         self.record = replace(self.record, worker=best, tried=tried, error=str(error))
         await self._state.write(self._row())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -131,7 +132,8 @@ def test_a_step_that_nobody_can_take_names_itself_and_no_worker(house, upstream,
             ask(here, extra_body=only, extra_headers=TRACE)
     assert (failed.value.status_code, failed.value.code) == (502, "workflow_failed")
     assert "step 1" in failed.value.message and "e500" not in failed.value.message
-    assert [(row["status"], row["http"]) for row in recent_requests(ledger)] == [("failed", 502)] * 2
+    # By the second request both breakers are open, so that it is to be sent again later.
+    assert [(row["status"], row["http"]) for row in recent_requests(ledger)] == [("failed", 503), ("failed", 502)]
 
 
 def test_a_request_that_a_worker_refuses_is_the_callers_error_once_and_nobody_elses(house, upstream, plan):
@@ -250,3 +252,29 @@ def test_the_log_has_a_line_for_each_request_and_no_prompt(house, upstream, capl
     [line] = [record.fields for record in caplog.records if getattr(record, "fields", {}).get("id") == answer.id]
     assert (line["status"], line["worker"], line["calls"]) == (200, "cy", 3)
     assert "canary" not in str([record.getMessage() for record in caplog.records]) + str(line)
+
+
+def test_workers_that_are_not_asked_are_not_offered_and_with_none_left_it_says_when_to_come_back(house, upstream, plan):
+    offered = []
+
+    class Writer(FixedWriter):
+        async def write(self, request):
+            offered.append([card.ordinal for card in request.cards])
+            return await super().write(request)
+
+    def among(*workers):
+        return {"fugu": {"allowed_workers": list(workers)}}
+
+    writer = Writer(plan(("e401", "first", []), ("e401", "second", [0])))
+    with house(fugu=ADA, plan=writer) as here:
+        first = ask(here, extra_body=among("e401", "bob", "cy"), extra_headers=TRACE)
+        asked = Counter(body["model"] for body in upstream.seen)
+        second = ask(here, extra_body=among("e401", "bob", "cy"), extra_headers=TRACE)
+        with pytest.raises(openai.APIStatusError) as refused:
+            ask(here, extra_body=among("e401"))
+    assert asked["e401"] >= 1 and Counter(body["model"] for body in upstream.seen)["e401"] == asked["e401"]
+    assert len(offered[0]) == 3 and len(offered[1]) == 2 and len(offered) == 2
+    for answer in (first, second):  # a writer without cards may still name it
+        assert [step["tried"] for step in answer.fugu["rounds"][0]["steps"]] == [["e401"]] * 2
+    assert (refused.value.status_code, refused.value.code) == (503, "no_worker")
+    assert int(refused.value.response.headers["Retry-After"]) > 0 and "until somebody acts" in refused.value.message
