@@ -127,7 +127,7 @@ class Endpoint:
         self._journal = Journal(parts.ledger)
         self.ring = Keyring(self._journal, options.needs_key, options.secret)
         self.rates = Rates(self._journal, counts=options.counts)
-        self._jobs = Jobs(self._journal, self._executor, self._observer.watch)
+        self._jobs = Jobs(self._journal, self._executor, self._observer.watch, lambda: self._conductor.pin)
         keeping = Keeping(self._journal, options.keep_margin)
         own = parts, self._champions, options.turns
         more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}

@@ -37,8 +37,8 @@ class StoredPlan(_Stored):
     `ordinals`: the workers' names in the order in which the writer counted them. `texts`, `complaints`: what was
     written, and why it was refused. `calls`: ids of the writer's calls. `steps`: those that are carried out; `pruned`:
     those that nobody reads. `fallback`: why one step on the router's best worker took the plan's place. `previous`:
-    the answer of the round before. `memory`: references to ledger rows, not texts. `salt`: makes the ids under which a
-    client gets tool calls.
+    the answer of the round before. `memory`: references to ledger rows, not texts. `not_asked`: allowed workers that
+    were not offered, since their breakers were open. `salt`: makes the ids under which a client gets tool calls.
     """
 
     policy: str
@@ -54,6 +54,7 @@ class StoredPlan(_Stored):
     steps: tuple[StoredStep, ...]
     previous: str | None
     memory: tuple[dict[str, Any], ...] = ()
+    not_asked: tuple[str, ...] = ()
     salt: str
 
     @property

@@ -59,6 +59,7 @@ def test_a_worker_whose_breaker_is_open_is_left_out_and_with_none_left_the_clien
         assert post(here, "e401").status_code == 200
         found = post(here, "e401").json()
         assert [step["worker"] for step in found["fugu"]["steps"]] == ["ada"]
+        assert found["fugu"]["not_asked"] == ["e401"]
         alone = post(here, "e401", fugu={"allowed_workers": ["e401"]})
     assert alone.status_code == 503 and alone.headers["retry-after"] == "60"
     assert alone.json()["error"]["code"] == "no_worker"

@@ -100,6 +100,7 @@ class Conducted:
         log = {name: (row or {}).get(name) for name in LOGGED}
         if row is None:
             return Report(log, {})
+        log["pin"] = row["trace"].get("pin")
         return Report(log, traced(row["trace"]), row["worker"], row["calls"], cost_usd=row["cost_usd"])
 
     def keep(self, row: Row) -> None:

@@ -54,7 +54,7 @@ class Job:
 
     def __init__(self, order: Order, run: Callable[[Job], Any]) -> None:
         self.order = order
-        self.showing = Showing(order.question.stream)
+        self.showing = Showing(order.question.stream, order.key is not None)
         self.begun: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[Row] = asyncio.create_task(run(self))
         self._task.add_done_callback(_retrieved)
@@ -95,7 +95,9 @@ class Jobs:
         journal: Journal,
         runs: Callable[[], Awaitable[RequestRuns]],
         watch: Callable[[RequestRun], object],
+        pin: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._pin = pin
         self._ledger, self._journal, self._runs, self._watch = journal.ledger, journal, runs, watch
         self._mark = own_mark()
         self._running: dict[str, Job] = {}
@@ -160,7 +162,9 @@ class Jobs:
                 raise Problem(CLIENT_GONE, "the request was cancelled by its operator", code="cancelled") from None
             raise
         body = conducted_body(row["id"], row["created"], conducted)
-        return await self._finish(row, started, {**rows.answered(row["id"], conducted, body, lost), "http": 200})
+        return await self._finish(
+            row, started, {**rows.answered(row["id"], conducted, body, lost, self._pin()), "http": 200}
+        )
 
     async def _lost(self, root: str) -> list[dict[str, Any]]:
         """Calls that died in flight on the way to the answer, which does not wait for a ledger that is away."""

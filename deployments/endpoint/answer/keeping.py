@@ -71,8 +71,13 @@ class Keeping:
 
     async def of(self, question: Question, router: Decider) -> Keeper:
         """The decisions of one conversation. Where the ledger is away, it begins anew."""
-        begins = all(message["role"] != "assistant" for message in question.messages)
-        return Keeper(router, None if begins else await self._had(question.conversation_key), self._margin)
+        return Keeper(router, await self.had(question), self._margin)
+
+    async def had(self, question: Question) -> str | None:
+        """Who answered the conversation last; `None` where it begins."""
+        if all(message["role"] != "assistant" for message in question.messages):
+            return None
+        return await self._had(question.conversation_key)
 
     def note(self, question: Question, worker: str) -> None:
         """Remember who answered."""

@@ -52,6 +52,7 @@ class Routed:
             question.refuse_tools()
             question.refuse_samples()
         self._allowed = candidates(parts.pool, question, question.wanted())
+        self._askable: Sequence[str] = self._allowed  # but those whose breakers are open
         self._seats, seat = seats, seats.seat(question.name)
         if seat is None:
             raise not_ready(f"the model {question.model!r} is not loaded yet")
@@ -84,7 +85,7 @@ class Routed:
         self._asking.emit = emit
         if self._question.pin is not None:
             self._seat = await self._seats.pinned(self._question.name, self._question.pin)
-        askable = await self._parts.dispatcher.askable(self._allowed, PATIENCE_OPEN_S)
+        self._askable = askable = await self._parts.dispatcher.askable(self._allowed, PATIENCE_OPEN_S)
         answers = self._worker_answers if self._seat.router is None else self._router_answers
         result = await answers(askable, live)
         if emit is not None and not self._asking.begun:
@@ -99,6 +100,7 @@ class Routed:
             "turns": asking.turns,
             "accepted": self._accepted,
             "cost_usd": cost_usd,
+            "not_asked": [name for name in self._allowed if name not in self._askable],
             "steps": [traced(step) for step in asking.steps],
         }
         log = {
@@ -127,8 +129,10 @@ class Routed:
             self._journal.later(record(row))
 
     async def _worker_answers(self, askable: Sequence[str], live: Emit | None) -> Result:
-        order = best_first(askable, [str(self._seat.worker)], [0.0])
-        step = Step(order[0], None, None)
+        order, had = best_first(askable, [str(self._seat.worker)], [0.0]), None
+        if self._keeping is not None and (had := await self._keeping.had(self._question)) in order:
+            order = best_first(order, [str(had)], [0.0])
+        step = Step(order[0], None, None, kept=order[0] == had != self._seat.worker)
         await self._asking.in_order(step, order[1:], self._question.messages, live)
         return self._asking.result()
 

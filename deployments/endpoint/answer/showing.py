@@ -23,10 +23,11 @@ _Step = tuple[str, int]
 
 
 class Showing(Watch):
-    """`listens`: whether somebody reads while the request runs. Belongs to one event loop."""
+    """`listens`: whether somebody reads while the request runs. `repeats`: whether the request may be sent again, and
+    then has the answer whatever its stream came to. Belongs to one event loop."""
 
-    def __init__(self, listens: bool) -> None:
-        self.listens = listens
+    def __init__(self, listens: bool, repeats: bool = False) -> None:
+        self.listens, self._repeats = listens, repeats
         self._deltas: list[Delta] = []
         self._left = MOST_CHARS
         self._changed = asyncio.Event()
@@ -34,6 +35,10 @@ class Showing(Watch):
         self._held: dict[_Step, list[str]] = {}
         self._answering: _Step | None = None
         self._answer = ""
+
+    @property
+    def told(self) -> bool:
+        return bool(self._answer) and not self._repeats
 
     @property
     def thoughts(self) -> str:

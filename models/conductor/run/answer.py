@@ -118,7 +118,7 @@ def _rounds(plans: Sequence[Plan], rounds: Sequence[Round], state: RunState) -> 
     traced = []
     for number, plan in enumerate(plans):
         stored = plan.stored
-        names = {"policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback"}
+        names = {"policy", "prompt", "ordinals", "texts", "complaints", "findings", "fallback", "not_asked"}
         workflow_run = rounds[number] if number < len(rounds) else None
         records = workflow_run.records if workflow_run is not None else []
         traced.append(

@@ -249,6 +249,7 @@ class Planner:
             steps=tuple(self._stored(i, step) for i, step in zip(numbers, workflow.steps, strict=False)),
             previous=self.previous,
             memory=self.memory.kept,
+            not_asked=tuple(name for name in self.request.allowed if name not in self.askable),
             # Only this ledger can make the tool call ids that the client gets, and makes them again after a kill.
             salt=secrets.token_hex(16),
             **made,

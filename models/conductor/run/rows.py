@@ -23,16 +23,18 @@ def begun(request: ConductRequest, model: str, **more: Any) -> Row:
     }
 
 
-def answered(id: str, conducted: ConductAnswer, body: dict[str, Any], lost: list[dict[str, Any]]) -> Row:
+def answered(
+    id: str, conducted: ConductAnswer, body: dict[str, Any], lost: list[dict[str, Any]], pin: str | None = None
+) -> Row:
     """`body`: the final one, made of the ledger's values alone. `lost`: calls that died in flight on the way to the
-    answer, and may have been paid."""
+    answer, and may have been paid. `pin`: names the conductor that planned it."""
     usages = (conducted.usage, conducted.orchestration)
     done = {"worker": conducted.worker, "calls": conducted.calls, "cost_usd": conducted.cost_usd}
     return {
         "status": "awaiting-tools" if conducted.finish_reason == "tool_calls" else "answered",
         "error": None,
         "body": body,
-        "trace": {"request_id": id, **done, **conducted.trace, "maybe_paid": lost},
+        "trace": {"request_id": id, "pin": pin, **done, **conducted.trace, "maybe_paid": lost},
         "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
         "completion_tokens": sum(usage.completion_tokens for usage in usages),
         **done,

@@ -227,8 +227,10 @@ class RunState:
         """Who may take a step that failed with this error: the cheapest worker where one is too dear for the budget."""
         if isinstance(error, BudgetExceeded):
             return [name for name in (self.cheapest(messages, sampling),) if name not in tried]
-        stays = not request.failover or (isinstance(error, UpstreamRefused) and not another_may_answer(error))
-        return [] if stays else [name for name in request.allowed if name not in tried]
+        of_the_request = isinstance(error, UpstreamRefused) and not another_may_answer(error)
+        if of_the_request or self.watch.told or not request.failover:
+            return []
+        return [name for name in request.allowed if name not in tried]
 
     @property
     def _allowance(self) -> Allowance | None:
@@ -248,6 +250,8 @@ class RunState:
 
         What failed on every worker and is resumed later gets as many tries again.
         """
+        if self.watch.told:
+            return False
         retry = self.parts.retry
         failed = await when_back(lambda: asyncio.to_thread(failed_tries, self.parts.ledger, call_id))
         return retry.delay((failed - 1) % retry.tries + 1 if failed else 1, error) is not None

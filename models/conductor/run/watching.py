@@ -9,10 +9,15 @@ from models.ledger.plans import StoredPlan
 class Watch:
     """Follows one request run, and here does nothing with it. Its methods return immediately, and raise nothing.
 
-    `listens`: whether the workers' words are wanted as they come; else each worker sends its reply whole.
+    `listens`: whether the workers' words are wanted as they come; else each worker sends its reply whole. `told`:
+    whether words of the answer have reached a client for whom no other answer can follow: none is asked for then.
     """
 
     listens = False
+
+    @property
+    def told(self) -> bool:
+        return False
 
     def planned(self, workflow: str, plan: StoredPlan) -> None:
         """A round is planned. `workflow`: its id."""

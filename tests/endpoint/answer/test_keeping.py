@@ -54,6 +54,15 @@ def test_a_kept_worker_that_may_not_be_asked_is_not_kept(house, upstream, moody)
         assert say(here, "hi", "one two three", "and then?", **only) == ("count", False)
 
 
+def test_where_one_worker_serves_a_conversation_stays_with_whoever_took_it_over(house, upstream):
+    with house(fugu={"kind": "worker", "worker": "e500"}) as here:
+        only = {"fugu": {"allowed_workers": ["e500", "bob", "cy"]}}
+        assert say(here, "hi", **only) == ("bob", False)
+        first = len(upstream.seen)
+        assert say(here, "hi", "bob: hi", "and then?", **only) == ("bob", True)
+        assert [body["model"] for body in upstream.seen[first:]] == ["bob"]
+
+
 def test_in_the_middle_of_tool_calls_the_same_worker_goes_on(house, upstream, moody):
     with house(**moody) as here:
         hi = [{"role": "user", "content": "hi"}]

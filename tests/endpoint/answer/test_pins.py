@@ -50,7 +50,8 @@ def test_every_name_says_its_pin_and_each_pin_answers(house, plan, upstream):
         assert listed[:3] == ["fugu", "trinity", "fugu-ultra"] and sorted(listed[3:]) == sorted(pins(here).values())
         for pin in listed[3:]:
             reply = answered(here, pin)
-            assert reply.model == pin and reply.choices[0].message.content == "one two three"
+            assert reply.model == reply.fugu["pin"] == pin
+            assert reply.choices[0].message.content == "one two three"
             assert here.client.models.retrieve(pin).id == pin
 
 

@@ -80,6 +80,14 @@ def test_where_the_last_step_breaks_off_its_stream_fails_and_its_key_has_the_ans
         assert create(here, extra_headers=key).choices[0].message.content
 
 
+def test_without_a_key_nobody_is_asked_again_once_words_of_the_answer_are_out(house, upstream, plan):
+    with house(fugu=ADA, plan=plan(("cut", "answer", []))) as here:
+        with pytest.raises(openai.APIError):
+            read(create(here, stream=True))
+        assert [body["model"] for body in upstream.seen] == ["cut"]
+        assert create(here).choices[0].message.content  # whole, no byte is out before it is there
+
+
 @pytest.mark.parametrize(
     "more", [{"response_format": {"type": "json_object"}}, {"extra_body": {"fugu": {"recursive": True}}}]
 )

@@ -274,6 +274,7 @@ def test_workers_that_are_not_asked_are_not_offered_and_with_none_left_it_says_w
             ask(here, extra_body=among("e401"))
     assert asked["e401"] >= 1 and Counter(body["model"] for body in upstream.seen)["e401"] == asked["e401"]
     assert len(offered[0]) == 3 and len(offered[1]) == 2 and len(offered) == 2
+    assert [answer.fugu["rounds"][0]["not_asked"] for answer in (first, second)] == [[], ["e401"]]
     for answer in (first, second):  # a writer without cards may still name it
         assert [step["tried"] for step in answer.fugu["rounds"][0]["steps"]] == [["e401"]] * 2
     assert (refused.value.status_code, refused.value.code) == (503, "no_worker")
