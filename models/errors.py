@@ -154,7 +154,8 @@ _ABILITY = re.compile(
 
 
 class UpstreamRefused(PermanentError):
-    """A worker's provider refused the request. `status`: its HTTP status.
+    """A worker's provider refused the request. `status`: its HTTP status, or where it says with another one that the
+    key is none, or has no money or quota left, 401 or 402.
 
     `answered`: the provider itself refused; if not, litellm did, which then sent nothing (an unknown model, a field
     that it cannot map).

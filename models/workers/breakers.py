@@ -42,11 +42,8 @@ from models.workers.worker import Worker
 REFRESH_S = 1.0
 """How old what is known of other processes' breakers may be."""
 
-LASTING = frozenset({401, 402, 403})
-"""Statuses that no waiting mends: a key that is wrong, without money, or without rights."""
-
-EXHAUSTED = ("insufficient_quota", "exceeded your current quota", "quota exhausted", "credit balance", "billing")
-"""What providers say in a 429 that no waiting mends."""
+LASTING = {401: "its key is refused", 402: "its money or its quota is used up", 403: "its key has no right to this"}
+"""Statuses that no waiting mends (`upstream` has made them of what providers say with others), and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -234,10 +231,9 @@ class Breakers:
 
 def _lasting(error: Exception | None) -> str | None:
     """The reason why this key is of no use until somebody acts, or `None`; no upstream's words."""
-    if isinstance(error, UpstreamRefused) and error.answered and error.status in LASTING:
-        return loggable(error)
-    exhausted = isinstance(error, RateLimited) and any(word in str(error).lower() for word in EXHAUSTED)
-    return "its quota is exhausted" if exhausted else None
+    if not isinstance(error, UpstreamRefused) or not error.answered or error.status not in LASTING:
+        return None
+    return f"{LASTING[error.status]} (status {error.status})"
 
 
 def refusal(row: OpenBreaker) -> WorkerOpen:

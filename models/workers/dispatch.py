@@ -122,7 +122,6 @@ class Dispatcher:
         """
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first, lane = 0, self._lanes[worker.name]
-        self._budget.called()
         while True:
             claim = await self._claims.claim(worker, ask, identity, lane, self._retry.patience_s, allowance)
             if claim.state == "settled":
@@ -130,6 +129,7 @@ class Dispatcher:
                     yield chunk
                 return
             first = first or claim.attempt
+            self._budget.called(claim.attempt)
             begun = False
             try:
                 async with aclosing(self._send_stream(worker, ask, claim, first)) as chunks:
@@ -140,6 +140,10 @@ class Dispatcher:
             except TransientError as error:
                 if begun or not self._may_retry(claim, first, error):
                     raise
+
+    def may_repeat(self) -> bool:
+        """Whether one more repeat on the same worker is within this process's budget of repeats; it is counted."""
+        return self._budget.take()
 
     def watched(self, by: Callable[[Sender], Sender]) -> None:
         """Put something around what sends, as what counts the calls. To be called before the first ask."""
@@ -199,13 +203,13 @@ class Dispatcher:
     async def _run(self, ask: Ask, identity: str, patience_s: float, way: _Way) -> Reply:
         worker = self._pool.worker(ask.worker)
         first, lane = 0, self._lanes[worker.name]
-        self._budget.called()
         async with lane.claims:
             while True:
                 claim = await self._claims.claim(worker, ask, identity, lane, patience_s, way.allowance)
                 if claim.state == "settled":
                     return stored(claim)
                 first = first or claim.attempt
+                self._budget.called(claim.attempt)
                 try:
                     return await self._send(worker, ask, claim, first, way)
                 except TransientError as error:
@@ -291,7 +295,7 @@ class Dispatcher:
             self._commit.give_back(worker.name, unused)
 
     def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
-        return self._retry.delay(claim.attempt - first + 1, error) is not None and self._budget.take()
+        return self._retry.delay(claim.attempt - first + 1, error) is not None and self.may_repeat()
 
 
 async def _until(start_at: datetime | None) -> None:

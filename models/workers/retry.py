@@ -51,15 +51,17 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """The repeats of one process within a minute: a retry storm must not follow an outage."""
+    """The repeats of one process within a minute, those of its steps and plans included: a retry storm must not follow
+    an outage."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._calls, self._repeats = deque[float](), deque[float]()
 
-    def called(self) -> None:
-        """Count a call that is no repeat."""
-        self._calls.append(time.monotonic())
+    def called(self, attempt: int) -> None:
+        """Count a call that is sent, unless this attempt (from 1) is a repeat of it, whoever made the one before."""
+        if attempt == 1:
+            self._calls.append(time.monotonic())
 
     def take(self) -> bool:
         """Whether one more repeat is within the budget; it is counted then."""

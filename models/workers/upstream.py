@@ -42,6 +42,34 @@ PASSED_S = 3600.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
+_LATER = re.compile(
+    r"(?:(?:again|retry|wait)(?: (?:in|after|for))?|\"retry_?(?:delay|after)\":) \"?"
+    r"((?:\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|sec(?:ond)?s?|min(?:ute)?s?|hours?|days?)(?![a-z]) ?)+)",
+    re.IGNORECASE,
+)
+"""When to come back, as providers say it beside or instead of the header: "Please try again in 6m7.5s" (OpenAI, Groq),
+"Please retry in 38.2s" and "retryDelay": "38s" (Gemini), "Please retry after 26 seconds" (Azure)."""
+
+_MESSAGE = re.compile(r"(?<!\\)\"(?:message|error|detail)\": ?\"")
+_BEFORE = re.compile(r"(?:\d{3}: |[\w.]+: )*(?:\w+Exception - )?")
+"""Where a provider's own words begin: in its body's message, else in the whole text. Later ones may be a caller's."""
+
+_NO_MONEY = re.compile(
+    r"your credit balance|insufficient (?:balance|credits?|funds)|billing hard limit|you exceeded your current quota"
+    r"|(?:your )?quota (?:is )?exhausted|your account is not active, please check your billing|your prepa\w+ credits",
+    re.IGNORECASE,
+)
+_NO_KEY = re.compile(r"API key (?:not valid|expired|not found)|(?:invalid|incorrect) API key", re.IGNORECASE)
+"""How a provider begins to say, with a status that means something else, that a key has no money, or is none."""
+
+_CODE = r"(?<!\\)\"(?:code|type|reason)\": ?\"(?:{})\""
+_CODE_NO_MONEY = re.compile(_CODE.format(r"insufficient_(?:quota|balance|funds)|exceeded_current_quota\w*|billing_\w+"))
+_CODE_NO_KEY = re.compile(_CODE.format(r"API_KEY_INVALID|invalid_api_key"))
+"""The same as a word for programs."""
+
+_A_RATE = re.compile(r"per[ _-]?(?:second|minute|hour|day)", re.IGNORECASE)
+"""What says that a limit is one of a time, which passes."""
+
 
 def translated(error: Exception, worker: Worker) -> FuguError:
     """The FuguError for an error of litellm, httpx, aiohttp, or the time limit around them.
@@ -70,12 +98,13 @@ def translated(error: Exception, worker: Worker) -> FuguError:
     return _of_status(status, _text(error), worker, _headers(error), from_upstream, maybe_paid)
 
 
-def answered(status: int, text: str, worker: Worker, headers: Mapping[str, str]) -> FuguError:
+def answered(status: int, text: str, worker: Worker, headers: Mapping[str, str], body: str | None = None) -> FuguError:
     """The error for an upstream's error status. 429: RateLimited. 408: UpstreamTimeout. 409, 5xx: UpstreamUnavailable.
 
-    Any other: UpstreamRefused.
+    Any other: UpstreamRefused, as for a key without money and for what is no key, whatever the status (402, 401).
+    `body`: all that it said, where `text` is the message alone.
     """
-    return _of_status(status, f"{status}: {text}", worker, headers, True, False)
+    return _of_status(status, f"{status}: {text}", worker, headers, True, False, body)
 
 
 def failed(error: Any, worker: Worker, begun: bool) -> FuguError:
@@ -85,7 +114,7 @@ def failed(error: Any, worker: Worker, begun: bool) -> FuguError:
     text = message if isinstance(message, str) else json.dumps(error)[:5000]
     if begun:
         return UpstreamBroken(complaint(f"it failed during its reply: {text}", worker))
-    return answered(_code(fields), text, worker, {})
+    return answered(_code(fields), text, worker, {}, json.dumps(error))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -99,6 +128,31 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         if wait is not None:
             return wait
     return None
+
+
+def said_wait(text: str) -> float | None:
+    """Seconds that an upstream asks to wait in its own words, bounded as `retry_after`; `None` where it names none."""
+    found = _LATER.search(" ".join(text.replace("\\n", " ").split()))
+    if found is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?) ?(ms|mil|[smhd])", found[1].lower())
+    return bounded_wait(sum(float(number) * _UNITS["ms" if unit == "mil" else unit] for number, unit in parts))
+
+
+def _meant(status: int | None, said: str, wait: float | None) -> int | None:
+    """The status that means what an upstream said with another one: 402 where a key has no money or quota left until
+    somebody acts, 401 where it is none. A 429 that says when to come back, or that a limit is one of a time, is what
+    it is."""
+    if status not in (400, 429):
+        return status
+    begins = _MESSAGE.search(said) or _BEFORE.match(said)
+    at = 0 if begins is None else begins.end()
+    if status == 429 and (wait is not None or _A_RATE.search(said)):
+        return status
+    if _CODE_NO_MONEY.search(said) or _NO_MONEY.match(said, at):
+        return 402
+    no_key = status == 400 and (_CODE_NO_KEY.search(said) or _NO_KEY.match(said, at))
+    return 401 if no_key else status
 
 
 def _wait(value: str, unit: float) -> float | None:
@@ -136,9 +190,18 @@ def _until(value: str, now: datetime) -> float | None:
 
 
 def _of_status(
-    status: int | None, text: str, worker: Worker, headers: Mapping[str, str], from_upstream: bool, maybe_paid: bool
+    status: int | None,
+    text: str,
+    worker: Worker,
+    headers: Mapping[str, str],
+    from_upstream: bool,
+    maybe_paid: bool,
+    body: str | None = None,
 ) -> FuguError:
-    wait = retry_after(headers)
+    wait, said = retry_after(headers), text if body is None else body
+    if wait is None and status in (429, 503):
+        wait = said_wait(said)
+    status = _meant(status, said, wait) if from_upstream else status
     message = complaint(text, worker)
     if wait:
         until = datetime.now(UTC) + timedelta(seconds=wait)

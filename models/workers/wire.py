@@ -66,7 +66,8 @@ class Wire:
             if not 200 <= response.status < 300:
                 data, _ = await _read(response, ERROR_BYTES)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                raise answered(response.status, _message(data), worker, headers)
+                text = data.decode("utf-8", "replace")
+                raise answered(response.status, _message(text), worker, headers, text)
             yield response
         finally:
             response.close()  # one that was read to its end has given its connection back
@@ -176,9 +177,8 @@ def _whole_number(digits: str) -> int:
     return int(digits) if len(digits) < 20 else int(f"{digits[0] if digits[0] == '-' else ''}{10**19}")
 
 
-def _message(data: bytes) -> str:
+def _message(text: str) -> str:
     """The message of an error body, in OpenAI's format or any other."""
-    text = data.decode("utf-8", "replace")
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):

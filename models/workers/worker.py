@@ -11,6 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from models.digest import json_digest
 from models.errors import MissingKey
+from models.workers.fitting.stated import (
+    VARIABLE,
+    address_problem,
+    headers_problem,
+    is_one_line,
+    params_problem,
+    refusing,
+)
 
 
 class Value(BaseModel):
@@ -71,20 +79,9 @@ LOCAL = "local/"
 
 MAX_NAME = 200
 
-ELSEWHERE = {
-    **dict.fromkeys(("model", "api_base", "api_version", "timeout"), "it has a field of its own"),
-    **dict.fromkeys(("messages", "stream", "stream_options", "tools", "n"), "it belongs to each request"),
-    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "write max_tokens beside params"),
-    **dict.fromkeys(("api_key", "key"), "a key never stands in a file: name its variable in key_env"),
-    **dict.fromkeys(("headers", "extra_headers"), "write headers beside params"),
-    **dict.fromkeys(("num_retries", "max_retries", "fallbacks"), "retries and failover are fugu's own"),
-}
-"""Parameters of litellm that do not belong into `params`, and why."""
-
 _MOVED = {"connect_timeout_s": "connect_s", "total_timeout_s": "total_s"}
 """Fields of `limits` in older pool files, and their names in `timeouts`."""
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME_OF_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -132,17 +129,22 @@ class Worker(Value):
         if not isinstance(given, Mapping):
             return given
         fields = dict(given)
-        limits = fields.get("limits")
-        limits = dict(limits) if isinstance(limits, Mapping) else limits
-        if isinstance(limits, dict) and any(name in limits for name in _MOVED):
-            moved = {new: limits.pop(old) for old, new in _MOVED.items() if old in limits}
-            fields["timeouts"] = moved | dict(fields.get("timeouts") or {})
+        limits, times = fields.get("limits"), fields.get("timeouts")
+        if isinstance(limits, Mapping):
+            limits = dict(limits)
+            if any(name in limits for name in _MOVED) and isinstance(times, Mapping | Timeouts | None):
+                moved = {new: limits.pop(old) for old, new in _MOVED.items() if old in limits}
+                fields["timeouts"] = moved | dict(times or {})
+            fields["limits"] = limits
         if "max_tokens" in fields:
             most = fields.pop("max_tokens")
-            if isinstance(limits, Limits) or (limits or {}).get("max_output_tokens", most) != most:
+            if isinstance(limits, Limits) or (
+                isinstance(limits, dict) and limits.get("max_output_tokens", most) != most
+            ):
                 raise ValueError("max_tokens and limits.max_output_tokens are the same limit: write one of them")
-            limits = (limits or {}) | {"max_output_tokens": most}
-        return fields if limits is None else fields | {"limits": limits}
+            if limits is None or isinstance(limits, dict):  # what else it is is told as what it is
+                fields["limits"] = (limits or {}) | {"max_output_tokens": most}
+        return fields
 
     @field_validator("name")
     @classmethod
@@ -163,10 +165,17 @@ class Worker(Value):
     @field_validator("params")
     @classmethod
     def _no_others_business(cls, params: dict[str, Any]) -> dict[str, Any]:
-        for name in params:
-            if name in ELSEWHERE:
-                raise ValueError(f"{name} is no parameter of a worker: {ELSEWHERE[name]}")
-        return params
+        return refusing(params_problem(params), params)
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        return refusing(headers_problem(headers), headers)
+
+    @field_validator("api_base")
+    @classmethod
+    def _is_an_address(cls, address: str | None) -> str | None:
+        return refusing(None if address is None else address_problem(address), address)
 
     @property
     def revision(self) -> str:
@@ -218,7 +227,7 @@ class Worker(Value):
 
     def secrets(self) -> list[str]:
         """The values of its variables, the longest first: its keys, and what its headers hold."""
-        names = [*self.key_names, *(name for text in self.headers.values() for name in _VARIABLE.findall(text))]
+        names = [*self.key_names, *(name for text in self.headers.values() for name in VARIABLE.findall(text))]
         return sorted(filter(None, {os.environ.get(name, "").strip() for name in names}), key=len, reverse=True)
 
     def sent_headers(self) -> dict[str, str]:
@@ -227,9 +236,13 @@ class Worker(Value):
         def value(found: re.Match[str]) -> str:
             if not (held := os.environ.get(found[1], "").strip()):
                 raise MissingKey(f"worker {self.name!r}: the environment variable {found[1]} of a header is empty")
+            if not is_one_line(held):
+                raise MissingKey(
+                    f"worker {self.name!r}: the environment variable {found[1]} of a header is not one line"
+                )
             return held
 
-        return {name: _VARIABLE.sub(value, text) for name, text in self.headers.items()}
+        return {name: VARIABLE.sub(value, text) for name, text in self.headers.items()}
 
     @property
     def is_askable(self) -> bool:

@@ -17,9 +17,12 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 @dataclass
 class Upstream:
-    """`script` holds what the next requests meet, in order, then "ok"; `seen` their bodies."""
+    """`script` holds what the next requests meet, in order, then "ok"; `seen` their bodies.
 
-    script: list[str] = field(default_factory=list)
+    A status with a body is (status, body, header).
+    """
+
+    script: list[str | tuple[str, dict, str]] = field(default_factory=list)
     seen: list[dict] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)
@@ -46,6 +49,8 @@ class Upstream:
             return await self.wait_for_departure(reader)
         if fault == "cut":
             return writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
+        if isinstance(fault, tuple):
+            return self.send(writer, *fault)
         if fault != "ok":
             status, _, header = fault.partition(" ")
             return self.send(writer, status, {"error": {"message": f"the upstream says {status}"}}, header)

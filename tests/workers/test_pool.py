@@ -233,6 +233,29 @@ def test_one_model_may_be_several_workers_and_what_shapes_replies_is_their_revis
         (("[KEY_A, KEY_B]", "[sk-live-1234]"), 16, "name of an environment variable"),
         (("max_tokens: 100", "max_tokens: 100\n    limits: {max_output_tokens: 5}"), 6, "the same limit"),
         (("timeouts: {first", "timeout: {first"), 4, "Extra inputs"),
+        (("max_tokens: 100", "max_tokens: 100\n    limits: 5"), 11, "limits: .*valid dictionary"),
+        (("max_tokens: 100", "max_tokens: 100\n    limits: [1]"), 11, "limits: .*valid dictionary"),
+        (("max_tokens: 100", "max_tokens: 100\n    limits: []"), 11, "limits: .*valid dictionary"),
+        (("max_tokens: 100", "max_tokens: [1]"), 6, "limits.max_output_tokens: .*valid integer"),
+        (("max_tokens: 100", "timeouts: 5\n    limits: {total_timeout_s: 7}"), 10, "timeouts: .*valid dictionary"),
+        (("max_tokens: 100", "timeouts: [5]\n    limits: {total_timeout_s: 7}"), 10, "timeouts: .*valid dictionary"),
+        (("total_timeout_s: 7", "total_timeout_s: soon"), 17, "timeouts.total_s: .*valid number"),
+        (('"${TEAM}"', "[1]"), 15, "valid string"),
+        (('x-team: "${TEAM}"', "Authorization: Bearer sk-live"), 15, "the header Authorization is a secret"),
+        (('x-team: "${TEAM}"', "x-api-key: sk-live"), 15, "the header x-api-key is a secret"),
+        (('x-team: "${TEAM}"', "Ocp-Apim-Subscription-Key: $KEY"), 15, "Subscription-Key is a secret"),
+        (('"${TEAM}"', '"a\\nb: sk-live"'), 15, "header x-team has to be one line"),
+        (("x-team: ", '"x team": '), 15, "'x team' is no name of a header"),
+        (("temperature: 1.5", "azure_ad_token: sk-live"), 14, "azure_ad_token is a secret"),
+        (("temperature: 1.5", "aws_secret_access_key: sk-live"), 14, "aws_secret_access_key is a secret"),
+        (("temperature: 1.5", "extra_body: {api_key: sk-live}"), 14, "api_key is a secret"),
+        (("temperature: 1.5", "extra_body: {tools: [{authorization: sk-live}]}"), 14, "authorization is a secret"),
+        (("temperature: 1.5", "base_url: http://127.0.0.1:1/v1"), 14, "write api_base beside params"),
+        (("params: {temperature: 1.5}", "api_base: localhost:8000/v1"), 14, "api_base is the address"),
+        (("params: {temperature: 1.5}", "api_base: ftp://here/v1"), 14, "api_base is the address"),
+        (("params: {temperature: 1.5}", "api_base: 'http://'"), 14, "api_base is the address"),
+        (("params: {temperature: 1.5}", "api_base: 'http://here:port/v1'"), 14, "api_base is the address"),
+        (("params: {temperature: 1.5}", "api_base: http://me:sk-live@here/v1"), 14, "api_base holds a password"),
     ],
 )
 def test_a_wrong_field_of_a_worker_is_one_line_with_its_place(write, change, line, says):
@@ -240,6 +263,40 @@ def test_a_wrong_field_of_a_worker_is_one_line_with_its_place(write, change, lin
         Pool.load(write(FULL.replace(*change)))
     assert "\n" not in str(caught.value) and "sk-live" not in str(caught.value)
     assert caught.value.line == line
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "headers": {
+                "Authorization": "Bearer ${KEY}",
+                "x-api-key": "${KEY}",
+                "anthropic-beta": "a,b",
+                "X-Title": "Größe",
+            }
+        },
+        {"headers": {"x-max-tokens": "5", "Idempotency-Key": "a"}},
+        {
+            "params": {
+                "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
+                "aws_region_name": "eu-west-1",
+            }
+        },
+        {"params": {"response_format": {"schema": {"properties": {"password": {"type": "string"}}}}}},
+        {"params": {"logit_bias": {"50256": -100}, "vertex_credentials": "/etc/fugu/vertex.json"}},
+        {"api_base": "https://me.openai.azure.com"},
+        {"api_base": "http://[::1]:8000/v1"},
+    ],
+)
+def test_what_holds_no_secret_is_taken(fields):
+    Worker(name="w", model="openai/m", **fields)
+
+
+def test_a_variable_of_a_header_that_is_not_one_line_is_told_without_its_value(monkeypatch):
+    monkeypatch.setenv("TEAM", "night\r\nx-other: sk-live")
+    with pytest.raises(MissingKey, match=r"variable TEAM of a header is not one line$"):
+        Worker(name="w", model="openai/m", headers={"x-team": "${TEAM}"}).check_keys()
 
 
 def test_a_missing_variable_is_one_line_with_its_place(write, monkeypatch):

@@ -246,7 +246,8 @@ class RunState:
         return (self.parts.retry.tries - 1) * len(self.request.allowed)
 
     async def may_ask_again(self, call_id: str, error: TransientError) -> bool:
-        """Whether the same worker gets another try: the ledger counts the failed ones, those of all processes.
+        """Whether the same worker gets another try: the ledger counts the failed ones, those of all processes, and the
+        dispatcher keeps its budget of repeats.
 
         What failed on every worker and is resumed later gets as many tries again.
         """
@@ -254,7 +255,8 @@ class RunState:
             return False
         retry = self.parts.retry
         failed = await when_back(lambda: asyncio.to_thread(failed_tries, self.parts.ledger, call_id))
-        return retry.delay((failed - 1) % retry.tries + 1 if failed else 1, error) is not None
+        another = retry.delay((failed - 1) % retry.tries + 1 if failed else 1, error) is not None
+        return another and self.parts.dispatcher.may_repeat()
 
     async def write(self, change: Change[Any]) -> Any:
         """Write a change and wait until it is on disk."""

@@ -1,1 +1,1 @@
-"""What of a request reaches a worker as it is, and what is put otherwise for it: formats, effort."""
+"""What of a request reaches a worker as it is, what is put otherwise for it, and what a pool may state of it."""

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.conductor.plan.writers import PromptedWriter
+from models.conductor.run.planner import asker
 from models.conductor.run.step_run import StepRun
 from models.errors import LedgerAway, TransientError, UpstreamRefused, UpstreamUnavailable, WorkflowFailed
 from models.ledger.accounts import spend
+from models.ledger.requests import record_request
 from models.ledger.workflows import past
 
 
@@ -63,6 +66,26 @@ async def test_whoever_asks_for_a_step_joins_the_one_execution_of_it(house, work
     assert workers.steps() == [0, 1]
     assert (await workflow_run.attempt(1)).text == "b to step 1"
     assert await request_run.round(1) is None
+
+
+async def test_repeats_by_steps_keep_to_the_dispatchers_budget_and_do_not_enlarge_it(house, workers):
+    workers.replies["a"] = UpstreamUnavailable("away")
+    steps = [(0, f"part {number}", []) for number in range(4)]
+    answer = await house.conduct(house.plan(*steps, (1, "all", "all")))
+    assert answer.text == "b to step 4"
+    asked = [ask.worker for ask in workers.asked]
+    assert asked.count("a") == 4 + 3 and asked.count("c") == 4  # of 8 wanted repeats three, then another worker
+
+
+async def test_repeats_by_plans_keep_to_it_too(house, workers):
+    workers.replies["boss"] = UpstreamUnavailable("away")
+    runs = house.open(PromptedWriter(asker("boss")))
+    asked = [house.ask(f"r{number}") for number in range(4)]
+    for one in asked:
+        record_request(house.ledger, {"id": one.id, "request": one.model_dump(mode="json")})
+    answers = await asyncio.gather(*(runs.open(one).answer() for one in asked))
+    assert {answer.text for answer in answers} == {"c to step 0"}  # the plan of one step, by the router
+    assert [ask.worker for ask in workers.asked].count("boss") == 4 + 3
 
 
 async def test_a_transient_failure_is_raised_to_all_who_joined_and_they_meet_in_the_next_try(house, workers):
