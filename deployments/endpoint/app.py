@@ -89,7 +89,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
         "/": endpoint.site.front,
         "/requests/{id:path}": endpoint.site.request,
         "/v1/models": endpoint.catalogue.models,
-        "/v1/models/{name}": endpoint.catalogue.model,
+        "/v1/models/{name:model}": endpoint.catalogue.model,
         "/livez": endpoint.livez,
         "/readyz": endpoint.readyz,
         "/metrics": endpoint.metrics,
