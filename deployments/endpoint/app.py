@@ -133,7 +133,6 @@ class Endpoint:
         more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}
         self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
         routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
-        self.estimates = Estimates(parts, self._champions, self._conductor.rank, keeping, options, WIRE_FORMATS[0])
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
         self.catalogue = Catalogue(self._champions, self._conductor, options.aliases)
@@ -141,6 +140,8 @@ class Endpoint:
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
         self.crowd = Crowd(options.max_requests)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex, self.crowd)
+        asked = keeping, options, WIRE_FORMATS[0], self.stack.routes
+        self.estimates = Estimates(parts, self._champions, self._conductor, *asked)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:

@@ -47,7 +47,7 @@ class Stack:
         annex: Annex | None = None,
         crowd: Crowd | None = None,
     ) -> None:
-        self._routes, self._options, self._watch, self._annex = routes, options, watch, annex
+        self.routes, self._options, self._watch, self._annex = routes, options, watch, annex
         self._crowd = crowd or Crowd(options.max_requests)
 
     def serve(
@@ -78,14 +78,14 @@ class Stack:
                 visit.left()
                 return await self._annex.respond(request, body)
             question = await self._parse(receipt, key, request, body)
-            question = by_its_own_name(question, self._options.aliases, self._routes)
+            question = by_its_own_name(question, self._options.aliases, self.routes)
             question = receipt.question = replace(question, caller=caller)
             visit.asked(question)
-            if question.name not in self._routes:
+            if question.name not in self.routes:
                 raise unknown_model(question.model)
-            _check_scope(question, receipt.trace)
+            check_scope(question, receipt.trace)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = (route or self._routes[question.name])(question, digest)
+            answering = receipt.answering = (route or self.routes[question.name])(question, digest)
             if around is not None:
                 answering = receipt.answering = around(question, answering)
             visit.routed(answering.id)
@@ -244,7 +244,7 @@ class Receipt:
         log.info("request", extra={"fields": line})
 
 
-def _check_scope(question: Question, trace: bool) -> None:
+def check_scope(question: Question, trace: bool) -> None:
     """Raises Problem 403 for a key that may not see who answers."""
     if trace or question.show_work:
         need_scope(question.caller, "trace", "X-Fugu-Trace" if trace else "fugu.show_work")

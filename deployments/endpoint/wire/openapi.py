@@ -49,11 +49,16 @@ class Alive(BaseModel):
 
 
 class Cost(BaseModel):
+    """`worst`: where no call fails. `with_failures`: where every call fails as often as it may, and was paid."""
+
     min: float
     worst: float
+    with_failures: float
 
 
 class WorkerCost(BaseModel):
+    """Of one call."""
+
     worker: str
     min_usd: float
     worst_usd: float
