@@ -105,8 +105,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
         exception_handlers={HTTPException: _http_error, Problem: _fault, Exception: _fault},
     )
     app.router.redirect_slashes = False
-    shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
-    return Doors(endpoint.crowd.around(Gate(app, endpoint.ring, endpoint.rates, shapes)), options.allowed)
+    return Doors(endpoint.crowd.around(Gate(app, endpoint.ring, endpoint.rates)), options.allowed)
 
 
 class Endpoint:
@@ -283,7 +282,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         message, code = f"there is no {path} here{missing}; there is {', '.join(served)}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
-    return refusal(request, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
+    return refusal(request.scope, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
 
 
 def _document() -> dict[str, object]:
@@ -293,7 +292,7 @@ def _document() -> dict[str, object]:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return refusal(request, problem_of(error))
+    return refusal(request.scope, problem_of(error))
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:

@@ -47,7 +47,7 @@ class Catalogue:
         meant = meant_by(own, self._aliases, self.names)
         name, at, pin = meant.partition("@")
         if name not in self.names:
-            return refusal(request, unknown_model(asked))
+            return refusal(request.scope, unknown_model(asked))
         if not at:
             model = self._model(name)
         elif name == ULTRA:

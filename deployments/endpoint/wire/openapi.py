@@ -221,7 +221,9 @@ def document() -> dict[str, Any]:
     one["parameters"].append(anthropics.VERSION_PARAMETER)
     _also(listed, "200", "ModelPage")
     _also(one, "200", "ModelInfo")
-    _also(one, "404", "ErrorResponse")
+    for operation, refusals in ((listed, ALWAYS), (one, (*ALWAYS, 404))):
+        for code in refusals:
+            _also(operation, str(code), "ErrorResponse")
     this = {"summary": "This document", "operationId": "openapi", "responses": _answers(json={"type": "object"})}
     told = "Answer a conversation, whole or as a stream"
     chat = _answered("chat", told, ChatRequest, ChatCompletion, ChatCompletionChunk)
@@ -238,7 +240,7 @@ def document() -> dict[str, Any]:
             "/v1/completions": {"post": text},
             "/v1/estimate": {"post": _estimate()},
             **responses.paths(_post, _get),
-            **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
+            **anthropics.paths(REFUSALS, _parameters()),
             "/v1/models": {"get": listed},
             "/v1/models/{name}": {"get": one},
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},
