@@ -25,7 +25,19 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-
 _SCHEMES = {"http": 80, "https": 443}
 _SECURED = {"ws": "http", "wss": "https"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SHOWN = ("Retry-After", "X-Fugu-Cost", "X-Fugu-Margin", "X-Fugu-Roles", "X-Fugu-Turns", "X-Fugu-Worker")
+SHOWN = (
+    "Retry-After",
+    "Server-Timing",
+    *(f"X-Fugu-{name}" for name in ("Cost", "Margin", "Roles", "Turns", "Worker")),
+)
+    "Retry-After",
+    "Server-Timing",
+    "X-Fugu-Cost",
+    "X-Fugu-Margin",
+    "X-Fugu-Roles",
+    "X-Fugu-Turns",
+    "X-Fugu-Worker",
+)
 """Response headers that a page of an allowed origin may read."""
 
 

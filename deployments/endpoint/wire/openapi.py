@@ -131,6 +131,7 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "X-Fugu-Workers": ("Who may be asked: names of workers, between commas", {"pattern": r"[^,\s]"}),
     "X-Fugu-Trace": ("`1`: the answer tells who made it", {}),
+    "X-Fugu-Cost": ("`1`: the headers `X-Fugu-Cost` (USD) and `Server-Timing` (ms), and the object `fugu`", {}),
 }
 
 
