@@ -30,14 +30,6 @@ SHOWN = (
     "Server-Timing",
     *(f"X-Fugu-{name}" for name in ("Cost", "Margin", "Roles", "Turns", "Worker")),
 )
-    "Retry-After",
-    "Server-Timing",
-    "X-Fugu-Cost",
-    "X-Fugu-Margin",
-    "X-Fugu-Roles",
-    "X-Fugu-Turns",
-    "X-Fugu-Worker",
-)
 """Response headers that a page of an allowed origin may read."""
 
 
