@@ -15,7 +15,8 @@ from typing import NamedTuple
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.endpoint.wire.problems import Problem, problem_response
+from deployments.endpoint.wire.anthropic.errors import refusal
+from deployments.endpoint.wire.problems import Problem
 from models.errors import BadInput
 from tasks.setup.settings import Settings
 
@@ -24,7 +25,11 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-
 _SCHEMES = {"http": 80, "https": 443}
 _SECURED = {"ws": "http", "wss": "https"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SHOWN = ("Retry-After", "X-Fugu-Cost", "X-Fugu-Margin", "X-Fugu-Roles", "X-Fugu-Turns", "X-Fugu-Worker")
+SHOWN = (
+    "Retry-After",
+    "Server-Timing",
+    *(f"X-Fugu-{name}" for name in ("Cost", "Margin", "Roles", "Turns", "Worker")),
+)
 """Response headers that a page of an allowed origin may read."""
 
 
@@ -120,14 +125,14 @@ class Doors:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
-        if refusal is None:
+        problem = self._refusal(scope)
+        if problem is None:
             await self._with_cors(scope, receive, send)
         elif scope["type"] == "http":
-            await problem_response(refusal)(scope, receive, send)
+            await refusal(scope, problem)(scope, receive, send)
         else:
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
+            await send({"type": "websocket.close", "code": 1008, "reason": problem.message})
 
     def _refusal(self, scope: Scope) -> Problem | None:
         host = self._host(scope)

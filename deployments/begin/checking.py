@@ -134,7 +134,9 @@ def _price(worker: Worker, found: Known) -> str:
 
 
 def _per_million(price: Price) -> str:
-    return f"${price.input_per_million:g} in, ${price.output_per_million:g} out per million tokens"
+    cached = price.cached_input_per_million
+    read = "" if cached is None else f" (${cached:g} from a cache)"
+    return f"${price.input_per_million:g} in{read}, ${price.output_per_million:g} out per million tokens"
 
 
 def _abilities(worker: Worker, found: Known) -> str:

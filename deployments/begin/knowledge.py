@@ -51,9 +51,13 @@ def known(model: str) -> Known:
     except Exception:  # litellm raises a bare Exception for a model that is not in its map
         return Known()
     read, written = found.get("input_cost_per_token"), found.get("output_cost_per_token")
-    price = None
+    cached, price = found.get("cache_read_input_token_cost"), None
     if read is not None and written is not None:
-        price = Price(input_per_million=round(read * 1e6, 6), output_per_million=round(written * 1e6, 6))
+        price = Price(
+            input_per_million=round(read * 1e6, 6),
+            output_per_million=round(written * 1e6, 6),
+            cached_input_per_million=None if cached is None else round(cached * 1e6, 6),
+        )
     return Known(
         price,
         found.get("max_input_tokens"),

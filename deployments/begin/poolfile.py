@@ -131,7 +131,7 @@ def _fields(name: str, entry: Entry) -> dict[str, object]:
         fields["key_env"] = entry.key_env
     if entry.api_base is not None:
         fields["api_base"] = entry.api_base
-    return fields | {"price": price.model_dump(), "limits": {"max_output_tokens": most}}
+    return fields | {"price": price.model_dump(exclude_none=True), "limits": {"max_output_tokens": most}}
 
 
 def _name(model: str, taken: Sequence[str]) -> str:

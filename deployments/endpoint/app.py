@@ -89,7 +89,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
         "/": endpoint.site.front,
         "/requests/{id:path}": endpoint.site.request,
         "/v1/models": endpoint.catalogue.models,
-        "/v1/models/{name}": endpoint.catalogue.model,
+        "/v1/models/{name:model}": endpoint.catalogue.model,
         "/livez": endpoint.livez,
         "/readyz": endpoint.readyz,
         "/metrics": endpoint.metrics,
@@ -105,8 +105,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
         exception_handlers={HTTPException: _http_error, Problem: _fault, Exception: _fault},
     )
     app.router.redirect_slashes = False
-    shapes = {wire.path: wire.error for wire in WIRE_FORMATS}
-    return Doors(endpoint.crowd.around(Gate(app, endpoint.ring, endpoint.rates, shapes)), options.allowed)
+    return Doors(endpoint.crowd.around(Gate(app, endpoint.ring, endpoint.rates)), options.allowed)
 
 
 class Endpoint:
@@ -133,7 +132,6 @@ class Endpoint:
         more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}
         self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
         routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
-        self.estimates = Estimates(parts, self._champions, self._conductor.rank, keeping, options, WIRE_FORMATS[0])
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
         self.catalogue = Catalogue(self._champions, self._conductor, options.aliases)
@@ -141,6 +139,8 @@ class Endpoint:
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
         self.crowd = Crowd(options.max_requests)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex, self.crowd)
+        asked = keeping, options, WIRE_FORMATS[0], self.stack.routes
+        self.estimates = Estimates(parts, self._champions, self._conductor, *asked)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -282,7 +282,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         message, code = f"there is no {path} here{missing}; there is {', '.join(served)}", "not_found"
     elif error.status_code == 405:
         message, code = f"{path} does not take {request.method[:SHOWN]}", "method_not_allowed"
-    return refusal(request, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
+    return refusal(request.scope, Problem(error.status_code, message, code=code, headers=dict(error.headers or {})))
 
 
 def _document() -> dict[str, object]:
@@ -292,7 +292,7 @@ def _document() -> dict[str, object]:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return refusal(request, problem_of(error))
+    return refusal(request.scope, problem_of(error))
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:

@@ -14,7 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from deployments.endpoint.wire.problems import not_ready, problem_response
+from deployments.endpoint.wire.anthropic.errors import refusal
+from deployments.endpoint.wire.problems import not_ready
 
 PROBES = frozenset({"/livez", "/readyz"})
 
@@ -151,7 +152,8 @@ class _Crowded:
         if scope["path"] in PROBES:
             await self.app(scope, receive, send)
         else:
-            await problem_response(not_ready("too many connections"), {"Connection": "close"})(scope, receive, send)
+            problem = not_ready("too many connections")
+            await refusal(scope, problem, {"Connection": "close"})(scope, receive, send)
 
 
 class _Counted:

@@ -75,7 +75,7 @@ class Dispatcher:
         self.breakers = Breakers(ledger, breakers)
         self._own = Client(pool, self.breakers)
         self._client: Sender = self._own if client is None else client
-        self._retry, self._budget = retry, RetryBudget(retry)
+        self.retry, self._budget = retry, RetryBudget(retry)
         self.owner = owner or uuid.uuid4().hex
         self._claims = Claims(ledger, self.breakers, retry, self.owner, budget=budget, resend=resend, lease_s=lease_s)
         self._commit = self._claims.commit
@@ -91,7 +91,7 @@ class Dispatcher:
         BudgetExceeded, LimitReached where it does not fit its request's `allowance`, MaybePaid, ClaimHeld, RateLimited
         where the next try may not start within the policy's patience, and LedgerAway where nothing was sent.
         """
-        return await self._join(ask, ask.identity, self._retry.patience_s, _Way(allowance=allowance))
+        return await self._join(ask, ask.identity, self.retry.patience_s, _Way(allowance=allowance))
 
     async def attempt(
         self,
@@ -106,7 +106,7 @@ class Dispatcher:
         try, if it is within `patience_s` (default: the policy's). The callers limit the number of tries. Raises
         LimitReached where the call does not fit its request's `allowance`. The first caller's `hear` gets the text.
         """
-        patience_s = self._retry.patience_s if patience_s is None else patience_s
+        patience_s = self.retry.patience_s if patience_s is None else patience_s
         return await self._join(ask, ask.identity, patience_s, _Way(True, allowance, hear))
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Reply | FuguError]:
@@ -123,7 +123,7 @@ class Dispatcher:
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first, lane = 0, self._lanes[worker.name]
         while True:
-            claim = await self._claims.claim(worker, ask, identity, lane, self._retry.patience_s, allowance)
+            claim = await self._claims.claim(worker, ask, identity, lane, self.retry.patience_s, allowance)
             if claim.state == "settled":
                 for chunk in replayed(stored(claim)):
                     yield chunk
@@ -287,7 +287,7 @@ class Dispatcher:
 
     async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool, once: bool = False) -> None:
         tries = claim.attempt if once else claim.attempt - first + 1
-        await self._commit.fail(failure_of(claim, error, sent, self._retry, tries, once))
+        await self._commit.fail(failure_of(claim, error, sent, self.retry, tries, once))
 
     def _give_back(self, worker: Worker, ask: Ask, claim: Claim, reply: Reply) -> None:
         """Return what the call took of the worker's tokens per minute and did not use."""
@@ -295,7 +295,7 @@ class Dispatcher:
             self._commit.give_back(worker.name, unused)
 
     def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
-        return self._retry.delay(claim.attempt - first + 1, error) is not None and self.may_repeat()
+        return self.retry.delay(claim.attempt - first + 1, error) is not None and self.may_repeat()
 
 
 async def _until(start_at: datetime | None) -> None:

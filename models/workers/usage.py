@@ -57,7 +57,7 @@ def cost_of(usage: Usage, worker: Worker, ask: Ask) -> float:
     """The cost in USD, at most what was reserved for the call: budgets hold whatever an upstream counts."""
     if worker.price is None:
         return 0.0
-    cost = worker.price.usd(usage.prompt_tokens, usage.completion_tokens)
+    cost = worker.price.usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     if usage.prompt_tokens <= _characters(ask) and usage.completion_tokens <= _limit(worker, ask):
         return cost  # surely within it, and the bytes of a long prompt need not be counted for that
     return min(cost, worst_usd(worker, ask.messages, ask.sampling))

@@ -28,13 +28,19 @@ class Value(BaseModel):
 
 
 class Price(Value):
-    """USD per million tokens."""
+    """USD per million tokens. `cached_input_per_million`: of a prompt's tokens that the provider had in its cache;
+    `None`: as the others."""
 
     input_per_million: float = Field(default=0.0, ge=0, le=1e8)
     output_per_million: float = Field(default=0.0, ge=0, le=1e8)
+    cached_input_per_million: float | None = Field(default=None, ge=0, le=1e8)
 
-    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
-        return (prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million) / 1e6
+    def usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """`cached_tokens`: of the prompt's. They never cost more than others, so that without them it is the most."""
+        cost = prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million
+        if self.cached_input_per_million is not None:
+            cost -= cached_tokens * max(0.0, self.input_per_million - self.cached_input_per_million)
+        return cost / 1e6
 
 
 class Timeouts(Value):

@@ -98,6 +98,12 @@ def test_they_share_keys_and_breakers_one_that_dies_is_replaced_and_all_end(flee
         assert sorted(body["model"] for body in upstream.seen) == ["ada", "bob"]
         assert all(psutil.Process(each).cpu_times().user for each in (first, second))
 
+        for model in ("fugu", "trinity"):
+            upstream.forget()
+            answers_once = list(pool.map(lambda _, model=model: ask(fleet.url, model, model=model), range(16)))
+            assert {answer.status_code for answer in answers_once} == {200}
+            assert len({answer.content for answer in answers_once}) == len(upstream.seen) == 1
+
         failing = {"allowed_workers": ["e500"], "failover": False}
         until(lambda: ask(fleet.url, fugu=failing).status_code == 503)
         until(lambda: all("e500" in ready["open"] for ready in readiness(fleet.url)))

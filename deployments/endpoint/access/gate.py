@@ -6,7 +6,7 @@ other pages the scope `trace`, and what changes something there `admin`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -17,12 +17,11 @@ from deployments.endpoint.access.ring import Keyring
 from deployments.endpoint.answer.owner import OWNER
 from deployments.endpoint.answer.question import ANYONE, Caller
 from deployments.endpoint.connections import PROBES
-from deployments.endpoint.wire.problems import Problem, problem_of, problem_response
+from deployments.endpoint.wire.anthropic.errors import refusal
+from deployments.endpoint.wire.problems import Problem, problem_of
 
 _CALLER, _VISIT = "fugu.caller", "fugu.visit"
 _READS = frozenset({"GET", "HEAD"})
-
-Shape = Callable[[Problem], dict[str, Any]]
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:
@@ -39,10 +38,8 @@ def note_tokens(scope: Mapping[str, Any], tokens: int) -> None:
 
 
 class Gate:
-    """`shapes`: the form of an error, by the beginning of a path."""
-
-    def __init__(self, app: ASGIApp, ring: Keyring, rates: Rates, shapes: Mapping[str, Shape]) -> None:
-        self.app, self._ring, self._rates, self._shapes = app, ring, rates, shapes
+    def __init__(self, app: ASGIApp, ring: Keyring, rates: Rates) -> None:
+        self.app, self._ring, self._rates = app, ring, rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
@@ -53,7 +50,7 @@ class Gate:
             _check(caller, scope)
             visit = await self._visit(caller, scope)
         except Exception as error:
-            await self._refuse(problem_of(error), scope, receive, send)
+            await refusal(scope, problem_of(error))(scope, receive, send)
             return
         OWNER.set(caller.key)
         if visit is None:
@@ -71,11 +68,6 @@ class Gate:
         visit = self._rates.visit(caller, int(Headers(scope=scope).get("Content-Length") or 0))
         await visit.enter(caller.name)
         return visit
-
-    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        shape = next((shape for begins, shape in self._shapes.items() if path.startswith(begins)), Problem.body)
-        await problem_response(problem, body=shape(problem))(scope, receive, send)
 
 
 def _with_headers(send: Send, visit: Visit) -> Send:

@@ -36,16 +36,20 @@ def check_aliases(aliases: Aliases, served: Collection[str]) -> None:
             raise BadInput(f"{SETTING}: {name}={model}: {name} is a model itself", SETTING)
 
 
+def meant_by(asked: str, aliases: Aliases, served: Collection[str]) -> str:
+    """The model, or its pinned version, that is asked for by this name; the name itself, where it is no alias."""
+    if asked.partition("@")[0] in served:
+        return asked
+    return next((model for name, model in aliases if fnmatchcase(asked, name)), asked)
+
+
 def by_its_own_name(question: Question, aliases: Aliases, served: Collection[str]) -> Question:
     """The question to the model that an alias means; its trace says so."""
-    asked = question.model
-    if question.name in served:
+    asked, model = question.model, meant_by(question.model, aliases, served)
+    if model == asked:
         return question
-    for name, model in aliases:
-        if fnmatchcase(asked, name):
-            note = f"the model {asked[:100]} is an alias of {model}"
-            return replace(question, model=model, notes=(note, *question.notes))
-    return question
+    note = f"the model {asked[:100]} is an alias of {model}"
+    return replace(question, model=model, notes=(note, *question.notes))
 
 
 def listed(aliases: Aliases) -> list[tuple[str, str]]:

@@ -11,15 +11,15 @@ from contextlib import suppress
 from typing import TypeVar
 
 from deployments.endpoint.answer.champions import RETRY_S, Champions
-from deployments.endpoint.answer.question import is_pin_of, pin_of
+from deployments.endpoint.answer.question import Question, is_pin_of, pin_of
 from deployments.endpoint.parts import CONDUCTING, Options, Parts
 from deployments.endpoint.wire.problems import not_ready, unknown_version
 from deployments.endpoint.wire.response import FUGU, ULTRA
 from deployments.endpoint.wire.words import plain
 from models.conductor.plan.identity import digest_of
-from models.conductor.run.request import ConductParts
+from models.conductor.run.request import ConductParts, ConductRequest
 from models.conductor.run.request_run import RequestRuns
-from models.errors import LedgerAway
+from models.errors import BadInput, LedgerAway
 from models.fugu.decision import best_first
 from models.fugu.rollout import ranking_transcript
 from models.workers.ask import Message
@@ -52,6 +52,14 @@ class Conductor:
         self.request_runs()
         if self.digest is None or not is_pin_of(self.digest, pin):
             raise unknown_version(model, "this endpoint has another conductor", self.pin)
+
+    def check(self, question: Question, allowed: Sequence[str]) -> None:
+        """Raises BadInput for what this conductor cannot do with the question, Problem 503 while there is none."""
+        made = {"id": question.id, "messages": tuple(question.messages), "shuffle": question.fugu.shuffle}
+        try:
+            self.request_runs().check(ConductRequest(allowed=tuple(allowed), **made))
+        except BadInput as error:
+            raise BadInput(str(error), f"fugu.{error.field}") from None
 
     def request_runs(self) -> RequestRuns:
         """Raises Problem 503, with the reason, while there is none."""

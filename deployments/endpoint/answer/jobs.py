@@ -162,9 +162,8 @@ class Jobs:
                 raise Problem(CLIENT_GONE, "the request was cancelled by its operator", code="cancelled") from None
             raise
         body = conducted_body(row["id"], row["created"], conducted)
-        return await self._finish(
-            row, started, {**rows.answered(row["id"], conducted, body, lost, self._pin()), "http": 200}
-        )
+        done = rows.answered(row["id"], conducted, body, lost, self._pin())
+        return await self._finish(row, started, {**done, "http": 200})
 
     async def _lost(self, root: str) -> list[dict[str, Any]]:
         """Calls that died in flight on the way to the answer, which does not wait for a ledger that is away."""

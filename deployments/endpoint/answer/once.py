@@ -2,8 +2,9 @@
 
 The request's row is in the ledger before anything is paid for it, and in the end it has the answer. Who sends the key
 again gets that, whole or as a stream; while it is made in this process, its deltas from the first one on. Its calls
-have the key's request as their scope, so that another process, or this one after a kill, pays none of them again. A
-client that goes away does not end the request.
+have the key's request as their scope, so that another process, or this one after a kill, pays none of them again; it
+goes on with the version of the model with which the request began, whatever was promoted since. A client that goes
+away does not end the request.
 """
 
 from __future__ import annotations
@@ -113,6 +114,10 @@ class Runs:
         row = await self._begin(run, answering, known)
         if row.get("body") is not None:  # another process was faster
             return _finished(run, row)
+        began = row.get("pin")
+        if run.question.pin is None and began not in (None, _pin(answering)):
+            # Another process began it with a champion that was replaced since, whose calls may be paid.
+            answering = run.answering = self._route(replace(run.question, model=began), lambda: run.digest)
         run.created = int(row["created"])
         try:
             result = await answering.answer(run.emit if run.live else None)
@@ -138,7 +143,9 @@ class Runs:
         """The row, on disk before anything is paid for the request."""
         question, ledger = run.question, self._journal.ledger
         if known is not None:
-            return await self._journal.put(finish(question.id, {"status": "running", "process": self._mark}), 0.0)
+            anew = {} if known["status"] == "running" else {"pin": _pin(answering)}
+            changes = {"status": "running", "process": self._mark, **anew}
+            return await self._journal.put(finish(question.id, changes), 0.0)
         assert question.key is not None
         row = {
             "id": question.id,
@@ -151,6 +158,7 @@ class Runs:
             "user": question.user,
             "owner": question.caller.key,
             "process": self._mark,
+            "pin": _pin(answering),
             "body": None,
         }
         return same_request(await self._journal.put(begin(ledger, row), 0.0), run.digest)
@@ -211,6 +219,12 @@ def once_per_key(plain: Route, runs: Runs) -> Route:
         return plain(question, digest) if question.key is None else Once(runs, question, question.key, digest)
 
     return route
+
+
+def _pin(answering: Answering) -> str | None:
+    """The version of the model that it would be answered by."""
+    pin: str | None = answering.report().log.get("pin")
+    return pin
 
 
 def _finished(run: Run, row: dict[str, Any]) -> Result:

@@ -47,7 +47,7 @@ class Stack:
         annex: Annex | None = None,
         crowd: Crowd | None = None,
     ) -> None:
-        self._routes, self._options, self._watch, self._annex = routes, options, watch, annex
+        self.routes, self._options, self._watch, self._annex = routes, options, watch, annex
         self._crowd = crowd or Crowd(options.max_requests)
 
     def serve(
@@ -66,7 +66,7 @@ class Stack:
     ) -> Response:
         visit = self._watch.arrived(wire.path, request.headers)
         told = partial(note_tokens, request.scope)
-        receipt = Receipt(wire, request.headers.get("X-Fugu-Trace") == "1", visit, told)
+        receipt = Receipt(wire, request.headers, visit, told)
         try:
             self._crowd.refuse()
             refuse_pages(request)
@@ -78,14 +78,14 @@ class Stack:
                 visit.left()
                 return await self._annex.respond(request, body)
             question = await self._parse(receipt, key, request, body)
-            question = by_its_own_name(question, self._options.aliases, self._routes)
+            question = by_its_own_name(question, self._options.aliases, self.routes)
             question = receipt.question = replace(question, caller=caller)
             visit.asked(question)
-            if question.name not in self._routes:
+            if question.name not in self.routes:
                 raise unknown_model(question.model)
-            _check_scope(question, receipt.trace)
+            check_scope(question, receipt.trace)
             digest = partial(digest_of, body, question.workers)
-            answering = receipt.answering = (route or self._routes[question.name])(question, digest)
+            answering = receipt.answering = (route or self.routes[question.name])(question, digest)
             if around is not None:
                 answering = receipt.answering = around(question, answering)
             visit.routed(answering.id)
@@ -138,7 +138,7 @@ class Stack:
             await feed.close()
             receipt.finish(receipt.status or CLIENT_GONE, receipt.error)
 
-        return EventStream(self._events(first, feed, receipt), close, receipt.headers())
+        return EventStream(self._events(first, feed, receipt), close, receipt.headers("first"))
 
     async def _events(self, item: Item | None, feed: Feed, receipt: Receipt) -> AsyncIterator[bytes]:
         while item is None:
@@ -167,14 +167,17 @@ class Stack:
 
 
 class Receipt:
-    """One request from its arrival to its log line. `trace`: the caller wants to see who answered. `visit`: counts it.
-    `tell_tokens`: is called with the tokens that the answer has used.
+    """One request from its arrival to its log line. `visit`: counts it. `tell_tokens`: is called with the tokens that
+    the answer has used. `trace`: the caller wants to see who answered; `priced`: what it cost, and how long it took.
 
     `status` and `error`: what a stream ended with. No prompt and no reply is ever in here.
     """
 
-    def __init__(self, wire: WireFormat, trace: bool, visit: Visit, tell_tokens: Callable[[int], None]) -> None:
-        self.wire, self.trace, self.visit, self._tell_tokens = wire, trace, visit, tell_tokens
+    def __init__(
+        self, wire: WireFormat, headers: Mapping[str, str], visit: Visit, tell_tokens: Callable[[int], None]
+    ) -> None:
+        self.wire, self.visit, self._tell_tokens = wire, visit, tell_tokens
+        self.trace, self.priced = headers.get("X-Fugu-Trace") == "1", headers.get("X-Fugu-Cost") == "1"
         self.question: Question | None = None
         self.answering: Answering | None = None
         self.status: int | None = None
@@ -184,6 +187,11 @@ class Receipt:
     @property
     def id(self) -> str:
         return self.answering.id if self.answering else self._id
+
+    @property
+    def _seconds(self) -> float:
+        """Since its arrival."""
+        return time.monotonic() - self._started
 
     def rendering(self) -> Rendering:
         assert self.question is not None and self.answering is not None
@@ -200,26 +208,33 @@ class Receipt:
         return replace(problem, status=status, request_id=self.id)
 
     def disclosed(self) -> Mapping[str, Any] | None:
-        """The object `fugu`, where the caller asked for it."""
-        if not self.trace or self.answering is None:
+        """The object `fugu`, where the caller asked for it: the trace, or only its own cost and time."""
+        if not (self.trace or self.priced) or self.answering is None:
             return None
         report = self.answering.report()
+        if not self.trace:
+            return {"cost_usd": report.cost_usd, "seconds": round(self._seconds, 3)}
         notes = [*(self.question.notes if self.question else ()), *report.notes]
         return {**report.trace, **({"notes": notes} if notes else {})}
 
-    def headers(self) -> dict[str, str]:
-        """The request's id; on demand what is known so far of who answers (a stream begins before its end)."""
+    def headers(self, timed: str = "total") -> dict[str, str]:
+        """The request's id; on demand what is known so far of who answers, and of what it cost (a stream begins before
+        its end). `timed`: what has taken the time until now, in the header of the W3C's Server Timing."""
         headers = {"X-Request-Id": self.id, "Request-Id": self.id}  # as OpenAI and as Anthropic name it
-        if not self.trace or self.answering is None:
+        if not (self.trace or self.priced) or self.answering is None:
             return headers
         report = self.answering.report()
-        known = {
-            "X-Fugu-Worker": report.worker,
-            "X-Fugu-Turns": report.turns,
-            "X-Fugu-Roles": ",".join(report.roles) or None,
-            "X-Fugu-Margin": None if report.margin is None else f"{report.margin:.4f}",
+        known: dict[str, Any] = {
             "X-Fugu-Cost": None if report.cost_usd is None else f"{report.cost_usd:.9f}",
+            "Server-Timing": f"{timed};dur={1000 * self._seconds:.1f}",
         }
+        if self.trace:
+            known |= {
+                "X-Fugu-Worker": report.worker,
+                "X-Fugu-Turns": report.turns,
+                "X-Fugu-Roles": ",".join(report.roles) or None,
+                "X-Fugu-Margin": None if report.margin is None else f"{report.margin:.4f}",
+            }
         return headers | {name: str(value) for name, value in known.items() if value is not None}
 
     def finish(self, status: int, error: Exception | None = None) -> None:
@@ -228,7 +243,7 @@ class Receipt:
             "id": self.id,
             "created": self.answering.created if self.answering else self._created,
             "status": status,
-            "seconds": round(time.monotonic() - self._started, 4),
+            "seconds": round(self._seconds, 4),
             "error": type(error).__name__ if error else None,
             **_place(error),
             **({"trace_id": trace_id} if (trace_id := self.visit.trace_id) else {}),
@@ -244,7 +259,7 @@ class Receipt:
         log.info("request", extra={"fields": line})
 
 
-def _check_scope(question: Question, trace: bool) -> None:
+def check_scope(question: Question, trace: bool) -> None:
     """Raises Problem 403 for a key that may not see who answers."""
     if trace or question.show_work:
         need_scope(question.caller, "trace", "X-Fugu-Trace" if trace else "fugu.show_work")

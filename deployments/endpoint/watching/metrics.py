@@ -5,6 +5,7 @@ Labels are bounded: names of the pool's workers, of the served models, paths, st
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -24,6 +25,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus-client that names the folder where processes share their figures."""
 
+PREFIX_OF_FOLDERS = "fugu-metrics-"
+"""Begins the names of those that are made here, in the folder of temporary files."""
+
 OTHER = "other"
 """The label of a name that nothing here has."""
 
@@ -42,10 +46,19 @@ def share(name: str) -> Callable[[], None]:
 
     To be called before the first `Metrics`. `name`: of this process, unique among those that share; what an earlier
     process of that name counted goes on. What is returned removes the folder, if it was made here.
+
+    Folders that were left behind by processes that were killed are removed first: each that shares one holds a lock on
+    it, which ends with the process however that ends.
     """
-    made = None
-    if not os.environ.get(FOLDER):
-        made = os.environ[FOLDER] = tempfile.mkdtemp(prefix="fugu-metrics-")  # readable by the owner only
+    made, given = None, os.environ.get(FOLDER)
+    if not given:
+        _sweep()
+        given = made = tempfile.mkdtemp(prefix=PREFIX_OF_FOLDERS)  # readable by the owner only
+    held = _hold(given)
+    while held is None and made is not None and not Path(made).exists():
+        # Another process, which starts now, too, has taken it for one left behind.
+        held = _hold(made := tempfile.mkdtemp(prefix=PREFIX_OF_FOLDERS))
+    os.environ[FOLDER] = made or given
     mark_process_dead(name)
     before = values.ValueClass
     values.ValueClass = values.MultiProcessValue(lambda: name)
@@ -55,8 +68,35 @@ def share(name: str) -> Callable[[], None]:
         if made is not None:
             os.environ.pop(FOLDER, None)
             shutil.rmtree(made, ignore_errors=True)
+        if held is not None:
+            os.close(held)
 
     return remove
+
+
+def _hold(folder: str, exclusively: bool = False) -> int | None:
+    """A descriptor that holds the folder while it is open; `None` where it is gone, not ours, or held otherwise."""
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(held, (fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(held), os.stat(folder)):
+            return held
+    except OSError:
+        pass
+    os.close(held)
+    return None
+
+
+def _sweep() -> None:
+    """Remove the folders that no process holds any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX_OF_FOLDERS}*"):
+        held = _hold(str(folder), exclusively=True)
+        if held is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
 
 
 def annex_of(pid: int) -> str:

@@ -49,11 +49,16 @@ class Alive(BaseModel):
 
 
 class Cost(BaseModel):
+    """`worst`: where no call fails. `with_failures`: where every call fails as often as it may, and was paid."""
+
     min: float
     worst: float
+    with_failures: float
 
 
 class WorkerCost(BaseModel):
+    """Of one call."""
+
     worker: str
     min_usd: float
     worst_usd: float
@@ -126,6 +131,7 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "X-Fugu-Workers": ("Who may be asked: names of workers, between commas", {"pattern": r"[^,\s]"}),
     "X-Fugu-Trace": ("`1`: the answer tells who made it", {}),
+    "X-Fugu-Cost": ("`1`: the headers `X-Fugu-Cost` (USD) and `Server-Timing` (ms), and the object `fugu`", {}),
 }
 
 
@@ -216,7 +222,9 @@ def document() -> dict[str, Any]:
     one["parameters"].append(anthropics.VERSION_PARAMETER)
     _also(listed, "200", "ModelPage")
     _also(one, "200", "ModelInfo")
-    _also(one, "404", "ErrorResponse")
+    for operation, refusals in ((listed, ALWAYS), (one, (*ALWAYS, 404))):
+        for code in refusals:
+            _also(operation, str(code), "ErrorResponse")
     this = {"summary": "This document", "operationId": "openapi", "responses": _answers(json={"type": "object"})}
     told = "Answer a conversation, whole or as a stream"
     chat = _answered("chat", told, ChatRequest, ChatCompletion, ChatCompletionChunk)
@@ -233,7 +241,7 @@ def document() -> dict[str, Any]:
             "/v1/completions": {"post": text},
             "/v1/estimate": {"post": _estimate()},
             **responses.paths(_post, _get),
-            **anthropics.paths(REFUSALS, _parameters(), {JSON: {"schema": _ref(Refusal)}}),
+            **anthropics.paths(REFUSALS, _parameters()),
             "/v1/models": {"get": listed},
             "/v1/models/{name}": {"get": one},
             "/livez": {"get": _get("Whether the endpoint runs", "livez", Alive)},

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from request_rows import recent_requests
 
+from models.ledger import registry
 from models.ledger.requests import get_request
 
 ADA = {"kind": "worker", "worker": "ada"}
@@ -99,3 +100,54 @@ def test_a_failed_request_may_be_sent_again_and_a_refused_one_does_not_use_up_it
         upstream.failing.clear()
         assert post(here, ONE, fugu=failed).status_code == 200
         assert post(here, ONE).status_code == 409
+
+
+@pytest.mark.parametrize("model", ["fugu", "trinity"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_two_processes_at_once_pay_once_also_when_another_champion_is_promoted_between(
+    house, post, upstream, until, ledger, model, stream
+):
+    with house(fugu=SILENT) as one, house(fugu=SILENT) as two, ThreadPoolExecutor(4) as pool:
+        first = pool.submit(post, one, ONE, model=model, stream=stream)
+        assert upstream.arrived.wait(10)
+        before = pin_of(two, model)
+        registry.promote(ledger, model, ADA, "test")
+        until(lambda: pin_of(two, model) != before)
+        second = pool.submit(post, two, ONE, model=model, stream=stream)
+        begun = 'fugu_requests_in_flight{wire="/v1/chat/completions"} 1.0'
+        until(lambda: begun in two.raw.get("/metrics").text)
+        assert not second.done() and {body["model"] for body in upstream.seen} == {"silent"}
+        upstream.released.set()
+        said = [text_of(each.result().text) if stream else each.result().content for each in (first, second)]
+        assert said[0] == said[1] and first.result().status_code == second.result().status_code == 200
+        assert len(upstream.seen) == 1
+        other = post(two, {"Idempotency-Key": "two"}, model=model).json()  # what was promoted answers all others
+        assert other["choices"][0]["message"]["content"] == "ada: hello"
+
+
+def pin_of(here, model):
+    return here.raw.get(f"/v1/models/{model}").json()["pin"]
+
+
+def test_a_request_that_a_killed_process_began_goes_on_with_its_champion_and_a_failed_one_with_the_new(
+    house, post, upstream, ledger
+):
+    from sqlalchemy import update
+
+    from models.ledger.tables import requests
+
+    with house(fugu=ADA) as here:
+        first = post(here, ONE)
+        upstream.failing.add("hello")
+        assert post(here, {"Idempotency-Key": "two"}, fugu={"failover": False}).status_code == 502
+        upstream.failing.clear()
+    row = get_request(ledger, first.json()["id"])
+    body = {name: value for name, value in row.items() if name not in ("body", "report", "request")}
+    with ledger.transaction() as connection:
+        lost = {**body, "status": "running", "process": "gone 1 1", "body": None}
+        connection.execute(update(requests).where(requests.c.id == row["id"]).values(body=lost))
+    with house(fugu={"kind": "worker", "worker": "cy"}) as here:
+        assert post(here, ONE).content == first.content
+        again = post(here, {"Idempotency-Key": "two"}, fugu={"failover": False})
+        assert again.json()["choices"][0]["message"]["content"] == "cy: hello"
+    assert [body["model"] for body in upstream.seen] == ["ada", "ada", "cy"]

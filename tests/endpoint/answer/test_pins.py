@@ -70,3 +70,36 @@ def test_a_replaced_version_that_cannot_be_loaded_any_more_is_a_404(house, ledge
     registry.promote(ledger, "fugu", served["fugu"], "before")
     with house(fugu=only("echo")) as here, pytest.raises(openai.NotFoundError, match="can no longer be loaded"):
         answered(here, f"fugu@{served['fugu']['checkpoint'][:12]}")
+
+
+def test_the_pin_of_a_conductor_that_was_replaced_is_a_404_that_says_which_one_plans_now(house, plan, upstream):
+    with house(fugu=only("echo"), plan=plan(("echo", "say it", []))) as here:
+        old = pins(here)["fugu-ultra"]
+        assert answered(here, old).choices[0].message.content == "one two three"
+    with house(fugu=only("echo"), plan=plan(("count", "count them", []))) as here:
+        now, before = pins(here)["fugu-ultra"], len(upstream.seen)
+        assert now != old
+        for ask in (lambda: answered(here, old), lambda: here.client.models.retrieve(old)):
+            with pytest.raises(openai.NotFoundError, match=now) as refused:
+                ask()
+            assert refused.value.code == "model_not_found"
+        refused = here.raw.post("/v1/messages", json={"model": old, "max_tokens": 9, "messages": HELLO})
+        assert refused.status_code == 404 and refused.json()["error"]["type"] == "not_found_error"
+        refused = here.raw.post("/v1/responses", json={"model": old, "input": "hello"})
+        assert refused.status_code == 404 and refused.json()["error"]["code"] == "model_not_found"
+        assert len(upstream.seen) == before
+        assert answered(here, now).choices[0].message.content.endswith(" messages")
+
+
+def test_a_conductor_that_was_replaced_is_a_404_that_says_which_one_serves(house, plan, upstream):
+    with house(fugu=only("echo"), plan=plan(("echo", "say it", []))) as here:
+        old = pins(here)["fugu-ultra"]
+        assert answered(here, old).model == old
+    with house(fugu=only("echo"), plan=plan(("count", "count it", []))) as here:
+        new = pins(here)["fugu-ultra"]
+        assert new != old and answered(here, new).choices[0].message.content == "2 messages"
+        for ask in (lambda: answered(here, old), lambda: here.client.models.retrieve(old)):
+            with pytest.raises(openai.NotFoundError, match="another conductor") as refused:
+                ask()
+            assert refused.value.code == "model_not_found" and new in str(refused.value)
+        assert here.raw.post("/v1/estimate", json={"model": old, "messages": HELLO}).status_code == 404

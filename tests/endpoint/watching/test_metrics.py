@@ -11,6 +11,8 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.endpoint.watching.metrics import FOLDER
+
 ECHO = {"kind": "worker", "worker": "echo"}
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -88,3 +90,50 @@ def test_processes_share_their_counts_and_the_dead_have_nothing_under_way(tmp_pa
     # The names are those of processes: 99999999 is none, 1 is one that lives.
     assert counted("99999999") == (1, 0) and counted("1") == (2, 1)
     assert counted("1") == (3, 1) and counted("1-annex") == (4, 2)
+
+
+SHARING = """
+import os, sys
+from deployments.endpoint.watching.metrics import FOLDER, Metrics, share
+remove = share(sys.argv[1])
+Metrics().calls.labels("a", "ok").inc()
+print(os.environ[FOLDER], flush=True)
+sys.stdin.read()
+remove()
+"""
+
+
+def test_folders_of_killed_processes_are_removed_by_the_next_start_and_those_of_living_ones_stay(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop(FOLDER, None)
+    started = []
+
+    def start(**more):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        running = subprocess.Popen([sys.executable, "-c", SHARING, "1"], env=environment | more, **pipes)
+        started.append(running)
+        return running, running.stdout.readline().strip()
+
+    try:
+        killed, left = start()
+        parent, shared = start()
+        child, same = start(**{FOLDER: shared})  # as one of several processes on a port, or an annex
+        assert same == shared and sorted(map(str, tmp_path.iterdir())) == sorted({left, shared})
+        for each in (killed, parent):
+            each.kill()
+            each.wait(20)
+        later, new = start()
+        assert sorted(map(str, tmp_path.iterdir())) == sorted({shared, new})  # its child still counts there
+        later.communicate("", timeout=20)
+        child.kill()
+        child.wait(20)
+        last, newest = start()
+        assert [str(each) for each in tmp_path.iterdir()] == [newest]
+        last.communicate("", timeout=20)
+        assert not list(tmp_path.iterdir()) and last.returncode == 0
+    finally:
+        for each in started:
+            each.kill()
+            each.wait(20)
+            for pipe in (each.stdin, each.stdout):
+                pipe.close()

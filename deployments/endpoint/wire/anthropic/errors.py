@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
-from starlette.requests import Request
+from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from deployments.endpoint.wire.anthropic.models import VERSION
 from deployments.endpoint.wire.problems import LONGEST, Problem, problem_response
+
+ANTHROPICS = "/v1/messages"
+OPENAIS = ("/v1/chat/", "/v1/completions", "/v1/responses", "/v1/estimate")
+"""What the paths begin with that have one form, whatever header is sent."""
 
 STATUSES: Mapping[int, int] = {503: 529}
 """Where this form has a status of its own."""
@@ -53,9 +58,17 @@ def error_body(problem: Problem) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message[:LONGEST]}, "request_id": problem.request_id}
 
 
-def refusal(request: Request, problem: Problem) -> Response:
-    """An error answer in the form that the request's client reads."""
-    if request.headers.get(VERSION) is None and not request.url.path.startswith("/v1/messages"):
-        return problem_response(problem)
-    problem = replace(problem, status=STATUSES.get(problem.status, problem.status))
-    return problem_response(problem, body=error_body(problem))
+def refusal(scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """An error answer outside of the stack of answers, in the form that the client of this ASGI scope reads, with an id
+    of its own: the form is Anthropic's by the path, or by the header that its clients send."""
+    id = f"req_{uuid4().hex}"
+    headers = {"X-Request-Id": id, "Request-Id": id, **(headers or {})}
+    if not _is_anthropics(scope):
+        return problem_response(problem, headers)
+    problem = replace(problem, status=STATUSES.get(problem.status, problem.status), request_id=id)
+    return problem_response(problem, headers, error_body(problem))
+
+
+def _is_anthropics(scope: Mapping[str, Any]) -> bool:
+    path = scope["path"]
+    return path.startswith(ANTHROPICS) or (not path.startswith(OPENAIS) and VERSION in Headers(scope=scope))

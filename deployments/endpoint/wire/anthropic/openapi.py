@@ -20,9 +20,6 @@ JSON = "application/json"
 PREFIX = "Anthropic."
 """Begins the names of these schemas, some of which the `openai` package has, too."""
 
-DOOR = 403
-"""Answered before the path is read, so in the same form for every path."""
-
 NAMELESS = 413
 """Its type of error is in Anthropic's documentation, not in the package."""
 
@@ -61,8 +58,8 @@ def schemas() -> dict[str, Any]:
     return {f"{PREFIX}{name}": schema for name, schema in {**own, **definitions["$defs"]}.items()}
 
 
-def paths(refusals: Mapping[int, str], parameters: Sequence[Mapping[str, Any]], door: Any) -> dict[str, Any]:
-    """`refusals`: statuses of errors, and what they mean. `door`: the content of a refusal at the door."""
+def paths(refusals: Mapping[int, str], parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`refusals`: statuses of errors, and what they mean."""
     event = {
         "type": "object",
         "description": "Each server-sent event: one of Anthropic's, a ping, or an error that came after the first byte",
@@ -85,7 +82,7 @@ def paths(refusals: Mapping[int, str], parameters: Sequence[Mapping[str, Any]], 
                 "operationId": name,
                 "parameters": list(parameters),
                 "requestBody": {"required": True, "content": {JSON: {"schema": _ref(asked)}}},
-                "responses": {"200": {"description": "The answer", "content": answered}, **_refused(refusals, door)},
+                "responses": {"200": {"description": "The answer", "content": answered}, **_refused(refusals)},
             }
         }
         for path, name, summary, asked, answered in described
@@ -101,10 +98,10 @@ def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{PREFIX}{name}"}
 
 
-def _refused(refusals: Mapping[int, str], door: Any) -> dict[str, Any]:
+def _refused(refusals: Mapping[int, str]) -> dict[str, Any]:
     found = {}
     for status, meaning in refusals.items():
         content: Any = {JSON: {"schema": {"type": "object"} if status == NAMELESS else _ref("ErrorResponse")}}
         here = STATUSES.get(status, status)
-        found[str(here)] = {"description": meaning, "content": door if status == DOOR else content}
+        found[str(here)] = {"description": meaning, "content": content}
     return found

@@ -113,9 +113,10 @@ class Draft:
 
 def usage_of(counted: Mapping[str, Any]) -> dict[str, Any]:
     """The usage of a chat completion under the names of this API."""
+    details = dict(counted["prompt_tokens_details"])
     return {
         "input_tokens": counted["prompt_tokens"],
-        "input_tokens_details": {"cache_write_tokens": 0, **counted["prompt_tokens_details"]},
+        "input_tokens_details": {"cache_write_tokens": details.pop("cache_creation_tokens", 0), **details},
         "output_tokens": counted["completion_tokens"],
         "output_tokens_details": counted["completion_tokens_details"],
         "total_tokens": counted["total_tokens"],
