@@ -102,17 +102,22 @@ class Breakers:
             return None
         return min(rows, key=lambda row: row.wait_s(now))
 
+    async def open_of(self, workers: Sequence[Worker]) -> dict[str, OpenBreaker]:
+        """Those of them that are not to be asked now, by name."""
+        await self.refresh()
+        states = ((worker.name, self.state(worker)) for worker in workers)
+        return {name: row for name, row in states if row is not None}
+
     async def askable(self, workers: Sequence[Worker], patience_s: float) -> tuple[str, ...]:
         """The names of those that may be asked now. Where none may, the first to close is waited for, so many seconds
         at most. Raises AllOpen."""
         deadline = time.monotonic() + patience_s
         while True:
-            await self.refresh()
-            rows = [(worker.name, self.state(worker)) for worker in workers]
-            if left := tuple(name for name, row in rows if row is None):
+            found = await self.open_of(workers)
+            if left := tuple(worker.name for worker in workers if worker.name not in found):
                 return left
             now = datetime.now(UTC)
-            wait = min(row.wait_s(now) for _, row in rows if row is not None)
+            wait = min(row.wait_s(now) for row in found.values())
             if time.monotonic() + wait > deadline:
                 raise AllOpen("no worker that may be asked is asked at present", wait if math.isfinite(wait) else None)
             await asyncio.sleep(wait)

@@ -160,9 +160,7 @@ class Dispatcher:
 
     async def open_workers(self) -> dict[str, OpenBreaker]:
         """The workers that are not to be asked now, since they keep failing."""
-        await self.breakers.refresh()
-        states = ((worker.name, self.breakers.state(worker)) for worker in self._pool.workers)
-        return {name: row for name, row in states if row is not None}
+        return await self.breakers.open_of(self._pool.workers)
 
     async def askable(self, names: Sequence[str], patience_s: float = 0.0) -> tuple[str, ...]:
         """`Breakers.askable` of the workers of these names."""
@@ -197,8 +195,7 @@ class Dispatcher:
 
     def _land(self, identity: str, task: asyncio.Task[Reply]) -> None:
         self._flights.pop(identity, None)
-        if not task.cancelled():
-            task.exception()  # marks it as retrieved: the callers have received it
+        _ = task.cancelled() or task.exception()  # marks it as retrieved: the callers have received it
 
     async def _run(self, ask: Ask, identity: str, patience_s: float, way: _Way) -> Reply:
         worker = self._pool.worker(ask.worker)
@@ -229,7 +226,7 @@ class Dispatcher:
             raise
         reply = reply.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
-        if await self._settled(claim, reply) is False:
+        if await self._commit.settle(settlement_of(claim, self.owner, reply)) is False:
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before the reply came")
         return reply
 
@@ -261,7 +258,9 @@ class Dispatcher:
             raise
         reply = whole.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
-        await self._settled(claim, reply)  # yielded even if fenced off: the consumer has received this text
+        await self._commit.settle(
+            settlement_of(claim, self.owner, reply)
+        )  # yielded even if fenced off: the consumer has received this text
         assert last is not None
         yield replace(last, reply=reply)
 
@@ -281,9 +280,6 @@ class Dispatcher:
             yield
         finally:
             slots.release()
-
-    async def _settled(self, claim: Claim, reply: Reply) -> bool | None:
-        return await self._commit.settle(settlement_of(claim, self.owner, reply))
 
     async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool, once: bool = False) -> None:
         tries = claim.attempt if once else claim.attempt - first + 1

@@ -168,7 +168,6 @@ class Saying:
 
     @property
     def thoughts(self) -> str | None:
-        """The worker's visible reasoning; `None` where it shows none."""
         return str(self._thoughts) or None
 
     @property

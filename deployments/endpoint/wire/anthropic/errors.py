@@ -71,4 +71,4 @@ def refusal(scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, st
 
 def _is_anthropics(scope: Mapping[str, Any]) -> bool:
     path = scope["path"]
-    return path.startswith(ANTHROPICS) or (not path.startswith(OPENAIS) and VERSION in Headers(scope=scope))
+    return path.startswith(ANTHROPICS) or (not path.startswith(OPENAIS) and VERSION in Headers(raw=scope["headers"]))
