@@ -30,6 +30,7 @@ class Service:
     log: Path
     stays: bool
     guard: subprocess.Popen[bytes]
+    grace_s: float
 
     def check(self) -> None:
         """Raises ServiceEnded, naming the log, if the process failed, or ended although it should stay."""
@@ -59,16 +60,24 @@ class Services:
         self._running: list[Service] = []
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, stays: bool = True
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        stays: bool = True,
+        grace_s: float | None = None,
     ) -> Service:
         """Start a command (its first word is a Python module) in the home, with exactly this environment.
 
+        `grace_s`: seconds between SIGTERM and SIGKILL, where it needs another time than `GRACE_S`.
+
         The guard inherits the home's lock, the command does not: the home is in use until the guard has ended.
         """
-        log = self.logs / f"{name}.log"
+        log, grace_s = self.logs / f"{name}.log", GRACE_S if grace_s is None else grace_s
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
             guard = subprocess.Popen(
-                [sys.executable, "-m", "deployments.guard", str(GRACE_S), sys.executable, "-m", *command],
+                [sys.executable, "-m", "deployments.guard", str(grace_s), sys.executable, "-m", *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -78,7 +87,7 @@ class Services:
                 start_new_session=True,
                 umask=0o077,
             )
-        service = Service(name, log, stays, guard)
+        service = Service(name, log, stays, guard, grace_s)
         self._running.append(service)
         return service
 
@@ -94,7 +103,7 @@ class Services:
                 service.release()
             for service in group:
                 try:
-                    service.guard.wait(GRACE_S + 3)
+                    service.guard.wait(service.grace_s + 3)
                 except subprocess.TimeoutExpired:
                     service.guard.kill()
                     service.guard.wait()

@@ -23,7 +23,7 @@ from deployments.local.starting import LOADING_S, log_name, start_models, words_
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
 from deployments.progress import say, watch
-from deployments.readiness import ask, not_ready
+from deployments.readiness import not_ready, tried
 from deployments.server import Server
 from deployments.services import Service, Services
 from deployments.tables import aligned
@@ -35,7 +35,6 @@ from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, local_notes, 
 
 ENDPOINT, BACKBONE = "deployments.endpoint", "deployments.backbone"
 FIRST_LIGHT = "first-light/measure-learn-serve"
-QUESTION = "What is 17 * 24 + 5?"
 PREFECT_S, ENDPOINT_S = 180.0, 120.0
 """Seconds until the Prefect server and its pools, and after learning the endpoint, must be ready."""
 
@@ -60,7 +59,7 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
     Returns the exit status: 0 if it was ready, 130 if it was stopped before.
     Raises PermanentError for a taken port, a home in use, a declined cost, a failed process or flow run.
     """
-    start = Start(here, console, may_ask=options.yes or not load_pool().is_priced)
+    start = Start(here, console, may_ask=options.yes or not load_pool().is_priced, once=options.once)
     with locked(here.home) as lock:
         start.check_ports()
         max_usd = _agree(options, here, console)
@@ -103,9 +102,9 @@ def _agree(options: Options, here: Settings, console: Console) -> float | None:
 class Start:
     """The steps of one start, each reported with the seconds since the first."""
 
-    def __init__(self, here: Settings, console: Console, *, may_ask: bool = True) -> None:
+    def __init__(self, here: Settings, console: Console, *, may_ask: bool = True, once: bool = False) -> None:
         self.here, self.console, self.ready = here, console, False
-        self.may_ask = may_ask
+        self.may_ask, self._once = may_ask, once
         self._began, self._stopped, self._alone = time.monotonic(), False, False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -168,8 +167,7 @@ class Start:
         endpoint = self._wait_for_endpoint(services, announcement)
         self.say(_who_plans(self.here))
         if self.may_ask:
-            answer = ask(endpoint, QUESTION, secret(self.here.home))
-            self.say(f"fugu was asked {QUESTION!r} and answered {answer!r}")
+            self.say(tried(endpoint, secret(self.here.home), strict=self._once))
         else:
             self.say("no test question is asked, because the pool has prices (--yes asks one)")
         if not self._alone and load_pool().is_priced:
@@ -189,7 +187,7 @@ class Start:
         announcement = self.here.home / "endpoint.json"
         announcement.unlink(missing_ok=True)
         where = ["--host", self.here.host, "--port", str(self.here.port), "--announce", str(announcement)]
-        services.start("endpoint", [ENDPOINT, *where], environment)
+        services.start("endpoint", [ENDPOINT, *where], environment, grace_s=self.here.drain_s + 1)
         return announcement
 
     def _start_pools(self, services: Services, environment: Mapping[str, str]) -> None:

@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("deployments.endpoint")
 
-GRACE_S = 4.0
-"""Limit for answers under way to end after SIGTERM; the supervisor kills after 5 s."""
-
 
 def main() -> int:
     """Serve. A host that is not loopback without keys, a taken port, a broken pool file: one line and exit status 2."""
@@ -109,7 +106,7 @@ def _open(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.socket]
     command = [sys.executable, "-m", "deployments.endpoint", *sys.argv[1:], "--annex"]
     room = Room(total=2 * options.max_body_bytes, body=options.max_body_bytes)
     annex = Annex(command, cast("Callable[[str], MicroBatcher]", parts.load_router), room)
-    config = config_of(create_app(parts, options, annex), options.patience, GRACE_S)
+    config = config_of(create_app(parts, options, annex), options.patience, settings().drain_s)
     return Announcing(config, listening, arguments.announce if given is None else None), listening
 
 
@@ -121,7 +118,7 @@ def _open_annex(arguments: argparse.Namespace) -> tuple[uvicorn.Server, socket.s
     parts = open_parts(partial(DistantRouter, folder))
     # Hosts and origins have been checked by the other process, which has counted the request, too.
     options = replace(_options(arguments), eager=False, counts=False)
-    server = uvicorn.Server(config_of(create_app(parts, options), options.patience, GRACE_S))
+    server = uvicorn.Server(config_of(create_app(parts, options), options.patience, settings().drain_s))
 
     def stop_at_end_of_input() -> None:
         sys.stdin.buffer.read()

@@ -61,12 +61,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1 << 25, ge=1, description="maximum bytes of a request")
     max_messages: int = Field(4096, ge=1, description="maximum messages in a request")
     max_requests: int = Field(512, ge=1, description="requests that a process answers at a time; more get a 503")
+    drain_s: float = Field(4.0, ge=0, le=3600, description="seconds for answers under way when an endpoint is stopped")
     max_fields: int = Field(16_384, ge=1, description="maximum values in one field of a request or message")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
     hosts: str = Field("", description="other hosts accepted by the ports, separated by commas: NAME or NAME:PORT")
-    origins: str = Field(
-        "", description="other origins whose pages may use the ports, separated by commas: https://NAME"
-    )
+    origins: str = Field("", description="other origins whose pages may use the ports, with commas: https://NAME")
 
     memo_bytes: int = Field(1 << 28, ge=0, description="maximum bytes of a backbone's remembered states")
     memo_half: bool = Field(False, description="whether remembered states below a layer are kept in half precision")
@@ -186,6 +185,7 @@ class Settings(BaseSettings):
             "FUGU_MAX_BODY_BYTES": str(self.max_body_bytes),
             "FUGU_MAX_MESSAGES": str(self.max_messages),
             "FUGU_MAX_REQUESTS": str(self.max_requests),
+            "FUGU_DRAIN_S": str(self.drain_s),
             "FUGU_MAX_FIELDS": str(self.max_fields),
             "FUGU_MEMO_BYTES": str(self.memo_bytes),
             "FUGU_MEMO_HALF": str(self.memo_half).lower(),
