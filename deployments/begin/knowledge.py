@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.workers.fitting.taking import sees
 from models.workers.pool import Price, Worker
 from models.workers.translation import load_litellm, translated
 
@@ -49,7 +50,7 @@ def known(model: str) -> Known:
     try:
         found = litellm.get_model_info(model)
     except Exception:  # litellm raises a bare Exception for a model that is not in its map
-        return Known()
+        return Known(images=sees(model))
     read, written = found.get("input_cost_per_token"), found.get("output_cost_per_token")
     cached, price = found.get("cache_read_input_token_cost"), None
     if read is not None and written is not None:
@@ -63,7 +64,7 @@ def known(model: str) -> Known:
         found.get("max_input_tokens"),
         found.get("max_output_tokens"),
         found.get("supports_function_calling"),
-        found.get("supports_vision"),
+        sees(model),
         found.get("supports_response_schema"),
         found.get("supports_reasoning"),
     )

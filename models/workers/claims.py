@@ -70,12 +70,14 @@ class Claims:
         """Claim the call; wait while another owner holds it, and for the budget while own calls may release money.
 
         Where a slot of the lane is free, the claim has it, and is marked as sent in the same transaction. For the
-        budget of a key it waits only while running calls may leave enough, and `patience_s` at most.
+        budget of a key it waits only while running calls may leave enough, and `patience_s` at most; for its turn among
+        those of a worker with limits, as long as the caller does.
         """
         await self._admitted(worker, identity)
         worst, pace = worst_usd(worker, ask.messages, ask.sampling), pace_of(worker, ask, self._retry.pace_s)
         spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, ask.payload(), worst, allowance, pace)
         started, pause = time.monotonic(), self._retry.poll_s
+        held: float | None = None  # since when another process has had the call; to wait for a limit is no such thing
         while True:
             try:
                 claim = await self._in_lane(spec, lane)
@@ -94,7 +96,8 @@ class Claims:
                 raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
             if claim.state != "held":
                 return claim
-            if time.monotonic() - started > self._retry.hold_s:
+            held = None if claim.lease_until is None else held or time.monotonic()
+            if held is not None and time.monotonic() - held > self._retry.hold_s:
                 raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
             await self._wait(claim, _pause(claim, pause, worker, patience_s))
             pause = min(2 * pause, self._retry.poll_cap_s)

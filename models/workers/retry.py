@@ -22,7 +22,8 @@ class RetryPolicy:
     a call waits for a breaker to close. `pace_s`: how long it waits for its start where the worker's limits make it
     wait. `budget`: the most repeats within a minute, as a
     share of the calls; three are always allowed. `poll_s` and `poll_cap_s`: the first and the longest interval
-    between checks of a call that another process holds; `hold_s`: the most time to wait for it.
+    between checks of a call that another process holds; `hold_s`: the most time to wait for it. For a place among
+    a worker's calls in flight it waits as long as its caller does.
     """
 
     tries: int = 4

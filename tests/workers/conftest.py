@@ -19,7 +19,7 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 class Upstream:
     """`script` holds what the next requests meet, in order, then "ok"; `seen` their bodies.
 
-    A status with a body is (status, body, header).
+    A status with a body is (status, body, header). `most`: how many were answered at once.
     """
 
     script: list[str | tuple[str, dict, str]] = field(default_factory=list)
@@ -27,9 +27,12 @@ class Upstream:
     keys: list[str] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)  # what "gate" waits for
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # a client left before its answer was whole
     url: str = ""
     text: str = "hello"
+    running: int = 0
+    most: int = 0
 
     async def serve(self, reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -41,12 +44,20 @@ class Upstream:
         self.arrived.set()
         fault = self.script.pop(0) if self.script else "ok"
         answer = self.stream if body.get("stream") else self.whole
-        await answer(fault, reader, writer)
-        writer.close()
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await answer(fault, reader, writer)
+        finally:
+            self.running -= 1
+            writer.close()
 
     async def whole(self, fault, reader, writer):
         if fault == "hang":
             return await self.wait_for_departure(reader)
+        if fault == "gate":
+            await self.gate.wait()
+            fault = "ok"
         if fault == "cut":
             return writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{")
         if isinstance(fault, tuple):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import RateLimited
+from models.errors import ClaimHeld, RateLimited
 from models.ledger.calls import CallSpec, claim
 from models.ledger.providers.paces import Pace, give_back
 from models.ledger.store import Ledger
@@ -101,3 +101,70 @@ async def test_whoever_has_no_patience_is_told_when_it_may_be_asked(ledger, upst
         await one.ask(ask(1))
     assert 50 < caught.value.retry_after <= 61 and len(upstream.seen) == 1
     await one.close()
+
+
+def call(n):
+    return Ask(scope="s", worker="w", revision="1", messages=({"role": "user", "content": f"{n}"},))
+
+
+@pytest.fixture
+async def processes(ledger, upstream):
+    """`processes(count, limits)` -> dispatchers that share a ledger and a worker."""
+    made = []
+
+    def make(count, limits, **policy):
+        worker = Worker(name="w", model="openai/m", api_base=upstream.url, limits=limits, price={})
+        retry = RetryPolicy(poll_s=0.001, poll_cap_s=0.001, **policy)
+        made.extend(Dispatcher(ledger, Pool(name="p", workers=(worker,)), retry=retry) for _ in range(count))
+        return made
+
+    yield make
+    for one in made:
+        await one.close()
+
+
+async def test_no_more_calls_are_in_flight_than_may_be_whichever_process_asks(processes, upstream):
+    both, upstream.script = processes(2, {"in_flight": 2}), ["gate"] * 9
+    asks = [asyncio.create_task(both[n % 2].ask(call(n))) for n in range(9)]
+    await asyncio.wait(asks, timeout=0.3)
+    assert len(upstream.seen) == 2 and not any(task.done() for task in asks)
+    upstream.gate.set()
+    assert Counter(reply.text for reply in await asyncio.gather(*asks)) == {"hello": 9}
+    assert len(upstream.seen) == 9 and upstream.most == 2
+
+
+async def test_a_wait_for_a_place_in_flight_is_no_call_that_another_process_holds(processes, upstream):
+    both, upstream.script = processes(2, {"in_flight": 1}, hold_s=0.01), ["gate"]
+    first = asyncio.create_task(both[0].ask(call(0)))
+    await upstream.arrived.wait()
+    later = [asyncio.create_task(both[n % 2].ask(call(n))) for n in range(1, 5)]
+    await asyncio.wait(later, timeout=0.2)
+    assert not any(task.done() for task in later)
+    with pytest.raises(ClaimHeld):  # this is one
+        await both[1].ask(call(0))
+    upstream.gate.set()
+    assert {reply.text for reply in await asyncio.gather(first, *later)} == {"hello"}
+
+
+async def test_whoever_waits_for_a_place_in_flight_keeps_the_deadline_of_its_request(processes, upstream):
+    [one], upstream.script = processes(1, {"in_flight": 1}), ["gate"]
+    first = asyncio.create_task(one.ask(call(0)))
+    await upstream.arrived.wait()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await one.ask(call(1))
+    upstream.gate.set()
+    assert (await first).text == "hello" and len(upstream.seen) == 1
+
+
+async def test_calls_start_as_the_tokens_per_minute_allow_and_give_back_what_they_do_not_use(processes, upstream):
+    # A call takes 500 tokens of 60,000 a minute (half a second) and uses 7 of them.
+    both = processes(2, {"tokens_per_minute": 60_000, "max_output_tokens": 500})
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.gather(*(both[n % 2].ask(call(n)) for n in range(4)))
+    assert loop.time() - began >= 3 * 0.5 * 0.99
+    began = loop.time()
+    for n in range(4, 10):
+        await both[n % 2].ask(call(n))
+    assert loop.time() - began < 6 * 0.5 * 0.9 and len(upstream.seen) == 10

@@ -77,14 +77,30 @@ def reads(worker: Worker, kind: str) -> bool:
     said = getattr(worker.abilities, kind)
     if said is not None:
         return bool(said)
-    return not worker.is_local and (kind == "images" or _reads(worker.model, kind))
+    return not worker.is_local and _reads(worker.model, kind)
 
 
 @cache
 def _reads(model: str, kind: str) -> bool:
+    if kind == "images":
+        return sees(model) is not False
     litellm = load_litellm()
     asked = litellm.supports_audio_input if kind == "audio" else litellm.utils.supports_pdf_input
     return not knows(model) or bool(asked(model))
+
+
+@cache
+def sees(model: str) -> bool | None:
+    """Whether the model reads images, as litellm's map says; `None` for one that is not in it under its provider.
+
+    An alias at an address of one's own may be called as another provider's model is.
+    """
+    entries = load_litellm().model_cost  # its own look-ups ask some servers (ollama) over the network
+    provider, _, name = model.partition("/")
+    found = entries.get(model) or entries.get(name)
+    if found is None or not (model in entries or str(found.get("litellm_provider")).startswith(provider)):
+        return None
+    return bool(found.get("supports_vision"))
 
 
 @cache

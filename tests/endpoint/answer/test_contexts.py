@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from deployments.begin.knowledge import known
 from models.workers.ask import fewest_tokens
-from models.workers.pool import Abilities, Pool
+from models.workers.fitting.taking import reads
+from models.workers.pool import Abilities, Pool, Worker
 from models.workers.translation import load_litellm
 
 ECHO = {"kind": "worker", "worker": "echo"}
@@ -16,11 +18,13 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
 
 @pytest.fixture
 def pool(pool):
-    """The endpoint's pool, in which `echo` reads 100 tokens, `count` 1,000, and neither sees images."""
+    """The endpoint's pool, in which `echo` reads 100 tokens, `count` 1,000, and neither sees images. The map of litellm
+    knows the model of `e400`."""
 
     def made(worker):
         context, abilities = MADE.get(worker.name, (None, worker.abilities))
-        return worker.model_copy(update={"context": context, "abilities": abilities})
+        model = "openai/gpt-3.5-turbo" if worker.name == "e400" else worker.model
+        return worker.model_copy(update={"context": context, "abilities": abilities, "model": model})
 
     return Pool(name="test", workers=tuple(map(made, pool.workers)))
 
@@ -60,11 +64,42 @@ def test_a_prompt_that_fits_no_worker_is_refused_in_words_and_nothing_is_asked(m
     assert "at least 1,500 tokens" in error["message"] and "20 tokens: the most is 1,000" in error["message"]
 
 
+def test_an_image_goes_to_no_model_of_which_the_map_says_that_it_does_not_see(answered, upstream):
+    answer, refused = answered(IMAGE, "e400", "ada"), answered(IMAGE, "e400")
+    assert (answer.status_code, answer.headers["X-Fugu-Worker"]) == (200, "ada")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "no worker here reads images")
+    assert [seen["model"] for seen in upstream.seen] == ["ada"]
+
+
 def test_an_image_goes_to_a_worker_that_sees_or_is_refused(answered, upstream):
     answer, refused = answered(IMAGE, "echo", "ada"), answered(IMAGE, "echo", "count")
     assert (answer.status_code, answer.headers["X-Fugu-Worker"]) == (200, "ada")
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
     assert [seen["model"] for seen in upstream.seen] == ["ada"]
+
+
+KNOWN = {
+    "openai/gpt-3.5-turbo": False,
+    "deepseek/deepseek-chat": False,
+    "groq/openai/gpt-oss-20b": False,
+    "openai/gpt-5-nano": True,
+    "anthropic/claude-sonnet-4-5": True,
+    "gemini/gemini-2.5-flash": True,
+    "openai/Qwen3-8B": None,
+    "azure/my-deployment": None,
+    "hosted_vllm/gpt-3.5-turbo": None,
+    "ollama/llama3": False,
+}
+
+
+@pytest.mark.parametrize("model", KNOWN)
+def test_the_routing_and_the_pool_check_read_the_same_map_of_who_sees(model):
+    worker = Worker(name="w", model=model, price={})
+    assert reads(worker, "images") is (KNOWN[model] is not False)
+    if not model.startswith("ollama/"):  # `known` would ask its server
+        assert known(model).images is KNOWN[model]
+    for said in (True, False):
+        assert reads(worker.model_copy(update={"abilities": Abilities(images=said)}), "images") is said
 
 
 @pytest.mark.parametrize("text", ["one two  three\n\nfour", "x" * 300, "=" * 128, "你好世界", "", "a b c d e f g h i"])
