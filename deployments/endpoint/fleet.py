@@ -63,6 +63,8 @@ class Fleet:
             preexec_fn=_die_with_parent,
         )
         self._processes[process.pid] = process
+        if self._stopping:  # since it was being started
+            self._end(process.pid)
         threading.Thread(target=self._hear, args=(process,), daemon=True).start()
 
     def _hear(self, process: subprocess.Popen[bytes]) -> None:
@@ -81,8 +83,11 @@ class Fleet:
         self._stopping = True
         self._listening.close()  # nobody connects any more once they have closed it, too
         for pid in list(self._processes):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)  # not by `Popen`, which would take the end of one away from `run`
+            self._end(pid)
+
+    def _end(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)  # not by `Popen`, which would take the end of one away from `run`
 
 
 def _die_with_parent() -> None:
