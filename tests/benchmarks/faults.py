@@ -1,6 +1,7 @@
 """Does an answer come whatever two of three workers do? 5,000 requests, 32 in flight, over all three models.
 
-Three workers of a provider on loopback (`faulty.py`): 30 % of the calls of two of them meet a fault (429 with and
+A drawn router over a small backbone decides for `fugu` and, with its roles and up to five turns, for `trinity`. Three
+workers of a provider on loopback (`faulty.py`): 30 % of the calls of two of them meet a fault (429 with and
 without Retry-After, 500, reset, stall, cut in mid-stream, malformed events, 3 MB of reply, wrong and missing usage).
 `answered_share`: of whole requests, and of streamed ones that no fault struck after their first token, those that were
 answered, at least 0.999; `wrong_ends`: the other streamed ones that did not end in exactly one error event; `hung`:
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import yaml
 from conduct_many import announced, answers, until
 from faulty import provider
@@ -38,7 +40,11 @@ from reporting import report
 from sqlalchemy import func, select
 
 from deployments.migrations import upgrade
+from models.fugu.forward.backbone import Backbone
+from models.fugu.router import Router
+from models.house import backbone as house_backbone
 from models.ledger import registry
+from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
 from models.ledger.tries import EXPIRED, WITHDRAWN
 from tasks.setup.settings import open_ledger, settings
@@ -47,6 +53,7 @@ REQUESTS, IN_FLIGHT, SHARE, PATIENCE_S = 5000, 32, 0.3, 60.0
 WORKERS = ("shaky", "wobbly", "steady")
 PLAN = 'model_id = [0, 1]\nsubtasks = ["look", "answer"]\naccess_list = [[], ["all"]]'
 READY_S = 120.0
+SMALL = house_backbone.Recipe(layers=2, width=64, heads=2, key_value_heads=1, inner=64, vocabulary=512, lines=64)
 
 
 @dataclass
@@ -118,7 +125,7 @@ async def _streamed(http: httpx.AsyncClient, body: dict[str, Any], headers: dict
 
 @contextmanager
 def endpoint(folder: Path, upstream: str, breakers: bool) -> Iterator[str]:
-    """The address of an endpoint of these workers; `shaky` answers for `fugu`, `wobbly` for `trinity`."""
+    """The address of an endpoint of these workers."""
     options = {
         "api_base": upstream,
         "price": {"input_per_million": 1.0, "output_per_million": 1.0},
@@ -137,13 +144,26 @@ def endpoint(folder: Path, upstream: str, breakers: bool) -> Iterator[str]:
     }
     upgrade(settings().database)
     ledger = open_ledger()
-    for model, worker in (("fugu", "shaky"), ("trinity", "wobbly")):
-        registry.promote(ledger, model, {"kind": "worker", "worker": worker}, "benchmark")
+    checkpoint = drawn(ledger)
+    for model in ("fugu", "trinity"):
+        registry.promote(ledger, model, {"kind": "router", "checkpoint": checkpoint}, "benchmark")
     ledger.close()
     command = ["-m", "deployments.endpoint", "--port", "0", "--no-observe"]
     with announced(command, dict(os.environ), folder / "endpoint.log") as url:
         until(lambda: answers(f"{url}/readyz") and httpx.get(f"{url}/readyz").json()["conductor"], READY_S)
         yield f"{url}/v1"
+
+
+def drawn(ledger: Ledger) -> str:
+    """The id of a router whose rows are drawn, so that all workers and roles have their turns."""
+    backbone = Backbone.load(house_backbone.make(settings().home, SMALL), device="cpu")
+    texts = [f"user: question {number}" for number in range(64)]
+    states = backbone.features(texts)
+    rows = np.random.default_rng(13).normal(size=(len(WORKERS) + 3, backbone.width))
+    mean = states.mean(axis=0)
+    rows -= np.outer(rows @ mean, mean) / (mean @ mean)  # what all states have in common prefers nobody
+    router = Router(backbone, rows.astype(np.float32).ravel(), WORKERS, roles=True, layout="head")
+    return registry.save_checkpoint(ledger, name="drawn", vector=router.vector, meta=router.meta)
 
 
 def counted(folder: Path) -> Counter[str]:
