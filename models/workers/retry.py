@@ -20,10 +20,10 @@ class RetryPolicy:
 
     There is no retry if Retry-After exceeds `patience_s`, nor for a worker whose breaker has opened. `open_s`: how long
     a call waits for a breaker to close. `pace_s`: how long it waits for its start where the worker's limits make it
-    wait. `budget`: the most repeats within a minute, as a
-    share of the calls; three are always allowed. `poll_s` and `poll_cap_s`: the first and the longest interval
-    between checks of a call that another process holds; `hold_s`: the most time to wait for it. For a place among
-    a worker's calls in flight it waits as long as its caller does.
+    wait. `budget`: the most repeats within a minute, as a share of the calls; three are always allowed; `None`: any
+    number of them. `poll_s` and `poll_cap_s`: the first and the longest interval between checks of a call that another
+    process holds; `hold_s`: the most time to wait for it. For a place among a worker's calls in flight a call waits as
+    long as its caller does.
     """
 
     tries: int = 4
@@ -32,7 +32,7 @@ class RetryPolicy:
     patience_s: float = 120.0
     open_s: float = 0.0
     pace_s: float = 120.0
-    budget: float = 0.1
+    budget: float | None = 0.1
     poll_s: float = 0.05
     poll_cap_s: float = 1.0
     hold_s: float = 900.0
@@ -66,6 +66,8 @@ class RetryBudget:
 
     def take(self) -> bool:
         """Whether one more repeat is within the budget; it is counted then."""
+        if self._policy.budget is None:
+            return True
         now = time.monotonic()
         for times in (self._calls, self._repeats):
             while times and times[0] < now - 60.0:

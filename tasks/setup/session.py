@@ -177,8 +177,9 @@ async def _opened(access: Access, ledger: Ledger, pool: Pool) -> Session:
 
 def _started(access: Access, ledger: Ledger, pool: Pool) -> Session:
     # Only the tasks retry, so that Prefect shows every try.
-    # A batch waits for its turn at workers with limits, however long.
-    retry = RetryPolicy(tries=1, open_s=OPEN_S, pace_s=math.inf)
+    # A batch waits for its turn at workers with limits, however long, and a limit that it meets must not fail it: its
+    # repeats are as many as its tasks' tries, without a share of the calls.
+    retry = RetryPolicy(tries=1, open_s=OPEN_S, pace_s=math.inf, budget=None)
     dispatcher = open_dispatcher(ledger, pool, retry, access.budget)
     session = _open[access] = Session(access, ledger, pool, dispatcher)
     return session

@@ -8,10 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 Answer = Callable[[str], str]
 """The last message's text -> the reply."""
+
+
+class Limited(Exception):
+    """Raised by an `Answer`: a 429 with this message and, where it names one, this header."""
+
+    def __init__(self, message: str, **header: str) -> None:
+        super().__init__(message)
+        self.header = {name.replace("_", "-"): value for name, value in header.items()}
 
 
 @contextmanager
@@ -30,7 +39,11 @@ def answering(models: Mapping[str, Answer], refused: Collection[str] = ()) -> It
             asked[body["model"]] += 1
             if self.headers.get("authorization", "").removeprefix("Bearer ") in refused:
                 return self._send("application/json", json.dumps({"error": {"message": "no such key"}}), 401)
-            text = models[body["model"]](body["messages"][-1]["content"])
+            try:
+                text = models[body["model"]](body["messages"][-1]["content"])
+            except Limited as limit:
+                error = {"error": {"message": str(limit), "code": "rate_limit_exceeded"}}
+                return self._send("application/json", json.dumps(error), 429, limit.header)
             usage = {"prompt_tokens": 5, "completion_tokens": len(text.split()), "total_tokens": 5 + len(text.split())}
             if not body.get("stream"):
                 message = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
@@ -45,11 +58,15 @@ def answering(models: Mapping[str, Answer], refused: Collection[str] = ()) -> It
             text = "".join(f"data: {json.dumps(line)}\n\n" for line in lines) + "data: [DONE]\n\n"
             return self._send("text/event-stream", text)
 
-        def _send(self, kind: str, text: str, status: int = 200) -> None:
+        def _send(
+            self, kind: str, text: str, status: int = 200, header: Mapping[str, str] = MappingProxyType({})
+        ) -> None:
             content = text.encode()
             self.send_response(status)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(content)))
+            for name, value in header.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 

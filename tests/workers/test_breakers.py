@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,9 @@ from sqlalchemy import update
 from models.errors import RateLimited, UpstreamRefused, UpstreamUnavailable, WorkerOpen
 from models.ledger.providers.breakers import close_breaker, open_breakers
 from models.ledger.tables import breakers
+from models.workers import breakers as breaking
 from models.workers.ask import Ask
+from models.workers.breakers import BreakerPolicy
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
@@ -135,6 +138,75 @@ async def test_keys_take_turns_and_one_that_is_refused_is_left_out(ledger, upstr
         await one.ask(ask(f"rest {number}"))
     assert upstream.keys[5:] == ["bearer sk-b"] * 3
     await one.close()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What the breakers reckon with: the test moves it on."""
+
+    class Clock:
+        past = 0.0
+
+        @staticmethod
+        def monotonic():
+            return time.monotonic() + Clock.past
+
+    monkeypatch.setattr(breaking, "time", Clock)
+    return Clock
+
+
+OFTEN = BreakerPolicy(consecutive=100, share=0.5, least=6, window_s=60.0)
+
+
+async def meets(dispatcher, upstream, script):
+    """Ask once for each of the script; what fails is no matter."""
+    upstream.script = list(script)
+    for _ in script:
+        await asyncio.gather(dispatcher.ask(ask(f"call {len(upstream.seen)}")), return_exceptions=True)
+
+
+async def test_half_of_enough_calls_that_fail_open_it_although_none_fail_in_a_row(dispatcher, upstream, ledger):
+    one = dispatcher(retry=ONCE, breakers=OFTEN)
+    await meets(one, upstream, ["500", "ok", "500", "ok", "500"])  # five are too few
+    await written(one, ledger, 0)
+    await meets(one, upstream, ["ok", "500"])
+    [row] = await written(one, ledger, 1)
+    assert row.worker == "live" and len(upstream.seen) == 7
+
+
+async def test_fewer_than_the_share_open_nothing(dispatcher, upstream, ledger):
+    one = dispatcher(retry=ONCE, breakers=OFTEN)
+    await meets(one, upstream, ["ok", "ok", "500"] * 5)
+    await written(one, ledger, 0)
+
+
+async def test_failures_from_before_the_window_do_not_count(dispatcher, upstream, ledger, clock):
+    one = dispatcher(retry=ONCE, breakers=OFTEN)
+    await meets(one, upstream, ["500", "ok", "500", "ok", "500"])
+    clock.past += 61.0
+    await meets(one, upstream, ["ok", "ok", "500"] * 2)
+    await written(one, ledger, 0)
+    await meets(one, upstream, ["500", "500"])  # with those, four of eight
+    await written(one, ledger, 1)
+
+
+async def test_each_probe_that_fails_doubles_the_pause_up_to_a_bound(dispatcher, upstream, ledger):
+    policy = BreakerPolicy(consecutive=1, first_s=5.0, cap_s=15.0)
+    waits = []
+    for number in range(4):
+        fresh = dispatcher(retry=ONCE, breakers=policy)  # it reads the rows as they are now
+        upstream.script = ["500"]
+        with pytest.raises(UpstreamUnavailable):
+            await fresh.ask(ask(f"probe {number}"))
+        [row] = await written(fresh, ledger, 1)
+        waits.append((row.until - datetime.now(UTC)).total_seconds())
+        with ledger.transaction() as connection:
+            connection.execute(update(breakers).values(until=datetime.now(UTC) - timedelta(seconds=1)))
+    assert waits == [pytest.approx(pause, abs=2.0) for pause in (5.0, 10.0, 15.0, 15.0)]
+    upstream.script = []
+    last = dispatcher(retry=ONCE, breakers=policy)
+    await last.ask(ask("it is back"))
+    await written(last, ledger, 0)
 
 
 async def test_without_a_policy_nothing_opens(dispatcher, upstream, ledger):

@@ -53,6 +53,10 @@ def test_calls_and_repeats_are_those_of_the_last_minute(clock):
     assert taken(budget) == 3  # the calls are past, too
 
 
+def test_without_a_share_there_is_no_budget(clock):
+    assert taken(RetryBudget(RetryPolicy(budget=None)), 100) == 100
+
+
 def ask(number):
     return Ask(scope="s", worker="live", revision="1", messages=({"role": "user", "content": f"{number}"},))
 
