@@ -32,7 +32,6 @@ from deployments.endpoint.answer.catalogue import Catalogue
 from deployments.endpoint.answer.champions import Champions
 from deployments.endpoint.answer.conducted import Conducted
 from deployments.endpoint.answer.conductor import Conductor
-from deployments.endpoint.answer.format import WireFormat
 from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.once import Runs, once_per_key
@@ -48,10 +47,8 @@ from deployments.endpoint.watching.traces import open_traces
 from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.anthropic.counting import Counting, CountTokens
 from deployments.endpoint.wire.anthropic.errors import refusal
-from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.body import SHOWN
-from deployments.endpoint.wire.chat import ChatCompletions
-from deployments.endpoint.wire.completions import Completions
+from deployments.endpoint.wire.formats import wire_formats
 from deployments.endpoint.wire.problems import Problem, problem_of
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode
 from deployments.endpoint.wire.responses.routes import KeptResponses
@@ -66,7 +63,6 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-WIRE_FORMATS: tuple[WireFormat, ...] = (ChatCompletions(), Completions(), Messages())
 
 WRITE_S = 2.0
 """Limit of a small read and a small write in `/readyz`."""
@@ -82,7 +78,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     """
     endpoint = Endpoint(parts, options, annex)
     stack, kept, count = endpoint.stack, endpoint.responses, CountTokens()
-    asked = [(wire.path, stack.serve(wire)) for wire in WIRE_FORMATS]
+    asked = [(wire.path, stack.serve(wire)) for wire in endpoint.wires]
     asked += [(kept.wire.path, stack.serve(kept.wire, kept.around)), (count.path, stack.serve(count, route=Counting))]
     asked += [("/v1/estimate", endpoint.estimates.respond)]
     read = {
@@ -113,6 +109,7 @@ class Endpoint:
 
     def __init__(self, parts: Parts, options: Options, annex: Annex | None) -> None:
         self._parts, self._options, self._annex = parts, options, annex
+        self.wires = wire_formats(parts.pool.hosted_tools)
         self._champions = Champions(
             (FUGU, TRINITY),
             parts.pool,
@@ -139,7 +136,7 @@ class Endpoint:
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())
         self.crowd = Crowd(options.max_requests)
         self.stack = Stack({FUGU: routed, TRINITY: routed, ULTRA: conducted}, options, self._watch, annex, self.crowd)
-        asked = keeping, options, WIRE_FORMATS[0], self.stack.routes
+        asked = keeping, options, self.wires[0], self.stack.routes
         self.estimates = Estimates(parts, self._champions, self._conductor, *asked)
 
     @asynccontextmanager

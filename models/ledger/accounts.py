@@ -21,13 +21,15 @@ class Allowance:
     """What a request may use over all its calls, those of its rounds, steps and continuations; `None` is no limit.
 
     `request`: the id of the first request, which names the workflows. `purse`: the budgets of the key that pays, on
-    which every call draws at the same time.
+    which every call draws at the same time. `whole`: of the request's calls that are claimed in one transaction either
+    all fit, or none of them does.
     """
 
     request: str
     max_usd: float | None = None
     max_calls: int | None = None
     purse: Purse | None = None
+    whole: bool = False
 
 
 @dataclass
@@ -38,17 +40,18 @@ class Room:
     calls: float
     running: int
 
-    def refuses(self, worst_usd: float) -> str | None:
-        """The limit that a call of this worst case would exceed, "wait" where a running one may leave enough."""
-        if self.calls < 1:
+    def refuses(self, worst_usd: float, count: int = 1) -> str | None:
+        """The limit that `count` calls of this worst case together would exceed, "wait" where a running one may leave
+        enough."""
+        if self.calls < count:
             return "max_calls"
         if worst_usd <= self.usd + 1e-12:
             return None
         return "wait" if self.running else "max_usd"
 
-    def take(self, worst_usd: float) -> None:
-        """Count one more call."""
-        self.usd, self.calls, self.running = self.usd - worst_usd, self.calls - 1, self.running + 1
+    def take(self, worst_usd: float, count: int = 1) -> None:
+        """Count so many more calls."""
+        self.usd, self.calls, self.running = self.usd - worst_usd, self.calls - count, self.running + count
 
 
 def room(ledger: Ledger, connection: Connection, allowance: Allowance, now: datetime) -> Room:

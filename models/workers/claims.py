@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -51,6 +52,7 @@ class Claims:
     ) -> None:
         self._ledger, self._breakers, self._retry = ledger, breakers, retry
         self._freed = asyncio.Event()
+        self._ready: dict[str, Claim] = {}  # claimed together, not yet asked for
         self.commit = GroupCommit(ledger, owner, lease_s=lease_s, resend=resend, budget=budget, freed=self._free)
 
     def _free(self) -> None:
@@ -74,8 +76,9 @@ class Claims:
         those of a worker with limits, as long as the caller does.
         """
         await self._admitted(worker, identity)
-        worst, pace = worst_usd(worker, ask.messages, ask.sampling), pace_of(worker, ask, self._retry.pace_s)
-        spec = CallSpec(identity, ask.scope, ask.worker, ask.revision, ask.payload(), worst, allowance, pace)
+        if (ready := self._ready.pop(identity, None)) is not None:
+            return ready
+        spec = self._spec(worker, ask, identity, allowance)
         started, pause = time.monotonic(), self._retry.poll_s
         held: float | None = None  # since when another process has had the call; to wait for a limit is no such thing
         while True:
@@ -88,10 +91,7 @@ class Claims:
                 continue
             if claim.state == "maybe_paid":
                 raise MaybePaid(f"call {identity} of worker {worker.name!r} died in flight and may have been paid")
-            if claim.budget is not None and not (claim.state == "held" and time.monotonic() - started < patience_s):
-                raise BudgetExceeded(claim.budget)
-            if claim.state == "limited":
-                raise LimitReached(f"the request's limit {claim.limit} is reached", claim.limit or "")
+            _refuse(claim, time.monotonic() - started, patience_s)
             if claim.pruned_at is not None:
                 raise Pruned(f"call {identity} of worker {worker.name!r}", claim.pruned_at)
             if claim.state != "held":
@@ -101,6 +101,44 @@ class Claims:
                 raise ClaimHeld(f"call {identity} of worker {worker.name!r} is held by another process")
             await self._wait(claim, _pause(claim, pause, worker, patience_s))
             pause = min(2 * pause, self._retry.poll_cap_s)
+
+    @asynccontextmanager
+    async def together(self, calls: Sequence[tuple[Worker, Ask]], allowance: Allowance | None) -> AsyncIterator[None]:
+        """In the block these calls of one request may be asked: their worst cases are reserved, all or none of them.
+
+        What was not asked by its end is withdrawn. Raises as `claim` where they do not fit together; nothing is sent
+        then. Calls without an allowance fit anyway.
+        """
+        claimed = [] if allowance is None else await self._together(calls, replace(allowance, whole=True))
+        self._ready |= {claim.call_id: claim for claim in claimed}
+        try:
+            yield
+        finally:
+            for claim in claimed:
+                if self._ready.pop(claim.call_id, None) is not None:
+                    self.commit.withdraw(claim.call_id)
+
+    async def _together(self, calls: Sequence[tuple[Worker, Ask]], allowance: Allowance) -> list[Claim]:
+        specs = [self._spec(worker, ask, ask.identity, allowance) for worker, ask in calls]
+        started, pause = time.monotonic(), self._retry.poll_s
+        while True:
+            claims = await self.commit.claim_all(specs)
+            mine = [claim for claim in claims if claim.state == "mine"]
+            short = next((claim for claim in claims if claim.budget or claim.limit), None)
+            if short is None:
+                return mine  # those that are settled or held are waited for one by one
+            for claim in mine:  # two transactions took them
+                self.commit.withdraw(claim.call_id)
+            waited = time.monotonic() - started
+            _refuse(short, waited, self._retry.patience_s)
+            if waited > self._retry.hold_s:
+                raise ClaimHeld(f"calls of the request {allowance.request} are held by others of it")
+            await self._wait(short, pause)
+            pause = min(2 * pause, self._retry.poll_cap_s)
+
+    def _spec(self, worker: Worker, ask: Ask, identity: str, allowance: Allowance | None) -> CallSpec:
+        worst, pace = worst_usd(worker, ask.messages, ask.sampling), pace_of(worker, ask, self._retry.pace_s)
+        return CallSpec(identity, ask.scope, ask.worker, ask.revision, ask.payload(), worst, allowance, pace)
 
     async def _in_lane(self, spec: CallSpec, lane: Lane) -> Claim:
         """One try to claim. A slot that was free, and that the call has not got now, is given back."""
@@ -133,6 +171,20 @@ class Claims:
                 raise refusal(row)
             await asyncio.sleep(min(wait, self._retry.poll_cap_s))
             await self._breakers.refresh()
+
+
+def _refuse(claim: Claim, waited_s: float, patience_s: float) -> None:
+    """Raises BudgetExceeded or LimitReached for a call that does not fit what may be spent, and will not soon."""
+    if claim.budget is not None and not (claim.state == "held" and waited_s < patience_s):
+        raise BudgetExceeded(claim.budget)
+    if claim.state == "limited":
+        raise LimitReached(f"the request's limit {claim.limit} is reached", claim.limit or "")
+
+
+async def until(start_at: datetime | None) -> None:
+    """Wait for the call's turn among those of a worker with limits."""
+    if start_at is not None:
+        await asyncio.sleep(max(0.0, (start_at - datetime.now(UTC)).total_seconds()))
 
 
 def _pause(claim: Claim, pause: float, worker: Worker, patience_s: float) -> float:

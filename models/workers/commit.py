@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,11 +84,26 @@ class GroupCommit:
         try:
             return await future
         except asyncio.CancelledError:
-            # Cancelled when it had been claimed, and before that was known here.
-            known = future.done() and not future.cancelled() and future.exception() is None
-            if known and future.result().state == "mine":
-                self._give_back(spec.identity)
+            self._unclaimed(future)
             raise
+
+    async def claim_all(self, specs: Sequence[CallSpec]) -> list[Claim]:
+        """`ledger.calls.claim` of these calls. Raises BudgetExceeded, LedgerAway; none is claimed then."""
+        self.recover()
+        futures: list[asyncio.Future[Claim]] = [self._put(spec) for spec in specs]
+        try:
+            return await asyncio.gather(*futures)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+                self._unclaimed(future)
+            raise
+
+    def _unclaimed(self, future: asyncio.Future[Claim]) -> None:
+        """Withdraw what had been claimed when its caller was cancelled, before that was known there."""
+        known = future.done() and not future.cancelled() and future.exception() is None
+        if known and future.result().state == "mine":
+            self.withdraw(future.result().call_id)
 
     async def send(self, call_id: str, attempt: int) -> bool:
         """`ledger.tries.send` of one try. Raises LedgerAway; the claim is withdrawn then."""
@@ -171,12 +186,12 @@ class GroupCommit:
             case Failure():
                 _resolve(future, False)
             case CallSpec() if item.identity not in self._alive:  # it may have been written
-                self._give_back(item.identity)
+                self.withdraw(item.identity)
             case Sending():
-                self._give_back(item.call_id)
+                self.withdraw(item.call_id)
         return isinstance(item, Settlement | Failure | Chore) and not self._closing
 
-    def _give_back(self, call_id: str) -> None:
+    def withdraw(self, call_id: str) -> None:
         """Withdraw a claim that was not sent, and will not be."""
         self._alive.discard(call_id)
         self._unsent.add(call_id)
@@ -209,7 +224,7 @@ class GroupCommit:
                 self._alive.add(result.call_id)
                 self._renew_later()
                 if future.done():  # cancelled
-                    self._give_back(result.call_id)
+                    self.withdraw(result.call_id)
         if isinstance(item, Settlement):
             result = self._settled(item, future, result)
         _resolve(future, result)

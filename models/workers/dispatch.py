@@ -7,7 +7,6 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Protocol
 
 from models.errors import ClaimHeld, FuguError, LedgerAway, TransientError
@@ -17,7 +16,7 @@ from models.ledger.providers.breakers import OpenBreaker
 from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.breakers import BreakerPolicy, Breakers
-from models.workers.claims import Claims, Lane
+from models.workers.claims import Claims, Lane, until
 from models.workers.client import Chunk, Client
 from models.workers.pace import unused_s
 from models.workers.pool import Pool, Worker
@@ -77,8 +76,8 @@ class Dispatcher:
         self._client: Sender = self._own if client is None else client
         self.retry, self._budget = retry, RetryBudget(retry)
         self.owner = owner or uuid.uuid4().hex
-        self._claims = Claims(ledger, self.breakers, retry, self.owner, budget=budget, resend=resend, lease_s=lease_s)
-        self._commit = self._claims.commit
+        self.claims = Claims(ledger, self.breakers, retry, self.owner, budget=budget, resend=resend, lease_s=lease_s)
+        self._commit = self.claims.commit
         self._flights: dict[str, _Flight] = {}
         self._lanes = {worker.name: Lane(worker) for worker in (*pool.workers, *pool.conductors)}
 
@@ -123,7 +122,7 @@ class Dispatcher:
         worker, identity = self._pool.worker(ask.worker), ask.identity
         first, lane = 0, self._lanes[worker.name]
         while True:
-            claim = await self._claims.claim(worker, ask, identity, lane, self.retry.patience_s, allowance)
+            claim = await self.claims.claim(worker, ask, identity, lane, self.retry.patience_s, allowance)
             if claim.state == "settled":
                 for chunk in replayed(stored(claim)):
                     yield chunk
@@ -202,7 +201,7 @@ class Dispatcher:
         first, lane = 0, self._lanes[worker.name]
         async with lane.claims:
             while True:
-                claim = await self._claims.claim(worker, ask, identity, lane, patience_s, way.allowance)
+                claim = await self.claims.claim(worker, ask, identity, lane, patience_s, way.allowance)
                 if claim.state == "settled":
                     return stored(claim)
                 first = first or claim.attempt
@@ -272,7 +271,7 @@ class Dispatcher:
         """
         slots = self._lanes[worker.name].slots
         if not claim.sent:  # else it has a slot
-            await _until(claim.start_at)
+            await until(claim.start_at)
             await slots.acquire()
         try:
             if not (claim.sent or await self._commit.send(claim.call_id, claim.attempt)):
@@ -292,9 +291,3 @@ class Dispatcher:
 
     def _may_retry(self, claim: Claim, first: int, error: TransientError) -> bool:
         return self.retry.delay(claim.attempt - first + 1, error) is not None and self.may_repeat()
-
-
-async def _until(start_at: datetime | None) -> None:
-    """Wait for the call's turn among those of a worker with limits."""
-    if start_at is not None:
-        await asyncio.sleep(max(0.0, (start_at - datetime.now(UTC)).total_seconds()))

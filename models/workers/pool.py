@@ -82,6 +82,11 @@ class Pool(Value):
                     raise MissingKey(f"{self._read.path}:{self._read.line((place, index))}: {error}") from None
 
     @property
+    def hosted_tools(self) -> frozenset[str]:
+        """Kinds of providers' tools that some worker takes."""
+        return frozenset(kind for worker in self.workers for kind in worker.abilities.hosted_tools)
+
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(worker.name for worker in self.workers)
 

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from models.errors import LimitReached, UpstreamUnavailable
+from models.errors import BudgetExceeded, LimitReached, UpstreamUnavailable
+from models.ledger.access.purses import Purse
 from models.ledger.accounts import Allowance
+from models.ledger.budgets import remaining
 from models.ledger.plans import StoredPlan
 from models.ledger.workflows import put_workflow
 from models.workers.ask import Ask, Reply
@@ -109,3 +111,29 @@ async def test_calls_of_all_rounds_count_and_other_requests_do_not(ledger):
         await dispatcher.attempt(ask(2), allowance=Allowance("r", None, 2))
     await dispatcher.close()
     assert upstream.sent == 3
+
+
+async def test_calls_that_are_claimed_together_fit_all_or_none_and_those_not_asked_are_given_back(ledger):
+    upstream, purse = Upstream(0.25), Purse("k", "ci", total_usd=4.0)
+    dispatcher = Dispatcher(ledger, POOL, upstream, retry=RetryPolicy(tries=1, patience_s=0.0))
+
+    def calls(request, count):
+        asks = [ask(number).model_copy(update={"scope": request}) for number in range(count)]
+        return [(POOL.worker("w"), each) for each in asks], Allowance(request, 3.0, 3, purse)
+
+    three, allowance = calls("r", 3)
+    async with dispatcher.claims.together(three, allowance):
+        assert remaining(ledger, "key:k")["reserved"] == 3.0 and upstream.sent == 0
+        with pytest.raises(BudgetExceeded, match="2 calls that may cost together 2 USD"):
+            async with dispatcher.claims.together(*calls("other", 2)):
+                raise AssertionError("it does not fit")
+        assert remaining(ledger, "key:k")["reserved"] == 3.0
+        async with dispatcher.claims.together(*calls("one", 1)):
+            assert remaining(ledger, "key:k")["left"] == 0.0
+        await dispatcher.ask(three[0][1], allowance)
+    with pytest.raises(LimitReached, match="max_calls"):
+        async with dispatcher.claims.together(calls("third", 4)[0], Allowance("third", 9.0, 3)):
+            raise AssertionError("it does not fit")
+    await dispatcher.close()
+    left = remaining(ledger, "key:k")
+    assert (upstream.sent, left["spent"], left["reserved"]) == (1, 0.25, 0.0)

@@ -14,7 +14,7 @@ from deployments.endpoint.access.money import allowance_of, is_too_dear
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Calls, Emit, Result, Text, Thought
 from deployments.endpoint.parts import Parts
-from models.errors import FuguError, Unfit, another_may_answer
+from models.errors import BudgetExceeded, FuguError, LimitReached, Unfit, another_may_answer
 from models.fugu.roles import Role
 from models.ledger.outage import PATIENCE_S, when_back
 from models.workers.ask import Ask, Message, Reply, Sampling, Usage, total
@@ -152,8 +152,11 @@ class Asking:
         if self._question.choices == 1:
             return await self._ask(step, messages, live)
         steps = [replace(step, choice=number) for number in range(self._question.choices)]
-        # A failure does not cancel the others, which are paid for.
-        found = await asyncio.gather(*(self._ask(each, messages, live) for each in steps), return_exceptions=True)
+        worker = self._parts.pool.worker(step.worker)
+        calls = [(worker, self._first(each, messages)) for each in steps]
+        async with self._parts.dispatcher.claims.together(calls, self._allowance):
+            # A failure does not cancel the others, which are paid for.
+            found = await asyncio.gather(*(self._ask(each, messages, live) for each in steps), return_exceptions=True)
         for reply in found:
             if isinstance(reply, BaseException):
                 raise reply
@@ -162,25 +165,34 @@ class Asking:
     async def _ask(self, step: Step, messages: Sequence[Message], live: Emit | None) -> Reply:
         """The worker's reply in the format that is asked for; where it does not fit, asked for once more.
 
-        Raises Unfit where that does not fit either. What has been streamed cannot be asked for again.
+        Raises Unfit where that does not fit either, or what may be spent leaves no room for it. What has been streamed
+        cannot be asked for again.
         """
-        wanted, worker = self._question.sampling, self._parts.pool.worker(step.worker)
-        ask = Ask(
-            scope=self._question.id,
-            worker=step.worker,
-            revision=worker.revision,
-            messages=tuple(dict(message) for message in messages),
-            sampling=wanted if step.role in (None, Role.SOLVER) else _shared(wanted),
-        ).again(step.repeat)  # as in the rollouts that the router was learned and judged by
-        ask = ask.sample(step.choice)
+        worker, ask = self._parts.pool.worker(step.worker), self._first(step, messages)
         live = live if has_mode(worker, ask.sampling) else None  # what may have to be repaired is held back
         reply, wrong = await self._try(step, ask, live)
         if wrong is not None and not self.begun:
-            reply, wrong = await self._try(step, repaired(ask, reply, wrong), None)
+            try:
+                reply, wrong = await self._try(step, repaired(ask, reply, wrong), None)
+            except (BudgetExceeded, LimitReached):  # there is an answer, and it does not fit
+                raise wrong from None
         if wrong is not None:
             raise wrong
         self._replies[step.choice] = reply
         return reply
+
+    def _first(self, step: Step, messages: Sequence[Message]) -> Ask:
+        """What the worker is asked before any repair."""
+        wanted = self._question.sampling
+        ask = Ask(
+            scope=self._question.id,
+            worker=step.worker,
+            revision=self._parts.pool.worker(step.worker).revision,
+            messages=tuple(dict(message) for message in messages),
+            sampling=wanted if step.role in (None, Role.SOLVER) else _shared(wanted),
+        )
+        # A repeat is as in the rollouts that the router was learned and judged by.
+        return ask.again(step.repeat).sample(step.choice)
 
     async def _try(self, step: Step, ask: Ask, live: Emit | None) -> tuple[Reply, Unfit | None]:
         """Ask once, as a step; the reply, and what is wrong with its format."""

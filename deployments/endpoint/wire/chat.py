@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deployments.endpoint.answer.format import Rendering
@@ -11,7 +12,8 @@ from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
-from deployments.endpoint.wire.response import HEARTBEAT, Completion, event
+from deployments.endpoint.wire.response import HEARTBEAT, TRINITY, Completion, event
+from deployments.endpoint.wire.tools import ChatTools
 
 SESSIONS = ("X-Session-Id", "session_id", "X-Conversation-Id")
 """Headers by which clients name a conversation."""
@@ -40,17 +42,33 @@ class OpenAIForm:
         return event(problem.body())
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChatQuestion(Question):
+    """`freeform`: the names of the functions that stand for its custom tools."""
+
+    freeform: Collection[str] = ()
+
+
 class ChatCompletions(OpenAIForm):
+    """`taken`: kinds of providers' tools that some worker takes."""
+
     path = "/v1/chat/completions"
     id_prefix = "chatcmpl-"
 
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        self._taken = taken
+
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         chat = ChatRequest.parse(body, within)
-        return Question(
+        sampling, tools = chat.sampling(), None
+        if any(tool["type"] != "function" for tool in chat.tools or ()) or isinstance(chat.tool_choice, dict):
+            tools = ChatTools(chat.tools or (), () if chat.model.partition("@")[0] == TRINITY else self._taken)
+            sampling = sampling.model_copy(update=tools.fields(chat.tool_choice))
+        return ChatQuestion(
             id=id,
             model=chat.model,
             messages=chat.messages,
-            sampling=chat.sampling(),
+            sampling=sampling,
             fugu=chat.fugu,
             workers=headers.get("X-Fugu-Workers"),
             key=key,
@@ -58,11 +76,13 @@ class ChatCompletions(OpenAIForm):
             include_usage=chat.stream_options.include_usage,
             user=chat.user,
             session=session_of(headers, chat.prompt_cache_key),
-            notes=chat.notes,
+            notes=chat.notes if tools is None else (*chat.notes, *tools.notes),
             choices=chat.n,
             show_work=shows_work(headers, chat.fugu),
             reasons=True,  # as the worker itself would send it
+            freeform=() if tools is None else tools.freeform,
         )
 
     def rendering(self, question: Question, id: str, created: int) -> Completion:
-        return Completion(id, created, question.model, question.include_usage)
+        freeform = question.freeform if isinstance(question, ChatQuestion) else ()
+        return Completion(id, created, question.model, question.include_usage, freeform)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deployments.endpoint.wire.messages import THOUGHTS
+from deployments.endpoint.wire.responses.tools import freeform_arguments
 
 PASSED_ON = frozenset({"role", "name", "refusal", "tool_call_id"})
 
@@ -52,7 +53,11 @@ def _part(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """The call without its `index` and without the arguments that the client library parsed."""
+    """The call without its `index` and without the arguments that the client library parsed; one of a custom tool as
+    one of the function that stands for it."""
+    if custom := call.get("custom"):
+        function = {"name": custom["name"], "arguments": freeform_arguments(custom["input"])}
+        return {"id": call["id"], "type": "function", "function": function}
     function = {name: value for name, value in call["function"].items() if name != "parsed_arguments"}
     arguments = function.get("arguments")
     if not isinstance(arguments, str):

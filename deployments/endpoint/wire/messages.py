@@ -1,4 +1,4 @@
-"""Types of a request's nested values: messages and their parts, tools and tool calls, response formats.
+"""Types of a request's nested values: messages and their parts, tool calls, response formats. (Tools: tools.py.)
 
 The shapes are OpenAI's, in types of our own: those of the `openai` package have lists of type `Iterable`, which
 pydantic validates only when they are iterated, and drop unknown fields. A test checks that ours have the same fields.
@@ -26,7 +26,7 @@ TAG = ":"
 """Prefix of a form's name in pydantic's location of an error."""
 
 
-def _by(field: str, forms: Mapping[str, str]) -> Discriminator:
+def by(field: str, forms: Mapping[str, str]) -> Discriminator:
     """Discriminate by the text in `field`; `forms`: allowed text -> the form's tag."""
 
     def form(value: Any) -> str | None:
@@ -36,7 +36,7 @@ def _by(field: str, forms: Mapping[str, str]) -> Discriminator:
     return Discriminator(form, UNKNOWN + field, f"has to be one of {', '.join(forms)}")
 
 
-def _of(complaint: str, forms: Mapping[type, str]) -> Discriminator:
+def of(complaint: str, forms: Mapping[type, str]) -> Discriminator:
     """Discriminate by the type of the JSON value."""
     return Discriminator(lambda value: forms.get(type(value)), UNKNOWN, complaint)
 
@@ -64,7 +64,7 @@ Anything = Annotated[Any, AfterValidator(_finite)]
 Object = Annotated[dict[str, Any], AfterValidator(_finite)]
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
-TextOrList = _of("has to be text or a list", {str: ":text", list: ":list"})
+TextOrList = of("has to be text or a list", {str: ":text", list: ":list"})
 
 
 StopText = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -92,7 +92,7 @@ class ImagePart(TypedDict, extra_items=Anything):
     type: Literal["image_url"]
     image_url: Annotated[
         Annotated[Url, Tag(":text")] | Annotated[ImageUrl, Tag(":object")],
-        _of("has to be an object with a url", {str: ":text", dict: ":object"}),
+        of("has to be an object with a url", {str: ":text", dict: ":object"}),
     ]
 
 
@@ -134,7 +134,7 @@ Part: TypeAlias = Annotated[
     | Annotated[FilePart, Tag(":file")]
     | Annotated[RefusalPart, Tag(":refusal")]
     | Annotated[ThoughtPart, Tag(":thought")],
-    _by("type", {**PARTS, "refusal": ":refusal", **THOUGHTS}),
+    by("type", {**PARTS, "refusal": ":refusal", **THOUGHTS}),
 ]
 Content: TypeAlias = Annotated[
     Annotated[str, Tag(":text")] | Annotated[list[Part], Field(fail_fast=True), Tag(":list")], TextOrList
@@ -148,12 +148,36 @@ class CalledFunction(TypedDict, extra_items=Anything):
     arguments: NotRequired[str | Object | None]
 
 
-class ToolCall(TypedDict, extra_items=Anything):
+class FunctionCall(TypedDict, extra_items=Anything):
     """Its `index`, in calls that were assembled from a stream, says nothing here: ids tell calls apart."""
 
     id: str
     type: NotRequired[Literal["function"] | None]
     function: CalledFunction
+
+
+class CalledCustom(TypedDict, extra_items=Anything):
+    name: FunctionName
+    input: str
+
+
+class CustomCall(TypedDict, extra_items=Anything):
+    """A call of a tool with one text."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+
+
+def _called(value: Any) -> str | None:
+    kind = (value.get("type") or "function") if isinstance(value, dict) else None
+    return f":{kind}" if kind in ("function", "custom") else None
+
+
+ToolCall: TypeAlias = Annotated[
+    Annotated[FunctionCall, Tag(":function")] | Annotated[CustomCall, Tag(":custom")],
+    Discriminator(_called, f"{UNKNOWN}type", "has to be function or custom"),
+]
 
 
 class Said(TypedDict, extra_items=Anything):
@@ -199,49 +223,7 @@ ChatMessage: TypeAlias = Annotated[
     | Annotated[Answered, Tag(":answered")]
     | Annotated[Result, Tag(":result")]
     | Annotated[Returned, Tag(":returned")],
-    _by("role", ROLES),
-]
-
-
-class DefinedFunction(TypedDict, extra_items=Anything):
-    name: FunctionName
-    description: NotRequired[str | None]
-    parameters: NotRequired[Object | None]
-    strict: NotRequired[bool | None]
-
-
-class Tool(TypedDict, extra_items=Anything):
-    type: Literal["function"]
-    function: DefinedFunction
-
-
-class ChosenFunction(TypedDict, extra_items=Anything):
-    name: FunctionName
-
-
-class ChosenTool(TypedDict, extra_items=Anything):
-    type: Literal["function"]
-    function: ChosenFunction
-
-
-class Allowed(TypedDict, extra_items=Anything):
-    mode: Literal["auto", "required"]
-    tools: list[Object]
-
-
-class AllowedTools(TypedDict, extra_items=Anything):
-    type: Literal["allowed_tools"]
-    allowed_tools: Allowed
-
-
-ToolChoice: TypeAlias = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag(":text")]
-    | Annotated[
-        Annotated[ChosenTool, Tag(":function")] | Annotated[AllowedTools, Tag(":allowed")],
-        _by("type", {"function": ":function", "allowed_tools": ":allowed"}),
-        Tag(":object"),
-    ],
-    _of("has to be none, auto, required or an object", {str: ":text", dict: ":object"}),
+    by("role", ROLES),
 ]
 
 
@@ -269,5 +251,5 @@ ResponseFormat: TypeAlias = Annotated[
     Annotated[TextFormat, Tag(":text")]
     | Annotated[JsonFormat, Tag(":json_object")]
     | Annotated[SchemaFormat, Tag(":json_schema")],
-    _by("type", {"text": ":text", "json_object": ":json_object", "json_schema": ":json_schema"}),
+    by("type", {"text": ":text", "json_object": ":json_object", "json_schema": ":json_schema"}),
 ]

@@ -119,7 +119,7 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
         case BadInput():
             return Problem(400, str(error), INVALID, "invalid_value", error.field)
         case Unfit():
-            message = f"the worker's reply does not fit response_format, nor did it when it was asked again: {error}"
+            message = f"the worker's reply does not fit response_format, and no repair mended it: {error}"
             return Problem(422, message, "invalid_response_error", "invalid_response_format", "response_format")
         case BudgetExceeded():
             return Problem(402, str(error), "insufficient_quota", "budget_exceeded")

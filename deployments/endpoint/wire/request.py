@@ -21,11 +21,10 @@ from deployments.endpoint.wire.messages import (
     ChatMessage,
     ResponseFormat,
     Stop,
-    Tool,
-    ToolChoice,
     whole,
 )
 from deployments.endpoint.wire.refusal import validated
+from deployments.endpoint.wire.tools import Tool, ToolChoice
 from models.errors import BadInput
 from models.workers.ask import Sampling
 

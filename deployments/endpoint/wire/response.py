@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from deployments.endpoint.answer.result import Delta, Result, Text, Thought
+from deployments.endpoint.wire.responses.tools import as_given
 from models.conductor.run.request import ConductAnswer
 from models.workers.ask import Usage
 
@@ -49,15 +50,19 @@ def usage_body(usage: Usage, orchestration: Usage | None = None) -> dict[str, An
 class Completion:
     """One answer as a chat completion, whole or in chunks. `created`: Unix seconds. `include_usage`: at a stream's end.
 
-    The object `fugu` is in the body, or in the last chunk.
+    The object `fugu` is in the body, or in the last chunk. `freeform`: the names of the functions that stand for custom
+    tools; their calls are sent as those of the tools, in a stream at its end, since their text is only known then.
     """
 
-    def __init__(self, id: str, created: int, model: str, include_usage: bool = False) -> None:
-        self._head, self._include_usage = (id, created, model), include_usage
+    def __init__(
+        self, id: str, created: int, model: str, include_usage: bool = False, freeform: Collection[str] = ()
+    ) -> None:
+        self._head, self._include_usage, self._freeform = (id, created, model), include_usage, freeform
+        self._held: set[tuple[int, int]] = set()  # choices and indices of such calls
 
     def body(self, answer: Result | ConductAnswer) -> dict[str, Any]:
         said: Sequence[Result | ConductAnswer] = answer.choices if isinstance(answer, Result) else [answer]
-        choices = [_choice(index, each) for index, each in enumerate(said)]
+        choices = [_choice(index, each, self._freeform) for index, each in enumerate(said)]
         usage = usage_body(answer.usage, answer.orchestration)
         return {**self._body("chat.completion", choices), "usage": usage}
 
@@ -77,10 +82,22 @@ class Completion:
                 return event(self._chunk({"content": delta.text}, None, delta.choice, logprobs))
             case Thought():
                 return event(self._chunk({"reasoning_content": delta.text}))
-        return event(self._chunk({"tool_calls": list(delta.calls)}, None, delta.choice))
+        calls = [call for call in delta.calls if not self._holds(call, delta.choice)]
+        return event(self._chunk({"tool_calls": calls}, None, delta.choice)) if calls else b""
+
+    def _holds(self, call: Mapping[str, Any], choice: int) -> bool:
+        place = choice, int(call.get("index") or 0)
+        if call["function"].get("name") in self._freeform:
+            self._held.add(place)
+        return place in self._held
 
     def closing(self, result: Result, trace: Mapping[str, Any] | None) -> list[bytes]:
-        chunks = [self._chunk({}, said.finish_reason, index) for index, said in enumerate(result.choices)]
+        chunks = []
+        for choice, said in enumerate(result.choices):
+            given = enumerate(said.tool_calls)
+            held = [{"index": i, **as_given(c, self._freeform)} for i, c in given if (choice, i) in self._held]
+            chunks += [self._chunk({"tool_calls": held}, None, choice)] if held else []
+            chunks.append(self._chunk({}, said.finish_reason, choice))
         if self._include_usage:
             usage = usage_body(result.usage, result.orchestration)
             chunks.append({**self._body("chat.completion.chunk", []), "usage": usage})
@@ -98,10 +115,10 @@ class Completion:
         return self._body("chat.completion.chunk", [choice])
 
 
-def _choice(index: int, answer: Result | ConductAnswer) -> dict[str, Any]:
+def _choice(index: int, answer: Result | ConductAnswer, freeform: Collection[str]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.tool_calls:
-        message["tool_calls"] = list(answer.tool_calls)
+        message["tool_calls"] = [as_given(call, freeform) for call in answer.tool_calls]
     entries = answer.logprobs if isinstance(answer, Result) else None
     logprobs = {"content": list(entries), "refusal": None} if entries else None
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": answer.finish_reason}

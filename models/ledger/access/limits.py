@@ -47,29 +47,54 @@ def amounts(taken: Iterable[tuple[Allowance | None, float]], now: datetime) -> d
     return dict(sums)
 
 
+@dataclass
+class _Lot:
+    """Calls that fit together or not at all, by identity, and the most that they can cost together, USD."""
+
+    ids: list[str]
+    allowance: Allowance | None
+    worst_usd: float
+
+
+def _lots(asked: Sequence[Asked]) -> list[_Lot]:
+    found: list[_Lot] = []
+    whole: dict[Allowance, _Lot] = {}
+    for id, allowance, worst_usd in asked:
+        lot = whole.get(allowance) if allowance is not None and allowance.whole else None
+        if lot is not None:
+            lot.ids.append(id)
+            lot.worst_usd += worst_usd
+            continue
+        found.append(_Lot([id], allowance, worst_usd))
+        if allowance is not None and allowance.whole:
+            whole[allowance] = found[-1]
+    return found
+
+
 def refused(ledger: Ledger, connection: Connection, asked: Sequence[Asked], now: datetime) -> dict[str, Refusal]:
     """The calls among these that do not fit, by identity; of several calls the earlier ones go first."""
-    found = _over_budget(ledger, connection, [one for one in asked if one[2]], now)
-    left = [one for one in asked if one[0] not in found]
-    return found | _over_allowance(ledger, connection, left, now)
+    lots = _lots(asked)
+    found = _over_budget(ledger, connection, [lot for lot in lots if lot.worst_usd], now)
+    return found | _over_allowance(ledger, connection, [lot for lot in lots if lot.ids[0] not in found], now)
 
 
-def _over_budget(ledger: Ledger, connection: Connection, asked: Sequence[Asked], now: datetime) -> dict[str, Refusal]:
-    paying = [(id, allowance.purse, worst) for id, allowance, worst in asked if allowance and allowance.purse]
+def _over_budget(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], now: datetime) -> dict[str, Refusal]:
+    paying = [(lot, lot.allowance.purse) for lot in lots if lot.allowance and lot.allowance.purse]
     if not paying:
         return {}
-    rows = rows_of(ledger, connection, {purse for _, purse, _ in paying}, now)
+    rows = rows_of(ledger, connection, {purse for _, purse in paying}, now)
     state = {name: _Budget(*(round(amount * _UNIT) for amount in row)) for name, row in rows.items()}
     found = {}
-    for id, purse, worst in paying:
-        usd, names = round(worst * _UNIT), purse.limits(now)
+    for lot, purse in paying:
+        usd, names = round(lot.worst_usd * _UNIT), purse.limits(now)
         full = next((name for name in names if not state[name].takes(usd)), None)
         if full is None:
             for name in names:
                 state[name].reserved += usd
         else:
             waits = all(state[name].may_take(usd) for name in names)
-            found[id] = Refusal(budget=_words(purse, full, state[full], worst), waits=waits)
+            refusal = Refusal(budget=_words(purse, full, state[full], lot), waits=waits)
+            found |= dict.fromkeys(lot.ids, refusal)
     return found
 
 
@@ -89,25 +114,24 @@ class _Budget:
         return self.spent + usd <= self.limit
 
 
-def _words(purse: Purse, name: str, budget: _Budget, worst_usd: float) -> str:
+def _words(purse: Purse, name: str, budget: _Budget, lot: _Lot) -> str:
     gone = f"{budget.spent / _UNIT:.6g} spent, {budget.reserved / _UNIT:.6g} reserved by calls under way"
-    limit = whose(purse, name, budget.limit / _UNIT)
-    return f"{limit} has no room for a call that may cost {worst_usd:.6g} USD: {gone}"
+    limit, count = whose(purse, name, budget.limit / _UNIT), len(lot.ids)
+    calls = "a call that may cost" if count == 1 else f"{count} calls that may cost together"
+    return f"{limit} has no room for {calls} {lot.worst_usd:.6g} USD: {gone}"
 
 
-def _over_allowance(
-    ledger: Ledger, connection: Connection, asked: Sequence[Asked], now: datetime
-) -> dict[str, Refusal]:
-    limited = [(id, one, worst) for id, one, worst in asked if one and (one.max_usd, one.max_calls) != (None, None)]
+def _over_allowance(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], now: datetime) -> dict[str, Refusal]:
+    limited = [(lot, one) for lot in lots if (one := lot.allowance) and (one.max_usd, one.max_calls) != (None, None)]
     rooms: dict[str, Room] = {}
     found = {}
-    for id, allowance, worst_usd in sorted(limited, key=lambda one: one[1].request):
+    for lot, allowance in sorted(limited, key=lambda each: each[1].request):
         left = rooms.get(allowance.request)
         if left is None:  # the locks are taken in order of request
             left = rooms[allowance.request] = room(ledger, connection, allowance, now)
-        limit = left.refuses(worst_usd)
+        limit = left.refuses(lot.worst_usd, len(lot.ids))
         if limit is None:
-            left.take(worst_usd)
+            left.take(lot.worst_usd, len(lot.ids))
         else:
-            found[id] = Refusal(limit=limit, waits=limit == "wait")
+            found |= dict.fromkeys(lot.ids, Refusal(limit=limit, waits=limit == "wait"))
     return found

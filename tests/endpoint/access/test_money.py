@@ -55,28 +55,28 @@ def test_sixty_four_connections_never_pass_a_budget_by_a_cent(here, key, post, u
 @pytest.mark.parametrize("model", ["fugu", "trinity", "fugu-ultra"])
 def test_the_dear_worker_is_refused_or_replaced_by_the_cheapest(here, key, post, upstream, model):
     refuses, cheapest = key("refuses", month_usd=0.1), key("cheapest", month_usd=0.1, on_exceeded="cheapest")
+    spent = key("empty", total_usd=0.0, on_exceeded="cheapest")
     refused = post(here, refuses, model=model)
     assert refused.status_code == 402 and "the budget of this month of the key 'refuses'" in refused.text
     assert upstream.seen == []
     for stream in (False, True):
         assert post(here, cheapest, model=model, stream=stream).status_code == 200
     assert {body["model"] for body in upstream.seen} == {"cy"}
-    spent = key("empty", total_usd=0.0, on_exceeded="cheapest")
     assert post(here, spent, model=model).status_code == 402
 
 
 @pytest.mark.parametrize("model", ["fugu", "trinity", "fugu-ultra"])
 def test_a_request_may_lower_its_keys_limits_and_not_raise_them(here, key, post, upstream, ledger, model):
-    mine = key(max_usd=0.1, scopes=("chat",))
+    mine, wide = key(max_usd=0.1, scopes=("chat",)), key("wide", max_usd=5.0)
+    free = key("free", max_usd=5.0, max_calls=9)
     for fields in ({}, {"fugu": {"max_usd": 5}}):
         refused = post(here, mine, model=model, **fields)
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (402, "max_usd_reached"), error
         assert "the key 'ci' that sets it" in error["message"]
-    own = post(here, key("wide", max_usd=5.0), model=model, fugu={"max_usd": 0.1})
+    own = post(here, wide, model=model, fugu={"max_usd": 0.1})
     assert own.status_code == 402 and "the key" not in own.json()["error"]["message"]
     assert upstream.seen == []
-    free = key("free", max_usd=5.0, max_calls=9)
     answer = post(here, free, model=model, fugu={"max_calls": 50})
     assert answer.status_code == 200
     if model == "fugu-ultra":
@@ -99,3 +99,56 @@ def test_without_a_key_a_request_is_held_to_its_own_limits(here, post, upstream)
         answer = post(here, model=model, fugu={"max_usd": 0.1})
         assert answer.status_code == 402 and answer.json()["error"]["param"] == "fugu.max_usd"
     assert upstream.seen == [] and post(here, fugu={"max_usd": 0.3}).status_code == 200
+
+
+def spent_and_reserved(ledger, mine):
+    left = remaining(ledger, f"key:{mine['Authorization'].split('-')[1]}")
+    return left["spent"], left["reserved"]
+
+
+WORST = 0.144
+"""Of one call of `ada` for the question of `post`, USD."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_to_choose_from_are_reserved_together_and_none_is_paid_where_they_do_not_fit(
+    here, key, post, upstream, ledger, stream
+):
+    four = 4 * WORST
+    short, enough = key("short", total_usd=four - 1e-6), key("enough", total_usd=four)
+    cheap = key("cheap", total_usd=four / 2, on_exceeded="cheapest")
+    assert post(here, enough, "/v1/estimate", n=4).json()["cost_usd"]["worst"] == pytest.approx(four)
+    refused = post(here, short, n=4, stream=stream)
+    assert refused.status_code == 402 and refused.json()["error"]["code"] == "budget_exceeded"
+    assert "no room for 4 calls that may cost together" in refused.json()["error"]["message"]
+    for own, limit in (({"max_usd": four - 1e-6}, "max_usd"), ({"max_calls": 3}, "max_calls")):
+        refused = post(here, enough, n=4, stream=stream, fugu=own)
+        assert refused.status_code == 402 and refused.json()["error"]["param"] == f"fugu.{limit}"
+    assert upstream.seen == [] and spent_and_reserved(ledger, enough) == (0.0, 0.0)
+    answer = post(here, enough, n=4, stream=stream, fugu={"max_usd": four, "max_calls": 4})
+    assert answer.status_code == 200 and len(upstream.seen) == 4
+    assert spent_and_reserved(ledger, enough) == (0.032, 0.0)
+    answer = post(here, cheap, n=4, stream=stream)
+    assert answer.status_code == 200 and {body["model"] for body in upstream.seen[4:]} == {"cy"}
+
+
+def test_of_many_requests_for_several_answers_each_is_paid_whole_or_not_at_all(here, key, post, upstream, ledger):
+    mine = key(day_usd=4.2 * WORST, total_usd=10.0)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: post(here, mine, n=3, seed=number), range(32)))
+    paid = sum(answer.status_code == 200 for answer in answers)
+    assert {answer.status_code for answer in answers} == {200, 402} and len(upstream.seen) == 3 * paid
+    assert spent_and_reserved(ledger, mine) == (pytest.approx(0.024 * paid), 0.0)
+
+
+@pytest.mark.parametrize("model", ["fugu", "trinity", "fugu-ultra"])
+def test_a_reply_whose_repair_may_not_be_paid_is_refused_as_one_that_does_not_fit(here, key, post, upstream, model):
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"required": ["nothing"]}}}
+    ada = {"allowed_workers": ["ada"]}
+    free, tight, poor = key("free"), key("tight", max_calls=1), key("poor", total_usd=0.3)
+    for headers, own in ((free, {"max_calls": 1}), (free, {"max_usd": 0.3}), (tight, {}), (poor, {})):
+        upstream.forget()
+        refused = post(here, headers, model=model, response_format=form, fugu=ada | own)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (422, "invalid_response_format"), (own, error)
+        assert len(upstream.seen) == 1

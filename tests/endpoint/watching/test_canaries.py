@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from deployments.endpoint.app import WIRE_FORMATS
+from deployments.endpoint.wire.formats import wire_formats
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.ledger.tables import metadata
@@ -161,13 +161,13 @@ def _asked(url: str) -> dict:
             time.sleep(0.05)  # it is importing; questions in a row would slow it down
         answers = []
         models = ("fugu", "trinity", "fugu-ultra")
-        assert {wire.path for wire in WIRE_FORMATS} <= BODIES.keys()
+        assert {wire.path for wire in wire_formats()} <= BODIES.keys()
         for path, model, stream, mode in product(BODIES, models, (False, True), MODES):
             if path != "/v1/chat/completions" and mode not in AT_ONCE:
                 continue
             body = {"model": model, "stream": stream, **BODIES[path](f"{PROMPT} {mode} {stream}")}
             answers.append(http.post(path, json=body, headers={"X-Fugu-Workers": mode}))
-        wire = WIRE_FORMATS[0]
+        wire = wire_formats()[0]
         asked = {"model": "fugu-ultra", **BODIES[wire.path](PROMPT)}
         answers.append(http.post(wire.path, json=asked, headers={"Idempotency-Key": IDEMPOTENCY}))
         answers.append(http.post(wire.path, json={"model": "fugu", **BODIES[wire.path](PROMPT * 20_000)}))

@@ -47,7 +47,7 @@ REFUSED = [
     ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop"),
     ({"tool_choice": "required"}, 400, "tool_choice"),
     ({"tools": [], "tool_choice": "required"}, 400, "tool_choice"),
-    ({"tools": [{"type": "browser"}]}, 400, "tools[0].type"),
+    ({"tools": [{"type": 5}]}, 400, "tools[0].type"),
     ({"fugu": {"allowed_workers": ["nobody"]}}, 400, "fugu.allowed_workers"),
     ({"fugu": {"allowed_workers": ["past"]}}, 400, "fugu.allowed_workers"),
     ({"fugu": {"speed": 1}}, 400, "fugu.speed"),

@@ -10,12 +10,14 @@ import jsonschema
 import openai.types.chat as theirs
 import pytest
 from openai.types.chat.chat_completion_content_part_param import File
+from openai.types.chat.chat_completion_custom_tool_param import Custom
 from openai.types.shared_params import FunctionDefinition
 from openai.types.shared_params.response_format_json_schema import JSONSchema
 
 from deployments.endpoint.app import create_app
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire import messages as ours
+from deployments.endpoint.wire import tools
 from deployments.endpoint.wire.request import ChatRequest
 from models.errors import BadInput
 from models.workers.ask import Ask
@@ -94,7 +96,8 @@ WRONG = [
     (called(1, 2), "messages[1].tool_calls[0]"),
     (called(CALL, "x"), "messages[1].tool_calls[1]"),
     (called({**CALL, "id": 5}), "messages[1].tool_calls[0].id"),
-    (called({**CALL, "type": "custom"}), "messages[1].tool_calls[0].type"),
+    (called({**CALL, "type": "web"}), "messages[1].tool_calls[0].type"),
+    (called({**CALL, "type": "custom"}), "messages[1].tool_calls[0].custom"),
     (called({**CALL, "function": "add"}), "messages[1].tool_calls[0].function"),
     (called({**CALL, "function": {"name": "add", "arguments": 5}}), "messages[1].tool_calls[0].function.arguments"),
     (called({**CALL, "function": {"name": None, "arguments": ""}}), "messages[1].tool_calls[0].function.name"),
@@ -282,12 +285,16 @@ OPENAI = [
     (ours.ImagePart, theirs.ChatCompletionContentPartImageParam, set()),
     (ours.AudioPart, theirs.ChatCompletionContentPartInputAudioParam, set()),
     (ours.FilePart, File, set()),
-    (ours.ToolCall, theirs.ChatCompletionMessageFunctionToolCallParam, set()),
-    (ours.Tool, theirs.ChatCompletionFunctionToolParam, set()),
-    (ours.DefinedFunction, FunctionDefinition, set()),
+    (ours.FunctionCall, theirs.ChatCompletionMessageFunctionToolCallParam, set()),
+    (ours.CustomCall, theirs.ChatCompletionMessageCustomToolCallParam, set()),
+    (tools.FunctionTool, theirs.ChatCompletionFunctionToolParam, set()),
+    (tools.CustomTool, theirs.ChatCompletionCustomToolParam, set()),
+    (tools.DefinedFunction, FunctionDefinition, set()),
+    (tools.DefinedCustom, Custom, set()),
     (ours.JsonSchema, JSONSchema, set()),
-    (ours.AllowedTools, theirs.ChatCompletionAllowedToolChoiceParam, set()),
-    (ours.ChosenTool, theirs.ChatCompletionNamedToolChoiceParam, set()),
+    (tools.AllowedTools, theirs.ChatCompletionAllowedToolChoiceParam, set()),
+    (tools.ChosenFunction, theirs.ChatCompletionNamedToolChoiceParam, set()),
+    (tools.ChosenCustom, theirs.ChatCompletionNamedToolChoiceCustomParam, set()),
 ]
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Scope
 
 from deployments.endpoint.wire.anthropic.models import VERSION
 from deployments.endpoint.wire.problems import LONGEST, Problem, problem_response
@@ -58,7 +59,7 @@ def error_body(problem: Problem) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": message[:LONGEST]}, "request_id": problem.request_id}
 
 
-def refusal(scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+def refusal(scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """An error answer outside of the stack of answers, in the form that the client of this ASGI scope reads, with an id
     of its own: the form is Anthropic's by the path, or by the header that its clients send."""
     id = f"req_{uuid4().hex}"
@@ -69,6 +70,6 @@ def refusal(scope: Mapping[str, Any], problem: Problem, headers: Mapping[str, st
     return problem_response(problem, headers, error_body(problem))
 
 
-def _is_anthropics(scope: Mapping[str, Any]) -> bool:
+def _is_anthropics(scope: Scope) -> bool:
     path = scope["path"]
     return path.startswith(ANTHROPICS) or (not path.startswith(OPENAIS) and VERSION in Headers(raw=scope["headers"]))

@@ -72,7 +72,7 @@ class Reader:
 
     def __init__(self, ledger: Ledger, pool: Pool) -> None:
         self._ledger = ledger
-        self._taken = frozenset(kind for worker in pool.workers for kind in worker.abilities.hosted_tools)
+        self._taken = pool.hosted_tools
 
     def question(
         self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds

@@ -40,9 +40,7 @@ from openai.types.shared_params import CustomToolInputFormat, Reasoning, Respons
 from pydantic import Discriminator, Field, Tag, WithJsonSchema
 from typing_extensions import TypedDict
 
-from deployments.endpoint.wire.messages import UNKNOWN, Anything, FunctionName, Object, TextOrList
-from deployments.endpoint.wire.messages import _by as by
-from deployments.endpoint.wire.messages import _of as of
+from deployments.endpoint.wire.messages import UNKNOWN, Anything, FunctionName, Object, TextOrList, by, of
 
 OTHER_ITEM = r"^[a-z_]+_(call|output|tools|request|response|trigger|summary)$|^compaction$|^program$"
 """Kinds of items that are left out: they are about tools of a provider, which the worker here has not got."""

@@ -158,3 +158,12 @@ def call_body(call: Mapping[str, Any]) -> dict[str, Any]:
     arguments = freeform_arguments(call["input"]) if custom else call["arguments"]
     function = {"name": flat(call["name"], call.get("namespace")), "arguments": arguments}
     return {"id": call["call_id"], "type": "function", "function": function}
+
+
+def as_given(call: Mapping[str, Any], freeform: Collection[str]) -> dict[str, Any]:
+    """A worker's call of a function as a call of the tool that the client gave."""
+    function = call["function"]
+    if function["name"] not in freeform:
+        return dict(call)
+    custom = {"name": function["name"], "input": freeform_input(function["arguments"])}
+    return {**{name: value for name, value in call.items() if name != "function"}, "type": "custom", "custom": custom}
