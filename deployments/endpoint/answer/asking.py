@@ -171,11 +171,11 @@ class Asking:
         worker, ask = self._parts.pool.worker(step.worker), self._first(step, messages)
         live = live if has_mode(worker, ask.sampling) else None  # what may have to be repaired is held back
         reply, wrong = await self._try(step, ask, live)
-        if wrong is not None and not self.begun:
+        if (misfit := wrong) is not None and not self.begun:
             try:
-                reply, wrong = await self._try(step, repaired(ask, reply, wrong), None)
+                reply, wrong = await self._try(step, repaired(ask, reply, misfit), None)
             except (BudgetExceeded, LimitReached):  # there is an answer, and it does not fit
-                raise wrong from None
+                raise misfit from None
         if wrong is not None:
             raise wrong
         self._replies[step.choice] = reply
