@@ -152,3 +152,14 @@ def test_a_reply_whose_repair_may_not_be_paid_is_refused_as_one_that_does_not_fi
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (422, "invalid_response_format"), (own, error)
         assert len(upstream.seen) == 1
+
+
+def test_a_plan_that_does_not_fit_the_requests_limit_as_a_whole_is_not_begun(here, key, post, upstream):
+    """One step is asked in its stead: no step of a plan is paid that cannot be paid to its end."""
+    two = post(here, None, "/v1/estimate", n=2, fugu={"allowed_workers": ["ada"]}).json()["cost_usd"]["worst"]
+    traced = {"X-Fugu-Trace": "1"}
+    for most, calls in ((0.9 * two, 1), (4 * two, 2)):
+        upstream.forget()
+        answer = post(here, traced, model="fugu-ultra", fugu={"max_usd": most})
+        assert answer.status_code == 200 and len(upstream.seen) == calls, answer.text
+        assert len(answer.json()["fugu"]["rounds"][0]["steps"]) == calls
