@@ -172,10 +172,11 @@ class Asking:
         live = live if has_mode(worker, ask.sampling) else None  # what may have to be repaired is held back
         reply, wrong = await self._try(step, ask, live)
         if wrong is not None and not self.begun:
+            misfit = wrong
             try:
                 reply, wrong = await self._try(step, repaired(ask, reply, wrong), None)
             except (BudgetExceeded, LimitReached):  # there is an answer, and it does not fit
-                raise wrong from None
+                raise misfit from None
         if wrong is not None:
             raise wrong
         self._replies[step.choice] = reply

@@ -155,9 +155,11 @@ def _problem_of(error: Exception, trace: bool) -> Problem:
         case WorkflowFailed():
             message = f"step {error.step + 1} of the workflow failed with every worker that may be asked{detail}"
             # The last of them may be asked again before long: then so may the request.
-            later = isinstance(cause := error.__cause__, WorkerOpen | RateLimited)
-            headers = _retry_after(cause.retry_after or UNKNOWN_WAIT_S) if later else {}
-            return Problem(503 if later else 502, message, "server_error", "workflow_failed", headers=headers)
+            cause, wait = error.__cause__, None
+            if isinstance(cause, WorkerOpen | RateLimited):
+                wait = cause.retry_after or UNKNOWN_WAIT_S
+            headers = {} if wait is None else _retry_after(wait)
+            return Problem(503 if headers else 502, message, "server_error", "workflow_failed", headers=headers)
         case FuguError():
             wait = getattr(error, "retry_after", None)
             message = f"a worker could not be asked{_until(wait)}{detail}"

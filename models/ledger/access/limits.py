@@ -84,7 +84,7 @@ def _over_budget(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], n
         return {}
     rows = rows_of(ledger, connection, {purse for _, purse in paying}, now)
     state = {name: _Budget(*(round(amount * _UNIT) for amount in row)) for name, row in rows.items()}
-    found = {}
+    found: dict[str, Refusal] = {}
     for lot, purse in paying:
         usd, names = round(lot.worst_usd * _UNIT), purse.limits(now)
         full = next((name for name in names if not state[name].takes(usd)), None)
@@ -124,7 +124,7 @@ def _words(purse: Purse, name: str, budget: _Budget, lot: _Lot) -> str:
 def _over_allowance(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], now: datetime) -> dict[str, Refusal]:
     limited = [(lot, one) for lot in lots if (one := lot.allowance) and (one.max_usd, one.max_calls) != (None, None)]
     rooms: dict[str, Room] = {}
-    found = {}
+    found: dict[str, Refusal] = {}
     for lot, allowance in sorted(limited, key=lambda each: each[1].request):
         left = rooms.get(allowance.request)
         if left is None:  # the locks are taken in order of request
