@@ -92,7 +92,9 @@ class Asking:
     def answering(self) -> Step | None:
         """Whose reply is the answer, as far as is known: the last SOLVER's or, without roles, the worker's."""
         solvers = [step for step in self.steps if step.role in (None, Role.SOLVER) and step.choice == 0]
-        return next((step for step in reversed(solvers) if step.error is None), solvers[-1] if solvers else None)
+        # Of none that fits, the last that was paid: its repair may not have been.
+        said = [step for step in solvers if step.error is None] or [step for step in solvers if step.reply] or solvers
+        return said[-1] if said else None
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from models.conductor.run.toolcalls import handed_out, tools_of, turn_of
 from models.digest import json_digest
 from models.errors import (
     BadInput,
+    BudgetExceeded,
     FuguError,
     LedgerAway,
     LimitReached,
@@ -76,8 +77,7 @@ class StepRun:
         self._reading = self.ended = False
         step, row, sees = self._steps.steps[index], state.step(workflow, index), self._steps.sees(index)
         self._turns = [dict(turn) for turn in row.turns] if row is not None else []
-        worker, written = plan.workers[index], plan.numbers[index]
-        self.record = StepRecord(workflow, index, step.subtask, worker, sees, written=written)
+        self.record = StepRecord(workflow, index, step.subtask, plan.workers[index], sees, written=plan.numbers[index])
         # A failed step that is resumed may use every worker again.
         if row is not None and (row.state != "failed" or state.replaying):
             self.record = replace(self.record, worker=row.worker, tried=row.tried, error=row.error)
@@ -132,15 +132,20 @@ class StepRun:
     async def walk(self, seen: Sequence[StepRecord]) -> StepRecord:
         """Run the step's turns in order: settled ones are read, the first one that is not is asked, once."""
         turns: list[Message] = []
-        self._replies, misfit = [], None
+        self._replies, misfit, given = [], None, (self.record.worker, self.record.tried)
         for number in count():
+            had = [(turn["worker"], tuple(turn["tried"])) for turn in self._turns[number : number + 1]]
+            # A new turn is of who had the last one, unless the step was given on since then.
+            last = max((self.record.worker, self.record.tried), given, key=lambda seat: len(seat[1]))
+            worker, tried = (had or [last])[0]
+            self.record = replace(self.record, worker=worker, tried=tried)
             messages = self.messages(seen, turns)
             self.record = replace(self.record, state="running", messages=tuple(messages))
             if self.record.worker == CONDUCTOR:
                 return await self._run_nested(messages)
             try:
                 reply = await self._reply(number, messages)
-            except LimitReached as limit:  # where it is a repair's, there is an answer, and it does not fit
+            except (BudgetExceeded, LimitReached) as limit:  # of a repair: there is an answer, and it does not fit
                 raise misfit or limit from None
             self._replies.append(reply)
             if not self._calls_tools(number, reply):
@@ -218,15 +223,13 @@ class StepRun:
         text = record.text or ""
         if self._request.limits.max_usd is None:
             return text
-        planned = self._plan.workers[record.index]
-        worker = None if planned == CONDUCTOR else planned
+        worker = None if (planned := self._plan.workers[record.index]) == CONDUCTOR else planned
         return shortened(text, shown_bytes(self._state.parts.pool, self._request.allowed, worker))
 
     async def _reply(self, number: int, messages: list[dict[str, Any]]) -> Reply:
         """The turn's reply: the recorded one, or the worker's."""
         if number < len(self._turns):
             turn = self._turns[number]
-            self.record = replace(self.record, worker=turn["worker"], tried=tuple(turn["tried"]))
             if self._state.replaying and self._state.asked(turn["call"]) != messages:
                 raise PermanentError(f"{self._name} has another context than in the recorded call")
             return self._state.reply(turn["call"])
@@ -275,9 +278,8 @@ class StepRun:
     async def _run_nested(self, messages: Sequence[Message]) -> StepRecord:
         """Run a step that the conductor itself takes."""
         self.nested = answer = await self._nest(self.record.index, messages)
-        if answer.tool_calls:
-            return self.end(state="awaiting-tools", tool_calls=answer.tool_calls)
-        return self.end(state="done")
+        state = "awaiting-tools" if answer.tool_calls else "done"
+        return self.end(state=state, tool_calls=answer.tool_calls)
 
     def _note(self) -> None:
         """Write the row, unless the ledger has it."""
@@ -294,6 +296,5 @@ class StepRun:
 
     @property
     def _name(self) -> str:
-        subtask = self.record.subtask
-        shown = subtask if len(subtask) <= 80 else subtask[:79] + "…"
+        shown = subtask if len(subtask := self.record.subtask) <= 80 else subtask[:79] + "…"
         return f"step {self.record.number} ({shown!r}) of workflow {self.record.workflow}"

@@ -152,3 +152,28 @@ def test_a_reply_whose_repair_may_not_be_paid_is_refused_as_one_that_does_not_fi
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (422, "invalid_response_format"), (own, error)
         assert len(upstream.seen) == 1
+
+
+def test_a_plan_that_does_not_fit_the_requests_limit_as_a_whole_is_not_begun(here, key, post, upstream):
+    """One step is asked in its stead: no step of a plan is paid that cannot be paid to its end."""
+    two = post(here, None, "/v1/estimate", n=2, fugu={"allowed_workers": ["ada"]}).json()["cost_usd"]["worst"]
+    traced = {"X-Fugu-Trace": "1"}
+    for most, calls in ((0.9 * two, 1), (4 * two, 2)):
+        upstream.forget()
+        answer = post(here, traced, model="fugu-ultra", fugu={"max_usd": most})
+        assert answer.status_code == 200 and len(upstream.seen) == calls, answer.text
+        assert len(answer.json()["fugu"]["rounds"][0]["steps"]) == calls
+
+
+@pytest.mark.parametrize("model", ["fugu", "trinity", "fugu-ultra"])
+def test_a_misfit_whose_repair_was_too_dear_is_told_with_its_price(house, plan, key, post, upstream, model):
+    """Also of a key that wants the cheapest worker instead: a repair is the same worker's."""
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"required": ["nothing"]}}}
+    with house(fugu=ADA, plan=plan(("ada", "answer", []))) as here:
+        first = post(here, key("any"), "/v1/estimate", model=model, response_format=form).json()["workers"][0]
+        room = first["worst_usd"] + (0.15 if model == "fugu-ultra" else 0.0)  # a step says more than the question
+        mine = key("cheap", total_usd=room, on_exceeded="cheapest") | {"X-Fugu-Cost": "1"}
+        unfit = post(here, mine, model=model, response_format=form)
+    assert (unfit.status_code, len(upstream.seen)) == (422, 1), unfit.text
+    if model != "fugu-ultra":
+        assert float(unfit.headers["x-fugu-cost"]) == pytest.approx(0.008)

@@ -169,3 +169,17 @@ def test_a_kept_key_gets_the_same_tool_calls_and_the_same_continuation(here, ups
     results = ran(asked[0].choices[0].message.tool_calls)
     answers = [ask(here, results, extra_headers={"Idempotency-Key": "b"}) for _ in range(2)]
     assert answers[0] == answers[1] and len(upstream.seen) == 5
+
+
+def test_a_turn_that_fails_is_another_workers_who_keeps_the_step(house, plan, upstream):
+    """The turns before it stay those of the worker that had them."""
+    with house(fugu=ADA, plan=plan(("ada", "only", []))) as here:
+        allowed = {"fugu": {"allowed_workers": ["ada", "bob", "cy"]}}
+        asked = ask(here, HELLO, extra_body=allowed)
+        [call] = asked.choices[0].message.tool_calls
+        upstream.failing.add("saw")
+        with pytest.raises(openai.APIStatusError, match="failed with every worker"):
+            ask(here, [*HELLO, turn(asked), *ran([call])], extra_body=allowed)
+        # None gets the turn again that has failed at it.
+        tried = [body["model"] for body in upstream.seen[1:]]
+        assert list(dict.fromkeys(tried)) == ["ada", "bob", "cy"] and tried == sorted(tried)
