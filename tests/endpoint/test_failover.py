@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import openai
 import pytest
 
-from models.ledger.providers.breakers import open_breakers
+from models.fugu.roles import Role
+from models.ledger.providers.breakers import open_breaker, open_breakers
+from models.workers import breakers
 
 HELLO = [{"role": "user", "content": "hello"}]
 TRACE = {"X-Fugu-Trace": "1"}
@@ -65,6 +69,48 @@ def test_a_worker_whose_breaker_is_open_is_left_out_and_with_none_left_the_clien
     assert alone.json()["error"]["code"] == "no_worker"
     assert [body["model"] for body in upstream.seen] == ["e401", "ada", "ada"]
     assert [(row.worker, row.until) for row in open_breakers(ledger)] == [("e401", None)]
+
+
+@pytest.fixture
+def seen_at_once(monkeypatch):
+    """What another process opens is read by the next request."""
+    monkeypatch.setattr(breakers, "REFRESH_S", 0.0)
+
+
+def test_with_all_workers_open_for_a_short_time_the_first_that_closes_is_waited_for(
+    house, upstream, ledger, seen_at_once
+):
+    with house(fugu=only("ada")) as here:
+        for worker, seconds in (("ada", 0.6), ("bob", 60.0)):
+            open_breaker(ledger, worker, "", "it failed", seconds)
+        began = time.monotonic()
+        found = post(here, "ada", then="bob").json()
+    assert found["fugu"]["worker"] == "ada" and time.monotonic() - began >= 0.4
+    assert [body["model"] for body in upstream.seen] == ["ada"] and [row.worker for row in open_breakers(ledger)] == [
+        "bob"
+    ]
+
+
+def test_nobody_waits_for_them_beyond_the_deadline_nor_for_long_ones(house, upstream, ledger, seen_at_once):
+    with house(fugu=only("ada")) as here:
+        for worker, seconds in (("ada", 5.0), ("bob", 60.0)):
+            open_breaker(ledger, worker, "", "it failed", seconds)
+        late = post(here, "ada", then="bob", fugu={"allowed_workers": ["ada", "bob"], "max_seconds": 0.3})
+        assert late.status_code == 504 and late.json()["error"]["code"] == "max_seconds_reached"
+        told = post(here, "bob", fugu={"allowed_workers": ["bob"]})
+    assert told.status_code == 503 and 40 < int(told.headers["retry-after"]) <= 60
+    assert upstream.seen == []
+
+
+def test_in_trinity_another_worker_verifies_where_the_verifiers_worker_fails(house, router, upstream):
+    upstream.scripts["You are the VERIFIER"] = "ACCEPT"
+    served, _ = router([("echo", Role.SOLVER), ("e429", Role.VERIFIER)])
+    with house(**served) as here:
+        body = {"model": "trinity", "messages": HELLO, "fugu": {"allowed_workers": ["echo", "e429", "count"]}}
+        found = here.raw.post("/v1/chat/completions", json=body, headers=TRACE).json()
+    steps = [(step["role"], step["worker"], step["error"] is None) for step in found["fugu"]["steps"]]
+    assert steps == [("SOLVER", "echo", True), ("VERIFIER", "e429", False), ("VERIFIER", "echo", True)]
+    assert found["choices"][0]["message"]["content"] == "one two three" and found["fugu"]["accepted"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
