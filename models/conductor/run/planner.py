@@ -130,7 +130,7 @@ class Planner:
             while workflow is None and len(texts) < 2:
                 again = replace(wanted, complaint=complaints[-1], refused=texts[-1]) if texts else wanted
                 texts.append(await self.state.parts.writer.write(again))
-                found = self._reviewed(texts[-1], wanted.skills)
+                found = self._reviewed(texts[-1], wanted.skills, await self.state.usd_left())
                 findings = found.findings
                 if found.complaint:
                     complaints.append(found.complaint)
@@ -191,14 +191,14 @@ class Planner:
         limits, calls = self.state.parts.plan, self.state.meter.calls_left
         return limits if calls is None else replace(limits, max_steps=max(1, min(limits.max_steps, calls)))
 
-    def _reviewed(self, text: str, skills: Mapping[str, int]) -> Review:
+    def _reviewed(self, text: str, skills: Mapping[str, int], usd_left: float | None) -> Review:
         return review(
             text,
             skills=skills,
             allowed=[self._may(name) for name in self.names],
             limits=self._limits,
             worst_usd=self._worst_usd,
-            max_usd=self.state.meter.usd_left,
+            max_usd=usd_left,
             accepting=self.previous is not None,
         )
 

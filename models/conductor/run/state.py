@@ -19,6 +19,7 @@ from models.errors import (
     UpstreamRefused,
     another_may_answer,
 )
+from models.ledger.access.purses import unspent
 from models.ledger.accounts import Allowance, are_sent, failed_tries
 from models.ledger.journal import Change, Journal
 from models.ledger.outage import when_back
@@ -196,6 +197,15 @@ class RunState:
             self.meter.leave(worst, cost)
         self._known[identity] = reply
         return reply
+
+    async def usd_left(self) -> float | None:
+        """What a plan may cost, USD: what is left of the request's limit and, unless its steps may go to the cheapest
+        worker, of the budgets of the key that pays; `None`: no limit. Calls of others may need some of that before."""
+        left, purse = self.meter.usd_left, self.request.purse
+        if purse is None or self.request.cheapest:
+            return left
+        of_the_key = await when_back(lambda: asyncio.to_thread(unspent, self.parts.ledger, purse))
+        return of_the_key if left is None else min(left, of_the_key)
 
     async def askable(self, names: Sequence[str], patience_s: float | None = None) -> tuple[str, ...]:
         """Those of these workers whose breakers are not open; all of them where none is left or in a replay.

@@ -91,6 +91,15 @@ def left_in(ledger: Ledger, purse: Purse) -> list[dict[str, Any]]:
     ]
 
 
+def unspent(ledger: Ledger, purse: Purse) -> float:
+    """The most that the purse's budgets will have for new calls once nothing is reserved in them any more, USD."""
+    with ledger.reading() as connection:
+        limits = purse.limits(ledger.now(connection))
+        rows = connection.execute(select(budgets.c.name, budgets.c.spent_usd).where(budgets.c.name.in_(limits)))
+        spent = {row.name: row.spent_usd for row in rows}
+    return min(max(0.0, limit - spent.get(name, 0.0)) for name, limit in limits.items())
+
+
 def spent_by(ledger: Ledger, key: str) -> list[str]:
     """What the budgets of a key have had to pay this month, in words, one a line."""
     own = f"key:{key}"
