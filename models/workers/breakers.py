@@ -72,10 +72,11 @@ class _Seen:
 
 
 class Breakers:
-    """The breakers of a pool's workers. Belongs to one event loop. `policy`: `None` opens none."""
+    """The breakers of a pool's workers. Belongs to one event loop. `policy`: `None` opens none. `open_s`: seconds that
+    a call waits for what comes of another one's probe."""
 
-    def __init__(self, ledger: Ledger, policy: BreakerPolicy | None = BreakerPolicy()) -> None:
-        self._ledger, self._policy = ledger, policy
+    def __init__(self, ledger: Ledger, policy: BreakerPolicy | None = BreakerPolicy(), open_s: float = 0.0) -> None:
+        self._ledger, self._policy, self._open_s = ledger, policy, open_s
         self._open: dict[tuple[str, str], OpenBreaker] = {}
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._turns: dict[str, int] = {}
@@ -128,7 +129,7 @@ class Breakers:
 
         Raises WorkerOpen, before the block.
         """
-        variable = await self._take(worker)
+        variable = await self._taken(worker)
         try:
             yield variable
         except Exception as error:
@@ -148,6 +149,19 @@ class Breakers:
             pass  # what is known stays
         finally:
             self._read_at, self._reading = time.monotonic(), None
+
+    async def _taken(self, worker: Worker) -> str | None:
+        """As `_take`; of many that meet a breaker whose time has passed one is the probe, and the others wait."""
+        deadline = time.monotonic() + self._open_s
+        while True:
+            try:
+                return await self._take(worker)
+            except WorkerOpen as error:
+                wait = error.retry_after
+                if wait is None or time.monotonic() + wait > deadline:
+                    raise
+            await asyncio.sleep(min(wait, REFRESH_S))
+            await self.refresh()
 
     async def _take(self, worker: Worker) -> str | None:
         """The variable of the key whose turn it is among those that may be used."""

@@ -71,7 +71,7 @@ class Dispatcher:
         breakers: BreakerPolicy | None = BreakerPolicy(),  # noqa: B008 - a frozen value
     ) -> None:
         self._pool = pool
-        self.breakers = Breakers(ledger, breakers)
+        self.breakers = Breakers(ledger, breakers, retry.open_s)
         self._own = Client(pool, self.breakers)
         self._client: Sender = self._own if client is None else client
         self.retry, self._budget = retry, RetryBudget(retry)

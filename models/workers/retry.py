@@ -18,12 +18,12 @@ class RetryPolicy:
     """The number of `tries`, and times in seconds. The pause before try n + 1 is uniform in
     [0, min(cap, base · 2^(n-1))], and at least Retry-After.
 
-    There is no retry if Retry-After exceeds `patience_s`, nor for a worker whose breaker is open for longer than
-    `open_s`: how long a call waits for a breaker to close. `pace_s`: how long it waits for its start where the worker's
-    limits make it wait. `budget`: the most repeats within a minute, as a share of the calls; three are always allowed;
-    `None`: any number of them. `poll_s` and `poll_cap_s`: the first and the longest interval between checks of a call
-    that another process holds; `hold_s`: the most time to wait for it. For a place among a worker's calls in flight a
-    call waits as long as its caller does.
+    There is no retry if Retry-After exceeds `patience_s`, nor for a worker whose breaker has opened. `open_s`: how long
+    a call waits for a breaker to close, or for its probe to end. `pace_s`: how long it waits for its start where the
+    worker's limits make it wait. `budget`: the most repeats within a minute, as a share of the calls; three are always
+    allowed; `None`: any number of them. `poll_s` and `poll_cap_s`: the first and the longest interval between checks of
+    a call that another process holds; `hold_s`: the most time to wait for it. For a place among a worker's calls in
+    flight a call waits as long as its caller does.
     """
 
     tries: int = 4
@@ -40,9 +40,7 @@ class RetryPolicy:
     def delay(self, failed: int, error: TransientError) -> float | None:
         """Seconds to wait after `failed` tries (from 1), the last of which raised `error`; `None`: give up."""
         wish = error.retry_after
-        patience_s = self.open_s if isinstance(error, WorkerOpen) else self.patience_s
-        stays_open = isinstance(error, WorkerOpen) and wish is None
-        hopeless = isinstance(error, UpstreamBroken) or stays_open or (wish is not None and wish > patience_s)
+        hopeless = isinstance(error, UpstreamBroken | WorkerOpen) or (wish is not None and wish > self.patience_s)
         if failed >= self.tries or hopeless:
             return None
         return self.pause(failed, wish)

@@ -32,7 +32,7 @@ from tasks.setup.checkpoint import serving
 from tasks.setup.choice import NOBODY as WITHOUT
 from tasks.setup.choice import Choice, choose, mean_labels
 from tasks.setup.router import load_router
-from tasks.setup.session import OPEN_S, Session
+from tasks.setup.session import Session
 from tasks.setup.settings import HOUSE, PROJECT, settings
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ log = logging.getLogger(__name__)
 NOBODY: PlanWriter = FixedWriter("", name="nobody")
 """Plan writer for requests whose plans are recorded, so that no checkpoint is loaded or made."""
 
-TRIES = RetryPolicy(tries=4, open_s=OPEN_S)
-"""Tries of a step on one worker, and of a plan; the ledger counts them over all processes. Of those that meet an open
-breaker at its end one is the probe, and the others wait for what comes of it."""
+TRIES = RetryPolicy(tries=4)
+"""Tries of a step on one worker, and of a plan; the ledger counts them over all processes."""
 
 
 def open_policy(setting: str, ledger: Ledger, pool: Pool) -> PlanWriter:

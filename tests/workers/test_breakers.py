@@ -80,6 +80,20 @@ async def test_of_many_that_meet_a_breaker_whose_time_has_passed_one_is_the_prob
     assert len(upstream.seen) == 6
 
 
+async def test_those_that_may_wait_for_it_wait_for_what_comes_of_the_probe(dispatcher, upstream, ledger):
+    patient = dispatcher(retry=RetryPolicy(tries=1, open_s=30.0, poll_cap_s=0.05))
+    upstream.script = ["429 retry-after-ms: 50"]
+    await fails(patient, 1, RateLimited)
+    upstream.script = ["gate"]
+    upstream.arrived.clear()
+    asks = [asyncio.create_task(patient.ask(ask(f"{n}"))) for n in range(4)]
+    await asyncio.wait_for(upstream.arrived.wait(), 20)
+    await asyncio.wait(asks, timeout=0.3)
+    assert not any(task.done() for task in asks) and len(upstream.seen) == 2  # the probe alone is sent
+    upstream.gate.set()
+    assert {reply.text for reply in await asyncio.gather(*asks)} == {"hello"}
+
+
 @pytest.mark.parametrize("status", ["401", "402", "403"])
 async def test_a_refused_key_opens_it_at_once_until_somebody_acts(dispatcher, upstream, ledger, status):
     one = dispatcher(retry=ONCE)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from models.errors import RateLimited, RecordedWorker, UpstreamBroken, UpstreamUnavailable, WorkerOpen
+from models.errors import RateLimited, RecordedWorker, UpstreamBroken, UpstreamUnavailable
 from models.ledger.accounts import maybe_paid, spend
 from models.workers.ask import Ask
 from models.workers.retry import RetryPolicy
@@ -58,10 +58,3 @@ def test_delays_grow_with_full_jitter_and_honour_the_upstream():
     assert policy.delay(1, RateLimited("busy", 30.0)) == 30.0
     assert policy.delay(20, RateLimited("busy")) is None and policy.delay(1, RateLimited("busy", 121.0)) is None
     assert policy.delay(1, UpstreamBroken("it failed")) is None  # it was paid
-
-
-def test_an_open_breaker_is_waited_for_as_long_as_the_policy_says():
-    hasty, patient = RetryPolicy(), RetryPolicy(open_s=60.0)
-    assert [hasty.delay(1, WorkerOpen("open", wait)) for wait in (1.0, 61.0, None)] == [None] * 3
-    assert [patient.delay(1, WorkerOpen("open", wait)) for wait in (61.0, None)] == [None] * 2
-    assert patient.delay(1, WorkerOpen("it is tried again", 1.0)) == 1.0
