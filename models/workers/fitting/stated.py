@@ -49,8 +49,9 @@ def params_problem(params: Mapping[str, Any]) -> str | None:
     for name in params:
         if name in ELSEWHERE:
             return f"{name} is no parameter of a worker: {ELSEWHERE[name]}"
-    name = next(_secrets(params), None)
-    return name and f"{name} is a secret, which never stands in a file: use key_env, or a variable that litellm reads"
+    for name in _secrets(params):
+        return f"{name} is a secret, which never stands in a file: use key_env, or a variable that litellm reads"
+    return None
 
 
 def headers_problem(headers: Mapping[str, str]) -> str | None:
