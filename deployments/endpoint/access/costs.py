@@ -6,7 +6,7 @@ TOKEN_BYTES bytes for each token that it may have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployments.endpoint.answer.question import Question
@@ -68,7 +68,10 @@ def prices(
 def _sizes(question: Question, reply: int, turns: int, plan: PlanLimits, depth: int) -> list[int]:
     """For each call, in order, the bytes that its prompt has beside the question."""
     repairs = schema_of(question.sampling) is not None
-    again: Callable[[int], list[int]] = lambda more: [more, more + reply + COMPLAINT] if repairs else [more]  # noqa: E731
+
+    def again(more: int) -> list[int]:
+        return [more, more + reply + COMPLAINT] if repairs else [more]
+
     if question.name == FUGU:
         return again(0) * question.choices
     if question.name == TRINITY:
