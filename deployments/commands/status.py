@@ -34,7 +34,17 @@ def status(pool: PoolName = None, home: Home = None) -> None:
         typer.echo(line)
     for line in _open(ledger):
         typer.echo(line)
+    for line in _feedback(ledger):
+        typer.echo(line)
     typer.echo(f"spent     {_spent(ledger)}")
+
+
+def _feedback(ledger: Ledger) -> list[str]:
+    """What callers said of answers, which is no measured label."""
+    from models.ledger.kept.feedback import feedback_of
+
+    rows = feedback_of(ledger).to_dict("records")
+    return [f"said of    {row['worker'] or 'several'}: {row['score']:.3f} by {row['n']} {row['kind']}s" for row in rows]
 
 
 def _running() -> list[str]:

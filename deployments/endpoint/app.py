@@ -38,6 +38,7 @@ from deployments.endpoint.answer.once import Runs, once_per_key
 from deployments.endpoint.answer.routed import Routed
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.connections import Crowd
+from deployments.endpoint.feedback import Feedbacks
 from deployments.endpoint.observer import Observer, named_server
 from deployments.endpoint.pages.sight import Sight
 from deployments.endpoint.pages.site import Site, refused
@@ -80,7 +81,7 @@ def create_app(parts: Parts, options: Options = DEFAULT, annex: Annex | None = N
     stack, kept, count = endpoint.stack, endpoint.responses, CountTokens()
     asked = [(wire.path, stack.serve(wire)) for wire in endpoint.wires]
     asked += [(kept.wire.path, stack.serve(kept.wire, kept.around)), (count.path, stack.serve(count, route=Counting))]
-    asked += [("/v1/estimate", endpoint.estimates.respond)]
+    asked += [("/v1/estimate", endpoint.estimates.respond), ("/v1/feedback", endpoint.feedbacks.respond)]
     read = {
         "/": endpoint.site.front,
         "/requests/{id:path}": endpoint.site.request,
@@ -131,6 +132,7 @@ class Endpoint:
         routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
         self.responses = KeptResponses(self._journal, parts.pool)
+        self.feedbacks = Feedbacks(self._journal, options)
         self.catalogue = Catalogue(self._champions, self._conductor, options.aliases)
         self.site = Site(parts.ledger, parts.pool, options.sees, self._state)
         self._watch = Watch(parts.pool, (*self._champions.names, ULTRA), open_traces())

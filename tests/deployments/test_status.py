@@ -10,7 +10,9 @@ import yaml
 from answering import Limited, answering
 
 from models.errors import RateLimited, UpstreamRefused
+from models.ledger.kept.feedback import Feedback, put_feedback
 from models.ledger.providers.breakers import close_breaker, open_breaker
+from models.ledger.requests import record
 from models.workers.ask import Ask
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
@@ -68,3 +70,16 @@ async def test_what_a_worker_was_left_for_is_said_without_its_words(run, cli_hom
     assert re.fullmatch(rf"not asked busy with DESK_KEY {UNTIL}: RateLimited", first)
     acts = "until somebody acts (fugu pool check): its money or its quota is used up (status 402)"
     assert second == f"not asked empty with DESK_KEY {acts}"
+
+
+def test_what_callers_said_is_a_line_for_each_worker_and_kind(run, cli_home: Path) -> None:
+    assert run("status")[0] == 0  # the ledger is there
+    ledger = open_ledger()
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        for number, score in enumerate((1.0, 0.5)):
+            id = f"chatcmpl-{number}"
+            record({"id": id, "status": 200, "owner": None, "worker": "sage", "messages": []})(connection, now)
+            assert put_feedback(ledger, Feedback(id, "opinion", score))(connection, now) is not None
+    ledger.close()
+    assert "said of    sage: 0.750 by 2 opinions" in run("status")[1].splitlines()

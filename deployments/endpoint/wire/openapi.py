@@ -14,6 +14,7 @@ from openai.types.shared import ErrorObject
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import models_json_schema
 
+from deployments.endpoint.feedback import FeedbackRequest, FeedbackSaid
 from deployments.endpoint.pages import openapi as pages
 from deployments.endpoint.wire.anthropic import openapi as anthropics
 from deployments.endpoint.wire.completions import CompletionRequest
@@ -89,7 +90,7 @@ class Readiness(RootModel[dict[str, bool | int | dict[str, str | None]]]):
     asked, each with the time until which, if any."""
 
 
-READ = (ChatRequest, CompletionRequest, ResponseRequest)
+READ = (ChatRequest, CompletionRequest, ResponseRequest, FeedbackRequest)
 WRITTEN = (
     ChatCompletion,
     ChatCompletionChunk,
@@ -101,6 +102,7 @@ WRITTEN = (
     Models,
     Alive,
     Estimate,
+    FeedbackSaid,
     Readiness,
 )
 
@@ -200,6 +202,15 @@ def _estimate() -> dict[str, Any]:
     }
 
 
+def _feedback() -> dict[str, Any]:
+    return {
+        "summary": "Say how good an answer was; the last word of a kind holds",
+        "operationId": "feedback",
+        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(FeedbackRequest)}}},
+        "responses": _answers(400, 404, 408, 413, 415, 429, 503, json=_ref(FeedbackSaid)),
+    }
+
+
 def _get(summary: str, name: str, model: type[BaseModel], *refusals: int) -> dict[str, Any]:
     return {"summary": summary, "operationId": name, "responses": _answers(*refusals, json=_ref(model))}
 
@@ -240,6 +251,7 @@ def document() -> dict[str, Any]:
             "/v1/chat/completions": {"post": chat},
             "/v1/completions": {"post": text},
             "/v1/estimate": {"post": _estimate()},
+            "/v1/feedback": {"post": _feedback()},
             **responses.paths(_post, _get),
             **anthropics.paths(REFUSALS, _parameters()),
             "/v1/models": {"get": listed},

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from models.ledger.tables import access as access  # its tables are part of the metadata
+from models.ledger.tables import feedback as feedback  # its table is part of the metadata
 from models.ledger.tables import responses as responses  # its table is part of the metadata
 from models.ledger.tables.columns import Count, Usd, Utc, Words
 from models.ledger.tables.columns import metadata as metadata
