@@ -63,16 +63,21 @@ class RetryBudget:
         """Count a call that is sent, unless this attempt (from 1) is a repeat of it, whoever made the one before."""
         if attempt == 1:
             self._calls.append(time.monotonic())
+            _last_minute(self._calls)
 
     def take(self) -> bool:
         """Whether one more repeat is within the budget; it is counted then."""
         if self._policy.budget is None:
             return True
-        now = time.monotonic()
         for times in (self._calls, self._repeats):
-            while times and times[0] < now - 60.0:
-                times.popleft()
+            _last_minute(times)
         if len(self._repeats) >= max(3, self._policy.budget * len(self._calls)):
             return False
-        self._repeats.append(now)
+        self._repeats.append(time.monotonic())
         return True
+
+
+def _last_minute(times: deque[float]) -> None:
+    now = time.monotonic()
+    while times and times[0] < now - 60.0:
+        times.popleft()

@@ -56,7 +56,8 @@ _BEFORE = re.compile(r"(?:\d{3}: |[\w.]+: )*(?:\w+Exception - )?")
 
 _NO_MONEY = re.compile(
     r"your credit balance|insufficient (?:balance|credits?|funds)|billing hard limit|you exceeded your current quota"
-    r"|(?:your )?quota (?:is )?exhausted|your account is not active, please check your billing|your prepa\w+ credits",
+    r"|(?:your )?quota (?:is )?exhausted|your account is not active, please check your billing|your prepa\w+ credits"
+    r"|you have reached your specified API usage limits|your team \S+ has (?:either )?used all available credits",
     re.IGNORECASE,
 )
 _NO_KEY = re.compile(r"API key (?:not valid|expired|not found)|(?:invalid|incorrect) API key", re.IGNORECASE)

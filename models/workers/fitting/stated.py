@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 T = TypeVar("T")
 
@@ -28,11 +28,17 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """An environment variable in a header's value."""
 
 _SECRET = re.compile(
-    r"(?:.*[-_])?(?:authorization|api[-_]?key|(?:access|subscription|auth|secret)[-_]key|secret|password|cookie"
-    r"|(?:ad|auth|access|session|bearer)[-_]token)",
+    r"(?:.*[-_])?(?:authorization|api[-_]?key|(?:access|subscription|auth|secret|private)[-_]key|secret|password|cookie"
+    r"|credentials|(?:ad|auth|access|session|bearer|api|refresh)[-_]token|bearer[-_]token[-_]\w+)|(?:x[-_])?token",
     re.IGNORECASE,
 )
 """Names of what must not stand in a file: authorization, x-api-key, azure_ad_token, aws_secret_access_key."""
+
+_NAMED = re.compile(r"(?:os\.environ|oidc)/\S+|[^{}\s]+\.json|\$\{\w+\}")
+"""A text that names where a secret is: a variable or an identity that litellm reads, a file."""
+
+_BESIDE = re.compile(r"(?:bearer|basic|token|apikey)?[\s:=]*", re.IGNORECASE)
+"""What may stand in a header beside the variable of its secret."""
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -49,6 +55,9 @@ def params_problem(params: Mapping[str, Any]) -> str | None:
     for name in params:
         if name in ELSEWHERE:
             return f"{name} is no parameter of a worker: {ELSEWHERE[name]}"
+    body = params.get("extra_body")
+    if isinstance(body, Mapping) and "base_url" in body:
+        return f"base_url is no parameter of a worker: {ELSEWHERE['base_url']}"
     found = next(_secrets(params), None)
     return found and f"{found} is a secret, which never stands in a file: use key_env, or a variable that litellm reads"
 
@@ -60,7 +69,7 @@ def headers_problem(headers: Mapping[str, str]) -> str | None:
             return f"{name!r} is no name of a header"
         if not is_one_line(text):
             return f"the value of the header {name} has to be one line"
-        if _SECRET.fullmatch(name) and not VARIABLE.search(text):
+        if _SECRET.fullmatch(name) and not (VARIABLE.search(text) and _BESIDE.fullmatch(VARIABLE.sub("", text))):
             return f"the header {name} is a secret, which never stands in a file: name its variable, {name}: ${{NAME}}"
     return None
 
@@ -72,8 +81,8 @@ def address_problem(address: str) -> str | None:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return _NO_ADDRESS
-    if parts.password:
-        return "api_base holds a password, which never stands in a file: use key_env or headers"
+    if parts.username or any(_SECRET.fullmatch(name) or name == "key" for name, _ in parse_qsl(parts.query)):
+        return "api_base holds a secret, which never stands in a file: use key_env or headers"
     return None if good and is_one_line(address) and not re.search(r"\s", address) else _NO_ADDRESS
 
 
@@ -88,7 +97,7 @@ def is_one_line(text: str) -> bool:
 def _secrets(value: Any) -> Iterator[str]:
     """The names of texts that must not stand in a file, at any depth."""
     for name, inner in value.items() if isinstance(value, Mapping) else ():
-        if isinstance(inner, str) and inner and _SECRET.fullmatch(str(name)):
+        if isinstance(inner, str) and inner and _SECRET.fullmatch(str(name)) and not _NAMED.fullmatch(inner):
             yield str(name)
         yield from _secrets(inner)
     for inner in value if isinstance(value, list | tuple) else ():
