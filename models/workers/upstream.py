@@ -43,7 +43,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 _LATER = re.compile(
-    r"(?:(?:again|retry|wait)(?: (?:in|after|for))?|\"retry_?(?:delay|after)\":) \"?"
+    r"(?:(?:again|retry|wait)(?: (?:in|after|for))? |\"retry_?(?:delay|after)\": ?)\"?"
     r"((?:\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|sec(?:ond)?s?|min(?:ute)?s?|hours?|days?)(?![a-z]) ?)+)",
     re.IGNORECASE,
 )

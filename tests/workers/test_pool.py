@@ -260,6 +260,8 @@ def test_one_model_may_be_several_workers_and_what_shapes_replies_is_their_revis
         (("params: {temperature: 1.5}", "api_base: https://here/v1?api_key=sk-live"), 14, "api_base holds a secret"),
         (('x-team: "${TEAM}"', 'Authorization: "Bearer sk-live${TEAM}"'), 15, "the header Authorization is a secret"),
         (('x-team: "${TEAM}"', "X-Token: sk-live"), 15, "the header X-Token is a secret"),
+        (('x-team: "${TEAM}"', "X-Vault-Token: sk-live"), 15, "the header X-Vault-Token is a secret"),
+        (("temperature: 1.5", "extra_body: {api_key: [sk-live]}"), 14, "api_key is a secret"),
         (("temperature: 1.5", "private_key: sk-live"), 14, "private_key is a secret"),
         (("temperature: 1.5", "aws_bearer_token_bedrock: sk-live"), 14, "aws_bearer_token_bedrock is a secret"),
         (("temperature: 1.5", "vertex_credentials: '{sk-live}'"), 14, "vertex_credentials is a secret"),

@@ -173,6 +173,7 @@ WAITS = {
     "Please retry after 26 seconds.": 26.0,
     "Please wait 2 minutes before the next request": 120.0,
     '{"details": [{"retryDelay": "38s"}]}': 38.0,
+    '{"retryDelay":"7.5s"}': 7.5,
     "try again in 99999999999999 days": 86_400.0,
     "Please try again later": None,
     "try again in 7 moons": None,

@@ -69,7 +69,8 @@ def headers_problem(headers: Mapping[str, str]) -> str | None:
             return f"{name!r} is no name of a header"
         if not is_one_line(text):
             return f"the value of the header {name} has to be one line"
-        if _SECRET.fullmatch(name) and not (VARIABLE.search(text) and _BESIDE.fullmatch(VARIABLE.sub("", text))):
+        secret = _SECRET.fullmatch(name) or name.lower().endswith("token")
+        if secret and not (VARIABLE.search(text) and _BESIDE.fullmatch(VARIABLE.sub("", text))):
             return f"the header {name} is a secret, which never stands in a file: name its variable, {name}: ${{NAME}}"
     return None
 
@@ -97,7 +98,9 @@ def is_one_line(text: str) -> bool:
 def _secrets(value: Any) -> Iterator[str]:
     """The names of texts that must not stand in a file, at any depth."""
     for name, inner in value.items() if isinstance(value, Mapping) else ():
-        if isinstance(inner, str) and inner and _SECRET.fullmatch(str(name)) and not _NAMED.fullmatch(inner):
+        texts = inner if isinstance(inner, list | tuple) else [inner]
+        stated = any(isinstance(text, str) and text and not _NAMED.fullmatch(text) for text in texts)
+        if stated and _SECRET.fullmatch(str(name)):
             yield str(name)
         yield from _secrets(inner)
     for inner in value if isinstance(value, list | tuple) else ():
