@@ -59,5 +59,5 @@ class StoredPlan(_Stored):
 
     @property
     def body(self) -> dict[str, Any]:
-        """As JSON values."""
-        return self.model_dump(mode="json")
+        """As JSON values; where everybody could be asked, without the field that says who could not."""
+        return self.model_dump(mode="json", exclude=set() if self.not_asked else {"not_asked"})

@@ -210,7 +210,7 @@ async def executing(sender: Caller, names: tuple[str, ...] = ("w",)):
     """An executor over these workers, which that sender stands for."""
     ledger = open_ledger()
     pool = Pool(name="p", workers=tuple(Worker(name=name, model="openai/w", price=Price()) for name in names))
-    retry = RetryPolicy(tries=4, base_s=0.01, cap_s=0.01)
+    retry = RetryPolicy(tries=4, base_s=0.01, cap_s=0.01, budget=None)  # tries are counted here
     dispatcher = Dispatcher(ledger, pool, sender, retry=retry)
     plan = 'model_id = [0, 0]\nsubtasks = ["look around", "tell"]\naccess_list = [[], [0]]'
 
