@@ -68,6 +68,7 @@ def test_labelling_waits_for_a_limit_and_repeats_only_what_met_it(limited, quest
     ledger.close()
 
 
+@pytest.mark.programs
 def test_a_batch_of_workflows_waits_for_it_too_although_no_other_worker_is_there(limited, questions, home):
     pool, asked = limited
     (home / "plan.txt").write_text('model_id = [0]\nsubtasks = ["answer"]\naccess_list = [[]]')

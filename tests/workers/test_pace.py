@@ -160,10 +160,15 @@ async def test_whoever_waits_for_a_place_in_flight_keeps_the_deadline_of_its_req
 async def test_calls_start_as_the_tokens_per_minute_allow_and_give_back_what_they_do_not_use(processes, upstream):
     # A call takes 500 tokens of 60,000 a minute (half a second) and uses 7 of them.
     both = processes(2, {"tokens_per_minute": 60_000, "max_output_tokens": 500})
-    loop = asyncio.get_running_loop()
+    loop, upstream.script = asyncio.get_running_loop(), ["gate"] * 4
     began = loop.time()
-    await asyncio.gather(*(both[n % 2].ask(call(n)) for n in range(4)))
+    asks = [asyncio.create_task(both[n % 2].ask(call(n))) for n in range(4)]
+    while len(upstream.seen) < 4:  # none ends, and gives something back, before the last one has begun
+        upstream.arrived.clear()
+        await upstream.arrived.wait()
     assert loop.time() - began >= 3 * 0.5 * 0.99
+    upstream.gate.set()
+    await asyncio.gather(*asks)
     began = loop.time()
     for n in range(4, 10):
         await both[n % 2].ask(call(n))
