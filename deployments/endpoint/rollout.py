@@ -30,7 +30,7 @@ from deployments.endpoint.wire.anthropic.format import Messages
 from deployments.endpoint.wire.chat import ChatCompletions
 from deployments.endpoint.wire.problems import unknown_model
 from deployments.endpoint.wire.response import encode, model_body
-from models.coding.rollouts import Asking, Serve
+from models.coding.rollouts import Calls, Serve
 from models.fugu.rollout import Decider
 from models.ledger.registry import Champion
 from models.ledger.store import Ledger
@@ -67,9 +67,9 @@ def server_of(ledger: Ledger, pool: Pool) -> Serve:
     """The endpoint for `models/coding/rollouts.py`, with the workers of this pool."""
 
     @asynccontextmanager
-    async def serve(listening: socket, policy: Decider, asking: Asking, model: str) -> AsyncIterator[None]:
-        # The route calls only what `Asking` has.
-        parts = Parts(ledger, pool, cast(Dispatcher, asking), load_router=_none)
+    async def serve(listening: socket, policy: Decider, calls: Calls, model: str) -> AsyncIterator[None]:
+        # The route calls only what `Calls` has.
+        parts = Parts(ledger, pool, cast(Dispatcher, calls), load_router=_none)
         seats = OneSeat(model, policy)
         routes = {model: partial(Routed, parts, seats, OPTIONS.turns, None, failover=False)}
         stack = Stack(routes, OPTIONS, Watch(pool, seats.names))

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +31,7 @@ from models.fugu.rollout import Decider
 from models.grading import command
 from models.grading.repository import RepositoryTask
 from models.isolation import workshop
-from models.ledger.providers.breakers import OpenBreaker
+from models.ledger.accounts import Allowance
 from models.workers.ask import Ask, Message, Reply, seed_for
 from models.workers.client import Chunk
 
@@ -42,17 +42,15 @@ MAX_DECISIONS = 256  # of one rollout: an agent that needs more is stuck, and ge
 
 
 class Asking(Protocol):
-    """The part of a dispatcher that the endpoint uses for `fugu` and `trinity`."""
+    """The part of a dispatcher that the calls of rollouts are sent through."""
 
     async def ask(self, ask: Ask) -> Reply: ...
 
     def stream(self, ask: Ask) -> AsyncGenerator[Chunk]: ...
 
-    async def open_workers(self) -> Mapping[str, OpenBreaker]: ...
 
-
-Serve = Callable[[socket, Decider, Asking, str], AbstractAsyncContextManager[None]]
-"""(listening socket, decider, dispatcher, model name) -> an OpenAI-compatible endpoint while the context is open."""
+Serve = Callable[[socket, Decider, "Calls", str], AbstractAsyncContextManager[None]]
+"""(listening socket, decider, its calls, model name) -> an OpenAI-compatible endpoint while the context is open."""
 
 Names = tuple[str, ...] | None
 """Names of the allowed workers; `None`: all."""
@@ -138,7 +136,7 @@ class Player:
 
 
 class Calls:
-    """A rollout's asks, sent under the rollout's scope, replicate and seeds.
+    """A rollout's asks, sent under the rollout's scope, replicate and seeds: what the endpoint has for a dispatcher.
 
     `outage`: the first failure that is not a refusal of the request; then the rollout is no sample. `unanswered_s`:
     seconds that the agent has waited in vain since the last answer. No `allowance`: the flow's budget pays.
@@ -156,8 +154,11 @@ class Calls:
         self.usd += reply.cost_usd
         return reply
 
-    async def open_workers(self) -> Mapping[str, OpenBreaker]:
-        return {}  # the choices are those of the router that is tried, whatever becomes of them
+    async def askable(self, names: Sequence[str], patience_s: float = 0.0) -> tuple[str, ...]:
+        return tuple(names)  # the choices are those of the router that is tried, whatever becomes of them
+
+    def together(self, asks: Sequence[Ask], allowance: Allowance | None) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def stream(self, ask: Ask, allowance: object = None) -> AsyncGenerator[Chunk]:
         last: Chunk | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -160,6 +160,10 @@ class Dispatcher:
     async def open_workers(self) -> dict[str, OpenBreaker]:
         """The workers that are not to be asked now, since they keep failing."""
         return await self.breakers.open_of(self._pool.workers)
+
+    def together(self, asks: Sequence[Ask], allowance: Allowance | None) -> AbstractAsyncContextManager[None]:
+        """`Claims.together`."""
+        return self.claims.together([(self._pool.worker(ask.worker), ask) for ask in asks], allowance)
 
     async def askable(self, names: Sequence[str], patience_s: float = 0.0) -> tuple[str, ...]:
         """`Breakers.askable` of the workers of these names."""

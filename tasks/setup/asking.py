@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from models.errors import FuguError
-from models.ledger.providers.breakers import OpenBreaker
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk
 from tasks.setup.process import on_loop
@@ -36,14 +35,6 @@ class Asking:
                 yield chunk
         finally:
             await on_loop(chunks.aclose())
-
-    async def open_workers(self) -> Mapping[str, OpenBreaker]:
-        """`Dispatcher.open_workers`."""
-        return await on_loop(self._open_workers())
-
-    async def _open_workers(self) -> Mapping[str, OpenBreaker]:
-        with session_of(self.access) as session:
-            return await session.dispatcher.open_workers()
 
     async def _ask(self, ask: Ask) -> Reply:
         with session_of(self.access) as session:

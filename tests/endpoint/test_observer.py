@@ -180,7 +180,7 @@ def prefect(tmp_path_factory, prefect_database):
         patch.setenv("FUGU_HOME", str(folder))
         url = f"http://127.0.0.1:{(port := server.free_port('127.0.0.1', 0, '--prefect-port'))}"
         environment = server.environment(settings(), url)
-    (folder / "prefect").mkdir()
+    (folder / "prefect").mkdir(exist_ok=True)  # the certificate of its clients may be there
     shutil.copy(prefect_database, folder / "prefect" / "prefect.db")
     command = [sys.executable, "-m", *server.command(port)]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

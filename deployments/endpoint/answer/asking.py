@@ -154,9 +154,8 @@ class Asking:
         if self._question.choices == 1:
             return await self._ask(step, messages, live)
         steps = [replace(step, choice=number) for number in range(self._question.choices)]
-        worker = self._parts.pool.worker(step.worker)
-        calls = [(worker, self._first(each, messages)) for each in steps]
-        async with self._parts.dispatcher.claims.together(calls, self._allowance):
+        asks = [self._first(each, messages) for each in steps]
+        async with self._parts.dispatcher.together(asks, self._allowance):
             # A failure does not cancel the others, which are paid for.
             found = await asyncio.gather(*(self._ask(each, messages, live) for each in steps), return_exceptions=True)
         for reply in found:
