@@ -64,7 +64,6 @@ log = logging.getLogger(__name__)
 
 READ = ["GET", "HEAD"]
 
-
 WRITE_S = 2.0
 """Limit of a small read and a small write in `/readyz`."""
 

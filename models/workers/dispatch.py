@@ -229,7 +229,7 @@ class Dispatcher:
             raise
         reply = reply.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
-        if await self._commit.settle(settlement_of(claim, self.owner, reply)) is False:
+        if await self._settled(claim, reply) is False:
             raise ClaimHeld(f"call {claim.call_id} was taken over: its lease expired before the reply came")
         return reply
 
@@ -261,9 +261,7 @@ class Dispatcher:
             raise
         reply = whole.model_copy(update={"call_id": claim.call_id})
         self._give_back(worker, ask, claim, reply)
-        await self._commit.settle(
-            settlement_of(claim, self.owner, reply)
-        )  # yielded even if fenced off: the consumer has received this text
+        await self._settled(claim, reply)  # yielded even if fenced off: the consumer has received this text
         assert last is not None
         yield replace(last, reply=reply)
 
@@ -283,6 +281,9 @@ class Dispatcher:
             yield
         finally:
             slots.release()
+
+    async def _settled(self, claim: Claim, reply: Reply) -> bool | None:
+        return await self._commit.settle(settlement_of(claim, self.owner, reply))
 
     async def _failed(self, claim: Claim, first: int, error: BaseException, sent: bool, once: bool = False) -> None:
         tries = claim.attempt if once else claim.attempt - first + 1

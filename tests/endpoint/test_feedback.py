@@ -55,6 +55,8 @@ def test_what_there_is_not_or_is_anothers_is_a_404(house, upstream, ledger):
         for answer in (say(here, id, yours, score=1), say(here, "chatcmpl-none", mine, score=1)):
             assert answer.status_code == 404 and answer.json()["error"]["param"] == "request_id"
         assert say(here, id, score=1).status_code == 401
+        shaped = say(here, id, {"anthropic-version": "2023-06-01"}, score=1).json()
+        assert set(shaped) == {"error"}  # this path has one form, at its door too
         assert say(here, id, mine, score=1).status_code == 200
     assert feedback_of(ledger)["n"].sum() == 1
 

@@ -191,7 +191,7 @@ async def test_half_of_enough_calls_that_fail_open_it_although_none_fail_in_a_ro
 async def test_fewer_than_the_share_open_nothing(dispatcher, upstream, ledger):
     one = dispatcher(retry=ONCE, breakers=OFTEN)
     await meets(one, upstream, ["ok", "ok", "500"] * 5)
-    await written(one, ledger, 0)
+    assert await written(one, ledger, 0) == [] and len(upstream.seen) == 15
 
 
 async def test_failures_from_before_the_window_do_not_count(dispatcher, upstream, ledger, clock):
@@ -201,7 +201,8 @@ async def test_failures_from_before_the_window_do_not_count(dispatcher, upstream
     await meets(one, upstream, ["ok", "ok", "500"] * 2)
     await written(one, ledger, 0)
     await meets(one, upstream, ["500", "500"])  # with those, four of eight
-    await written(one, ledger, 1)
+    [row] = await written(one, ledger, 1)
+    assert row.worker == "live" and len(upstream.seen) == 13
 
 
 async def test_each_probe_that_fails_doubles_the_pause_up_to_a_bound(dispatcher, upstream, ledger):

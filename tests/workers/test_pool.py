@@ -303,7 +303,8 @@ def test_a_wrong_field_of_a_worker_is_one_line_with_its_place(write, change, lin
     ],
 )
 def test_what_holds_no_secret_is_taken(fields):
-    Worker(name="w", model="openai/m", **fields)
+    worker = Worker(name="w", model="openai/m", **fields)
+    assert {name: getattr(worker, name) for name in fields} == fields
 
 
 def test_a_variable_of_a_header_that_is_not_one_line_is_told_without_its_value(monkeypatch):

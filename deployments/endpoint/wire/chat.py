@@ -28,6 +28,11 @@ def shows_work(headers: Mapping[str, str], fugu: Extension) -> bool:
     return fugu.show_work or headers.get("X-Fugu-Trace") == "1"
 
 
+def taken_for(model: str, kinds: Collection[str]) -> Collection[str]:
+    """The kinds of providers' tools that are passed on to the workers of a model: none of `trinity`'s."""
+    return () if model.partition("@")[0] == TRINITY else kinds
+
+
 class OpenAIForm:
     """What OpenAI's forms have in common: heartbeats, and how an error is told."""
 
@@ -62,7 +67,7 @@ class ChatCompletions(OpenAIForm):
         chat = ChatRequest.parse(body, within)
         sampling, tools = chat.sampling(), None
         if any(tool["type"] != "function" for tool in chat.tools or ()) or isinstance(chat.tool_choice, dict):
-            tools = ChatTools(chat.tools or (), () if chat.model.partition("@")[0] == TRINITY else self._taken)
+            tools = ChatTools(chat.tools or (), taken_for(chat.model, self._taken))
             sampling = sampling.model_copy(update=tools.fields(chat.tool_choice))
         return ChatQuestion(
             id=id,

@@ -13,7 +13,7 @@ not: they are about the message.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
@@ -34,6 +34,19 @@ def by(field: str, forms: Mapping[str, str]) -> Discriminator:
         return forms.get(kind) if isinstance(kind, str) else None
 
     return Discriminator(form, UNKNOWN + field, f"has to be one of {', '.join(forms)}")
+
+
+def kind_among(ours: Collection[str], but: Collection[str] = ()) -> Discriminator:
+    """Discriminate tools by their kinds: each of `ours` has a tag of its own, all others have `:other`. `but`: kinds
+    that are none here."""
+
+    def form(value: Any) -> str | None:
+        kind = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or kind in but:
+            return None
+        return f":{kind}" if kind in ours else ":other"
+
+    return Discriminator(form, f"{UNKNOWN}type", "has to name the kind of tool")
 
 
 def of(complaint: str, forms: Mapping[type, str]) -> Discriminator:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, WithJsonSchema
+from pydantic import Field, Tag, WithJsonSchema
 from typing_extensions import TypedDict
 
 from deployments.endpoint.answer.question import TOOL_FIELDS
-from deployments.endpoint.wire.messages import UNKNOWN, Anything, FunctionName, Object, by, of
-from deployments.endpoint.wire.responses.tools import Tools
+from deployments.endpoint.wire.messages import Anything, FunctionName, Object, by, kind_among, of
+from deployments.endpoint.wire.responses.tools import FREE_AGAIN, Tools, leaves_free, left_out
 from models.errors import BadInput
 
 
@@ -79,21 +79,11 @@ class OtherTool(TypedDict, extra_items=Anything):
     ]
 
 
-def _kind(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return None if not isinstance(kind, str) else f":{kind}" if kind in OURS else ":other"
-
-
-def _tool(value: Any) -> str | None:
-    kind = _kind(value)
-    return None if kind == ":allowed_tools" else kind
-
-
 Tool: TypeAlias = Annotated[
     Annotated[FunctionTool, Tag(":function")]
     | Annotated[CustomTool, Tag(":custom")]
     | Annotated[OtherTool, Tag(":other")],
-    Discriminator(_tool, f"{UNKNOWN}type", "has to name the kind of tool"),
+    kind_among(OURS[:2], but=OURS[2:]),
 ]
 
 
@@ -128,7 +118,7 @@ ToolChoice: TypeAlias = Annotated[
         | Annotated[ChosenCustom, Tag(":custom")]
         | Annotated[AllowedTools, Tag(":allowed_tools")]
         | Annotated[OtherTool, Tag(":other")],
-        Discriminator(_kind, f"{UNKNOWN}type", "has to name the kind of tool"),
+        kind_among(OURS),
         Tag(":object"),
     ],
     of("has to be none, auto, required or an object", {str: ":text", dict: ":object"}),
@@ -145,7 +135,7 @@ class ChatTools:
         self.freeform: set[str] = set()
         self.notes: list[str] = []
         names = {tool["function"]["name"] for tool in given if tool["type"] == "function"}
-        left_out: dict[str, None] = {}
+        others: dict[str, None] = {}
         for index, tool in enumerate(given):
             match tool["type"]:
                 case "function":
@@ -163,9 +153,9 @@ class ChatTools:
                 case kind if kind in taken:
                     self.functions.append(dict(tool))
                 case kind:
-                    left_out[kind] = None
-        if left_out:
-            self.notes.append(f"no worker here takes these tools, which were left out: {', '.join(left_out)}")
+                    others[kind] = None
+        if others:
+            self.notes.append(left_out(others))
 
     def fields(self, choice: str | Mapping[str, Any] | None) -> dict[str, Any]:
         """The fields of `Sampling` about tools that are others than the request's."""
@@ -186,13 +176,13 @@ class ChatTools:
             left = [tool for tool in tools if tool is not None]
             return {**given, "allowed_tools": {**given["allowed_tools"], "tools": left}} if left else None
         if given == "required" and not self.functions:
-            self.notes.append("tool_choice is auto, since its tools were left out")
+            self.notes.append(FREE_AGAIN)
             return None
         return given if self.functions else None
 
     def _chosen(self, tool: Mapping[str, Any], where: str) -> dict[str, Any] | None:
         if tool.get("type") not in ("function", "custom"):
-            self.notes.append(f"{where} names no function, and leaves the worker free")
+            self.notes.append(leaves_free(where))
             return None
         if tool["type"] == "function":
             return dict(tool)

@@ -18,7 +18,7 @@ from deployments.endpoint.wire.anthropic.models import VERSION
 from deployments.endpoint.wire.problems import LONGEST, Problem, problem_response
 
 ANTHROPICS = "/v1/messages"
-OPENAIS = ("/v1/chat/", "/v1/completions", "/v1/responses", "/v1/estimate")
+OPENAIS = ("/v1/chat/", "/v1/completions", "/v1/responses", "/v1/estimate", "/v1/feedback")
 """What the paths begin with that have one form, whatever header is sent."""
 
 STATUSES: Mapping[int, int] = {503: 529}

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from deployments.endpoint.answer.owner import OWNER
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
-from deployments.endpoint.wire.chat import session_of, shows_work
+from deployments.endpoint.wire.chat import session_of, shows_work, taken_for
 from deployments.endpoint.wire.problems import Problem
-from deployments.endpoint.wire.response import TRINITY
 from deployments.endpoint.wire.responses.draft import Draft
 from deployments.endpoint.wire.responses.items import Reading, kind_of
 from deployments.endpoint.wire.responses.output import response_of
@@ -94,7 +93,7 @@ class Reader:
             raise BadInput("input is missing", "input")
         if len(reading.messages) > within.messages:
             raise BadInput(f"input: at most {within.messages} messages are taken, with those before it", "input")
-        tools = Tools(asked.tools, () if asked.model.partition("@")[0] == TRINITY else self._taken)
+        tools = Tools(asked.tools, taken_for(asked.model, self._taken))
         sampling = _sampling(asked, tools)
         notes = (*reading.notes, *tools.notes)
         summary = (asked.reasoning or {}).get("summary")

@@ -40,7 +40,7 @@ from openai.types.shared_params import CustomToolInputFormat, Reasoning, Respons
 from pydantic import Discriminator, Field, Tag, WithJsonSchema
 from typing_extensions import TypedDict
 
-from deployments.endpoint.wire.messages import UNKNOWN, Anything, FunctionName, Object, TextOrList, by, of
+from deployments.endpoint.wire.messages import UNKNOWN, Anything, FunctionName, Object, TextOrList, by, kind_among, of
 
 OTHER_ITEM = r"^[a-z_]+_(call|output|tools|request|response|trigger|summary)$|^compaction$|^program$"
 """Kinds of items that are left out: they are about tools of a provider, which the worker here has not got."""
@@ -169,12 +169,7 @@ class OtherTool(TypedDict, extra_items=Anything):
     ]
 
 
-def _tool(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return None if not isinstance(kind, str) else f":{kind}" if kind in OURS[:3] else ":other"
-
-
-_named = Discriminator(_tool, f"{UNKNOWN}type", "has to name the kind of tool")
+_named = kind_among(OURS[:3])
 _Held: TypeAlias = Annotated[
     Annotated[Function, Tag(":function")] | Annotated[Custom, Tag(":custom")] | Annotated[OtherTool, Tag(":other")],
     _named,

@@ -23,6 +23,19 @@ _OTHER = re.compile(r"[^a-zA-Z0-9_-]")
 _OF_FUNCTIONS = ("name", "description", "parameters", "strict")
 
 
+FREE_AGAIN = "tool_choice is auto, since its tools were left out"
+
+
+def left_out(kinds: Iterable[str]) -> str:
+    """The note on tools of these kinds."""
+    return f"no worker here takes these tools, which were left out: {', '.join(kinds)}"
+
+
+def leaves_free(where: str) -> str:
+    """The note on a choice of a tool that is the provider's own, or was left out."""
+    return f"{where} names no function, and leaves the worker free"
+
+
 @dataclass(frozen=True)
 class Origin:
     """The tool that a function stands for."""
@@ -45,7 +58,7 @@ class Tools:
         for index, tool in enumerate(given):
             self._add(tool, taken, f"tools[{index}]")
         if self._left_out:
-            self.notes.append(f"no worker here takes these tools, which were left out: {', '.join(self._left_out)}")
+            self.notes.append(left_out(self._left_out))
 
     def _add(self, tool: Mapping[str, Any], taken: Collection[str], where: str, namespace: str | None = None) -> None:
         kind = tool["type"]
@@ -95,7 +108,7 @@ class Tools:
         if given == "required" and not self.functions:
             if not self._left_out:
                 raise BadInput("tool_choice: there are no tools", "tool_choice")
-            self.notes.append("tool_choice is auto, since its tools were left out")
+            self.notes.append(FREE_AGAIN)
             return None
         return given if self.functions else None
 
@@ -109,7 +122,7 @@ class Tools:
     def _chosen(self, tool: Mapping[str, Any], where: str) -> str | None:
         """The function that a choice names; `None` for a tool that was left out or is the provider's."""
         if tool.get("type") not in ("function", "custom"):
-            self.notes.append(f"{where} names no function, and leaves the worker free")
+            self.notes.append(leaves_free(where))
             return None
         name = flat(str(tool.get("name")), tool.get("namespace"))
         found = [flat_ for flat_, origin in self.origins.items() if name in (flat_, origin.name)]
