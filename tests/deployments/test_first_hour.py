@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import openai
 import pytest
 import yaml
 from answering import answering
+from desk import Desk, Up, serving, worker
 
 from deployments.home import secret
 from deployments.server import credentials
@@ -49,42 +43,6 @@ PRESET = {
 }  # fmt: skip
 
 
-class Desk(NamedTuple):
-    """A folder with a pool of two real upstreams, `slow` and `quick`, and the home beside it."""
-
-    folder: Path
-    url: str
-    asked: Counter[str]
-    more: dict[str, str] = {}  # noqa: RUF012 - a tuple's field
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(("PREFECT_", "FUGU_"))}
-        mine = {"FUGU_HOME": str(self.folder / "home"), "COLUMNS": "200", "DESK_KEY": "sk-desk", "OMP_NUM_THREADS": "1"}
-        return kept | mine | self.more
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A Python process with these words, which has no terminal."""
-        return subprocess.Popen(
-            [sys.executable, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=self.environment,
-            cwd=self.folder,
-        )
-
-    def start_fugu(self, *words: str) -> subprocess.Popen[str]:
-        return self.start("-c", "from deployments.cli import main; main()", *words)
-
-    def fugu(self, *words: str) -> tuple[int, str]:
-        """Exit status, and all that is printed."""
-        process = self.start_fugu(*words)
-        out, _ = process.communicate(timeout=120)
-        return process.returncode, out
-
-
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
@@ -93,38 +51,17 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         "quick": lambda text: KNOWN.get(text, f"quick says {text}"),
     }
     with answering(models) as (url, asked):
-        pool = {"workers": [_worker("slow", url, 3.0), _worker("quick", url, 1.0)]}
+        pool = {"workers": [worker("slow", url, 3.0), worker("quick", url, 1.0)]}
         (folder / "my.yaml").write_text(yaml.safe_dump(pool))
         (folder / "readme.jsonl").write_text(README)
         yield Desk(folder, url, asked)
 
 
-def _worker(name: str, url: str, usd: float) -> dict[str, object]:
-    price = {"input_per_million": usd, "output_per_million": usd}
-    return {"name": name, "model": f"openai/{name}", "api_base": url, "key_env": "DESK_KEY", "price": price}
-
-
-class Up(NamedTuple):
-    """A `fugu up` that serves: what it printed, its endpoint and its Prefect server."""
-
-    said: str
-    endpoint: str
-    prefect: str
-
-
 @pytest.fixture(scope="module")
 def up(desk: Desk, prefect_database: Path) -> Iterator[Up]:
     """`fugu up --pool my.yaml`, without questions."""
-    (desk.folder / "home" / "prefect").mkdir(parents=True)
-    shutil.copy(prefect_database, desk.folder / "home" / "prefect" / "prefect.db")
-    process = desk.start_fugu("up", "--port", "0", "--prefect-port", "0", "--pool", "my.yaml")
-    try:
-        said = _read_until(process, "Prefect   ")
-        note = json.loads((desk.folder / "home" / "up.json").read_text())
-        yield Up(said, note["endpoint"], note["prefect"])
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+    with serving(desk, prefect_database, "--pool", "my.yaml") as up:
+        yield up
 
 
 def test_a_pool_without_questions_serves_at_once_by_its_first_worker(desk: Desk, up: Up) -> None:
@@ -166,16 +103,6 @@ def _prefect(desk: Desk, up: Up, path: str, body: dict[str, object] | None = Non
     url = f"{up.prefect}/api/{path}"
     reply = httpx.get(url, headers=headers) if body is None else httpx.post(url, json=body, headers=headers)
     return reply.raise_for_status().json()
-
-
-def _read_until(process: subprocess.Popen[str], text: str) -> str:
-    assert process.stdout is not None
-    lines: list[str] = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith(text):
-            return "".join(lines)
-    raise AssertionError("".join(lines))
 
 
 def test_the_endpoint_on_an_empty_home_says_in_one_line_what_is_missing(desk: Desk) -> None:
@@ -238,7 +165,7 @@ def test_init_overwrites_nothing_and_names_the_variables_that_it_looks_for(desk:
 def test_the_pool_check_says_what_a_worker_is_and_what_litellm_does_with_its_fields(desk: Desk) -> None:
     file = desk.folder / "real.yaml"
     params = {"temperature": 0.3, "reasoning_effort": "low"}
-    small = _worker("small", desk.url, 1.0) | {"model": "openai/gpt-5-nano", "params": params}
+    small = worker("small", desk.url, 1.0) | {"model": "openai/gpt-5-nano", "params": params}
     file.write_text(yaml.safe_dump({"workers": [small]}))
     status, out = desk.fugu("pool", "check", "real.yaml", "--offline")
     assert status == 0 and "ping" not in out

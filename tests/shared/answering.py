@@ -18,15 +18,30 @@ Answer = Callable[[str], str]
 class Limited(Exception):
     """Raised by an `Answer`: a 429 with this message and, where it names one, this header."""
 
+    status = 429
+
     def __init__(self, message: str, **header: str) -> None:
         super().__init__(message)
         self.header = {name.replace("_", "-"): value for name, value in header.items()}
 
 
+class Down(Limited):
+    """Raised by an `Answer`: a 503."""
+
+    status = 503
+
+
+class Asked(Counter[str]):
+    """How often each model was asked, and each request's body in the order of arrival."""
+
+    bodies: list[dict[str, Any]]
+
+
 @contextmanager
-def answering(models: Mapping[str, Answer], refused: Collection[str] = ()) -> Iterator[tuple[str, Counter[str]]]:
-    """Its address (…/v1), and how often each model was asked. `refused`: keys that get a 401."""
-    asked: Counter[str] = Counter()
+def answering(models: Mapping[str, Answer], refused: Collection[str] = ()) -> Iterator[tuple[str, Asked]]:
+    """Its address (…/v1), and what it was asked. `refused`: keys that get a 401."""
+    asked = Asked()
+    asked.bodies = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -37,13 +52,14 @@ def answering(models: Mapping[str, Answer], refused: Collection[str] = ()) -> It
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             asked[body["model"]] += 1
+            asked.bodies.append(body)
             if self.headers.get("authorization", "").removeprefix("Bearer ") in refused:
                 return self._send("application/json", json.dumps({"error": {"message": "no such key"}}), 401)
             try:
                 text = models[body["model"]](body["messages"][-1]["content"])
             except Limited as limit:
                 error = {"error": {"message": str(limit), "code": "rate_limit_exceeded"}}
-                return self._send("application/json", json.dumps(error), 429, limit.header)
+                return self._send("application/json", json.dumps(error), limit.status, limit.header)
             usage = {"prompt_tokens": 5, "completion_tokens": len(text.split()), "total_tokens": 5 + len(text.split())}
             if not body.get("stream"):
                 message = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
