@@ -128,13 +128,14 @@ class Run:
 
 
 def _run(session: Session, plan: EvolutionPlan, origin: Checkpoint, validation: Recipe) -> Run:
-    """On train the policy samples, on validation it decides as in serving."""
+    """On train the policy samples, if the preset says so in random pools; on validation it decides as in serving."""
     training = replace(
         validation,
         splits=("train",),
         most=plan.questions,
         repeats=plan.repeats,
         temperature=plan.temperature,
+        random_pools=plan.random_pools,
         weights=Weights(plan.diversity, plan.turns, plan.cost),
         rungs=plan.rungs,
     )

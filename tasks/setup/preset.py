@@ -32,6 +32,7 @@ class QuestionCounts(Value):
 
 class EvolutionPlan(Value):
     """Settings of stage 2. `questions` and `repeats`: slots of a candidate. `temperature`: of sampling; 0: the argmax.
+    `random_pools`: the share of training turns that may choose among some of the workers only, as requests may.
 
     The first `subspace_generations` of all `generations` move the head along `rank` directions, the others every
     parameter. The blocks' step sizes are fitted to the flip rates of workers and (for the role rows) of roles; with
@@ -45,6 +46,7 @@ class EvolutionPlan(Value):
     validation: int = Field(gt=0)
     repeats: int = Field(1, gt=0)
     temperature: float = Field(1.0, ge=0)
+    random_pools: float = Field(0.0, ge=0, le=1)
     rank: int = Field(0, ge=0)
     subspace_generations: int = Field(0, ge=0)
     sigma: float = Field(0.0, ge=0)

@@ -42,7 +42,8 @@ class Recipe:
 
     `checkpoint`: whose router and vector are the start. `questions`, `counts`, `name`: arguments and name of the
     question set; the first `most` of `splits` (`None`: all) are rolled out, each `repeats` times.
-    `temperature`: of the policy's sampling; 0 is the argmax. `memory`: of the backbone; `memo_bytes`: of the objective.
+    `temperature`: of the policy's sampling; 0 is the argmax. `random_pools`: the share of turns that may choose among
+    some of the workers only. `memory`: of the backbone; `memo_bytes`: of the objective.
     """
 
     access: Access
@@ -55,6 +56,7 @@ class Recipe:
     most: int | None = None
     repeats: int = 1
     temperature: float = 0.0
+    random_pools: float = 0.0
     seed: int = 42
     weights: Weights = field(default_factory=Weights)
     rungs: int = 1
@@ -118,6 +120,7 @@ def _objective(
         options=options_of(router),
         policy_seed=recipe.seed,
         memo_bytes=recipe.memo_bytes,
+        random_pools=recipe.random_pools,
     )
     if recipe.work is None or not (tasks := recipe.work.tasks(*recipe.splits)):
         return questions, {}
@@ -136,7 +139,7 @@ def _meaning(recipe: Recipe, router: Router, pool: Pool, chosen: list[Question],
         "slots": [[question.id, version(question.grader)] for question in chosen],
         "repeats": recipe.repeats,
         "pool": pool.fingerprint,
-        "policy": [recipe.temperature, recipe.seed],
+        "policy": [recipe.temperature, recipe.seed, recipe.random_pools],
     }
 
 

@@ -10,7 +10,7 @@ computed once per text and cached, within a limit in bytes: unadapted states, st
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,20 +23,18 @@ from torch import Tensor
 from models.errors import BadInput
 from models.fugu.forward import svf
 from models.fugu.forward.batches import BATCH_TOKENS, MEMO_BYTES, Memo, batches, in_batches, padded
-from models.fugu.forward.decoder import KNOWN, Decoder, Map, runs_by_hand
+from models.fugu.forward.conversations import Conversations
+from models.fugu.forward.decoder import KNOWN, Decoder, runs_by_hand
 from models.fugu.forward.graphs import Graphs
 from models.fugu.forward.hub import local_folder
 from models.fugu.forward.loading import digest_of, kind_of, load_model, text_config, width_of
-from models.fugu.forward.prefixes import PREFIX_BYTES, Prefixes, past_of, prefix_of
+from models.fugu.forward.prefixes import PREFIX_BYTES, Prefixes
 from models.fugu.forward.products import Int8Product, Product, int8_is_exact
 from models.fugu.forward.reading import READ_TOKENS, Reader
 from models.fugu.forward.scaling import Scaling
+from models.fugu.forward.traced import Traced
 
 Features = NDArray[np.float32]
-
-_COPIES = 4
-"""Divides the prefix cache's limit to bound a batch of conversations that continue: gathering their cached keys and
-values, joining new ones and copying the result out take together less than the limit."""
 
 
 class Backbone:
@@ -69,6 +67,7 @@ class Backbone:
         self.decoder = Decoder(model, product) if by_hand else None
         captures = graphs and model.device.type == "cuda"
         self.graphs = Graphs(self.decoder) if captures and self.decoder is not None else None
+        self._traced = Traced(self.decoder) if self.decoder is not None and self.decoder.traces else None
         self._text = text_config(model.config)
         self.width = self._text.hidden_size if by_hand else width_of(model)
         self.reader = Reader(tokenizer, read_tokens, self._text, encoder=self.kind == "encoder")
@@ -178,30 +177,8 @@ class Backbone:
         if graphs is not None and not self.resumes:
             lengths = [len(row) for row in ids]
             return in_batches(lengths, self._batch_tokens, lambda some: graphs.run([ids[i] for i in some], maps, owner))
-        return self._continued(ids, maps, owner)
-
-    def _continued(self, ids: Sequence[Tensor], maps: Mapping[str, Map], owner: str) -> Tensor:
-        """States [B, width] of token ids; cached prefixes are not computed again."""
-        decoder = self._by_hand()
-        prefixes = [self._prefixes.longest(owner, row.numpy()) for row in ids]
-        known = [0 if prefix is None else len(prefix.ids) for prefix in prefixes]
-
-        def run(chosen: list[int]) -> Tensor:
-            new, read = padded([ids[i][known[i] :] for i in chosen], self.device)
-            past = past_of([prefixes[i] for i in chosen], self.device)
-            states, seen = decoder.resume(decoder.embed(new, maps), read, maps, past)
-            before = max(known[i] for i in chosen)
-            for row, i in enumerate(chosen):
-                self._prefixes.keep(owner, prefix_of(ids[i].numpy(), seen, row, before - known[i]))
-            return states
-
-        # A batch computes only its new tokens, but holds keys and values of all of them.
-        most = self._prefixes.limit // (_COPIES * decoder.seen_bytes)
-
-        def bounded(chosen: list[int]) -> Tensor:
-            return in_batches([len(ids[i]) for i in chosen], most, lambda some: run([chosen[j] for j in some]))
-
-        return in_batches([len(row) - n for row, n in zip(ids, known, strict=True)], self._batch_tokens, bounded)
+        conversations = Conversations(self._by_hand(), self._prefixes, self._batch_tokens)
+        return conversations.states(ids, maps, owner, self._traced if scaling is None or scaling.static else None)
 
     @property
     def resumes(self) -> bool:

@@ -96,6 +96,13 @@ class Decoder:
         return device
 
     @cached_property
+    def traces(self) -> bool:
+        """Whether `resume` without a past can be traced: on a CPU, in float32, with products that a trace can hold."""
+        linear = [name for name, each in self._model.layers.named_modules() if isinstance(each, torch.nn.Linear)]
+        plain = self.device.type == "cpu" and self._model.dtype == torch.float32
+        return plain and all(self._product(f"layers.{name}").traces for name in linear)
+
+    @cached_property
     def seen_bytes(self) -> int:
         """Bytes per token of `Seen`, in all layers."""
         attentions = [layer.self_attn for layer in self._model.layers]
@@ -200,7 +207,7 @@ class Decoder:
         """
         index = self.layer_count - 1
         layer, apply = self._model.layers[index], self._matrices(index, maps)
-        attention, rows = layer.self_attn, torch.arange(len(read), device=read.device)
+        attention, rows = layer.self_attn, torch.arange(read.shape[0], device=read.device)
         normed = layer.input_layernorm(states)
         at = rows if len(span.cos) > 1 else torch.zeros_like(rows)
         query = _heads(attention, apply, "q_proj", "q_norm", normed[rows, read], span.cos[at, read], span.sin[at, read])

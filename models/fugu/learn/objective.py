@@ -67,6 +67,23 @@ def gumbel(slots: Sequence[Slot], turns: int, width: int, seed: int) -> NDArray[
     return np.asarray(rows, dtype=np.float32).reshape(len(rows), turns, width)
 
 
+def offered(slots: Sequence[Slot], turns: int, workers: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which workers each turn may choose, [slots, turns, workers]: with probability `share` a random k of them, two at
+    least where there are two and fewer than all, else all. Each row a function of (seed, question, repeat, turn) alone,
+    so that every candidate meets the same. Source: the random pools of Conductor (arXiv 2512.04388), for a router."""
+    masks = np.ones((len(slots), turns, workers), np.bool_)
+    if workers < 2:
+        return masks
+    for place, slot in enumerate(slots):
+        for turn in range(turns):
+            name = f"offered/{seed}#{slot.question.id}#{slot.repeat}#{turn}".encode()
+            generator = np.random.default_rng(int.from_bytes(hashlib.sha256(name).digest()[:8]))
+            if generator.random() < share:
+                count = int(generator.integers(min(2, workers - 1), workers))
+                masks[place, turn] = np.isin(np.arange(workers), generator.permutation(workers)[:count])
+    return masks
+
+
 class Rows:
     """Rows of an array by index, each computed at its first use.
 
@@ -107,7 +124,8 @@ class Objective:
     """The end-to-end reward of a router's vector over fixed slots, through real (memoised) worker calls.
 
     Candidates scored concurrently share forwards, each text under its own candidate's scales. `memo_bytes`: limit of
-    the hidden states kept for candidates that change only the head.
+    the hidden states kept for candidates that change only the head. `random_pools`: the share of turns that may choose
+    among some of the workers only (`offered`).
     """
 
     def __init__(
@@ -121,10 +139,11 @@ class Objective:
         options: LoopOptions,
         policy_seed: int = 42,
         memo_bytes: int = MEMO_BYTES,
+        random_pools: float = 0.0,
     ) -> None:
         self.router, self.pool, self.slots, self.options = router, pool, list(slots), options
         self.spent = Spent()
-        self.scope, self._send, self._policy_seed = scope, send, policy_seed
+        self.scope, self._send, self._policy_seed, self._random_pools = scope, send, policy_seed, random_pools
         self._tree = Tree([slot.question.messages for slot in self.slots], pool.names, options)
         self._replies: dict[str, Reply] = {}
         self._grades: dict[tuple[str, str], float] = {}
@@ -163,7 +182,10 @@ class Objective:
             if temperature:
                 logits = logits + temperature * self._noise[slots, turn]
             roles = logits[:, workers:].argmax(axis=1) if self.router.roles else None
-            return Choices(logits[:, :workers].argmax(axis=1), roles)
+            own = logits[:, :workers]
+            if self._random_pools:
+                own = np.where(self._offered[slots, turn], own, -np.inf)
+            return Choices(own.argmax(axis=1), roles)
 
         return choose
 
@@ -209,6 +231,11 @@ class Objective:
     @cached_property
     def _noise(self) -> NDArray[np.float32]:
         return gumbel(self.slots, self.options.turns, self.router.logit_count, self._policy_seed)
+
+    @cached_property
+    def _offered(self) -> NDArray[np.bool_]:
+        workers = len(self.router.workers)
+        return offered(self.slots, self.options.turns, workers, self._random_pools, self._policy_seed)
 
     async def _replied(self, turns: list[tuple[int, Turn]]) -> list[Reply]:
         """The replies to (slot, turn) pairs; an ask that was sent once is not sent again."""

@@ -88,7 +88,7 @@ def test_a_batch_holds_less_than_all_that_is_kept(make_router, computed, monkeyp
         gathered.append(0 if past is None else sum(keys.nbytes + values.nbytes for keys, values in past.seen))
         return past
 
-    monkeypatch.setattr("models.fugu.forward.backbone.past_of", watched)
+    monkeypatch.setattr("models.fugu.forward.conversations.past_of", watched)
     shapes, turns = computed(router), [f"{begun} And {number}?" for number in range(32)]
     found = router.resumed_logits(turns)
     assert 0 < max(gathered) <= backbone._prefixes.limit / 4 and max(count for count, _ in shapes) > 1

@@ -12,7 +12,7 @@ from models.errors import TransientError, UpstreamUnavailable
 from models.fugu import transcript
 from models.fugu.forward.layout import layout_for
 from models.fugu.learn import schedule
-from models.fugu.learn.objective import Objective, Rows, Slot, gumbel
+from models.fugu.learn.objective import Objective, Rows, Slot, gumbel, offered
 from models.fugu.loop import LoopOptions
 from models.fugu.roles import Role
 from models.fugu.router import Router
@@ -213,3 +213,28 @@ async def test_scores_do_not_hang_on_what_may_be_remembered(backbones, pool, sen
         rolled_out.append(await part.scores(router.vector, temperature=1.0))
         assert part._states.nbytes <= memo_bytes
     assert rolled_out[0] == rolled_out[1] == rolled_out[2]
+
+
+def test_random_pools_are_a_function_of_question_repeat_and_turn_and_leave_two_workers() -> None:
+    masks = offered(SLOTS, 5, 6, 0.5, seed=1)
+    assert masks.shape == (len(SLOTS), 5, 6)
+    count = masks.sum(axis=2)
+    assert count.min() >= 2 and 0.3 < (count == 6).mean() < 0.7
+    order = np.random.default_rng(0).permutation(len(SLOTS))
+    np.testing.assert_array_equal(offered([SLOTS[i] for i in order], 5, 6, 0.5, seed=1), masks[order])
+    assert (offered(SLOTS, 5, 6, 0.5, seed=2) != masks).any()
+    assert len(np.unique(masks.reshape(-1, 6), axis=0)) > 10
+    assert offered(SLOTS, 5, 6, 0.0, seed=1).all() and offered(SLOTS, 5, 1, 1.0, seed=1).all()
+    assert (offered(SLOTS, 5, 2, 1.0, seed=1).sum(axis=2) == 1).all()  # of two workers, either one alone
+
+
+async def test_in_random_pools_every_candidate_chooses_among_the_same_offered_workers(router, pool, send) -> None:
+    part = objective(router, pool, send, random_pools=1.0)
+    masks = offered(SLOTS, LoopOptions().turns, len(pool.workers), 1.0, 42)
+    whole = await objective(router, pool, send).scores(router.vector, temperature=0.0)
+    moved = False
+    for vector in (router.vector, -router.vector):
+        for slot, score in enumerate(await part.scores(vector, temperature=0.0)):
+            assert all(masks[slot, turn, worker] for turn, worker in enumerate(score.workers))
+            moved |= score.workers != whole[slot].workers
+    assert moved
