@@ -6,8 +6,7 @@ weighted by rank, gives the next parent. Every candidate is a task, every genera
 
 The run's state is its options and the log of fitnesses: a run that was killed continues after the last recorded
 generation with the same population, and settled calls are read from the ledger. A run is identified by its start, its
-epoch and everything that is rolled out. If one of these has changed (a newer warm start, an epoch that `refresh-labels`
-opened), a new run begins, and the log names the unfinished one, which `resume` continues.
+epoch and all that is rolled out. Where one of these has changed, a new run begins, and `resume` continues the old one.
 
 Not in the paper: the first generations move only the head, in a few directions, the others every parameter; the step
 sizes are fitted so that a given share of decisions flips; with several rungs, all candidates get few rollouts and only

@@ -14,7 +14,7 @@ from models.evaluation.metrics import Interval
 from models.evaluation.plot import cost_plot, curve_plot, plot
 from models.evaluation.table import Row
 from models.files import staged
-from tasks.comparing.contenders import BY_TASK
+from tasks.comparing.contenders import BY_TASK, OFFERED_SINGLE, OFFERED_TABLE
 from tasks.comparing.study import CANDIDATES, Learned, Study
 
 NO_HARM = 0.01
@@ -63,8 +63,8 @@ def write(study: Study, title: str, folder: Path) -> Path:
         flat = [{"seed": seed} | {k: v for k, v in row.items() if k != "shares"} for seed in rows for row in rows[seed]]
         pd.DataFrame(flat).to_csv(file, index=False)
     with staged(folder / "comparison.json") as file:
-        found = {"verdict": verdict(study), "seeds": rows, "unseen": _unseen(study), "curve": _curve(study)}
-        json.dump(found, file, indent=1)
+        found = {"verdict": verdict(study), "seeds": rows, "offered": _offered(study)}
+        json.dump(found | {"unseen": _unseen(study), "curve": _curve(study)}, file, indent=1)
     page = folder / "comparison.html"
     with staged(page) as file:
         file.write(_html(study, title, rows))
@@ -86,6 +86,19 @@ def _curve(study: Study) -> list[dict[str, Any]]:
     ]
 
 
+OFFERING = "Where each question offers a random part of the workers"
+
+
+def _offered(study: Study) -> list[dict[str, str]]:
+    """What each candidate gains there over each rival, by seed."""
+    return [
+        {"": f"{name} over the {over}", "gain [95 %], by seed": "; ".join(_interval(each) for each in gains.values())}
+        for name in CANDIDATES
+        for over in (OFFERED_SINGLE, OFFERED_TABLE)
+        if (gains := study.offered_gain(name, over))
+    ]
+
+
 def _enough(study: Study) -> str:
     if study.enough is None:
         return "no number of train questions tried makes the gain certain"
@@ -101,6 +114,9 @@ def lines(study: Study) -> list[str]:
     for name in sorted(shown, key=lambda each: -_mean(study, each, "score")):
         gains = "; ".join(_gain(rows[name]) for rows in study.rows.values())
         found.append(f"{name:{width}}  {_mean(study, name, 'score'):.4f}  {gains}")
+    if offered := _offered(study):
+        found.append(f"{OFFERING}:")
+        found += [f"  {' '.join(row.values())}" for row in offered]
     for name in (name for name in CANDIDATES if study.unseen):
         over, tasks = study.unseen_gain(name)
         found.append(
@@ -148,6 +164,8 @@ def _html(study: Study, title: str, rows: dict[int, list[Row]]) -> str:
     tables = [
         (f"Seed {seed}, {found[0]['n']} questions", [_cells(row) for row in found]) for seed, found in rows.items()
     ]
+    if offered := _offered(study):
+        tables.append((OFFERING, offered))
     if study.unseen:
         tables.append(("Tasks left out", [_told(row) for row in _unseen(study)]))
     if study.curve:

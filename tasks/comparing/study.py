@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.errors import BadInput
 from models.evaluation.baselines import BEST_SINGLE, TASK_TRUE, best_single
-from models.evaluation.metrics import Entry, Interval, concatenate, paired
+from models.evaluation.metrics import Entry, Interval, concatenate, difference, paired
 from models.evaluation.rivals import FORM, SHUFFLED
 from models.evaluation.table import Row, table
 from tasks.comparing.contenders import BY_TASK, BY_TASK_EVERYWHERE, ROWS, by_task, contenders, routers
@@ -49,10 +49,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class Study:
-    """`entries`: of every seed. `unseen`: by candidate, one for each task. `curve`: by train questions, ascending."""
+    """`entries`: of every seed. `offered`: of every seed, where each question offers a random part of the workers.
+    `unseen`: by candidate, one for each task. `curve`: by train questions, ascending."""
 
     workers: tuple[str, ...]
     entries: dict[int, list[Entry]]
+    offered: dict[int, list[Entry]] = field(default_factory=dict)
     unseen: dict[str, list[LeftOut]] = field(default_factory=dict)
     curve: Sequence[Learned] = ()
 
@@ -65,6 +67,11 @@ class Study:
                 break
             found = point.questions
         return found
+
+    def offered_gain(self, name: str, over: str) -> dict[int, Interval]:
+        """By seed, what a router gains over a rival where a random part of the workers is offered."""
+        known = {seed: {each.name: each for each in found} for seed, found in self.offered.items() if found}
+        return {seed: difference(found[name], found[over]) for seed, found in known.items()}
 
     def unseen_gain(self, name: str) -> tuple[Interval, Interval]:
         """The gain on tasks left out, with its interval over questions, and over tasks."""
@@ -94,9 +101,14 @@ def place_of(data: Recorded, folds: int, seed: int) -> NDArray[np.intp]:
     return (np.random.default_rng(seed).permutation(texts) % folds)[data.groups]
 
 
-def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> dict[int, list[Entry]]:
-    """Each question's result by what was fitted without its fold, for each seed."""
-    found = {}
+Results = dict[int, list[Entry]]
+"""Entries by seed."""
+
+
+def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> tuple[Results, Results]:
+    """Each question's result by what was fitted without its fold, for each seed: among all workers, and among those
+    that it offers."""
+    whole, offered = Results(), Results()
     for seed in seeds:
         place, parts, order = place_of(data, folds, seed), [], []
         for held in range(folds):
@@ -104,8 +116,9 @@ def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[s
             parts.append(contenders(data.rows(place != held), data.rows(place == held), seed))
             order.append(np.flatnonzero(place == held))
         back = np.argsort(np.concatenate(order))
-        found[seed] = [each.rows(back) for each in concatenate(parts)]
-    return found
+        for found, each in zip((whole, offered), zip(*parts, strict=True), strict=True):
+            found[seed] = [one.rows(back) for one in concatenate(each)] if each[0] else []
+    return whole, offered
 
 
 def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> list[Learned]:
@@ -133,14 +146,14 @@ def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str]
 
 def in_two(
     train: Recorded, test: Recorded, seeds: Sequence[int], told: Callable[[str], None]
-) -> dict[int, list[Entry]]:
-    """The results on `test` of what was fitted to `train` without the texts that both have."""
+) -> tuple[Results, Results]:
+    """The results on `test` of what was fitted to `train` without the texts that both have; as of `in_folds`."""
     own = train.rows(~np.isin(np.array(train.texts), np.array(test.texts)))
-    found = {}
+    whole, offered = Results(), Results()
     for seed in seeds:
         told(f"seed {seed}")
-        found[seed] = contenders(own, test, seed)
-    return found
+        whole[seed], offered[seed] = contenders(own, test, seed)
+    return whole, offered
 
 
 def left_out(data: Recorded, told: Callable[[str], None]) -> dict[str, list[LeftOut]]:

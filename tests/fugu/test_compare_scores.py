@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from unittest import mock
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from deployments.cli import main
+from tasks.comparing.contenders import random_offers
 
 KINDS = {"sums": ("What is {} + {}?", [0.9, 0.1]), "words": ("Spell the word number {}, then {}!", [0.1, 0.9])}
 
@@ -64,6 +66,7 @@ def test_a_router_that_is_worth_it_is_said_to_be_with_every_rival_beside_it(comp
         "logistic per worker",
         "hard argmax",
         "small network",
+        "contrastive",
     } <= by_name.keys()
     assert {"length and form only", "shuffled labels", "task table (predicted)", "fugu (by task)"} <= by_name.keys()
     assert by_name["fugu (by task)"]["gain_low"] > 0 and by_name["fugu (by task)"]["n"] == 100
@@ -140,3 +143,32 @@ def test_two_files_of_other_workers_are_one_line(compare, tmp_path):
     one, two = written(tmp_path / "a.jsonl", rows(10, 7)), written(tmp_path / "b.jsonl", other)
     status, _, err = compare(one, "--test", two)
     assert status == 2 and "speller" in err
+
+
+def test_where_some_workers_are_offered_routers_stand_beside_the_best_and_the_table_among_them(compare, tmp_path):
+    draws = np.random.default_rng(3)
+    three = [
+        row | {"scores": row["scores"] | {"idler": float(draws.random() < 0.3), "middler": float(draws.random() < 0.5)}}
+        for row in rows(120, 0)
+    ]
+    file = written(tmp_path / "scores.jsonl", three)
+    words = ["--seeds", "2", "--folds", "3", "--no-unseen", "--no-curve", "--out", str(tmp_path / "report")]
+    status, out, err = compare(file, *words)
+    assert status == 0, err
+    assert "Where each question offers a random part of the workers:" in out
+    told = [line for line in out.splitlines() if line.startswith("  fugu (by task) over the ")]
+    single, table = (re.findall(r"([+-]\d\.\d{4}) \[([+-]\d\.\d{4})", line) for line in told)
+    assert len(single) == len(table) == 2 and all(float(low) > 0 for _, low in single)
+    assert all(float(gain) > -0.05 for gain, _ in table)
+    found = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    assert len(found["offered"]) == 4
+    assert "random part of the workers" in (tmp_path / "report" / "comparison.html").read_text()
+
+
+@pytest.mark.parametrize(("questions", "workers"), [(500, 3), (500, 9)])
+def test_offers_leave_two_workers_at_least_and_never_all(questions, workers):
+    offers = random_offers(questions, workers, seed=0)
+    count = offers.sum(axis=1)
+    assert set(count) == set(range(2, workers)) and offers.sum(axis=0).min() > questions / workers
+    np.testing.assert_array_equal(offers, random_offers(questions, workers, seed=0))
+    assert random_offers(questions, 2, seed=0) is None
