@@ -32,7 +32,7 @@ def contenders(train: Recorded, test: Recorded, seed: int) -> tuple[list[Entry],
     chosen[FORM] = ridge(replace(part, features=form_features(train.texts)), form_features(test.texts), seed=seed)
     entries += [entry(name, choice, asked.scores, asked.costs) for name, choice in chosen.items()]
     logits = _logits(train, test)
-    offers = random_offers(*asked.scores.shape, seed)
+    offers = random_offers(len(asked.scores), len(train.workers), seed)
     return [*entries, *_entries(logits, asked)], [] if offers is None else _among(offers, logits, train, test)
 
 
