@@ -2,8 +2,7 @@
 
 Ridge and reduced-rank ridge (the matrix factorisation of RouteLLM, arXiv 2406.18665, in closed form) predict each
 worker's score; logistic regression predicts which worker is best (hard targets, as supervised routers are trained), or
-each worker's success; a small network predicts all scores; contrastive learning places workers among the questions that
-they answer (as RouterDC, arXiv 2409.19886). Two controls: features of length and form alone, and
+each worker's success; a small network predicts all scores. Two controls: features of length and form alone, and
 shuffled labels, which must gain nothing.
 """
 
@@ -24,7 +23,6 @@ LOW_RANK = "matrix factorisation"
 PER_WORKER = "logistic per worker"
 HARD = "hard argmax"
 NETWORK = "small network"
-CONTRASTIVE = "contrastive"
 FORM = "length and form only"
 SHUFFLED = "shuffled labels"
 
@@ -44,7 +42,6 @@ def rivals(seed: int = 0) -> dict[str, Rival]:
         PER_WORKER: per_worker,
         HARD: hard_argmax,
         NETWORK: lambda train, features: network(train, features, seed),
-        CONTRASTIVE: lambda train, features: contrastive(train, features, seed),
         SHUFFLED: lambda train, features: ridge(shuffled(train, seed), features, seed=seed),
     }
 
@@ -135,51 +132,6 @@ def network(train: Part, features: Floats, seed: int = 0) -> Choices:
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped on purpose
         model.fit(scale(train.features), train.scores)
     return np.atleast_2d(model.predict(scale(features)).reshape(len(features), -1)).argmax(axis=1)
-
-
-def contrastive(train: Part, features: Floats, seed: int = 0) -> Choices:
-    """A linear map of the states and a point for each worker, both of `_POINTS` dimensions: the cosine to workers that
-    score above a question's mean is raised above that to the ones below it. Stopped early on a tenth of train."""
-    import torch
-
-    scale, draws = Scale(train.features), torch.Generator().manual_seed(seed)
-    states, scores = (torch.from_numpy(each).float() for each in (scale(train.features), train.scores))
-    order = torch.randperm(len(scores), generator=draws)
-    early, rest = order[: len(order) // 10], order[len(order) // 10 :]
-    above = scores > scores.mean(dim=1, keepdim=True)
-    rest = rest[above[rest].any(dim=1)]  # where all score the same there is nobody to tell apart
-    shape = states.shape[1], scores.shape[1]
-    place = (torch.randn(shape[0], _POINTS, generator=draws) / shape[0] ** 0.5).requires_grad_()
-    points = torch.randn(shape[1], _POINTS, generator=draws).requires_grad_()
-
-    def likeness(rows: torch.Tensor) -> torch.Tensor:
-        unit = torch.nn.functional.normalize
-        return unit(rows @ place, dim=1) @ unit(points, dim=1).T / _SHARPNESS
-
-    def chosen(rows: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return likeness(rows).argmax(dim=1)
-
-    adam = torch.optim.AdamW([place, points], lr=3e-3, weight_decay=0.1)
-    best, kept, waited = -1.0, [each.detach().clone() for each in (place, points)], 0
-    while len(rest) and waited < _PATIENCE:
-        for batch in rest[torch.randperm(len(rest), generator=draws)].split(256):
-            found = likeness(states[batch])
-            below = found.masked_fill(above[batch], -torch.inf).logsumexp(dim=1, keepdim=True)
-            loss = torch.nn.functional.softplus(below - found)[above[batch]].mean()
-            adam.zero_grad()
-            torch.autograd.backward(loss)
-            adam.step()
-        now = float(scores[early, chosen(states[early])].mean()) if len(early) else 0.0
-        waited = waited + 1 if now <= best else 0
-        if now > best:
-            best, kept = now, [each.detach().clone() for each in (place, points)]
-    place, points = kept
-    return chosen(torch.from_numpy(scale(features)).float()).numpy().astype(np.intp)
-
-
-_POINTS, _SHARPNESS, _PATIENCE = 64, 0.1, 3
-"""Dimensions of the space of workers and questions; what a cosine is divided by; epochs without a gain before the end."""
 
 
 def shuffled(train: Part, seed: int = 0) -> Part:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.evaluation.baselines import Choices, Part, baselines, predict_tasks
 from models.evaluation.metrics import Entry, Floats, entry
 from models.evaluation.rivals import FORM, form_features, ridge, rivals
+from models.fugu.learn.contrastive import contrastive
 from models.fugu.learn.tasks import TaskHead, fit_tasks
 from models.fugu.learn.warm_start import FEW, HeadOptions, fit_head
 from tasks.comparing.recorded import Recorded
@@ -18,6 +19,8 @@ from tasks.comparing.recorded import Recorded
 ROWS = "fugu (warm start)"
 BY_TASK = "fugu (by task)"
 BY_TASK_EVERYWHERE = "fugu (by task, no fallback)"
+
+CONTRASTIVE = "contrastive"
 
 OFFERED_SINGLE = "best single worker offered"
 OFFERED_TABLE = "task table (predicted) among the offered"
@@ -30,6 +33,7 @@ def contenders(train: Recorded, test: Recorded, seed: int) -> tuple[list[Entry],
     entries = baselines(part, asked, train.workers, seed)
     chosen = {name: rival(part, asked.features) for name, rival in rivals(seed).items()}
     chosen[FORM] = ridge(replace(part, features=form_features(train.texts)), form_features(test.texts), seed=seed)
+    chosen[CONTRASTIVE] = contrastive(part.features, part.scores, asked.features, seed)
     entries += [entry(name, choice, asked.scores, asked.costs) for name, choice in chosen.items()]
     logits = _logits(train, test)
     offers = random_offers(len(asked.scores), len(train.workers), seed)
