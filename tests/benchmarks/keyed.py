@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from models.ledger.access.keys import make_key
 from models.ledger.access.policy import Policy
 from tasks.setup.settings import open_ledger
@@ -10,6 +12,6 @@ from tasks.setup.settings import open_ledger
 def with_key() -> dict[str, str]:
     """Makes a key in the home of this environment, and gives the header that it is sent in."""
     ledger = open_ledger()
-    _, key = make_key(ledger, "benchmark", Policy(scopes=("chat", "trace", "admin")), None)
+    _, key = make_key(ledger, f"benchmark {time.time_ns()}", Policy(scopes=("chat", "trace", "admin")), None)
     ledger.close()
     return {"authorization": f"Bearer {key}"}

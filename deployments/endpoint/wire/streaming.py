@@ -31,15 +31,22 @@ class Feed:
 
     def __init__(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUED)
+        self._first_sent = asyncio.Event()
+        self._given = False
         self._task = asyncio.create_task(self._run(make))
 
     async def _run(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         end: Item
         try:
-            end = await make(self._queue.put)
+            end = await make(self._emit)
         except Exception as error:
             end = error
         await self._queue.put(end)
+
+    async def _emit(self, item: Delta) -> None:
+        await self._queue.put(item)
+        # Else all that came together would be read before any of it is sent.
+        await self._first_sent.wait()
 
     @property
     def waits(self) -> bool:
@@ -48,13 +55,18 @@ class Feed:
 
     async def get(self, timeout_s: float | None = None) -> Item | None:
         """The next item, or `None` when none came within `timeout_s`."""
-        if self.waits:
-            return self._queue.get_nowait()
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._queue.get()
-        except TimeoutError:
-            return None
+        if self._given:  # who asks for a second item has sent the first
+            self._first_sent.set()
+        if not self.waits:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    item = await self._queue.get()
+            except TimeoutError:
+                return None
+        else:
+            item = self._queue.get_nowait()
+        self._given = True
+        return item
 
     async def close(self) -> None:
         """Cancel the answer, and wait until its upstream call is closed."""
