@@ -113,6 +113,31 @@ def test_log_probabilities_are_the_workers_own_whole_and_streamed(house, numbere
     assert entry.token == "answer-3" and entry.top_logprobs[0].logprob == -0.5
 
 
+def test_log_probabilities_of_a_response_are_in_its_text_and_in_its_events(house, numbered):
+    with house(fugu=ADA) as here:
+        create = here.client.responses.create
+        asked = {"model": "fugu", "input": "hello", "include": ["message.output_text.logprobs"], "top_logprobs": 1}
+        whole = create(**asked)
+        [part] = whole.output[0].content
+        want = logprobs(part.text)["content"]
+        assert [each.model_dump() for each in part.logprobs] == want and whole.top_logprobs == 1
+        assert create(model="fugu", input="hello").output[0].content[0].logprobs == []
+        events = list(create(**asked, stream=True))
+        deltas, [done] = (of_type(events, f"response.output_text.{kind}") for kind in ("delta", "done"))
+        assert [[each.token for each in delta.logprobs] for delta in deltas if delta.logprobs] == [[done.text]]
+        assert done.logprobs[0].top_logprobs[0].logprob == -0.5
+        again = list(here.client.responses.retrieve(whole.id, stream=True))  # as it was kept
+        assert of_type(again, "response.output_text.done")[0].logprobs[0].token == part.text
+        for wrong in ({"model": "trinity"}, {"extra_body": {"fugu": {"allowed_workers": ["nano"]}}}):
+            with pytest.raises(openai.BadRequestError) as refused:
+                create(**asked | wrong)
+            assert refused.value.param == "include"
+
+
+def of_type(events, kind):
+    return [event for event in events if event.type == kind]
+
+
 def test_effort_is_mapped_to_what_the_worker_takes_with_a_note(house, numbered):
     mapped = {
         ("ada", "xhigh"): "xhigh", ("nano", "none"): "minimal", ("nano", "xhigh"): "high", ("nano", "max"): "high",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployments.endpoint.answer.format import Rendering
@@ -52,6 +53,10 @@ class Responses(OpenAIForm):
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+
+    def error(self, problem: Problem) -> dict[str, Any]:
+        # Other forms have a field of this name; here they are one of the things to include.
+        return super().error(replace(problem, param="include") if problem.param == "logprobs" else problem)
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         return self._reader.question(id, key, headers, body, within)

@@ -12,6 +12,7 @@ from deployments.endpoint.wire.responses.written import (
     Event,
     FunctionCall,
     Item,
+    Logprobs,
     Message,
     Reasoning,
     Writing,
@@ -48,7 +49,7 @@ class Output:
         """The events of one delta."""
         match delta:
             case Text():
-                return self._write(Message, delta.text)
+                return self._write(Message, delta.text, delta.logprobs)
             case Thought():
                 return self._write(Reasoning, delta.text)
         return [event for call in delta.calls for event in self._call(call)]
@@ -58,7 +59,7 @@ class Output:
         if result.thoughts:
             self.add(Thought(result.thoughts))
         if result.text:
-            self.add(Text(result.text))
+            self.add(Text(result.text, logprobs=tuple(result.logprobs or ())))
         self.add(Calls(tuple({**call, "index": index} for index, call in enumerate(result.tool_calls))))
 
     def end(self, status: str) -> list[Event]:
@@ -71,7 +72,7 @@ class Output:
         self._calls.clear()
         return events
 
-    def _write(self, kind: type[Message] | type[Reasoning], text: str) -> list[Event]:
+    def _write(self, kind: type[Message] | type[Reasoning], text: str, logprobs: Logprobs = ()) -> list[Event]:
         events: list[Event] = []
         if not isinstance(self._open, kind):
             events = self._close()
@@ -79,7 +80,7 @@ class Output:
             self._open = Message(*place) if kind is Message else Reasoning(*place, self._sealed)
             events += self._begin(self._open)
         assert self._open is not None
-        return events + (self._open.write(text) if text else [])
+        return events + (self._open.write(text, logprobs) if text or logprobs else [])
 
     def _call(self, piece: Mapping[str, Any]) -> list[Event]:
         """Calls stay open until the end, since their pieces may come in turns."""

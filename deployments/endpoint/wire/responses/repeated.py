@@ -37,6 +37,7 @@ def repeated(asked: ResponseRequest, tools: Tools) -> dict[str, Any]:
         },
         "tool_choice": _choice(asked.tool_choice) if tools.functions else "auto",
         "tools": [shown for tool in asked.tools for shown in _tool(tool)],
+        **({"top_logprobs": asked.top_logprobs or 0} if asked.logprobs else {}),
         "top_p": asked.top_p,
         "truncation": "disabled",
         "user": asked.user,

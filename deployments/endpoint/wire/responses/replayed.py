@@ -12,6 +12,7 @@ from deployments.endpoint.wire.responses.written import (
     CustomCall,
     Event,
     FunctionCall,
+    Logprobs,
     Message,
     Reasoning,
     Writing,
@@ -39,23 +40,24 @@ def _beginning(body: Mapping[str, Any]) -> list[Event]:
 
 def _middle(output: Sequence[Item]) -> Iterator[Event]:
     for index, item in enumerate(output):
-        writing, text = _writing(item, index)
+        writing, text, logprobs = _writing(item, index)
         yield from writing.begin()
-        yield from writing.write(text) if text else ()
+        yield from writing.write(text, logprobs) if text else ()
         yield from writing.end(item.get("status", "completed"))
 
 
-def _writing(item: Item, index: int) -> tuple[Writing, str]:
+def _writing(item: Item, index: int) -> tuple[Writing, str, Logprobs]:
     match item["type"]:
         case "message":
-            return Message(item["id"], index), "".join(part["text"] for part in item["content"])
+            text = "".join(part["text"] for part in item["content"])
+            return Message(item["id"], index), text, [each for part in item["content"] for each in part["logprobs"]]
         case "reasoning":
             text = "".join(part["text"] for part in item["summary"])
-            return Reasoning(item["id"], index, "encrypted_content" in item), text
+            return Reasoning(item["id"], index, "encrypted_content" in item), text, ()
     origin = Origin(item["name"], item.get("namespace"))
     if item["type"] == "custom_tool_call":
-        return CustomCall(item["id"], index, item["call_id"], origin), freeform_arguments(item["input"])
-    return FunctionCall(item["id"], index, item["call_id"], origin), item["arguments"]
+        return CustomCall(item["id"], index, item["call_id"], origin), freeform_arguments(item["input"]), ()
+    return FunctionCall(item["id"], index, item["call_id"], origin), item["arguments"], ()
 
 
 def listed(response: str, index: int, item: Item) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from models.errors import BadInput
 
 MAX_TOOLS = 1024
 
+LOGPROBS = "message.output_text.logprobs"
+
 
 class ResponseRequest(BaseModel):
     """First the fields that shape the answer, then those about its delivery and its keeping."""
@@ -39,7 +41,7 @@ class ResponseRequest(BaseModel):
     parallel_tool_calls: bool | None = None
     reasoning: Effort | None = None
     text: TextOptions | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=0)
+    top_logprobs: int | None = Field(None, ge=0, le=20)
 
     stream: bool = False
     background: bool = False
@@ -66,8 +68,11 @@ class ResponseRequest(BaseModel):
             raise BadInput(message, "previous_response_id")
         if self.background and not self.store:
             raise BadInput("background needs store: what is answered later has to be kept", "background")
-        if "message.output_text.logprobs" in self.include:
-            raise BadInput("include: log probabilities are not given here", "include")
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether the tokens' log probabilities are wanted: the API's `include` says so, or how many others are."""
+        return LOGPROBS in self.include or bool(self.top_logprobs)
 
     @property
     def conversation_id(self) -> str | None:

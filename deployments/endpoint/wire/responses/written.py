@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.endpoint.wire.responses.tools import Origin, freeform_input
 
 Event = dict[str, Any]
 Item = dict[str, Any]
+Logprobs = Sequence[Mapping[str, Any]]
 
 
 class Writing:
@@ -24,7 +26,8 @@ class Writing:
     def begin(self) -> list[Event]:
         return [self._changed("added")]
 
-    def write(self, text: str) -> list[Event]:
+    def write(self, text: str, logprobs: Logprobs = ()) -> list[Event]:
+        """A piece of it. `logprobs`: of a message's tokens, in OpenAI's shape."""
         raise NotImplementedError
 
     def end(self, status: str) -> list[Event]:
@@ -46,26 +49,35 @@ class Message(Writing):
 
     def __init__(self, id: str, index: int) -> None:
         super().__init__(id, index, type="message", status="in_progress", role="assistant", content=[])
+        self._logprobs = list[Mapping[str, Any]]()
 
     def begin(self) -> list[Event]:
         return [*super().begin(), self._event("content_part.added", content_index=0, part=_part(""))]
 
-    def write(self, text: str) -> list[Event]:
+    def write(self, text: str, logprobs: Logprobs = ()) -> list[Event]:
+        told = [{**_with_bytes(each), "top_logprobs": [*map(_with_bytes, each["top_logprobs"])]} for each in logprobs]
         self._pieces.append(text)
-        return [self._event("output_text.delta", content_index=0, delta=text, logprobs=[])]
+        self._logprobs += told
+        return [self._event("output_text.delta", content_index=0, delta=text, logprobs=told)]
 
     def end(self, status: str) -> list[Event]:
-        part = _part(self._text)
+        part = _part(self._text, self._logprobs)
         self.item |= {"status": status, "content": [part]}
         return [
-            self._event("output_text.done", content_index=0, text=part["text"], logprobs=[]),
+            self._event("output_text.done", content_index=0, text=part["text"], logprobs=part["logprobs"]),
             self._event("content_part.done", content_index=0, part=part),
             self._changed("done"),
         ]
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _with_bytes(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """This API has no null for a token's bytes."""
+    known = entry["bytes"]
+    return {**entry, "bytes": list(entry["token"].encode("utf-8", "surrogatepass")) if known is None else known}
+
+
+def _part(text: str, logprobs: Logprobs = ()) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}
 
 
 class Reasoning(Writing):
@@ -79,7 +91,7 @@ class Reasoning(Writing):
     def begin(self) -> list[Event]:
         return [*super().begin(), self._summary("part.added", part=_summary(""))]
 
-    def write(self, text: str) -> list[Event]:
+    def write(self, text: str, logprobs: Logprobs = ()) -> list[Event]:
         self._pieces.append(text)
         return [self._summary("text.delta", delta=text)]
 
@@ -105,7 +117,7 @@ class FunctionCall(Writing):
             id, index, type="function_call", status="in_progress", arguments="", **_called(call_id, origin)
         )
 
-    def write(self, text: str) -> list[Event]:
+    def write(self, text: str, logprobs: Logprobs = ()) -> list[Event]:
         self._pieces.append(text)
         return [self._event("function_call_arguments.delta", delta=text)] if text else []
 
@@ -123,7 +135,7 @@ class CustomCall(Writing):
     def __init__(self, id: str, index: int, call_id: str, origin: Origin) -> None:
         super().__init__(id, index, type="custom_tool_call", input="", **_called(call_id, origin))
 
-    def write(self, text: str) -> list[Event]:
+    def write(self, text: str, logprobs: Logprobs = ()) -> list[Event]:
         self._pieces.append(text)
         return []
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(worker):
         "background": {"input": "hi", "background": True, "store": False},
         "previous_response_id": {"input": "hi", "previous_response_id": "resp_1", "conversation": "c"},
         "tool_choice": {"input": "hi", "tool_choice": "required"},
-        "top_logprobs": {"input": "hi", "top_logprobs": 2},
+        "top_logprobs": {"input": "hi", "top_logprobs": 21},
     }
     with worker("echo") as here:
         for field, asked in wrong.items():
