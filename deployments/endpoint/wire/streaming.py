@@ -27,7 +27,11 @@ QUEUED = 64
 
 
 class Feed:
-    """A running answer. `get` gives its deltas, then the `Result` or the exception that ended it."""
+    """A running answer. `get` gives its deltas, then the `Result` or the exception that ended it.
+
+    The answer goes on after its first delta when `get` is called again, which is when that has been sent: else all that
+    comes together would be read before any of it is sent.
+    """
 
     def __init__(self, make: Callable[[Emit], Awaitable[Result]]) -> None:
         self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUED)
@@ -45,7 +49,6 @@ class Feed:
 
     async def _emit(self, item: Delta) -> None:
         await self._queue.put(item)
-        # Else all that came together would be read before any of it is sent.
         await self._first_sent.wait()
 
     @property
@@ -55,18 +58,18 @@ class Feed:
 
     async def get(self, timeout_s: float | None = None) -> Item | None:
         """The next item, or `None` when none came within `timeout_s`."""
-        if self._given:  # who asks for a second item has sent the first
+        if self._given:
             self._first_sent.set()
-        if not self.waits:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    item = await self._queue.get()
-            except TimeoutError:
-                return None
-        else:
-            item = self._queue.get_nowait()
-        self._given = True
+        item = self._queue.get_nowait() if self.waits else await self._next(timeout_s)
+        self._given = self._given or item is not None
         return item
+
+    async def _next(self, timeout_s: float | None) -> Item | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
 
     async def close(self) -> None:
         """Cancel the answer, and wait until its upstream call is closed."""

@@ -179,9 +179,9 @@ def _sampling(asked: ResponseRequest, tools: Tools) -> Sampling:
         "max_tokens": asked.max_output_tokens,
         "response_format": _format((asked.text or {}).get("format")),
         "reasoning_effort": (asked.reasoning or {}).get("effort"),
+        "logprobs": asked.logprobs or None,
+        "top_logprobs": asked.top_logprobs or None,
     }
-    if asked.logprobs:
-        given |= {"logprobs": True, "top_logprobs": asked.top_logprobs or None}
     choice = tools.choice(asked.tool_choice)
     if tools.functions:
         given |= {"tools": tools.functions, "tool_choice": choice, "parallel_tool_calls": asked.parallel_tool_calls}

@@ -70,10 +70,9 @@ class Message(Writing):
         ]
 
 
-def _with_bytes(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _with_bytes(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """This API has no null for a token's bytes."""
-    known = entry["bytes"]
-    return {**entry, "bytes": list(entry["token"].encode("utf-8", "surrogatepass")) if known is None else known}
+    return entry if entry["bytes"] is not None else {**entry, "bytes": list(entry["token"].encode())}
 
 
 def _part(text: str, logprobs: Logprobs = ()) -> dict[str, Any]:
