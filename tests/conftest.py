@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -262,3 +263,16 @@ def isolated() -> str:
         return isolation()
     except IsolationUnavailable as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Waits for what another process or thread does, which can only be asked."""
+
+    def until(reached: Callable[[], Any], seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not reached():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    return until

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from models.ledger.access.keys import make_key
@@ -30,16 +28,3 @@ def post():
         return here.raw.post(path, json=body, headers=headers or {})
 
     return post
-
-
-@pytest.fixture
-def until():
-    """Waits for what another process or thread does, which can only be asked."""
-
-    def until(reached, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not reached():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    return until

@@ -222,9 +222,10 @@ def test_shuffled_workers_are_refused_where_nothing_tells_who_is_who(house, upst
     assert upstream.seen == [] and recent_requests(ledger) == []
 
 
-def test_without_a_conductor_the_others_answer_and_the_log_says_why_once(house, upstream, caplog):
+def test_without_a_conductor_the_others_answer_and_the_log_says_why_once(house, upstream, caplog, until):
     with house(fugu=ADA) as here:
-        assert here.raw.get("/readyz").status_code == 200
+        assert here.raw.get("/readyz").status_code == 200  # which does not wait for a conductor
+        until(lambda: "no conductor" in caplog.text)
         answers = [
             here.raw.post("/v1/chat/completions", json={"model": model, "messages": HELLO})
             for model in ("fugu", "fugu-ultra", "fugu-ultra")
