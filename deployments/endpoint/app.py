@@ -49,6 +49,7 @@ from deployments.endpoint.watching.watch import Watch
 from deployments.endpoint.wire.anthropic.counting import Counting, CountTokens
 from deployments.endpoint.wire.anthropic.errors import refusal
 from deployments.endpoint.wire.body import SHOWN
+from deployments.endpoint.wire.chat import taken_by
 from deployments.endpoint.wire.formats import wire_formats
 from deployments.endpoint.wire.problems import Problem, problem_of
 from deployments.endpoint.wire.response import FUGU, TRINITY, ULTRA, encode
@@ -109,7 +110,8 @@ class Endpoint:
 
     def __init__(self, parts: Parts, options: Options, annex: Annex | None) -> None:
         self._parts, self._options, self._annex = parts, options, annex
-        self.wires = wire_formats(parts.pool.hosted_tools)
+        taken = taken_by(parts.pool.hosted_tools, options.aliases)
+        self.wires = wire_formats(taken)
         self._champions = Champions(
             (FUGU, TRINITY),
             parts.pool,
@@ -130,7 +132,7 @@ class Endpoint:
         self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
         routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
-        self.responses = KeptResponses(self._journal, parts.pool)
+        self.responses = KeptResponses(self._journal, taken)
         self.feedbacks = Feedbacks(self._journal, options)
         self.catalogue = Catalogue(self._champions, self._conductor, options.aliases)
         self.site = Site(parts.ledger, parts.pool, options.sees, self._state)

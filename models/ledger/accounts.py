@@ -102,7 +102,7 @@ def in_doubt(ledger: Ledger, root: str) -> list[dict[str, Any]]:
     return [{**row, "started_at": row["started_at"].isoformat()} for row in rows]
 
 
-def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
+def spend(ledger: Ledger, scope: str | Collection[str] | None = None) -> dict[str, Any]:
     """Counts of `calls` (identities), `settled` calls, `tries` and `maybe_paid` tries; `usd` known to be paid, and
     `maybe_usd`, the worst-case cost of the `maybe_paid` tries.
     """
@@ -122,6 +122,12 @@ def spend(ledger: Ledger, scope: str | None = None) -> dict[str, Any]:
         "usd": of_tries[2] or 0.0,
         "maybe_usd": of_tries[3] or 0.0,
     }
+
+
+def spent_on(ledger: Ledger, root: str) -> dict[str, Any]:
+    """`calls` and `cost_usd` of the request `root` and its continuations: what is known to be paid."""
+    found = spend(ledger, scopes_of(ledger, root))
+    return {"calls": found["calls"], "cost_usd": found["usd"]}
 
 
 def paid_by(ledger: Ledger, budget: str, scope: str) -> tuple[int, float]:

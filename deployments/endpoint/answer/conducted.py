@@ -31,7 +31,7 @@ LOGGED = ("worker", "calls", "cost_usd", "prompt_tokens", "completion_tokens", "
 
 
 class Conducted:
-    """`row`: the finished request, once it is there; the jobs keep it in the ledger."""
+    """`row`: the finished request, once it is there, also a failed one; the jobs keep it in the ledger."""
 
     slow = True
 
@@ -69,13 +69,14 @@ class Conducted:
         try:
             if emit is not None:
                 said = await self._follow(job, emit)
-            self.row = await job.wait()
+            self.row = row = await job.wait()
         finally:
+            self.row = self.row or job.failed
             await job.leave()
-        result = result_of(self.row["body"])
+        result = result_of(row["body"])
         if not (result.text or "").startswith(said):
             raise UpstreamBroken("the answering step has failed during its reply")
-        thoughts = job.showing.thoughts or recalled(self.row["trace"]) if question.shows_work else None
+        thoughts = job.showing.thoughts or recalled(row["trace"]) if question.shows_work else None
         if emit is None:
             return replace(result, thoughts=thoughts)
         unsaid = replace(result, text=(result.text or "")[len(said) :])
@@ -98,8 +99,8 @@ class Conducted:
     def report(self) -> Report:
         row = self.row
         log = {name: (row or {}).get(name) for name in LOGGED}
-        if row is None:
-            return Report(log, {})
+        if row is None or row["body"] is None:
+            return Report(log, {}, cost_usd=None if row is None else row.get("cost_usd"))
         log["pin"] = row["trace"].get("pin")
         return Report(log, traced(row["trace"]), row["worker"], row["calls"], cost_usd=row["cost_usd"])
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Delta
@@ -24,9 +24,12 @@ from models.conductor.run import rows
 from models.conductor.run.request import ConductRequest
 from models.conductor.run.request_run import RequestRun, RequestRuns
 from models.errors import BadInput, LedgerAway, NotFound, Pruned
-from models.ledger.accounts import in_doubt
+from models.ledger.accounts import in_doubt, spent_on
 from models.ledger.journal import Journal
 from models.ledger.requests import Row, begin, finish, get_request, refuse_pruned
+from models.ledger.store import Ledger
+
+T = TypeVar("T")
 
 PROMPT_S = 0.5
 """How long an answer waits for its row to be written."""
@@ -50,7 +53,10 @@ class Order:
 
 
 class Job:
-    """The run of one request; several clients may wait for it, and see what is shown of it."""
+    """The run of one request; several clients may wait for it, and see what is shown of it. `failed`: its finished row,
+    where it has failed."""
+
+    failed: Row | None = None
 
     def __init__(self, order: Order, run: Callable[[Job], Any]) -> None:
         self.order = order
@@ -153,11 +159,13 @@ class Jobs:
             request_run = request_runs.open(ConductRequest.model_validate(row["request"]), job.showing)
             self._watch(request_run)
             conducted = await request_run.answer()
-            lost = await self._lost(request_run.request.root)
+            lost = await self._of_ledger(in_doubt, request_run.request.root) or []
         except (Exception, asyncio.CancelledError) as error:
             if job.begun.done() and not self._closing:
                 status = problem_of(error).status if isinstance(error, Exception) else CLIENT_GONE
-                await self._finish(row, started, {**rows.failed(error), "http": status})
+                # What a continuation has paid is not told apart from what was paid before it.
+                own = None if job.begun.result().get("continues") else await self._of_ledger(spent_on, order.id)
+                job.failed = await self._finish(row, started, {**rows.failed(error), **(own or {}), "http": status})
             if isinstance(error, asyncio.CancelledError) and not _is_stopped():
                 raise Problem(CLIENT_GONE, "the request was cancelled by its operator", code="cancelled") from None
             raise
@@ -165,11 +173,11 @@ class Jobs:
         done = rows.answered(row["id"], conducted, body, lost, self._pin())
         return await self._finish(row, started, {**done, "http": 200})
 
-    async def _lost(self, root: str) -> list[dict[str, Any]]:
-        """Calls that died in flight on the way to the answer, which does not wait for a ledger that is away."""
+    async def _of_ledger(self, read: Callable[[Ledger, str], T], root: str) -> T | None:
+        """What the ledger knows of a request's calls; nothing waits for it while it is away."""
         with suppress(LedgerAway):
-            return await asyncio.to_thread(in_doubt, self._ledger, root)
-        return []
+            return await asyncio.to_thread(read, self._ledger, root)
+        return None
 
     def _known(self, order: Order) -> Row | None:
         """The row that an earlier request with this key began. Raises Problem where it asked for something else."""

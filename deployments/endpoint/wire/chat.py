@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.endpoint.answer.aliases import Aliases, meant_by
 from deployments.endpoint.answer.format import Rendering
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.request import ChatRequest
-from deployments.endpoint.wire.response import HEARTBEAT, TRINITY, Completion, event
+from deployments.endpoint.wire.response import HEARTBEAT, MODELS, TRINITY, Completion, event
 from deployments.endpoint.wire.tools import ChatTools
 
 SESSIONS = ("X-Session-Id", "session_id", "X-Conversation-Id")
@@ -28,9 +29,17 @@ def shows_work(headers: Mapping[str, str], fugu: Extension) -> bool:
     return fugu.show_work or headers.get("X-Fugu-Trace") == "1"
 
 
-def taken_for(model: str, kinds: Collection[str]) -> Collection[str]:
-    """The kinds of providers' tools that are passed on to the workers of a model: none of `trinity`'s."""
-    return () if model.partition("@")[0] == TRINITY else kinds
+Taken = Callable[[str], Collection[str]]
+"""The name that a model is asked for by -> the kinds of providers' tools that are passed on to its workers."""
+
+
+def taken_by(kinds: Collection[str], aliases: Aliases = ()) -> Taken:
+    """`kinds`: those that some worker takes. None are passed on to `trinity`'s."""
+
+    def taken(model: str) -> Collection[str]:
+        return () if meant_by(model, aliases, MODELS).partition("@")[0] == TRINITY else kinds
+
+    return taken
 
 
 class OpenAIForm:
@@ -55,19 +64,17 @@ class ChatQuestion(Question):
 
 
 class ChatCompletions(OpenAIForm):
-    """`taken`: kinds of providers' tools that some worker takes."""
-
     path = "/v1/chat/completions"
     id_prefix = "chatcmpl-"
 
-    def __init__(self, taken: Collection[str] = ()) -> None:
+    def __init__(self, taken: Taken = taken_by(())) -> None:  # noqa: B008 - a function that keeps nothing
         self._taken = taken
 
     def question(self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds) -> Question:
         chat = ChatRequest.parse(body, within)
         sampling, tools = chat.sampling(), None
         if any(tool["type"] != "function" for tool in chat.tools or ()) or isinstance(chat.tool_choice, dict):
-            tools = ChatTools(chat.tools or (), taken_for(chat.model, self._taken))
+            tools = ChatTools(chat.tools or (), self._taken(chat.model))
             sampling = sampling.model_copy(update=tools.fields(chat.tool_choice))
         return ChatQuestion(
             id=id,

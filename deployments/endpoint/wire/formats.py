@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from deployments.endpoint.answer.format import WireFormat
 from deployments.endpoint.wire.anthropic.format import Messages
-from deployments.endpoint.wire.chat import ChatCompletions
+from deployments.endpoint.wire.chat import ChatCompletions, Taken
 from deployments.endpoint.wire.completions import Completions
 
 
-def wire_formats(taken: Collection[str] = ()) -> tuple[WireFormat, ...]:
-    """`taken`: kinds of providers' tools that some worker takes. The first is that of estimates."""
+def wire_formats(taken: Taken) -> tuple[WireFormat, ...]:
+    """The first is that of estimates."""
     return ChatCompletions(taken), Completions(), Messages()

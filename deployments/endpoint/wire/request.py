@@ -8,6 +8,7 @@ worker's (many clients always send 64,000), and `seed` is left out for a provide
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
@@ -52,6 +53,12 @@ IDLE = frozenset(
     {"audio", "metadata", "prediction", "prompt_cache_retention", "safety_identifier", "service_tier", "store"}
 )
 """Fields of OpenAI's that change nothing of what is answered; others that are left out are noted."""
+
+
+def unknown(asked: BaseModel, idle: Set[str] = IDLE) -> tuple[str, ...]:
+    """One sentence for each field that was left out, but for the idle ones."""
+    left = sorted(set(asked.model_extra or ()) - idle)
+    return tuple(f"{name[:SHOWN]} is not known here and was left out." for name in left)
 
 
 class StreamOptions(BaseModel):
@@ -117,9 +124,7 @@ class Asked(BaseModel):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, one sentence each."""
-        left = sorted(set(self.model_extra or ()) - IDLE)
-        return tuple(f"{name[:SHOWN]} is not known here and was left out." for name in left)
+        return unknown(self)
 
 
 class ChatRequest(Asked):

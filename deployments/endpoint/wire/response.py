@@ -11,7 +11,7 @@ from deployments.endpoint.wire.responses.tools import as_given
 from models.conductor.run.request import ConductAnswer
 from models.workers.ask import Usage
 
-FUGU, TRINITY, ULTRA = "fugu", "trinity", "fugu-ultra"
+MODELS = FUGU, TRINITY, ULTRA = "fugu", "trinity", "fugu-ultra"
 
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": working\n\n"

@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from models.ledger.requests import get_request
+
 ADA = {"kind": "worker", "worker": "ada"}
 PRICED = {"X-Fugu-Cost": "1"}
 FORMS = {
@@ -44,10 +46,14 @@ def test_a_stream_tells_its_cost_at_its_end_and_the_time_to_its_first_byte(house
     assert len(told) == 1 and told[0]["cost_usd"] == pytest.approx(11e-6) and set(told[0]) == {"cost_usd", "seconds"}
 
 
-def test_a_trace_has_the_headers_too_and_an_error_says_what_was_paid(house, key, post, upstream):
-    with house(fugu=ADA) as here:
+def test_a_trace_has_the_headers_too_and_an_error_says_what_was_paid(house, key, post, upstream, ledger, plan):
+    with house(fugu=ADA, plan=plan(("ada", "say it", []))) as here:
         traced = post(here, key(scopes=("chat", "trace")) | {"X-Fugu-Trace": "1"})
         assert traced.headers["x-fugu-worker"] == "ada" and traced.headers["server-timing"].startswith("total;dur=")
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"required": ["nothing"]}}}
-        unfit = post(here, key("other") | PRICED, response_format=form)
-        assert unfit.status_code == 422 and float(unfit.headers["x-fugu-cost"]) == pytest.approx(22e-6)
+        other = key("other") | PRICED
+        for model in ("fugu", "fugu-ultra"):
+            unfit = post(here, other, model=model, response_format=form)
+            assert unfit.status_code == 422 and float(unfit.headers["x-fugu-cost"]) == pytest.approx(22e-6), model
+    row = get_request(ledger, unfit.headers["x-request-id"])
+    assert (row["status"], row["calls"], row["cost_usd"]) == ("failed", 2, pytest.approx(22e-6))

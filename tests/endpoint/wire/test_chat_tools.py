@@ -86,6 +86,13 @@ def test_a_worker_that_takes_a_providers_tool_gets_it_and_others_do_not(house, u
         with house(fugu={"kind": "worker", "worker": name}) as here:
             assert here.client.chat.completions.create(model="fugu", messages=HELLO, tools=HOSTED).choices
         assert upstream.seen[-1].get("tools") == sent
+    # `trinity` answers with tools of its workers under no name
+    with house(fugu={"kind": "worker", "worker": "ada"}, aliases=(("auto-*", "trinity"),)) as here:
+        for model in ("trinity", "auto-1"):
+            reply = here.client.chat.completions.create(model=model, messages=HELLO, tools=HOSTED, extra_headers=TRACED)
+            assert "tools" not in upstream.seen[-1] and "web_search" in " ".join(reply.fugu["notes"])
+            given = {"model": model, "input": "hi", "tools": HOSTED, "extra_headers": TRACED}
+            assert "web_search" in " ".join(here.client.responses.create(**given).fugu["notes"])
 
 
 def test_two_tools_of_one_name_and_a_choice_of_none_are_named(house):

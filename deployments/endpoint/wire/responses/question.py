@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.endpoint.answer.owner import OWNER
 from deployments.endpoint.answer.question import Key, Question
 from deployments.endpoint.bounds import Bounds
-from deployments.endpoint.wire.chat import session_of, shows_work, taken_for
+from deployments.endpoint.wire.chat import Taken, session_of, shows_work
 from deployments.endpoint.wire.problems import Problem
 from deployments.endpoint.wire.responses.draft import Draft
 from deployments.endpoint.wire.responses.items import Reading, kind_of
@@ -22,7 +22,6 @@ from models.errors import BadInput, NotFound, Pruned
 from models.ledger.kept.responses import Kept, chain, get, newest
 from models.ledger.store import Ledger
 from models.workers.ask import Sampling
-from models.workers.pool import Pool
 
 if TYPE_CHECKING:
     from deployments.endpoint.wire.responses.request import ResponseRequest
@@ -67,11 +66,10 @@ class ResponsesQuestion(Question):
 
 
 class Reader:
-    """Reads questions. `pool`: whose workers may take tools of providers."""
+    """Reads questions."""
 
-    def __init__(self, ledger: Ledger, pool: Pool) -> None:
-        self._ledger = ledger
-        self._taken = pool.hosted_tools
+    def __init__(self, ledger: Ledger, taken: Taken) -> None:
+        self._ledger, self._taken = ledger, taken
 
     def question(
         self, id: str, key: Key | None, headers: Mapping[str, str], body: bytes, within: Bounds
@@ -93,9 +91,9 @@ class Reader:
             raise BadInput("input is missing", "input")
         if len(reading.messages) > within.messages:
             raise BadInput(f"input: at most {within.messages} messages are taken, with those before it", "input")
-        tools = Tools(asked.tools, taken_for(asked.model, self._taken))
+        tools = Tools(asked.tools, self._taken(asked.model))
         sampling = _sampling(asked, tools)
-        notes = (*reading.notes, *tools.notes)
+        notes = (*asked.notes, *reading.notes, *tools.notes)
         summary = (asked.reasoning or {}).get("summary")
         previous = earlier[-1].id if earlier else None
         return ResponsesQuestion(

@@ -1,6 +1,6 @@
 """A Responses request and its validation; /openapi.json publishes the same type. To be imported late.
 
-Fields that this endpoint does not know are accepted and change nothing.
+Fields that this endpoint does not know are accepted, change nothing, and are noted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from deployments.endpoint import bounds
 from deployments.endpoint.wire.extension import Extension
 from deployments.endpoint.wire.messages import Anything, whole
 from deployments.endpoint.wire.refusal import validated
-from deployments.endpoint.wire.request import Label, publish_nulls
+from deployments.endpoint.wire.request import IDLE, Label, publish_nulls, unknown
 from deployments.endpoint.wire.responses.schema import Conversation, Effort, Input, TextOptions, Tool, ToolChoice
 from models.errors import BadInput
 
 MAX_TOOLS = 1024
+
+DELIVERY = frozenset({"client_metadata", "max_tool_calls", "prompt_cache_options", "stream_options"})
+"""Fields of this form that change nothing of what is answered: there are no tools here whose calls could be counted."""
 
 LOGPROBS = "message.output_text.logprobs"
 
@@ -68,6 +71,10 @@ class ResponseRequest(BaseModel):
             raise BadInput(message, "previous_response_id")
         if self.background and not self.store:
             raise BadInput("background needs store: what is answered later has to be kept", "background")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return unknown(self, IDLE | DELIVERY)
 
     @property
     def logprobs(self) -> bool:

@@ -16,6 +16,7 @@ from deployments.endpoint.answer.owner import OWNER
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Answering
 from deployments.endpoint.wire.body import SHOWN
+from deployments.endpoint.wire.chat import Taken
 from deployments.endpoint.wire.problems import Problem, problem_of, problem_response
 from deployments.endpoint.wire.response import HEARTBEAT, encode
 from deployments.endpoint.wire.responses.background import LOOK_S, Background, Queued, Run, left_behind
@@ -27,7 +28,6 @@ from deployments.endpoint.wire.streaming import EventStream
 from models.errors import BadInput, NotFound, Pruned
 from models.ledger.journal import Journal
 from models.ledger.kept.responses import FINAL, Kept, chain, drop, get, settle
-from models.workers.pool import Pool
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -40,10 +40,10 @@ LONGEST_NUMBER = 8
 class KeptResponses:
     """All about responses in one application. `wire`: the format in which they are asked for."""
 
-    def __init__(self, journal: Journal, pool: Pool) -> None:
+    def __init__(self, journal: Journal, taken: Taken) -> None:
         self._journal, self._ledger = journal, journal.ledger
         self.background = Background(journal)
-        self.wire = Responses(Reader(journal.ledger, pool))
+        self.wire = Responses(Reader(journal.ledger, taken))
 
     def around(self, question: Question, answering: Answering) -> Answering:
         """What answers a question, so that its response is written and kept."""

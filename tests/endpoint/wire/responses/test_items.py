@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from deployments.endpoint.answer.result import Calls, Result, Text, Thought
 from deployments.endpoint.bounds import Bounds
-from deployments.endpoint.wire.chat import ChatCompletions
+from deployments.endpoint.wire.chat import ChatCompletions, taken_by
 from deployments.endpoint.wire.responses.draft import Draft
 from deployments.endpoint.wire.responses.items import Reading
 from deployments.endpoint.wire.responses.output import response_of
@@ -147,7 +147,7 @@ def test_a_conversation_is_the_same_in_this_form_and_in_chat_completions(ledger,
         "tool_choice": {"type": "function", "name": "f"},
         "max_output_tokens": 9,
     }
-    reader = Reader(ledger, pool)
+    reader = Reader(ledger, taken_by(pool.hosted_tools))
     given = None, {}, json.dumps(responses).encode(), Bounds()
     mine, theirs = (
         reader.question("a", *given),

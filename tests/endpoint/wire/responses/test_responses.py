@@ -166,8 +166,12 @@ def test_what_cannot_be_honoured_is_refused_by_name(worker):
             assert refused.value.param == field
         odd = {"truncation": "auto", "service_tier": "fast", "verbosity": "low", "client_metadata": {"a": [1]}}
         asked = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "text": {"verbosity": "low"}}
-        response = here.client.responses.create(model="fugu", input="hi", extra_body=odd, **asked)
+        response = here.client.responses.create(
+            model="fugu", input="hi", extra_body=odd, extra_headers={"X-Fugu-Trace": "1"}, **asked
+        )
     assert response.status == "completed"
+    left = [f"{name} is not known here and was left out." for name in ("truncation", "verbosity")]
+    assert response.fugu["notes"] == left
 
 
 def test_a_workflow_waits_for_its_tools_and_goes_on_by_the_response_that_asked(worker, plan, upstream):
