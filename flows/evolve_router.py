@@ -52,6 +52,7 @@ from tasks.setup.runner import result_of
 from tasks.setup.scoring import Part, Recipe
 from tasks.setup.session import Session, all_ended, open_session
 from tasks.setup.settings import HOUSE, settings
+from tasks.thrift import knob_of
 
 STEP_SIZE_TEXTS = 100
 """Texts for fitting the step sizes of every parameter: enough to distinguish a flip rate of 5 % from 2 % or 10 %."""
@@ -85,11 +86,9 @@ async def evolve_router(
         questions_of = load_set(questions, load_preset(preset).questions, session.ledger).require("train", "validation")
         begun = _begun(session, resume)
         origin = find_checkpoint(session.ledger, begun["start"] if begun else start, kind="warm", pool=session.pool)
-        newest = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
-        epoch = begun["epoch"] if begun else newest
+        pool_name, set_name = session.pool.name, questions_of.name
+        epoch = begun["epoch"] if begun else epochs.open_epoch(session.ledger, pool_name, set_name)
         work = await asyncio.to_thread(Work.of, agentic, agent) if agentic else None
-        # Remembered states of both parts, for candidates that move only the head; together as large as the backbone's.
-        memo_bytes = (settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2
         whole = Recipe(
             session.access,
             origin.id,
@@ -101,7 +100,8 @@ async def evolve_router(
             plan.validation,
             seed=plan.seed,
             memory=memory,
-            memo_bytes=memo_bytes,
+            # Remembered states of both parts, for candidates that move only the head; together the backbone's size.
+            memo_bytes=(settings().memo_bytes if memory.memo_bytes is None else memory.memo_bytes) // 2,
             work=work,
         )
         run = await asyncio.to_thread(_run, session, plan, origin, whole)
@@ -109,9 +109,9 @@ async def evolve_router(
             raise BadInput(f"run {resume} was started with other questions, preset, pool or tasks", "resume")
         _begin(run, origin, epoch)
         vector = await _evolve(run, origin.vector)
-        meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset}
-        name = f"evolved on {session.pool.name}"
-        return registry.save_checkpoint(session.ledger, name=name, vector=vector, meta=meta)
+        own = await knob_of(session, run.router, vector, questions_of, load_preset(preset))
+        meta = origin.meta | {"kind": "evolved", "parent": origin.id, "run": run.name, "preset": preset} | own
+        return registry.save_checkpoint(session.ledger, name=f"evolved on {pool_name}", vector=vector, meta=meta)
 
 
 @dataclass(frozen=True)

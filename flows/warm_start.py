@@ -47,6 +47,7 @@ from tasks.setup.questions import QuestionSet, digests, load_set
 from tasks.setup.router import first_texts, load_backbone
 from tasks.setup.session import Session, open_session
 from tasks.setup.settings import HOUSE
+from tasks.thrift import knob_of
 from tasks.train import fit_tasks_of, fit_worker_rows, prepare_backbone, read_states, train_offsets
 
 
@@ -74,8 +75,12 @@ async def warm_start(
         of = {"pool": session.pool.name, "questions": questions_of.name, "preset": preset, "backbone": path}
         save = partial(registry.save_checkpoint, session.ledger)
         by_task = await learn_by_task(session, router, questions_of, roles)
-        save(name=f"by task on {session.pool.name}", vector=by_task.vector, meta=by_task.meta | of | {"kind": "tasks"})
-        return save(name=f"warm start on {session.pool.name}", vector=vector, meta=router.meta | of | {"kind": "warm"})
+        for kind, name, learned in (("tasks", "by task", by_task), ("warm", "warm start", router)):
+            meta = (
+                learned.meta | of | {"kind": kind} | await knob_of(session, learned, learned.vector, questions_of, plan)
+            )
+            saved = save(name=f"{name} on {session.pool.name}", vector=learned.vector, meta=meta)
+        return saved
 
 
 def blank_router(

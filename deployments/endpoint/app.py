@@ -118,6 +118,7 @@ class Endpoint:
             lambda model: registry.champion(parts.ledger, model),
             parts.load_router,
             partial(registry.promoted, parts.ledger),
+            parts.knob_of,
         )
         self._conductor = Conductor(parts, options, self._champions)
         self._observer = Observer(options.shown, named_server() if options.observe else None, self._row_of)

@@ -15,6 +15,7 @@ from deployments.endpoint.pages.sight import Sees, by_key
 from models.conductor.plan.workflow import PlanLimits
 from models.conductor.run.request import Limits
 from models.errors import NotFound
+from models.fugu.thrift import CostKnob
 from models.ledger import registry
 from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
@@ -47,6 +48,10 @@ class Parts:
     load_router: Callable[[str], Decider]
     open_conductor: Callable[[], tuple[PlanWriter, Mapping[str, str]]] = no_conductor
     plan: PlanLimits = PlanLimits()  # noqa: RUF009 - a frozen value
+
+    def knob_of(self, checkpoint: str) -> CostKnob | None:
+        """The knob of a checkpoint's router, if one was learned."""
+        return CostKnob.of(registry.load_checkpoint(self.ledger, checkpoint).meta.get("cost"))
 
     def warm(self) -> None:
         """Slow imports, run before ready, where a worker needs them."""

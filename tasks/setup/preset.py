@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -83,13 +84,14 @@ class BackbonePlan(Value):
 
 
 class Preset(Value):
-    """One entry of `data/presets.yaml`."""
+    """One entry of `data/presets.yaml`. `operating_points`: names of settings of the knob between quality and cost."""
 
     questions: QuestionCounts
     repeats: int = Field(gt=0)
     backbone: BackbonePlan
     layout: Literal["head", "late", "released"]
     evolution: EvolutionPlan
+    operating_points: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
 
 def load_preset(name: str) -> Preset:

@@ -269,9 +269,9 @@ def plan(pool):
 def router(ledger, scripted):
     """Decisions -> what `house` takes to serve a router that takes them, and the router."""
 
-    def make(decisions, roles=True):
+    def make(decisions, roles=True, **meta):
         made = scripted(("echo", "count", "stall", "silent", "cut", "e400", "e429", "calc"), decisions, roles)
-        checkpoint = registry.save_checkpoint(ledger, name="x", vector=np.zeros(1, np.float32), meta={})
+        checkpoint = registry.save_checkpoint(ledger, name="x", vector=np.zeros(1, np.float32), meta=meta)
         return {"fugu": {"kind": "router", "checkpoint": checkpoint}, "routers": {checkpoint: made}}, made
 
     return make

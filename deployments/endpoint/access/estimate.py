@@ -121,7 +121,8 @@ class Estimates:
         if not known:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
         keeps = question.name == FUGU
-        decider = await self._keeping.of(question, seat.router) if keeps else seat.router
+        router = seat.thrifty(question.fugu.cost_weight)
+        decider = await self._keeping.of(question, router) if keeps else router
         options = options_of(seat.router, roles=not keeps)
         read = first_transcript(question.messages, len(seat.router.workers), options)
         found = await decider.decide(read, known)

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 from deployments.endpoint.answer.question import LEAST_DIGITS, is_pin_of, pin_of
 from deployments.endpoint.wire.problems import unknown_version
 from models.errors import BadInput, LedgerAway, NotFound
+from models.fugu.thrift import CostKnob, thrifty
 from models.ledger.registry import Champion
 from models.workers.pool import Pool
 
@@ -36,11 +37,18 @@ def nothing_promoted(model: str, digest: str) -> Champion:
 
 @dataclass(frozen=True)
 class Seat:
-    """The loaded champion of one model name: a router, or the worker that answers everything."""
+    """The loaded champion of one model name: a router with its knob between quality and cost, if it has one, or the
+    worker that answers everything."""
 
     champion: Champion
     router: Decider | None = None
     worker: str | None = None
+    knob: CostKnob | None = None
+
+    def thrifty(self, wanted: float | str | None) -> Decider:
+        """The router at a setting of its knob. Raises BadInput for a name that it does not have."""
+        assert self.router is not None
+        return thrifty(self.router, self.knob, wanted)
 
     @property
     def pin(self) -> str:
@@ -69,9 +77,12 @@ class Champions:
         read: Callable[[str], Champion | None],
         load_router: Callable[[str], Decider],
         promoted: Callable[[str, str], Champion] = nothing_promoted,
+        knob_of: Callable[[str], CostKnob | None] = lambda checkpoint: None,
     ) -> None:
-        """`promoted`: a model's name and the beginning of a digest -> that champion; raises NotFound."""
+        """`promoted`: a model's name and the beginning of a digest -> that champion; raises NotFound. `knob_of`: a
+        checkpoint's id -> its knob."""
         self.names, self._pool, self._read, self._load_router = names, pool, read, load_router
+        self._knob_of = knob_of
         self._promoted, self._old, self._loading = promoted, LRUCache[str, Seat](KEPT), asyncio.Lock()
         self._seats: dict[str, Seat] = {}
         self._failed: dict[tuple[str, int], float] = {}
@@ -152,11 +163,11 @@ class Champions:
         # Both models are usually served by one checkpoint, which is loaded once.
         for seat in self._seats.values():
             if seat.router is not None and seat.champion.target == target:
-                return Seat(champion, router=seat.router)
+                return Seat(champion, router=seat.router, knob=seat.knob)
         router = await asyncio.to_thread(self._load_router, target["checkpoint"])
         # Workers are asked by name, so a router of a larger or differently ordered pool serves as well.
         if not set(router.workers) & set(self._pool.names):
             raise NotFound("the router knows none of the pool's workers")
         # The first forward pass includes lazy set-up, which no request should wait for.
         await router.decide([{"role": "user", "content": "ready"}])
-        return Seat(champion, router=router)
+        return Seat(champion, router=router, knob=await asyncio.to_thread(self._knob_of, target["checkpoint"]))

@@ -46,6 +46,7 @@ class Conducted:
     ) -> None:
         """`limits`: of a request that sets none itself."""
         question.refuse_samples()
+        question.refuse_routing()
         if question.pin is not None:
             conductor.check_pin(question.model, question.pin)
         self.id = question.key.id if question.key else question.id

@@ -23,7 +23,10 @@ LIMITS = ("max_usd", "max_calls", "max_seconds")
 """Of a request, in its field `fugu` and in its key's policy."""
 
 OF_EVERY_MODEL = frozenset({"allowed_workers", "failover", "conversation", "show_work", *LIMITS})
-"""Fields of `fugu` that every model honours; the others are of conducted requests."""
+"""Fields of `fugu` that every model honours."""
+
+OF_ROUTERS = frozenset({"cost_weight"})
+"""Those that only `fugu` and `trinity` do; the others are of conducted requests."""
 
 
 PIN_DIGITS, LEAST_DIGITS = 12, 6
@@ -158,9 +161,16 @@ class Question:
 
     def refuse_conducting(self) -> None:
         """Raises BadInput for a field of `fugu` that only a conducted request can honour."""
-        for name in self.fugu.model_fields_set - OF_EVERY_MODEL:
+        for name in self.fugu.model_fields_set - OF_EVERY_MODEL - OF_ROUTERS:
             if getattr(self.fugu, name) is not None:
                 raise BadInput(f"fugu.{name} is not for the model {self.model!r}; use 'fugu-ultra'", f"fugu.{name}")
+
+    def refuse_routing(self) -> None:
+        """Raises BadInput for a field of `fugu` that only a router can honour."""
+        for name in self.fugu.model_fields_set & OF_ROUTERS:
+            if getattr(self.fugu, name) is not None:
+                message = f"fugu.{name} is not for the model {self.model!r}, whose plan says who is asked"
+                raise BadInput(f"{message}; fugu.max_usd limits what it costs", f"fugu.{name}")
 
     def refuse_samples(self) -> None:
         """Raises BadInput for what only one worker's own reply can have: choices, and log probabilities."""

@@ -112,7 +112,7 @@ class Routed:
             **work,
         }
         report = Report(log, {"request_id": self.id, "pin": self._seat.pin, **work})
-        report = replace(report, notes=asking.notes)
+        report = replace(report, notes=(*self._left_out, *asking.notes))
         if answering is None:
             return report
         said = [step for step in asking.steps if step.error is None]
@@ -120,6 +120,13 @@ class Routed:
         paid = cost_usd if answering.reply is not None else None
         margin = finite(answering.margin)
         return replace(report, worker=answering.worker, turns=asking.turns, roles=roles, margin=margin, cost_usd=paid)
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        if self._question.fugu.cost_weight is None or self._seat.knob is not None:
+            return ()
+        who = "one worker answers everything" if self._seat.router is None else "the router has learned no costs"
+        return (f"fugu.cost_weight was left out: {who}",)
 
     def keep(self, row: Row) -> None:
         answering = self._asking.answering
@@ -137,8 +144,7 @@ class Routed:
         return self._asking.result()
 
     async def _router_answers(self, askable: Sequence[str], live: Emit | None) -> Result:
-        router = self._seat.router
-        assert router is not None
+        router = self._seat.thrifty(self._question.fugu.cost_weight)
         allowed = [name for name in router.workers if name in askable]
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deployments.endpoint.wire.messages import whole
@@ -13,7 +15,8 @@ class Extension(BaseModel):
     """This endpoint's own field, `fugu`. `failover`: whether another worker is asked where one fails.
 
     `conversation`: the name of the conversation, whose worker stays and whose memory is shared. The others are of
-    conducted requests: their limits, and how they plan. `shuffle`: the seed by which the workers' ordinals are
+    conducted requests: their limits, and how they plan. `cost_weight`: which share of what could be saved on workers is
+    to be saved, or the name of such an operating point. `shuffle`: the seed by which the workers' ordinals are
     permuted, for a conductor that reads cards. `show_work`: show plan, steps and reasoning beside the answer.
     """
 
@@ -22,6 +25,7 @@ class Extension(BaseModel):
     allowed_workers: list[str] | None = Field(None, min_length=1)
     failover: bool = True
     show_work: bool = False
+    cost_weight: Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(min_length=1, max_length=100)] | None = None
     max_usd: float | None = Field(None, ge=0)
     max_calls: int | None = Field(None, ge=1)
     max_seconds: float | None = Field(None, gt=0)
