@@ -19,12 +19,14 @@ from prefect import get_run_logger
 from pydantic import Field
 
 from models.errors import RecordedWorker
-from models.evaluation.baselines import Part, baselines, best_single
+from models.evaluation.baselines import BEST_SINGLE, Part, baselines, best_single
 from models.evaluation.gate import gate
 from models.evaluation.groups import GROUPS, HELD_OUT, SEEN, group_of
 from models.evaluation.matrix import label_matrix
 from models.evaluation.metrics import Entry, entry
+from models.evaluation.spending import Spending, at_settings, spending
 from models.fugu.router import Router
+from models.fugu.thrift import CostKnob
 from models.fugu.vector import Vector
 from models.grading.question import Question
 from models.ledger import epochs, registry
@@ -78,7 +80,12 @@ async def compare_pool(
             get_run_logger().info(line)
         routers = [each.row if each.promoted else f"{model} ({next(iter(ids))})" for model, each in judged.items()]
         await comparison_page(
-            comparison.tables, session.pool.names, _verdict(judged, promote), routers, list(lines.values())
+            comparison.tables,
+            session.pool.names,
+            _verdict(judged, promote),
+            routers,
+            list(lines.values()),
+            knobs=comparison.knobs,
         )
     return lines
 
@@ -86,12 +93,14 @@ async def compare_pool(
 @dataclass
 class Comparison:
     """`tables`: the entries of each group of questions. `best`: the best single worker, chosen on train. `validated`:
-    the routers' mean scores on the validation questions, by row."""
+    the routers' mean scores on the validation questions, by row. `knobs`: what the one between quality and cost is
+    worth, of each router that has one."""
 
     best: str
     validated: dict[str, float] = field(default_factory=dict)
     tables: dict[str, list[Entry]] = field(default_factory=dict)
     serving: dict[str, str | None] = field(default_factory=dict)
+    knobs: dict[str, Spending] = field(default_factory=dict)
 
 
 async def _compare(
@@ -126,7 +135,32 @@ async def _compare(
     for name in GROUPS:
         if (rows := group == name).any():
             comparison.tables[name] = [each.rows(rows) for each in entries]
+    for name, router in routers.items():
+        knob = CostKnob.of(contenders[name].meta.get("cost"))
+        if knob is not None and (seen := group == SEEN).any():
+            logits = (await logits_of(router, asked, session.pool))[seen]
+            known = {each.name: each for each in comparison.tables[SEEN]}
+            alone = [known[row] for row in (*session.pool.names, BEST_SINGLE)]
+            columns = _rows(router.workers, session.pool)
+            worth = await asyncio.to_thread(_worth, knob, logits, columns, test.rows(seen), alone)
+            comparison.knobs |= {} if worth is None else {f"fugu ({name})": worth}
     return comparison
+
+
+def _worth(
+    knob: CostKnob, logits: NDArray[np.float32], columns: NDArray[np.intp], test: Part, alone: Sequence[Entry]
+) -> Spending | None:
+    """What a router's knob is worth. logits [Q, W] in the pool's order; columns [L]: of the router's workers; alone:
+    each worker's own entries, and that of the best single one."""
+
+    def penalty(setting: float) -> NDArray[np.float32]:
+        found = np.zeros(logits.shape[1], np.float32)
+        found[columns] = knob.penalty(setting)
+        return found
+
+    *workers, best = alone
+    curve = at_settings("fugu", logits, penalty, test.scores, test.costs)
+    return spending(curve, workers, int(best.shares.mean(axis=0).argmax()))
 
 
 def _serving(session: Session, model: str, contenders: dict[str, registry.Checkpoint]) -> str | None:
@@ -165,9 +199,16 @@ async def measured(session: Session, router: Router, questions: list[Question]) 
 
 async def fugu_entry(name: str, router: Router, questions: list[Question], test: Part, pool: Pool) -> Entry:
     """`fugu`'s row. It asks one worker once, so its scores are labels."""
-    logits = await asyncio.to_thread(router.logits, first_texts(questions, router))
-    choices = _rows(router.workers, pool)[logits[:, : len(router.workers)].argmax(axis=1)]
+    choices = (await logits_of(router, questions, pool)).argmax(axis=1)
     return entry(f"fugu ({name})", choices, test.scores, test.costs)
+
+
+async def logits_of(router: Router, questions: list[Question], pool: Pool) -> NDArray[np.float32]:
+    """The router's logits [Q, L] before the first turn, in the pool's order; minus infinity for strangers."""
+    found = np.full((len(questions), len(pool.workers)), -np.inf, np.float32)
+    logits = await asyncio.to_thread(router.logits, first_texts(questions, router))
+    found[:, _rows(router.workers, pool)] = logits[:, : len(router.workers)]
+    return found
 
 
 def _rows(workers: Sequence[str], pool: Pool) -> NDArray[np.intp]:

@@ -37,12 +37,21 @@ def plot(
     return _drawn(figure, form)
 
 
-def cost_plot(rows: Sequence[Row], workers: Collection[str], title: str = "") -> bytes:
+def cost_plot(
+    rows: Sequence[Row],
+    workers: Collection[str],
+    title: str = "",
+    knobs: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+) -> bytes:
     """Cost against score as SVG: workers as points with their 95 % intervals, the hull of what mixing them can reach,
-    and every other row by name."""
+    and every other row by name. `knobs`: by router, its points at the settings of its knob."""
     figure, axes = _figure(5, xlabel="USD for 1,000 questions", ylabel="mean score, 95 % interval", title=title)
     alone = [(row["cost_per_1000"], row["score"]) for row in rows if row["name"] in workers]
     axes.plot(*zip(*hull(alone), strict=True), color="#6b8fb5", linewidth=1)
+    for name, points in (knobs or {}).items():
+        axes.plot(*zip(*points, strict=True), ".-", linewidth=1, markersize=3, label=f"{name}, by its knob")
+    if knobs:
+        axes.legend(loc="lower right", fontsize=7)
     for row in rows:
         ends = [[row["score"] - row["low"]], [row["high"] - row["score"]]]
         colour = "#6b8fb5" if row["name"] in workers else "#d9822b"

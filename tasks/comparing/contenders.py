@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from models.evaluation.baselines import Choices, Part, baselines, predict_tasks
 from models.evaluation.metrics import Entry, Floats, entry
 from models.evaluation.rivals import FORM, form_features, ridge, rivals
+from models.evaluation.spending import at_settings
 from models.fugu.learn.contrastive import contrastive
 from models.fugu.learn.tasks import TaskHead, fit_tasks
 from models.fugu.learn.warm_start import FEW, HeadOptions, fit_head
+from models.fugu.thrift import fit_knob
 from tasks.comparing.recorded import Recorded
 
 ROWS = "fugu (warm start)"
@@ -26,18 +29,21 @@ OFFERED_SINGLE = "best single worker offered"
 OFFERED_TABLE = "task table (predicted) among the offered"
 
 
-def contenders(train: Recorded, test: Recorded, seed: int) -> tuple[list[Entry], list[Entry]]:
-    """The entries of all baselines, rivals, controls and routers on `test`; and of those that can choose among any
-    workers, where each question offers a random part of them (none below three workers)."""
+def contenders(train: Recorded, test: Recorded, seed: int) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """The entries of all baselines, rivals, controls and routers on `test`; of those that can choose among any workers,
+    where each question offers a random part of them (none below three workers); and of the routers at each setting of
+    their knobs (none where nothing costs anything)."""
     part, asked = train.part, test.part
     entries = baselines(part, asked, train.workers, seed)
     chosen = {name: rival(part, asked.features) for name, rival in rivals(seed).items()}
     chosen[FORM] = ridge(replace(part, features=form_features(train.texts)), form_features(test.texts), seed=seed)
     chosen[CONTRASTIVE] = contrastive(part.features, part.scores, asked.features, seed)
     entries += [entry(name, choice, asked.scores, asked.costs) for name, choice in chosen.items()]
-    logits = _logits(train, test)
+    learned = _learned(train)
+    logits = {name: read(asked.features) for name, read in learned.items()}
     offers = random_offers(len(asked.scores), len(train.workers), seed)
-    return [*entries, *_entries(logits, asked)], [] if offers is None else _among(offers, logits, train, test)
+    among = [] if offers is None else _among(offers, logits, train, test)
+    return [*entries, *_entries(logits, asked)], among, _settings(learned, part, asked)
 
 
 def by_task(train: Recorded, test: Recorded) -> Choices:
@@ -47,7 +53,7 @@ def by_task(train: Recorded, test: Recorded) -> Choices:
 
 def routers(train: Recorded, test: Recorded) -> list[Entry]:
     """The entries of the routers alone: what may be seated."""
-    return _entries(_logits(train, test), test.part)
+    return _entries({name: read(test.part.features) for name, read in _learned(train).items()}, test.part)
 
 
 def random_offers(questions: int, workers: int, seed: int) -> NDArray[np.bool_] | None:
@@ -60,17 +66,30 @@ def random_offers(questions: int, workers: int, seed: int) -> NDArray[np.bool_] 
     return offers
 
 
-def _logits(train: Recorded, test: Recorded) -> dict[str, Floats]:
-    """The logits [Q, W] of each router on `test`."""
-    part, states = train.part, torch.from_numpy(test.part.features)
+Read = Callable[[Floats], Floats]
+"""States [Q, d] to logits [Q, W]."""
+
+
+def _learned(train: Recorded) -> dict[str, Read]:
+    """What each router makes of states."""
+    part = train.part
     options = HeadOptions() if len(part.scores) >= HeadOptions.folds else FEW
     rows = fit_head(part.features, part.scores, part.tasks, options).weights
     fitted = _fitted(train)
     return {
-        ROWS: test.part.features @ rows.T,
-        BY_TASK: fitted.head(states).numpy(),
-        BY_TASK_EVERYWHERE: fitted.everywhere(states).numpy(),
+        ROWS: lambda states: states @ rows.T,
+        BY_TASK: lambda states: fitted.head(torch.from_numpy(states)).numpy(),
+        BY_TASK_EVERYWHERE: lambda states: fitted.everywhere(torch.from_numpy(states)).numpy(),
     }
+
+
+def _settings(learned: Mapping[str, Read], train: Part, asked: Part) -> list[Entry]:
+    """The entries of what may be seated at each setting of its knob, fitted on train."""
+    found: list[Entry] = []
+    for name in (ROWS, BY_TASK) if train.costs.any() else ():
+        knob, logits = fit_knob(learned[name](train.features), train.costs), learned[name](asked.features)
+        found += at_settings(name, logits, knob.penalty, asked.scores, asked.costs).values()
+    return found
 
 
 def _fitted(train: Recorded) -> TaskHead:

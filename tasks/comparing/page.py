@@ -12,6 +12,7 @@ import pandas as pd
 from models.evaluation.baselines import BEST_SINGLE, ORACLE
 from models.evaluation.metrics import Interval
 from models.evaluation.plot import cost_plot, curve_plot, plot
+from models.evaluation.spending import TITLE
 from models.evaluation.table import Row
 from models.files import staged
 from tasks.comparing.contenders import BY_TASK, OFFERED_SINGLE, OFFERED_TABLE
@@ -63,7 +64,7 @@ def write(study: Study, title: str, folder: Path) -> Path:
         flat = [{"seed": seed} | {k: v for k, v in row.items() if k != "shares"} for seed in rows for row in rows[seed]]
         pd.DataFrame(flat).to_csv(file, index=False)
     with staged(folder / "comparison.json") as file:
-        found = {"verdict": verdict(study), "seeds": rows, "offered": _offered(study)}
+        found = {"verdict": verdict(study), "seeds": rows, "offered": _offered(study), "knobs": _knobs(study)}
         json.dump(found | {"unseen": _unseen(study), "curve": _curve(study)}, file, indent=1)
     page = folder / "comparison.html"
     with staged(page) as file:
@@ -83,6 +84,23 @@ def _curve(study: Study) -> list[dict[str, Any]]:
     return [
         {"questions": p.questions, "gain": p.gain.value, "low": p.gain.low, "high": p.gain.high, "gap_closed": p.gap}
         for p in study.curve
+    ]
+
+
+def _knobs(study: Study) -> list[dict[str, Any]]:
+    return [
+        {"seed": seed, "router": name} | worth.row
+        for seed, found in study.spending.items()
+        for name, worth in found.items()
+    ]
+
+
+def _worth(study: Study) -> list[dict[str, str]]:
+    """What the knobs are worth, for a person."""
+    return [
+        {"": f"{name}, seed {seed}"} | worth.told
+        for seed, found in study.spending.items()
+        for name, worth in found.items()
     ]
 
 
@@ -117,6 +135,9 @@ def lines(study: Study) -> list[str]:
     if offered := _offered(study):
         found.append(f"{OFFERING}:")
         found += [f"  {' '.join(row.values())}" for row in offered]
+    if worth := _worth(study):
+        found.append(f"{TITLE}:")
+        found += [f"  {row.pop('')}: " + ", ".join(f"{name} {value}" for name, value in row.items()) for row in worth]
     for name in (name for name in CANDIDATES if study.unseen):
         over, tasks = study.unseen_gain(name)
         found.append(
@@ -160,12 +181,15 @@ def _html(study: Study, title: str, rows: dict[int, list[Row]]) -> str:
     first = next(iter(rows.values()))
     drawings = [plot(first, title, routers=CANDIDATES)]
     if any(row["cost_per_1000"] for row in first):
-        drawings.insert(0, cost_plot(first, study.workers, title))
+        knobs = {name: each.curve for name, each in next(iter(study.spending.values()), {}).items()}
+        drawings.insert(0, cost_plot(first, study.workers, title, knobs))
     tables = [
         (f"Seed {seed}, {found[0]['n']} questions", [_cells(row) for row in found]) for seed, found in rows.items()
     ]
     if offered := _offered(study):
         tables.append((OFFERING, offered))
+    if worth := _worth(study):
+        tables.append((TITLE, worth))
     if study.unseen:
         tables.append(("Tasks left out", [_told(row) for row in _unseen(study)]))
     if study.curve:

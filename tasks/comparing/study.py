@@ -13,8 +13,16 @@ from models.errors import BadInput
 from models.evaluation.baselines import BEST_SINGLE, TASK_TRUE, best_single
 from models.evaluation.metrics import Entry, Interval, concatenate, difference, paired
 from models.evaluation.rivals import FORM, SHUFFLED
+from models.evaluation.spending import SETTINGS, Spending, setting_of, spending
 from models.evaluation.table import Row, table
-from tasks.comparing.contenders import BY_TASK, BY_TASK_EVERYWHERE, ROWS, by_task, contenders, routers
+from tasks.comparing.contenders import (
+    BY_TASK,
+    BY_TASK_EVERYWHERE,
+    ROWS,
+    by_task,
+    contenders,
+    routers,
+)
 from tasks.comparing.recorded import Recorded
 
 LEAST = 30
@@ -49,12 +57,14 @@ class Learned:
 
 @dataclass(frozen=True)
 class Study:
-    """`entries`: of every seed. `offered`: of every seed, where each question offers a random part of the workers.
+    """`entries`: of every seed. `offered`: of every seed, where each question offers a random part of the workers;
+    `knobs`: of what may be seated, at each setting of its knob between quality and cost.
     `unseen`: by candidate, one for each task. `curve`: by train questions, ascending."""
 
     workers: tuple[str, ...]
     entries: dict[int, list[Entry]]
     offered: dict[int, list[Entry]] = field(default_factory=dict)
+    knobs: dict[int, list[Entry]] = field(default_factory=dict)
     unseen: dict[str, list[LeftOut]] = field(default_factory=dict)
     curve: Sequence[Learned] = ()
 
@@ -72,6 +82,20 @@ class Study:
         """By seed, what a router gains over a rival where a random part of the workers is offered."""
         known = {seed: {each.name: each for each in found} for seed, found in self.offered.items() if found}
         return {seed: difference(found[name], found[over]) for seed, found in known.items()}
+
+    @cached_property
+    def spending(self) -> dict[int, dict[str, Spending]]:
+        """By seed and candidate, what its knob is worth; empty where all workers cost the same."""
+        found: dict[int, dict[str, Spending]] = {}
+        for seed, entries in self.knobs.items():
+            settings, known = {each.name: each for each in entries}, {each.name: each for each in self.entries[seed]}
+            alone = [known[name] for name in self.workers]
+            single = int(known[BEST_SINGLE].shares.mean(axis=0).argmax())
+            for name in CANDIDATES if entries else ():
+                curve = {s: settings[setting_of(name, s)] for s in SETTINGS}
+                if (worth := spending(curve, alone, single)) is not None:
+                    found.setdefault(seed, {})[name] = worth
+        return found
 
     def unseen_gain(self, name: str) -> tuple[Interval, Interval]:
         """The gain on tasks left out, with its interval over questions, and over tasks."""
@@ -105,10 +129,12 @@ Results = dict[int, list[Entry]]
 """Entries by seed."""
 
 
-def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> tuple[Results, Results]:
-    """Each question's result by what was fitted without its fold, for each seed: among all workers, and among those
-    that it offers."""
-    whole, offered = Results(), Results()
+def in_folds(
+    data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]
+) -> tuple[Results, Results, Results]:
+    """Each question's result by what was fitted without its fold, for each seed: among all workers, among those that it
+    offers, and at the settings of the routers' knobs."""
+    results = Results(), Results(), Results()
     for seed in seeds:
         place, parts, order = place_of(data, folds, seed), [], []
         for held in range(folds):
@@ -116,9 +142,9 @@ def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[s
             parts.append(contenders(data.rows(place != held), data.rows(place == held), seed))
             order.append(np.flatnonzero(place == held))
         back = np.argsort(np.concatenate(order))
-        for found, each in zip((whole, offered), zip(*parts, strict=True), strict=True):
+        for found, each in zip(results, zip(*parts, strict=True), strict=True):
             found[seed] = [one.rows(back) for one in concatenate(each)] if each[0] else []
-    return whole, offered
+    return results
 
 
 def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> list[Learned]:
@@ -146,14 +172,15 @@ def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str]
 
 def in_two(
     train: Recorded, test: Recorded, seeds: Sequence[int], told: Callable[[str], None]
-) -> tuple[Results, Results]:
+) -> tuple[Results, Results, Results]:
     """The results on `test` of what was fitted to `train` without the texts that both have; as of `in_folds`."""
     own = train.rows(~np.isin(np.array(train.texts), np.array(test.texts)))
-    whole, offered = Results(), Results()
+    results = Results(), Results(), Results()
     for seed in seeds:
         told(f"seed {seed}")
-        whole[seed], offered[seed] = contenders(own, test, seed)
-    return whole, offered
+        for found, each in zip(results, contenders(own, test, seed), strict=True):
+            found[seed] = each
+    return results
 
 
 def left_out(data: Recorded, told: Callable[[str], None]) -> dict[str, list[LeftOut]]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from models.evaluation.baselines import BEST_SINGLE, ORACLE
 from models.evaluation.metrics import Entry
-from models.evaluation.plot import plot
+from models.evaluation.plot import cost_plot, plot
+from models.evaluation.spending import TITLE, Spending
 from models.evaluation.table import Row, table
 from models.evaluation.table import markdown as markdown_table
 from tasks.pages.report import picture, publish, write_report
@@ -20,9 +21,11 @@ async def comparison_page(
     routers: Sequence[str],
     lines: Sequence[str],
     key: str = "comparison",
+    knobs: Mapping[str, Spending] | None = None,
 ) -> None:
     """Publish a comparison: `tables` by group of questions; `verdict`: who serves, or would, as one sentence;
-    `routers`: the rows that the second sentence names; `lines`: the gate's."""
+    `routers`: the rows that the second sentence names; `lines`: the gate's; `knobs`: what each router's is worth in the
+    first group."""
     rows = {group: table(entries, workers) for group, entries in tables.items()}
     first = next(iter(rows))
     pictures = {group: await asyncio.to_thread(plot, found, group, routers=routers) for group, found in rows.items()}
@@ -32,6 +35,12 @@ async def comparison_page(
     for group, found in rows.items():
         parts += [f"## {group} (n = {found[0]['n']})", markdown_table(found)]
         parts += [picture(group, pictures[group])] if group != first else []
+    if knobs:
+        drawn = await asyncio.to_thread(cost_plot, rows[first], workers, first, {n: w.curve for n, w in knobs.items()})
+        await asyncio.to_thread(write_report, f"{key}-cost.svg", drawn.decode())
+        told = [{"": name} | worth.told for name, worth in knobs.items()]
+        lines_of = [list(told[0]), ["---"] * len(told[0]), *(list(row.values()) for row in told)]
+        parts += [f"## {TITLE}", "\n".join(f"| {' | '.join(each)} |" for each in lines_of), picture(TITLE, drawn)]
     parts += ["## The gate", "\n".join(f"- {line}" for line in lines)]
     await publish(key, f"{verdict} {evidence(first, rows[first], routers)}", parts)
 

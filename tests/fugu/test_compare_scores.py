@@ -172,3 +172,23 @@ def test_offers_leave_two_workers_at_least_and_never_all(questions, workers):
     assert set(count) == set(range(2, workers)) and offers.sum(axis=0).min() > questions / workers
     np.testing.assert_array_equal(offers, random_offers(questions, workers, seed=0))
     assert random_offers(questions, 2, seed=0) is None
+
+
+def test_where_workers_cost_something_the_knob_is_measured_and_drawn(compare, tmp_path):
+    usd = {"adder": 1e-4, "speller": 1e-3}
+    file = written(tmp_path / "scores.jsonl", [row | {"costs": usd} for row in rows(100, 0)])
+    asked = ("--seeds", "1", "--folds", "3", "--no-unseen", "--no-curve", "--out", str(tmp_path / "report"))
+    status, out, err = compare(file, *asked)
+    assert status == 0, err
+    found = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    [worth] = [row for row in found["knobs"] if row["router"] == "fugu (by task)"]
+    costs = [cost for cost, _ in worth["points"].values()]
+    assert costs[0] > costs[-1] == pytest.approx(0.1) and sorted(costs, reverse=True) == costs
+    # Half of the questions are sums, which the cheap worker solves: it need not be paid for the others to gain.
+    assert worth["gain_low"] > 0 and worth["aiq"] > worth["zero_aiq"]
+    page = (tmp_path / "report" / "comparison.html").read_text()
+    assert "What the knob between quality and cost is worth" in page and "by its knob" in page
+    assert "over mixing workers blindly" in out
+    free = written(tmp_path / "free.jsonl", rows(100, 0))
+    assert compare(free, *asked)[0] == 0
+    assert json.loads((tmp_path / "report" / "comparison.json").read_text())["knobs"] == []

@@ -41,14 +41,14 @@ def compare_scores(
     if data.left_out:
         typer.echo(f"note: {data.left_out} questions are left out: not every worker saw them", err=True)
     if test is None:
-        entries, offered = in_folds(data, folds, numbers, _told)
+        entries, offered, knobs = in_folds(data, folds, numbers, _told)
     else:
         other = read_recorded(test.resolve(), form, backbone, cache).of(data.workers)
         if both := data.shared(other):
             typer.echo(f"note: {both} texts of {file.name} are left out: {test.name} has them, too", err=True)
-        entries, offered = in_two(data, other, numbers, _told)
+        entries, offered, knobs = in_two(data, other, numbers, _told)
     points = learned(data, folds, numbers, _told) if curve and test is None else []
-    study = Study(data.workers, entries, offered, left_out(data, _told) if unseen else {}, points)
+    study = Study(data.workers, entries, offered, knobs, left_out(data, _told) if unseen else {}, points)
     name = file.name.removesuffix(".gz").removesuffix(".jsonl")
     page = write(study, name, (settings().home / "reports" / name if out is None else out).resolve())
     typer.echo(verdict(study))

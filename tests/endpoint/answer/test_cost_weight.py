@@ -35,7 +35,7 @@ def test_a_setting_moves_the_choice_towards_the_cheapest(house, router, model, w
         answer = here.raw.post("/v1/chat/completions", json=body(weight, model), headers=TRACED)
         assert (answer.status_code, answer.headers["x-fugu-worker"]) == (200, worker), answer.text
         told = here.raw.post("/v1/estimate", json=body(weight, model)).json()
-        assert told["worker"] == worker and [each["worker"] for each in told["workers"]][0] == worker
+        assert told["worker"] == worker and told["workers"][0]["worker"] == worker
 
 
 def test_only_those_that_may_be_asked_are_weighed(house, router):
