@@ -15,6 +15,7 @@ from flows.warm_start import warm_start
 from models.errors import BadInput, RecordedWorker
 from models.ledger import registry
 from models.ledger.labels import labels
+from tasks.setup.preset import load_preset
 from tasks.setup.scores import import_scores
 from tasks.setup.settings import open_ledger
 
@@ -27,7 +28,8 @@ def recorded(home, tmp_path, prefect_server):
         sums = luck.random() < 0.5
         text = f"What is {i} + {luck.randint(1, 99)}?" if sums else f"Say the opposite of the word number {i}."
         scores = {"adder": float(sums), "speaker": float(not sums)}
-        rows.append({"id": f"q{i}", "task": "sums" if sums else "words", "question": text, "scores": scores})
+        row = {"id": f"q{i}", "task": "sums" if sums else "words", "question": text, "scores": scores}
+        rows.append(row | {"costs": {"adder": 1e-4, "speaker": 1e-3}})
     file = tmp_path / "scores.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     ledger = open_ledger()
@@ -37,14 +39,19 @@ def recorded(home, tmp_path, prefect_server):
 
 
 def test_recorded_scores_are_learned_from_and_compared_with_every_rival(recorded, home):
-    where, _ = recorded
-    asyncio.run(warm_start(**where))
+    where, ledger = recorded
+    checkpoint = asyncio.run(warm_start(**where))
+    learned = registry.load_checkpoint(ledger, checkpoint).meta["cost"]
+    assert learned["usd"] == pytest.approx([1e-4, 1e-3]) and learned["per_usd"][-1] > learned["per_usd"][0] == 0
+    assert learned["points"] == load_preset("first-light").operating_points
     lines = asyncio.run(compare_pool(**where))
     assert lines.keys() == {"fugu"}
     report = (home / "reports" / "comparison.md").read_text()
     for name in ("adder", "speaker", "best single", "random", "kNN", "oracle", "fugu (warm start)", "fugu (by task)"):
         assert f"| {name} |" in report
     assert "trinity" not in report
+    assert "What the knob between quality and cost is worth" in report and "over mixing workers blindly" in report
+    assert (home / "reports" / "comparison-cost.svg").stat().st_size > 1000
 
 
 def test_questions_that_a_worker_did_not_see_are_left_out(home, tmp_path, prefect_server, caplog):
