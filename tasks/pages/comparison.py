@@ -20,9 +20,9 @@ async def comparison_page(
     routers: Sequence[str],
     lines: Sequence[str],
     key: str = "comparison",
-) -> None:
+) -> dict[str, list[Row]]:
     """Publish a comparison: `tables` by group of questions; `verdict`: who serves, or would, as one sentence;
-    `routers`: the rows that the second sentence names; `lines`: the gate's."""
+    `routers`: the rows that the second sentence names; `lines`: the gate's. Returns the rows of its tables."""
     rows = {group: table(entries, workers) for group, entries in tables.items()}
     first = next(iter(rows))
     pictures = {group: await asyncio.to_thread(plot, found, group, routers=routers) for group, found in rows.items()}
@@ -34,6 +34,7 @@ async def comparison_page(
         parts += [picture(group, pictures[group])] if group != first else []
     parts += ["## The gate", "\n".join(f"- {line}" for line in lines)]
     await publish(key, f"{verdict} {evidence(first, rows[first], routers)}", parts)
+    return rows
 
 
 def evidence(group: str, rows: Sequence[Row], routers: Sequence[str]) -> str:
