@@ -16,6 +16,7 @@ from deployments.commands import (
     migrate,
     pool,
     prefect,
+    provision,
     prune,
     replay,
     resume,
@@ -58,6 +59,7 @@ app.command()(adopt.adopt)
 app.command()(package.export)
 app.command()(prune.prune)
 app.command()(migrate.migrate)
+app.command()(provision.provision)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
 app.add_typer(questions.app, name="questions")
