@@ -106,8 +106,10 @@ async def _is_applied(digest: str, file: Path) -> bool:
 
     async with get_client() as client:
         variable = await client.read_variable_by_name(VARIABLE)
-        made = {(str(each.entrypoint), each.name) for each in await client.read_deployments()}
-    return variable is not None and variable.value == digest and provision.names(file) <= made
+        made = {(str(each.entrypoint), each.name): each.work_pool_name for each in await client.read_deployments()}
+    # A pool that was removed, so that it could be of another type, leaves its deployments without one.
+    whole = all(made.get(name) in provision.POOLS for name in provision.names(file))
+    return variable is not None and variable.value == digest and whole
 
 
 async def _remember(digest: str) -> None:

@@ -113,10 +113,19 @@ def test_what_somebody_set_stays_and_what_differs_is_brought_up_to_date(prefect:
     assert templates[0] == templates[1] and after["deployments"] == before["deployments"]
 
 
-def test_a_pool_of_another_type_and_no_server_are_one_line(prefect: SimpleNamespace, first, run, monkeypatch) -> None:
+def test_a_pool_gets_another_type_once_it_is_removed(prefect: SimpleNamespace, first) -> None:
+    refused = prefect.fugu("provision", "--type", "docker")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "the work pool cpu is of type process, not docker: remove it first" in refused.stderr
+    for name in provision.POOLS:
+        prefect.api.delete(f"/work_pools/{name}").raise_for_status()
     done = prefect.fugu("provision", "--type", "docker")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "the work pool cpu is of type process, not docker: remove it first" in done.stderr
+    assert "work pool gpu created: docker, at most 1 runs" in done.stdout, done.stderr
+    found = prefect.api.post("/deployments/filter", json={}).json()
+    assert {each["work_pool_name"] for each in found} == set(provision.POOLS)
+
+
+def test_without_a_server_it_is_one_line(prefect: SimpleNamespace, run, monkeypatch) -> None:
     monkeypatch.setenv("FUGU_HOME", str(prefect.home))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     status, _, err = run("provision")
