@@ -65,6 +65,7 @@ def options() -> dict[tuple[str, ...], set[str]]:
     return {command: given for command, given in found.items() if "prefect.engine" not in command}
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("command", options(), ids=" ".join)
 def test_a_command_exists_and_has_the_options_that_it_is_given(command: tuple[str, ...], tmp_path: Path) -> None:
     first = {

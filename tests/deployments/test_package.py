@@ -138,19 +138,27 @@ def test_a_package_holds_safetensors_and_json_and_no_key(run, exported) -> None:
     assert digest == f"sha256:{hashlib.sha256(members['manifest.json']).hexdigest()}"
     pool = json.loads(members["pool.json"])
     assert [worker["name"] for worker in pool["workers"]] == list(NAMES)
-    assert pool["workers"][0]["key_env"] == "ANT_KEY" and pool["workers"][0]["headers"] == {"X-Own": "${ANT_KEY}"}
+    assert pool["workers"][0]["key_env"] == "ANT_KEY" and pool["workers"][0]["headers"] == {
+        "Authorization": "Bearer ${ANT_KEY}",
+        "X-Own": "${ANT_KEY}",
+    }
     assert json.loads(members["preset.json"])["name"] == "first-light"
     assert KEY.encode() not in file.read_bytes() and str(file.parent).encode() not in file.read_bytes()
     assert "no comparison of it is known" in run("adopt", str(file))[1]
 
 
-def test_a_pool_that_holds_a_key_is_not_exported(run, exported, monkeypatch: pytest.MonkeyPatch, cli_home) -> None:
+def test_a_pool_that_holds_a_key_is_not_exported_nor_is_anything_to_where_no_file_can_be(
+    run, exported, monkeypatch: pytest.MonkeyPatch, cli_home
+) -> None:
     file, _, _ = exported()
     shutil.move(cli_home.parent / "exporting", cli_home)
     before = file.read_bytes()
     monkeypatch.setenv("ANT_KEY", "127.0.0.1:1/v1")  # stands in api_base
     status, _, err = run("export", "--to", str(file))
     assert status == 2 and "a key of worker 'ant'" in err and file.read_bytes() == before
+    monkeypatch.setenv("ANT_KEY", KEY)
+    status, _, err = run("export", "--to", str(file / "below"))
+    assert status == 2 and "below: cannot be written: " in err and file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

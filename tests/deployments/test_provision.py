@@ -20,6 +20,8 @@ from deployments.places.applying import VARIABLE
 from deployments.services import Services
 from tasks.setup.settings import settings
 
+pytestmark = pytest.mark.programs
+
 FUGU = [sys.executable, "-c", "from deployments.cli import main; main()"]
 AUTOMATION = "fugu: flow runs without a heartbeat are crashed"
 

@@ -58,6 +58,7 @@ def export(
     No key is in it, and nothing that runs: `fugu adopt FILE --digest …` takes it in elsewhere.
     """
     from deployments.migrations import upgrade
+    from models.errors import BadFile
     from models.fugu.package import Package, write
     from models.workers.pool import Pool
     from tasks.comparing.judged import as_json, kept
@@ -81,7 +82,10 @@ def export(
         evidence=as_json(evidence),
     )
     _refuse_secrets(package, members)
-    digest = write(to, package)
+    try:
+        digest = write(to, package)
+    except OSError as error:
+        raise BadFile(to, f"cannot be written: {error.strerror or error}") from None
     typer.echo(f"{to}: router {checkpoint.id[:12]} over {', '.join(members.names)}")
     for line in _said(evidence):
         typer.echo(line)
@@ -105,15 +109,16 @@ def _exported(ledger: Ledger, what: str) -> Checkpoint:
 
 def _entries(pool: Pool) -> dict[str, Any]:
     """The pool as its file could say it. Of headers those stay that are a variable: another's value may be a secret."""
-    from models.workers.fitting.stated import VARIABLE
+    from models.workers.fitting.stated import is_reference
 
     found = []
     for worker in pool.workers:
         entry = worker.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        headers = {name: text for name, text in worker.headers.items() if VARIABLE.fullmatch(text)}
+        headers = {name: text for name, text in worker.headers.items() if is_reference(text)}
         if left := worker.headers.keys() - headers.keys():
             typer.echo(f"note: headers of {worker.name} are left out: {', '.join(sorted(left))}", err=True)
-        found.append({**{key: value for key, value in entry.items() if key != "headers"}, "headers": headers})
+        entry.pop("headers", None)
+        found.append(entry | ({"headers": headers} if headers else {}))
     return {"name": pool.name, "workers": found}
 
 
