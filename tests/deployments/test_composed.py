@@ -3,14 +3,15 @@ with a real PostgreSQL and a real Redis. Run it with -m programs, where those an
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,27 +105,28 @@ class Machine:
                 process.wait()
 
 
-def postgres(machine: Machine) -> Callable[[], None]:
-    """A cluster with what the image's first start makes; returns what stops it."""
-    data, own = machine.folder / "postgres", {"user": "postgres"} if getpass.getuser() == "root" else {}
-    data.mkdir()
-    secret = machine.folder / "password"
-    secret.write_text(GIVEN["POSTGRES_PASSWORD"])
-    if own:
-        for folder in (machine.folder, *machine.folder.parents[:2]):
-            folder.chmod(0o755)
-        shutil.chown(data, "postgres")
-        shutil.chown(secret, "postgres")
-    plain: Mapping[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **own}
-    subprocess.run(["initdb", "-D", data, "-U", "fugu", "-A", "scram-sha-256", f"--pwfile={secret}"], **plain)
-    options = f"-h 127.0.0.1 -p {machine.ports['postgres']} -c fsync=off -k {data}"
-    # Its output goes to a file: a pipe would stay open as long as the server.
-    subprocess.run(["pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", options, "start"], **plain)
-    for name in ("fugu", "prefect"):
-        words = ["psql", "-h", "127.0.0.1", "-p", str(machine.ports["postgres"]), "-U", "fugu", "-d", "template1"]
-        password = {**os.environ, "PGPASSWORD": GIVEN["POSTGRES_PASSWORD"]}
-        subprocess.run([*words, "-c", f"CREATE DATABASE {name}"], check=True, capture_output=True, env=password)
-    return lambda: subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], **plain) and None
+@contextmanager
+def postgres(machine: Machine) -> Iterator[None]:
+    """A cluster with what the image's first start makes. It refuses to run as root, so its folder is not the test's."""
+    own = {"user": "postgres"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="postgres", ignore_cleanup_errors=True) as folder:
+        data, secret = Path(folder) / "data", Path(folder) / "password"
+        secret.write_text(GIVEN["POSTGRES_PASSWORD"])
+        for path in (Path(folder), secret) if own else ():
+            shutil.chown(path, "postgres")
+        plain: Mapping[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **own}
+        subprocess.run(["initdb", "-D", data, "-U", "fugu", "-A", "scram-sha-256", f"--pwfile={secret}"], **plain)
+        options = f"-h 127.0.0.1 -p {machine.ports['postgres']} -c fsync=off -k {data}"
+        # Its output goes to a file: a pipe would stay open as long as the server.
+        subprocess.run(["pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", options, "start"], **plain)
+        try:
+            for name in ("fugu", "prefect"):
+                words = ["psql", "-h", "127.0.0.1", "-p", str(machine.ports["postgres"]), "-U", "fugu", "template1"]
+                password = {**os.environ, "PGPASSWORD": GIVEN["POSTGRES_PASSWORD"]}
+                subprocess.run([*words, "-c", f"CREATE DATABASE {name}"], check=True, capture_output=True, env=password)
+            yield
+        finally:
+            subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], **plain)
 
 
 @pytest.fixture
@@ -134,12 +136,11 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         pytest.skip("PostgreSQL and Redis are not installed")
     machine = Machine(tmp_path)
     (tmp_path / "home").mkdir(mode=0o700)
-    stop = postgres(machine)
-    try:
-        yield machine
-    finally:
-        machine.stop()
-        stop()
+    with postgres(machine):
+        try:
+            yield machine
+        finally:
+            machine.stop()
 
 
 def test_what_compose_starts_works_together(machine: Machine, until: Callable[..., None]) -> None:
