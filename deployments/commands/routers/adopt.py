@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.options import Backbone, Home, PoolName
+from deployments.commands.options import Backbone, Home, PoolName, PresetName
 from deployments.commands.routers import package, trinity
 
 
@@ -38,6 +38,7 @@ def adopt(
         typer.Option(help="For a package: let it serve this model at once; may be given twice."),
     ] = None,
     backbone: Backbone = None,
+    preset: PresetName = None,
     pool: PoolName = None,
     home: Home = None,
 ) -> None:

@@ -47,7 +47,7 @@ def export(
     to: Annotated[Path, typer.Option(help="The file to write; one that is there is replaced.")],
     what: Annotated[
         str,
-        typer.Argument(metavar="[ROUTER]", help="A checkpoint's id or how it begins, or `fugu` or `trinity`."),
+        typer.Argument(metavar="ROUTER", help="A checkpoint's id or how it begins, or `fugu` or `trinity`."),
     ] = "fugu",
     pool: PoolName = None,
     preset: PresetName = None,
