@@ -16,18 +16,19 @@ from deployments.commands import (
     migrate,
     pool,
     prefect,
+    provision,
     prune,
     replay,
     resume,
     rollback,
     show,
     status,
-    trinity,
     up,
     worker,
 )
 from deployments.commands.access import keys
 from deployments.commands.evidence import compare, questions
+from deployments.commands.routers import adopt, package, trinity
 from deployments.commands.watching import doctor, logs
 from deployments.home import ledger_error
 from deployments.loopback import skip_proxies
@@ -54,9 +55,11 @@ app.command("import-scores")(questions.import_scores)
 app.command("compare-scores")(compare.compare_scores)
 app.command()(trinity.fetch)
 app.command()(trinity.verify)
-app.command()(trinity.adopt)
+app.command()(adopt.adopt)
+app.command()(package.export)
 app.command()(prune.prune)
 app.command()(migrate.migrate)
+app.command()(provision.provision)
 app.command(context_settings={"allow_interspersed_args": False})(prefect.prefect)
 app.add_typer(pool.app, name="pool")
 app.add_typer(questions.app, name="questions")

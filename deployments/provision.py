@@ -2,7 +2,8 @@
 
     python -m deployments.provision [FILE]
 
-Running it again changes nothing. `fugu up` skips it if `digest` and `names` show no change.
+`fugu up` does this on its own server, and skips it if `digest` and `names` show no change. `fugu provision` does it on
+a server of yours, with other types of work pools, too (`deployments/places`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import hashlib
 import importlib
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import flows
 from deployments.loopback import skip_proxies
+from deployments.places.templates import Place
 from models.files import read_yaml
 from tasks.setup.settings import Settings, settings
 
@@ -46,17 +47,8 @@ FORMER = {
 
 
 def job_template(here: Settings) -> dict[str, Any]:
-    """The job template of both pools. It has no variables, so a caller cannot change how a flow run is started.
-
-    Starting this process's Python directly takes half the time of a prepared workspace. No working directory is given,
-    so each run gets an empty one.
-    """
-    command = shlex.join([sys.executable, "-m", "prefect.engine"])
-    job = {"command": command, "env": here.environment(), "working_dir": None, "stream_output": True}
-    return {
-        "job_configuration": {**job, "name": None, "labels": {}},
-        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
-    }
+    """The job template of both pools of `fugu up`."""
+    return Place().template("cpu", here)
 
 
 def worker(pool: str) -> list[str]:
@@ -81,14 +73,15 @@ def names(file: Path) -> set[tuple[str, str]]:
     return {(deployment["entrypoint"], deployment["name"]) for deployment in _deployments(file)}
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    """Wait for the server at PREFECT_API_URL, then create the pools, apply the file and finish what it made."""
+def main(arguments: Sequence[str] = (), place: Place | None = None) -> None:
+    """Wait for the server at PREFECT_API_URL, then create the pools, apply the file and finish what it made. `place`:
+    of pools that are there."""
     file = Path(arguments[0]).resolve() if arguments else PREFECT_FILE
     skip_proxies(os.environ)
     os.environ.update(settings().environment(), FUGU_PYTHON=sys.executable)
     for deployment in _deployments(file):
         importlib.import_module(deployment["entrypoint"].split(":")[0])
-    before = asyncio.run(_make_pools())
+    before = asyncio.run(_make_pools() if place is None else _found())
 
     from prefect.cli import app
 
@@ -102,12 +95,9 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 async def _make_pools() -> dict[tuple[str, str], DeploymentResponse]:
-    """Create the pools or update their template, and remove job variables that older versions set on deployments.
-
-    Returns the deployments that there are, by entrypoint and name.
-    """
+    """Create the pools or update their template; returns the deployments as `_found` does."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
 
     template = job_template(settings())
@@ -120,8 +110,17 @@ async def _make_pools() -> dict[tuple[str, str], DeploymentResponse]:
                 await client.create_work_pool(pool)
             except ObjectAlreadyExists:
                 await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return await _found()
+
+
+async def _found() -> dict[tuple[str, str], DeploymentResponse]:
+    """The deployments that there are, by entrypoint and name. Job variables that older versions set are removed."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentUpdate
+
+    async with get_client() as client:
         found = await client.read_deployments()
-        for deployment in found:  # older versions set job variables
+        for deployment in found:
             if deployment.work_pool_name in POOLS and deployment.job_variables:
                 await client.update_deployment(deployment.id, DeploymentUpdate(job_variables={}))
     return {(str(deployment.entrypoint), deployment.name): deployment for deployment in found}

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from models.errors import RecordedWorker
 from models.evaluation.baselines import BEST_SINGLE, Part, baselines, best_single
-from models.evaluation.gate import gate
+from models.evaluation.gate import Verdict, gate
 from models.evaluation.groups import GROUPS, HELD_OUT, SEEN, group_of
 from models.evaluation.matrix import label_matrix
 from models.evaluation.metrics import Entry, entry
@@ -34,6 +34,7 @@ from models.ledger.labels import labels
 from models.workers.pool import Pool
 from tasks import parameters
 from tasks.candidate import roll_out
+from tasks.comparing.judged import judged_by, keep
 from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
 from tasks.seen import seen_by_all
@@ -79,7 +80,7 @@ async def compare_pool(
         for line in lines.values():
             get_run_logger().info(line)
         routers = [each.row if each.promoted else f"{model} ({next(iter(ids))})" for model, each in judged.items()]
-        await comparison_page(
+        rows = await comparison_page(
             comparison.tables,
             session.pool.names,
             _verdict(judged, promote),
@@ -87,6 +88,10 @@ async def compare_pool(
             list(lines.values()),
             knobs=comparison.knobs,
         )
+        for model, each in judged.items():
+            for checkpoint, verdict in each.verdicts.items():
+                judgement = judged_by(verdict, session.pool, questions_of.name, rows)
+                await asyncio.to_thread(keep, checkpoint, model, judgement)
     return lines
 
 
@@ -233,11 +238,12 @@ async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector, 
 @dataclass(frozen=True)
 class Judgement:
     """What the gate made of a model's candidates. `row`: of what serves, or would; `promoted`: whether that is another
-    one than before; `line`: why."""
+    one than before; `line`: why; `verdicts`: by checkpoint, of those that came before the gate."""
 
     row: str
     promoted: bool
     line: str
+    verdicts: Mapping[str, Verdict]
 
 
 def _verdict(judged: Mapping[str, Judgement], promote: bool) -> str:
@@ -270,16 +276,16 @@ def _judge(
         if promote:
             target = {"kind": "worker", "worker": present}
             registry.promote(session.ledger, model, target, "the best single worker, chosen on train")
-    failures = []
+    verdicts: dict[str, Verdict] = {}
     ranked = {f"{model} ({name})": checkpoint for name, checkpoint in candidates.items()}
     for row, checkpoint in sorted(ranked.items(), key=lambda each: -comparison.validated[each[0]]):
         if row == present:
             continue
-        verdict = gate(comparison.tables[SEEN], row, present, f"{model} (warm start)")
+        verdicts[checkpoint] = verdict = gate(comparison.tables[SEEN], row, present, f"{model} (warm start)")
         if verdict.promoted:
             if promote:
                 target = {"kind": "router", "checkpoint": checkpoint}
                 registry.promote(session.ledger, model, target, verdict.line)
-            return Judgement(row, True, verdict.line)
-        failures.append(verdict.line)
-    return Judgement(present, False, f"{model}: {present} stays. " + " ".join(failures))
+            return Judgement(row, True, verdict.line, verdicts)
+    failures = " ".join(verdict.line for verdict in verdicts.values())
+    return Judgement(present, False, f"{model}: {present} stays. {failures}", verdicts)

@@ -45,17 +45,22 @@ class Champion:
 
 
 def save_checkpoint(ledger: Ledger, *, name: str, vector: np.ndarray, meta: dict[str, Any]) -> str:
-    """Store a vector; return its id, the digest of name, vector and meta. Saving it again only makes it the newest."""
-    flat = np.ascontiguousarray(vector, dtype="<f4")
-    if flat.ndim != 1 or flat.size == 0 or not np.isfinite(flat).all():
-        raise BadInput("a checkpoint's vector has to be flat, not empty and finite", field="vector")
-    digest = hashlib.sha256(json.dumps([name, meta], sort_keys=True).encode() + b"\0" + flat.tobytes()).hexdigest()
-    row = {"id": digest, "name": name, "vector": flat.tobytes(), "meta": meta}
+    """Store a vector; return its id. Saving it again only makes it the newest."""
+    digest, content = checkpoint_id(name, vector, meta), np.ascontiguousarray(vector, dtype="<f4").tobytes()
+    row = {"id": digest, "name": name, "vector": content, "meta": meta}
     with ledger.transaction() as connection:
         now = {"created_at": ledger.now(connection)}
         insert = ledger.insert(checkpoints).values(row | now)
         connection.execute(insert.on_conflict_do_update(index_elements=[checkpoints.c.id], set_=now))
     return digest
+
+
+def checkpoint_id(name: str, vector: np.ndarray, meta: dict[str, Any]) -> str:
+    """The id that it has, or would have: the digest of name, vector and meta. Raises BadInput for no such vector."""
+    flat = np.ascontiguousarray(vector, dtype="<f4")
+    if flat.ndim != 1 or flat.size == 0 or not np.isfinite(flat).all():
+        raise BadInput("a checkpoint's vector has to be flat, not empty and finite", field="vector")
+    return hashlib.sha256(json.dumps([name, meta], sort_keys=True).encode() + b"\0" + flat.tobytes()).hexdigest()
 
 
 def load_checkpoint(ledger: Ledger, id: str) -> Checkpoint:
@@ -66,6 +71,16 @@ def load_checkpoint(ledger: Ledger, id: str) -> Checkpoint:
         raise NotFound(f"no checkpoint {id!r}")
     vector = np.frombuffer(row.vector, dtype="<f4").astype(np.float32)
     return Checkpoint(row.id, row.name, vector, row.meta, row.created_at)
+
+
+def find_checkpoint(ledger: Ledger, beginning: str) -> Checkpoint:
+    """The checkpoint whose id begins so. Raises NotFound, also where several do."""
+    statement = select(checkpoints.c.id).where(checkpoints.c.id.startswith(beginning, autoescape=True)).limit(2)
+    with ledger.reading() as connection:
+        ids = list(connection.execute(statement).scalars())
+    if len(ids) != 1:
+        raise NotFound(f"{'several checkpoints begin' if ids else 'no checkpoint begins'} with {beginning!r}")
+    return load_checkpoint(ledger, ids[0])
 
 
 def newest_checkpoint(ledger: Ledger, **meta: str) -> Checkpoint | None:

@@ -22,10 +22,10 @@ async def comparison_page(
     lines: Sequence[str],
     key: str = "comparison",
     knobs: Mapping[str, Spending] | None = None,
-) -> None:
+) -> dict[str, list[Row]]:
     """Publish a comparison: `tables` by group of questions; `verdict`: who serves, or would, as one sentence;
     `routers`: the rows that the second sentence names; `lines`: the gate's; `knobs`: what each router's is worth in the
-    first group."""
+    first group. Returns the rows of its tables."""
     rows = {group: table(entries, workers) for group, entries in tables.items()}
     first = next(iter(rows))
     pictures = {group: await asyncio.to_thread(plot, found, group, routers=routers) for group, found in rows.items()}
@@ -43,6 +43,7 @@ async def comparison_page(
         parts += [f"## {TITLE}", "\n".join(f"| {' | '.join(each)} |" for each in lines_of), picture(TITLE, drawn)]
     parts += ["## The gate", "\n".join(f"- {line}" for line in lines)]
     await publish(key, f"{verdict} {evidence(first, rows[first], routers)}", parts)
+    return rows
 
 
 def evidence(group: str, rows: Sequence[Row], routers: Sequence[str]) -> str:

@@ -70,9 +70,14 @@ def headers_problem(headers: Mapping[str, str]) -> str | None:
         if not is_one_line(text):
             return f"the value of the header {name} has to be one line"
         secret = _SECRET.fullmatch(name) or name.lower().endswith("token")
-        if secret and not (VARIABLE.search(text) and _BESIDE.fullmatch(VARIABLE.sub("", text))):
+        if secret and not is_reference(text):
             return f"the header {name} is a secret, which never stands in a file: name its variable, {name}: ${{NAME}}"
     return None
+
+
+def is_reference(text: str) -> bool:
+    """Whether a header's value is a variable, with the name of a scheme at most: `Bearer ${NAME}`."""
+    return bool(VARIABLE.search(text) and _BESIDE.fullmatch(VARIABLE.sub("", text)))
 
 
 def address_problem(address: str) -> str | None:

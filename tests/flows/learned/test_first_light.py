@@ -13,8 +13,10 @@ import flows.first_light
 from flows.compare_pool import compare_pool
 from flows.first_light import first_light
 from models.errors import PermanentError
+from models.evaluation.groups import SEEN
 from models.ledger import registry
 from models.ledger.labels import labels
+from tasks.comparing.judged import kept
 from tasks.setup.checkpoint import seat
 from tasks.setup.router import load_router
 from tasks.setup.settings import load_pool, open_ledger
@@ -83,6 +85,14 @@ def test_the_report_holds_every_rival_and_says_who_serves(finished):
         assert f"| {name} |" in report
     for line in lines.values():
         assert line in report
+    ledger = open_ledger()
+    learned = [registry.newest_checkpoint(ledger, kind=kind, pool="house") for kind in ("warm", "evolved", "tasks")]
+    ledger.close()
+    judged = [each for checkpoint in learned for each in kept(checkpoint.id).values()]
+    assert judged  # what the gate saw goes with a router into its package
+    for each in judged:
+        assert each.line in report and {row["name"] for row in each.tables[SEEN]} > set(routers)
+        assert [bound.rival for bound in each.bounds][1:4] == ["best single", "kNN", "task table (predicted)"]
     assert (home / "reports" / "evolution.svg").stat().st_size > 1000
 
 

@@ -1,4 +1,4 @@
-"""`fugu fetch`, `fugu verify`, `fugu adopt`: TRINITY's released router, which is not part of this project."""
+"""`fugu fetch`, `fugu verify`: TRINITY's released router, which is not part of this project, and how it is adopted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deployments.commands.options import Home, PoolName
+from deployments.commands.options import Home
 
 if TYPE_CHECKING:
     from models.fugu.released import Verification
@@ -32,22 +32,8 @@ def verify(what: Released, home: Home = None) -> None:
     _told(released.verify(here.data / "catalog.yaml", here.home))
 
 
-def adopt(
-    what: Released,
-    workers: Annotated[
-        str,
-        typer.Option(help="Seven workers of the pool, separated by commas, in the order of the router's own agents."),
-    ] = "",
-    fugu: Annotated[
-        bool, typer.Option("--fugu", help="Let it serve the model `fugu`, too, not `trinity` alone.")
-    ] = False,
-    pool: PoolName = None,
-    home: Home = None,
-) -> None:
-    """Let the released router serve over seven workers of the pool, once it is verified. `fugu rollback` goes back.
-
-    Without `--workers` the pool needs workers with the names of the router's own agents. No gate is asked.
-    """
+def seat(workers: str, fugu: bool) -> None:
+    """Let it serve, once it is verified. `workers`: as `adopt` takes them; `fugu`: whether that model, too."""
     from deployments.migrations import upgrade
     from models.errors import RecordedWorker
     from models.fugu import released

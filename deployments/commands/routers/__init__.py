@@ -1,0 +1,1 @@
+"""Routers that come from elsewhere, or go there."""

@@ -1,0 +1,1 @@
+"""Where flow runs run: processes of a worker, containers, pods."""
