@@ -96,10 +96,10 @@ def with_worker(router: Router, name: str, states: Floats, known: Floats, tasks:
     found = predicted(known, tasks, own)
     head = router.candidate(router.vector).head
     if isinstance(head, Tasks):
-        numbers = _with_column(head, states, found).numbers()
+        numbers = column(head, states, found).numbers()
     else:
         assert isinstance(head, Rows)
-        numbers = _with_row(head, len(router.workers), states, known, found).ravel()
+        numbers = with_row(head, len(router.workers), states, known, found).ravel()
     offsets, _ = vectors.split(router.vector, router.layout)
     whole = np.concatenate([offsets, numbers]).astype(np.float32)
     return Router(
@@ -113,7 +113,7 @@ def with_worker(router: Router, name: str, states: Floats, known: Floats, tasks:
     )
 
 
-def _with_column(head: Tasks, states: Floats, found: Predicted) -> Tasks:
+def column(head: Tasks, states: Floats, found: Predicted) -> Tasks:
     """The head of tasks with the new worker's means, and no slopes: few labels say little of them."""
     standard = (torch.from_numpy(np.asarray(states, np.float32)) - head.centre) / head.scale
     share = torch.softmax(standard @ head.weights.T + head.bias, dim=-1).double().numpy()
@@ -133,7 +133,7 @@ def _with_column(head: Tasks, states: Floats, found: Predicted) -> Tasks:
     )
 
 
-def _with_row(head: Rows, workers: int, states: Floats, known: Floats, found: Predicted) -> Floats:
+def with_row(head: Rows, workers: int, states: Floats, known: Floats, found: Predicted) -> Floats:
     """The rows [L + 1 (+ 3), d]: the new worker's minimises the forward KL to soft targets, all others fixed."""
     from scipy.optimize import minimize
 
