@@ -2,22 +2,25 @@
 
 Every worker answers every question R times and is graded; the mean over the repeats is the label. There is one subflow
 per worker and one task per batch. The ledger records each attempt, so a run that was killed is started again and
-repeats only what is missing.
+repeats only what is missing. With `sentinels` each worker is asked some questions again, those with the oldest labels:
+one that has become worse under its name raises an alarm, on which Prefect measures it anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 from pandas import DataFrame
 from prefect import get_run_logger
 from pydantic import Field
 
+from models.errors import BadInput
 from models.grading.grade import version
 from models.grading.question import Question
 from models.ledger import labels
@@ -26,13 +29,17 @@ from models.ledger.labels import Cell
 from models.workers.pool import Pool
 from tasks import parameters
 from tasks.attempt import BATCH, measure_batch
+from tasks.pages.drift import drift_page
 from tasks.pages.report import Progress, publish, table
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
 from tasks.setup.runner import result_of
-from tasks.setup.session import Access, all_ended, is_within, open_session
+from tasks.setup.session import Access, Session, all_ended, is_within, open_session
 from tasks.setup.settings import HOUSE, NONE
+
+WATCH = timedelta(hours=12)
+"""A refresh with sentinels that is started again within this time goes on with the same ones."""
 
 CONCURRENT_BATCHES = 2
 """Concurrent batches of one worker, to bound memory. The dispatcher enforces the worker's own concurrency limit."""
@@ -58,6 +65,10 @@ async def refresh_labels(
     questions: str = Field(HOUSE, description=parameters.QUESTION_SET),
     preset: PresetName = Field("first-light", description=parameters.PRESET),
     max_age_days: float | None = Field(None, gt=0, description="repeat labels older than this; empty: never"),
+    sentinels: int = Field(
+        0, ge=0, description="ask each worker so many questions again, to see whether it has changed"
+    ),
+    again: str = Field("", description="name of a worker that is measured anew on everything; empty: none"),
     max_usd: float = Field(0.0, ge=0, description=parameters.MAX_USD),
 ) -> int:
     """Measure the missing labels of a pool on a question set; returns the number of attempts.
@@ -77,10 +88,12 @@ async def refresh_labels(
             [{"name": w.name, "revision": w.revision, "recorded": w.is_recorded} for w in session.pool.workers],
         )
         max_age = None if max_age_days is None else timedelta(days=max_age_days)
+        every = WATCH if sentinels or again else None
         wanted = await asyncio.to_thread(
-            wanted_cells, session.ledger, session.pool, questions_of, plan.repeats, max_age
+            wanted_cells, session.ledger, session.pool, questions_of, plan.repeats, max_age, every
         )
         cells = labels.missing(session.ledger, **wanted)
+        cells = list(dict.fromkeys([*cells, *_watched(session, wanted, sentinels, again)]))
         get_run_logger().info("%d attempts are missing", len(cells))
         if alone and max_usd == 0:
             cells = await _free(cells, session.pool)
@@ -91,7 +104,18 @@ async def refresh_labels(
             )
         finally:
             await _coverage(labels.coverage(session.ledger, **wanted), len(cells))
+        await drift_page(labels.repeated(session.ledger, pool=session.pool.name, workers=wanted["workers"]))
     return len(cells)
+
+
+def _watched(session: Session, wanted: Mapping[str, Any], sentinels: int, again: str) -> list[Cell]:
+    """The cells that are measured again in this epoch. Raises BadInput for an unknown worker."""
+    if again and again not in wanted["workers"]:
+        raise BadInput(f"pool {session.pool.name!r} has no worker {again!r} that can be measured", "again")
+    known = {"pool": session.pool.name, **{name: wanted[name] for name in ("epoch", "questions", "repeats")}}
+    of = partial(labels.sentinels, session.ledger, **known)
+    whole = {name: revision for name, revision in wanted["workers"].items() if name == again}
+    return [*of(workers=wanted["workers"], count=sentinels), *of(workers=whole, count=len(wanted["questions"]))]
 
 
 async def _coverage(frame: DataFrame, attempts: int) -> None:

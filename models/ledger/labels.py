@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import func, select
 
+from models.digest import json_digest
 from models.errors import NotFound
 from models.ledger.store import Ledger
 from models.ledger.tables import attempts, epochs, questions
@@ -176,6 +177,46 @@ def labels(
         score=("score", "mean"), n=("score", "size"), stderr=("score", "sem"), age_s=("age_s", "max"), **means
     )
     return table.sort_values(cell, ignore_index=True)[LABEL_COLUMNS]
+
+
+def repeated(ledger: Ledger, *, pool: str, workers: Mapping[str, str]) -> pd.DataFrame:
+    """One row for each time that a worker (name to revision) was measured on a question again: columns `worker`,
+    `question_id`, `epoch`, and the mean scores `before`, in the epoch in which it was measured last, and `now`."""
+    frame = _attempts(ledger, pool, workers)
+    cell = ["worker", "question_id", "question_digest", "grader_version"]
+    means = frame.groupby([*cell, "epoch"], as_index=False).agg(score=("score", "mean")).sort_values([*cell, "epoch"])
+    means = means.assign(before=means.groupby(cell)["score"].shift())
+    again = means[means["before"].notna()].rename(columns={"score": "now"})
+    return again[["worker", "question_id", "epoch", "before", "now"]].reset_index(drop=True)
+
+
+def sentinels(
+    ledger: Ledger,
+    *,
+    pool: str,
+    epoch: int,
+    questions: Mapping[str, str],
+    workers: Mapping[str, str],
+    repeats: int,
+    count: int,
+) -> list[Cell]:
+    """The cells by which workers (name to revision) are watched in this epoch: of the questions that one was measured
+    on before, those whose labels are the oldest, as many as still have to be measured for `count` of them. Equal ages
+    are told apart by chance, and scores are not looked at."""
+    frame = _on_questions(_attempts(ledger, pool, workers), questions)
+    cells: list[Cell] = []
+    for worker, own in frame.groupby("worker"):
+        old = _oldest(own, epoch, count)
+        cells += [Cell(id, str(worker), workers[str(worker)], repeat, epoch) for id in old for repeat in range(repeats)]
+    return cells
+
+
+def _oldest(frame: pd.DataFrame, epoch: int, count: int) -> list[str]:
+    newest = frame.groupby("question_id")["epoch"].agg(["min", "max"])
+    done = int(((newest["max"] == epoch) & (newest["min"] < epoch)).sum())
+    old = newest[newest["max"] < epoch]["max"]
+    order = sorted(old.items(), key=lambda item: (item[1], json_digest([item[0], epoch])))
+    return [str(id) for id, _ in order[: max(0, count - done)]]
 
 
 def _on_questions(frame: pd.DataFrame, questions: Mapping[str, str]) -> pd.DataFrame:

@@ -139,12 +139,17 @@ def _keep(ledger: Ledger, source: str, stem: str, questions: Sequence[Question])
 
 
 def wanted_cells(
-    ledger: Ledger, pool: Pool, questions_of: QuestionSet, repeats: int, max_age: timedelta | None = None
+    ledger: Ledger,
+    pool: Pool,
+    questions_of: QuestionSet,
+    repeats: int,
+    max_age: timedelta | None = None,
+    every: timedelta | None = None,
 ) -> dict[str, Any]:
     """Arguments for `labels.missing` and `labels.coverage`: every question and live worker, in the open epoch.
 
-    `max_age` opens a new epoch if some label is older. Raises BadInput for a question with recorded scores in a pool
-    with live workers: a reply to it could not be graded.
+    `max_age` opens a new epoch if some label is older, and `every` if the open one is. Raises BadInput for a question
+    with recorded scores in a pool with live workers: a reply to it could not be graded.
     """
     workers = {w.name: w.revision for w in pool.workers if not w.is_recorded}
     recorded = next((q for q in questions_of.questions if q.grader == "recorded"), None)
@@ -153,7 +158,8 @@ def wanted_cells(
             f"question {recorded.id!r} has recorded scores and no grader: live workers cannot be asked", "grader"
         )
     series = (ledger, pool.name, questions_of.name)
-    epoch = epochs.open_epoch(*series) if max_age is None else epochs.next_epoch(*series, max_age, workers)
+    ages = [age for age in (max_age, every) if age is not None]
+    epoch = epochs.next_epoch(*series, min(ages), workers) if ages else epochs.open_epoch(*series)
     return {
         "epoch": epoch,
         "questions": digests(questions_of.questions),
