@@ -18,11 +18,13 @@ from deployments import provision, server
 from deployments.home import secret
 from deployments.places.applying import VARIABLE
 from deployments.services import Services
+from tasks.pages.drift import FELL
 from tasks.setup.settings import settings
 
 pytestmark = pytest.mark.programs
 
 FUGU = [sys.executable, "-c", "from deployments.cli import main; main()"]
+RESOURCE = {"prefect.resource.id": "fugu.worker.calc"}
 AUTOMATION = "fugu: flow runs without a heartbeat are crashed"
 
 
@@ -69,7 +71,7 @@ def state(api: httpx.Client) -> dict[str, Any]:
     return {
         "pools": of("/work_pools/filter", "id", "name", "type", "base_job_template", "concurrency_limit"),
         "deployments": of("/deployments/filter", "id", "name", "updated", "parameters", "parameter_openapi_schema"),
-        "automations": of("/automations/filter", "id", "updated", "enabled", "trigger", "actions"),
+        "automations": of("/automations/filter", "id", "name", "updated", "enabled", "trigger", "actions"),
         "variables": of("/variables/filter", "id", "name", "value", "updated"),
     }
 
@@ -88,7 +90,8 @@ def test_a_second_run_changes_nothing_and_says_so(prefect: SimpleNamespace, firs
     before = state(prefect.api)
     assert {pool["name"] for pool in before["pools"]} == set(provision.POOLS)
     assert len(before["deployments"]) == count and [each["name"] for each in before["variables"]] == [VARIABLE]
-    (automation,) = before["automations"]
+    automation = next(each for each in before["automations"] if each["name"] == AUTOMATION)
+    assert len(before["automations"]) == 2
     trigger, (action,) = automation["trigger"], automation["actions"]
     assert trigger["posture"] == "Proactive" and trigger["within"] == 3 * 180
     assert trigger["after"] == ["prefect.flow-run.heartbeat"] and trigger["for_each"] == ["prefect.resource.id"]
@@ -104,15 +107,28 @@ def test_what_somebody_set_stays_and_what_differs_is_brought_up_to_date(prefect:
     pool = prefect.api.get("/work_pools/gpu").json()["base_job_template"]
     pool["job_configuration"]["command"] = "echo"
     prefect.api.patch("/work_pools/gpu", json={"base_job_template": pool}).raise_for_status()
-    id = before["automations"][0]["id"]
+    id = next(each["id"] for each in before["automations"] if each["name"] == AUTOMATION)
     prefect.api.patch(f"/automations/{id}", json={"enabled": False}).raise_for_status()
     done = prefect.fugu("provision")
     assert (done.returncode, done.stdout) == (0, "work pool gpu: its job template updated\n"), done.stderr
     after = state(prefect.api)
     limits = {pool["name"]: pool["concurrency_limit"] for pool in after["pools"]}
-    assert limits == {"cpu": 9, "gpu": 1} and not after["automations"][0]["enabled"]
+    assert limits == {"cpu": 9, "gpu": 1}
+    assert {each["name"]: each["enabled"] for each in after["automations"]}[AUTOMATION] is False
     templates = [{pool["name"]: pool["base_job_template"] for pool in each["pools"]} for each in (before, after)]
     assert templates[0] == templates[1] and after["deployments"] == before["deployments"]
+
+
+def test_a_worker_that_fell_is_measured_anew_by_the_other_automation(prefect: SimpleNamespace, first, until) -> None:
+    emit = f"from prefect.events import emit_event\nemit_event({FELL!r}, {RESOURCE!r}, payload={{'worker': 'calc'}})"
+    subprocess.run([sys.executable, "-c", emit], env=prefect.environment, check=True, timeout=60)
+
+    def begun() -> list[dict[str, Any]]:
+        runs = prefect.api.post("/flow_runs/filter", json={}).raise_for_status().json()
+        return [run for run in runs if run["parameters"].get("again") == "calc"]
+
+    until(begun, 60)
+    assert len(begun()) == 1 and begun()[0]["parameters"]["max_age_days"] == 30
 
 
 def test_a_pool_gets_another_type_once_it_is_removed(prefect: SimpleNamespace, first) -> None:
