@@ -28,7 +28,7 @@ from deployments.commands import (
 )
 from deployments.commands.access import keys
 from deployments.commands.evidence import compare, questions
-from deployments.commands.routers import adopt, package, trinity
+from deployments.commands.routers import adopt, package, shadow, trinity
 from deployments.commands.watching import doctor, logs
 from deployments.home import ledger_error
 from deployments.loopback import skip_proxies
@@ -57,6 +57,7 @@ app.command()(trinity.fetch)
 app.command()(trinity.verify)
 app.command()(adopt.adopt)
 app.command()(package.export)
+app.command()(shadow.shadow)
 app.command()(prune.prune)
 app.command()(migrate.migrate)
 app.command()(provision.provision)

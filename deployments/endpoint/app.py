@@ -36,6 +36,7 @@ from deployments.endpoint.answer.jobs import Jobs
 from deployments.endpoint.answer.keeping import Keeping
 from deployments.endpoint.answer.once import Runs, once_per_key
 from deployments.endpoint.answer.routed import Routed
+from deployments.endpoint.answer.shadow import Shadow
 from deployments.endpoint.answer.stack import Stack
 from deployments.endpoint.connections import Crowd
 from deployments.endpoint.feedback import Feedbacks
@@ -129,7 +130,9 @@ class Endpoint:
         self._jobs = Jobs(self._journal, self._executor, self._observer.watch, lambda: self._conductor.pin)
         keeping = Keeping(self._journal, options.keep_margin)
         own = parts, self._champions, options.turns
-        more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds}
+        challenger = partial(registry.champion, parts.ledger, registry.SHADOW)
+        self._shadow = Shadow(self._journal, challenger, parts.load_router, options.poll_s)
+        more: dict[str, Any] = {"keeping": keeping, "max_seconds": options.limits.max_seconds, "shadow": self._shadow}
         self._runs = Runs(self._journal, partial(Routed, *own, None, **more))
         routed = once_per_key(partial(Routed, *own, self._journal, **more), self._runs)
         conducted = partial(Conducted, parts, options.limits, self._jobs, self._conductor)
@@ -154,16 +157,9 @@ class Endpoint:
             await asyncio.wait([task])
         if self._annex is not None:
             await self._annex.close()
-        await self.responses.close()
-        await self._jobs.close()
-        await self._runs.close()
-        await self._conductor.close()
-        await self._observer.close()
-        await self.ring.close()
-        await self.rates.close()
-        await self._journal.close()
-        await self._parts.dispatcher.close()
-        await self._watch.close()
+        parts = self.responses, self._jobs, self._runs, self._conductor, self._observer, self.ring, self.rates
+        for part in (*parts, self._journal, self._parts.dispatcher, self._watch):
+            await part.close()
 
     def _row_of(self, id: str) -> Row | None:
         with suppress(NotFound):
@@ -179,6 +175,7 @@ class Endpoint:
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._champions.watch(self._options.poll_s))
+            group.create_task(self._shadow.run())
             group.create_task(self._prepare() if self._options.eager else self._complete())
 
     async def _complete(self) -> None:

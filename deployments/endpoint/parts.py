@@ -107,8 +107,8 @@ CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0, open_s
 """Of a step: a worker that asks to wait longer is passed over, and another one gets the step."""
 
 
-ROUTERS = 3
-"""Routers that are kept: of two models, and one that a request began with before another was promoted."""
+ROUTERS = 4
+"""Routers that are kept: of two models, a challenger's, and one that a request began with before another was promoted."""
 
 
 def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:

@@ -16,6 +16,9 @@ from models.errors import BadInput, NotFound
 from models.ledger.store import Ledger
 from models.ledger.tables import checkpoints, promotions
 
+SHADOW = "shadow"
+"""In place of a model's name: the challenger that decides beside `fugu`'s champion and serves nothing."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -95,7 +98,8 @@ def newest_checkpoint(ledger: Ledger, **meta: str) -> Checkpoint | None:
 def promote(ledger: Ledger, model: str, target: dict[str, Any], reason: str) -> None:
     """Make `target` serve `model`, in one transaction.
 
-    `target`: `{"kind": "router", "checkpoint": id}` or `{"kind": "worker", "worker": name}`.
+    `target`: `{"kind": "router", "checkpoint": id}` or `{"kind": "worker", "worker": name}`; of the shadow also
+    `{"kind": "nobody"}`.
     Raises BadInput for another form of target, NotFound for a checkpoint that does not exist.
     """
     with ledger.transaction() as connection:
@@ -150,7 +154,7 @@ def promoted(ledger: Ledger, model: str, digest: str) -> Champion:
 
 def _check(connection: Connection, target: dict[str, Any]) -> None:
     kind, names = target.get("kind"), set(target) - {"kind"}
-    if kind == "worker" and names == {"worker"}:
+    if (kind, names) in (("worker", {"worker"}), ("nobody", set())):
         return
     if kind != "router" or names != {"checkpoint"}:
         raise BadInput("a champion has to be a router's checkpoint or a worker", field="target")

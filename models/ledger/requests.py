@@ -7,6 +7,7 @@ or null, "trace", ...}`. `record`, `begin`, `finish` and `note_end` are changes 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -134,6 +135,25 @@ def _change_run(connection: Connection, id: str, values: Row, only_if_unset: str
     if only_if_unset and run.get(only_if_unset) is not None:
         return
     connection.execute(update(requests).where(requests.c.id == id).values(body={**row, "run": {**run, **values}}))
+
+
+def note_shadow(id: str, decision: Row) -> Change[None]:
+    """Add what a challenger would have done to a request's row, if there is one."""
+
+    def change(connection: Connection, now: datetime) -> None:
+        with suppress(NotFound):
+            row = _read(connection, id, locked=True)
+            connection.execute(update(requests).where(requests.c.id == id).values(body={**row, "shadow": decision}))
+
+    return change
+
+
+def shadowed(ledger: Ledger, checkpoint: str, most: int = 100_000) -> list[Row]:
+    """What this challenger would have done for the newest requests, as `note_shadow` got it."""
+    decision = requests.c.body["shadow"]
+    statement = select(decision).where(decision["checkpoint"].as_string() == checkpoint)
+    with ledger.reading() as connection:
+        return list(connection.execute(statement.order_by(requests.c.created_at.desc()).limit(most)).scalars())
 
 
 def note_end(id: str, ended: Row | None) -> Change[None]:

@@ -13,6 +13,7 @@ from deployments.endpoint.answer.champions import Seats
 from deployments.endpoint.answer.keeping import Keeper, Keeping
 from deployments.endpoint.answer.question import Question
 from deployments.endpoint.answer.result import Emit, Report, Result, emit_whole
+from deployments.endpoint.answer.shadow import Seen, Shadow
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.wire.problems import not_ready
 from deployments.endpoint.wire.response import FUGU, TRINITY
@@ -40,10 +41,11 @@ class Routed:
         failover: bool = True,
         keeping: Keeping | None = None,
         max_seconds: float | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
         """`journal`: gets the row of the request; `None`: no row is kept. `turns`: at most, of `trinity`. `failover`:
         whether another worker is asked where one fails, unless the caller forbids it. `max_seconds`: the deadline of
-        a request that sets none.
+        a request that sets none. `shadow`: sees what `fugu` has answered.
 
         `digest` is neither called nor kept: it holds the body.
         """
@@ -59,6 +61,7 @@ class Routed:
         self.id, self.created = question.id, int(time.time())
         self.slow = question.name == TRINITY
         self._keeping = keeping if question.name == FUGU else None  # `trinity` chooses anew at each turn
+        self._shadow = shadow if question.name == FUGU else None
         self._max_seconds = question.limit("max_seconds", max_seconds)
         failover = failover and question.fugu.failover
         self._accepted: bool | None = None  # None: no loop with roles has ended
@@ -134,6 +137,10 @@ class Routed:
             self._keeping.note(self._question, answering.worker)
         if self._journal is not None:
             self._journal.later(record(row))
+        first = next(iter(self._asking.steps), None)
+        if self._shadow is not None and first is not None and not first.kept:
+            question, margin = self._question, finite(first.margin)
+            self._shadow.saw(Seen(self.id, question.messages, self._askable, first.worker, margin))
 
     async def _worker_answers(self, askable: Sequence[str], live: Emit | None) -> Result:
         order, had = best_first(askable, [str(self._seat.worker)], [0.0]), None
