@@ -108,7 +108,7 @@ CONDUCTING = RetryPolicy(tries=3, base_s=0.2, cap_s=4.0, patience_s=10.0, open_s
 
 
 ROUTERS = 4
-"""Routers that are kept: of two models, a challenger's, and one that a request began with before another was promoted."""
+"""Routers that are kept: of two models, a challenger's, and one that a request began with before a promotion."""
 
 
 def open_parts(load_router: Callable[[str], Decider] | None = None) -> Parts:
