@@ -20,7 +20,8 @@ from pandas import DataFrame
 from prefect import get_run_logger
 from pydantic import Field
 
-from models.errors import BadInput
+from models.errors import BadInput, BudgetExceeded
+from models.evaluation.telling import most_telling
 from models.grading.grade import version
 from models.grading.question import Question
 from models.ledger import labels
@@ -73,7 +74,8 @@ async def refresh_labels(
 ) -> int:
     """Measure the missing labels of a pool on a question set; returns the number of attempts.
 
-    Without questions, and by itself with a limit of 0, it ends well: its page `labels-left` says what was left.
+    The attempts that tell most come first. Without questions, and by itself where the money is spent, it ends well: its
+    page `labels-left` says what was left.
     """
     if questions == NONE:
         await _left("Nothing was measured: there are no questions. `fugu up --questions FILE` names some.")
@@ -93,7 +95,9 @@ async def refresh_labels(
             wanted_cells, session.ledger, session.pool, questions_of, plan.repeats, max_age, every
         )
         cells = labels.missing(session.ledger, **wanted)
-        cells = list(dict.fromkeys([*cells, *_watched(session, wanted, sentinels, again)]))
+        watched = _watched(session, wanted, sentinels, again)
+        known = labels.labels(session.ledger, pool=session.pool.name, questions=wanted["questions"])
+        cells = await asyncio.to_thread(most_telling, list(dict.fromkeys([*cells, *watched])), known, watched)
         get_run_logger().info("%d attempts are missing", len(cells))
         if alone and max_usd == 0:
             cells = await _free(cells, session.pool)
@@ -102,6 +106,11 @@ async def refresh_labels(
             await all_ended(
                 *(label_worker(w, len(mine), Live(mine), Live(refresh)) for w, mine in _by_worker(cells).items())
             )
+        except BudgetExceeded as error:
+            if not alone:
+                raise
+            await _spent(error, len(labels.missing(session.ledger, **wanted)))
+            return refresh.progress.done
         finally:
             await _coverage(labels.coverage(session.ledger, **wanted), len(cells))
         await drift_page(labels.repeated(session.ledger, pool=session.pool.name, workers=wanted["workers"]))
@@ -146,6 +155,13 @@ async def _free(cells: list[Cell], pool: Pool) -> list[Cell]:
             "whenever it is due."
         )
     return free
+
+
+async def _spent(error: BudgetExceeded, left: int) -> None:
+    await _left(
+        f"The money is spent: {error}. {left:,} attempts were left, those that tell least: questions on which the "
+        "workers agree, and old labels. Start it again, with more money or when it is due: what was measured is kept."
+    )
 
 
 async def _left(text: str) -> None:

@@ -60,7 +60,14 @@ def watched(home, prefect_server, monkeypatch):
     with running(sums.app) as first, running(steady.app) as second:
         price = {"input_per_million": 0, "output_per_million": 0}
         workers = [
-            {"name": name, "model": "openai/m", "api_base": f"{url}/v1", "price": price, "revision": "1"}
+            {
+                "name": name,
+                "model": "openai/m",
+                "api_base": f"{url}/v1",
+                "price": price,
+                "revision": "1",
+                "max_tokens": 50,
+            }
             for name, url in (("drifter", first), ("steady", second))
         ]
         (home / "pool.yaml").write_text(yaml.safe_dump({"name": "two", "workers": workers}))
@@ -100,3 +107,22 @@ def test_a_refresh_that_was_cut_off_goes_on_with_the_same_sentinels(watched, mon
     assert refresh(sentinels=20) == 40 and refresh(sentinels=20) == 0 and refresh(sentinels=30) == 20
     with pytest.raises(BadInput, match="no worker 'nobody'"):
         refresh(again="nobody")
+
+
+def test_money_that_does_not_suffice_is_spent_on_what_tells_most(watched, home, caplog):
+    refresh, sums, _, ledger = watched
+    refresh()
+    pool = yaml.safe_load((home / "pool.yaml").read_text())
+    for each in pool["workers"]:
+        each |= {"revision": "2", "price": {"input_per_million": 10, "output_per_million": 10}, "max_tokens": 10}
+    pool["workers"].append(pool["workers"][0] | {"name": "third"})
+    (home / "pool.yaml").write_text(yaml.safe_dump(pool))
+    before = sums.asked
+    with caplog.at_level("WARNING"):
+        done = refresh(max_usd=0.03)  # of 450 attempts at 0.00011 USD
+    assert 0 < done < 450 and "The money is spent" in caplog.text and "attempts were left" in caplog.text
+    workers = dict.fromkeys(("drifter", "steady", "third"), "2")
+    frame = labels.labels(ledger, pool="two", workers=workers)
+    assert 100 < len(frame) < 300 and sums.asked > before
+    assert refresh(max_usd=1.0) == 450 - len(frame)
+    assert len(labels.labels(ledger, pool="two", workers=workers)) == 450
