@@ -18,6 +18,7 @@ from typing import Any
 
 from pandas import DataFrame
 from prefect import get_run_logger
+from prefect.events import emit_event
 from pydantic import Field
 
 from models.errors import BadInput, BudgetExceeded
@@ -38,6 +39,9 @@ from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_ce
 from tasks.setup.runner import result_of
 from tasks.setup.session import Access, Session, all_ended, is_within, open_session
 from tasks.setup.settings import HOUSE, NONE
+
+MEASURED = "fugu.labels.measured"
+"""The event after a refresh that measured something, by itself: a router is learned from it (`prefect.yaml`)."""
 
 WATCH = timedelta(hours=12)
 """A refresh with sentinels that is started again within this time goes on with the same ones."""
@@ -114,6 +118,8 @@ async def refresh_labels(
         finally:
             await _coverage(labels.coverage(session.ledger, **wanted), len(cells))
         await drift_page(labels.repeated(session.ledger, pool=session.pool.name, workers=wanted["workers"]))
+        if alone and cells:
+            emit_event(MEASURED, {"prefect.resource.id": f"fugu.pool.{session.pool.name}"})
     return len(cells)
 
 

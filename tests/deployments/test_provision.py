@@ -18,6 +18,7 @@ from deployments import provision, server
 from deployments.home import secret
 from deployments.places.applying import VARIABLE
 from deployments.services import Services
+from flows.refresh_labels import MEASURED
 from tasks.pages.drift import FELL
 from tasks.setup.settings import settings
 
@@ -91,7 +92,7 @@ def test_a_second_run_changes_nothing_and_says_so(prefect: SimpleNamespace, firs
     assert {pool["name"] for pool in before["pools"]} == set(provision.POOLS)
     assert len(before["deployments"]) == count and [each["name"] for each in before["variables"]] == [VARIABLE]
     automation = next(each for each in before["automations"] if each["name"] == AUTOMATION)
-    assert len(before["automations"]) == 2
+    assert len(before["automations"]) == 4
     trigger, (action,) = automation["trigger"], automation["actions"]
     assert trigger["posture"] == "Proactive" and trigger["within"] == 3 * 180
     assert trigger["after"] == ["prefect.flow-run.heartbeat"] and trigger["for_each"] == ["prefect.resource.id"]
@@ -129,6 +130,28 @@ def test_a_worker_that_fell_is_measured_anew_by_the_other_automation(prefect: Si
 
     until(begun, 60)
     assert len(begun()) == 1 and begun()[0]["parameters"]["max_age_days"] == 30
+
+
+def test_labels_lead_to_a_router_and_a_router_to_the_gate(prefect: SimpleNamespace, first, until) -> None:
+    def runs_of(deployment: str) -> list[dict[str, Any]]:
+        id = deployments[deployment]
+        wanted = {"deployments": {"id": {"any_": [id]}}}
+        found: list[dict[str, Any]] = prefect.api.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+        return found
+
+    found = prefect.api.post("/deployments/filter", json={}).json()
+    deployments = {each["name"]: each["id"] for each in found}
+    emit = f"from prefect.events import emit_event\nemit_event({MEASURED!r}, {{'prefect.resource.id': 'fugu.pool.x'}})"
+    subprocess.run([sys.executable, "-c", emit], env=prefect.environment, check=True, timeout=60)
+    until(lambda: runs_of("learn-router"), 60)
+    assert runs_of("compare-routers") == []
+    [learned] = runs_of("learn-router")
+    for state_ in ("RUNNING", "COMPLETED"):
+        done = {"state": {"type": state_}, "force": True}
+        prefect.api.post(f"/flow_runs/{learned['id']}/set_state", json=done).raise_for_status()
+    until(lambda: runs_of("compare-routers"), 60)
+    [judged] = runs_of("compare-routers")
+    assert judged["parameters"]["promote"] is True and judged["parameters"]["pool"] == learned["parameters"]["pool"]
 
 
 def test_a_pool_gets_another_type_once_it_is_removed(prefect: SimpleNamespace, first) -> None:
