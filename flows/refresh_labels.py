@@ -8,6 +8,7 @@ repeats only what is missing.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +32,12 @@ from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
 from tasks.setup.runner import result_of
-from tasks.setup.session import Access, all_ended, is_within, open_session
+from tasks.setup.session import Access, all_ended, current, is_within, open_session
 from tasks.setup.settings import HOUSE, NONE
 
-CONCURRENT_BATCHES = 2
-"""Concurrent batches of one worker, to bound memory. The dispatcher enforces the worker's own concurrency limit."""
+SPARE_BATCHES = 2
+"""Batches of one worker at a time beyond those whose calls it takes at once (the dispatcher holds them to its limit):
+one is graded and recorded while another waits for its turn. There are no more, to bound memory."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:
 async def label_worker(worker: str, attempts: int, missing: Live[list[Cell]], shared: Live[Refresh]) -> None:
     """Measure one worker's missing attempts, in batches."""
     cells, refresh = missing.value, shared.value
-    turn = asyncio.Semaphore(CONCURRENT_BATCHES)
+    at_once = current().pool.worker(worker).limits.concurrency
+    turn = asyncio.Semaphore(math.ceil(at_once / BATCH) + SPARE_BATCHES)
 
     async def run(batch: Sequence[Cell]) -> None:
         questions = [refresh.by_id[id] for id in {cell.question_id: None for cell in batch}]
