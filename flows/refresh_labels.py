@@ -30,6 +30,7 @@ from tasks.attempt import BATCH, measure_batch
 from tasks.pages.report import Progress, publish, table
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
+from tasks.setup.process import leave_out_of_collections
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
 from tasks.setup.runner import result_of
 from tasks.setup.session import Access, all_ended, current, is_within, open_session
@@ -74,6 +75,7 @@ async def refresh_labels(
         questions_of = load_set(questions, plan.questions, session.ledger)
         # Before anything is paid: check keys, model names and, if code is graded, the sandbox.
         await asyncio.to_thread(can_be_asked, session.pool, questions_of)
+        leave_out_of_collections()
         put_workers(
             session.ledger,
             [{"name": w.name, "revision": w.revision, "recorded": w.is_recorded} for w in session.pool.workers],
