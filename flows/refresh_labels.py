@@ -9,6 +9,7 @@ one that has become worse under its name raises an alarm, on which Prefect measu
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,10 @@ from tasks.pages.drift import drift_page
 from tasks.pages.report import Progress, publish, table
 from tasks.quiet import Live, flow
 from tasks.setup.preset import PresetName, load_preset
+from tasks.setup.process import leave_out_of_collections
 from tasks.setup.questions import QuestionSet, can_be_asked, load_set, wanted_cells
 from tasks.setup.runner import result_of
-from tasks.setup.session import Access, Session, all_ended, is_within, open_session
+from tasks.setup.session import Access, Session, all_ended, current, is_within, open_session
 from tasks.setup.settings import HOUSE, NONE
 
 MEASURED = "fugu.labels.measured"
@@ -46,8 +48,9 @@ MEASURED = "fugu.labels.measured"
 WATCH = timedelta(hours=12)
 """A refresh with sentinels that is started again within this time goes on with the same ones."""
 
-CONCURRENT_BATCHES = 2
-"""Concurrent batches of one worker, to bound memory. The dispatcher enforces the worker's own concurrency limit."""
+SPARE_BATCHES = 2
+"""Batches of one worker at a time beyond those whose calls it takes at once (the dispatcher holds them to its limit):
+one is graded and recorded while another waits for its turn. There are no more, to bound memory."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ async def refresh_labels(
         questions_of = load_set(questions, plan.questions, session.ledger)
         # Before anything is paid: check keys, model names and, if code is graded, the sandbox.
         await asyncio.to_thread(can_be_asked, session.pool, questions_of)
+        leave_out_of_collections()
         put_workers(
             session.ledger,
             [{"name": w.name, "revision": w.revision, "recorded": w.is_recorded} for w in session.pool.workers],
@@ -186,7 +190,8 @@ def _by_worker(cells: list[Cell]) -> dict[str, list[Cell]]:
 async def label_worker(worker: str, attempts: int, missing: Live[list[Cell]], shared: Live[Refresh]) -> None:
     """Measure one worker's missing attempts, in batches."""
     cells, refresh = missing.value, shared.value
-    turn = asyncio.Semaphore(CONCURRENT_BATCHES)
+    at_once = current().pool.worker(worker).limits.concurrency
+    turn = asyncio.Semaphore(math.ceil(at_once / BATCH) + SPARE_BATCHES)
 
     async def run(batch: Sequence[Cell]) -> None:
         questions = [refresh.by_id[id] for id in {cell.question_id: None for cell in batch}]

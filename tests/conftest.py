@@ -19,6 +19,7 @@ from typing import Any
 import hypothesis
 import pytest
 import yaml
+from databases import ON_POSTGRESQL, new_url, postgres, url  # noqa: F401 - fixtures
 from filelock import FileLock
 from sqlalchemy import select
 from xdist.remote import Producer
@@ -116,6 +117,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing
     return Sharing(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if ON_POSTGRESQL else ():
+        if mark := item.get_closest_marker("sqlite"):
+            item.add_marker(pytest.mark.skip(reason=f"of SQLite: {mark.args[0]}"))
+
+
 def pytest_collection_finish() -> None:
     """What the imports made stays: the collector, off since this module was read, need not walk it again."""
     gc.freeze()
@@ -172,9 +179,9 @@ def paid(home: Path, monkeypatch: pytest.MonkeyPatch) -> Paid:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(url: str, tmp_path: Path) -> Iterator[Ledger]:  # noqa: F811 - the fixture
     """An empty ledger of the test's own."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger = Ledger(url, unsettled=tmp_path / "unsettled")
     ledger.create_schema()
     yield ledger
     ledger.close()

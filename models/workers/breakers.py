@@ -82,7 +82,8 @@ class Breakers:
         self._turns: dict[str, int] = {}
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
-        self._writing: set[asyncio.Task[Any]] = set()
+        self._writing: dict[asyncio.Task[Any], tuple[str, str]] = {}
+        self._changed: set[tuple[str, str]] = set()  # here, since the ledger was last read or while it is being read
 
     async def refresh(self) -> None:
         """Read what other processes have opened and closed, unless that was done a moment ago."""
@@ -142,9 +143,12 @@ class Breakers:
         await asyncio.gather(*self._writing, return_exceptions=True)
 
     async def _read(self) -> None:
+        # What is being written, or changes meanwhile, may not be among the rows: of that, this process knows more.
+        self._changed = set(self._writing.values())
         try:
             rows = await asyncio.to_thread(open_breakers, self._ledger)
-            self._open = {(row.worker, row.key): row for row in rows}
+            read = {(row.worker, row.key): row for row in rows if (row.worker, row.key) not in self._changed}
+            self._open = read | {mark: row for mark, row in self._open.items() if mark in self._changed}
         except LedgerAway:
             pass  # what is known stays
         finally:
@@ -229,19 +233,20 @@ class Breakers:
             return  # it is open for as long already
         self._open[mark] = again
         self._seen.pop(mark, None)
-        self._write(lambda: open_breaker(self._ledger, *mark, reason, wait_s))
+        self._write(mark, lambda: open_breaker(self._ledger, *mark, reason, wait_s))
 
     def _closed(self, mark: tuple[str, str]) -> None:
         del self._open[mark]
-        self._write(lambda: close_breaker(self._ledger, *mark))
+        self._write(mark, lambda: close_breaker(self._ledger, *mark))
 
-    def _write(self, change: Callable[[], Any]) -> None:
+    def _write(self, mark: tuple[str, str], change: Callable[[], Any]) -> None:
         """In a thread, so that the answer does not wait for it; where the ledger is away, this process alone knows."""
         task = asyncio.create_task(asyncio.to_thread(change))
-        self._writing.add(task)
+        self._writing[task] = mark
+        self._changed.add(mark)
 
         def written(task: asyncio.Task[Any]) -> None:
-            self._writing.discard(task)
+            self._writing.pop(task, None)
             if not task.cancelled():
                 task.exception()
 

@@ -59,7 +59,7 @@ class GroupCommit:
         self._unsent: set[str] = set()
         self._chores: set[str] = set()
         self._renewal: asyncio.TimerHandle | None = None
-        self._recovered = self._closing = False
+        self._recovered = self._closing = self._hurried = False
 
     @property
     def alive(self) -> int:
@@ -156,7 +156,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                batch = self._next()
                 items = [self._now(item) for item, _ in batch]
                 results = await loop.run_in_executor(self._thread, self._write, items)
                 again = []
@@ -170,6 +170,17 @@ class GroupCommit:
                     await asyncio.sleep(PAUSE_S)
         finally:
             self._pump = None
+
+    def _next(self) -> list[_Entry]:
+        """What is written now: what is to be sent before all else, since a slot is idle meanwhile; every second time
+        all that waits, so that nothing waits for long."""
+        hurried = [entry for entry in self._waiting if isinstance(entry[0], Sending)] if not self._hurried else []
+        self._hurried = 0 < len(hurried) < len(self._waiting)
+        some = hurried or self._waiting
+        batch = some[:BATCH]
+        taken = {id(entry) for entry in batch}
+        self._waiting = [entry for entry in self._waiting if id(entry) not in taken]
+        return batch
 
     def _now(self, item: Any) -> Any:
         """The item; a chore gets the ids that it concerns only now, when it is done."""

@@ -167,9 +167,14 @@ def body_of(worker: Worker, fields: dict[str, Any]) -> dict[str, Any]:
     """The body of a request in OpenAI's protocol, with the field names and forms that the model takes."""
     provider, _, model = worker.model.partition("/")
     given = {name: value for name, value in fields.items() if name not in _UNSENT | {"model", "messages"}}
-    text = json.dumps(given, sort_keys=True)
+    # Each question has a seed of its own, which these providers take as it is: the rest is the same for all of them.
+    seeded = "seed" in given and "seed" not in given.get("extra_body", ())
+    text = json.dumps({**given, "seed": 0} if seeded else given, sort_keys=True)
     options = _options if len(text) <= REMEMBERED_CHARS else _options.__wrapped__
-    return {"model": model, "messages": fields["messages"], **options(provider, model, text)}
+    body = {"model": model, "messages": fields["messages"], **options(provider, model, text)}
+    if seeded and "seed" in body:
+        body["seed"] = given["seed"]
+    return body
 
 
 @lru_cache(maxsize=1024)

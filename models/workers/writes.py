@@ -74,6 +74,7 @@ class Writer:
         self._ledger, self._owner, self._lease_s = ledger, owner, lease_s
         self._resend, self._budget = resend, budget
         self._freed: dict[str, float] = {}
+        self._full_until = 0.0
 
     def write(self, items: Sequence[Any]) -> list[Any]:
         """Each item's result or exception, in order: LedgerAway for all that were not, or possibly not, written.
@@ -92,15 +93,18 @@ class Writer:
         """Write settlements, marks of what is sent, and claims: on SQLite in one transaction.
 
         Each costs a flush of the disk there, and none can wait for another in a circle; PostgreSQL locks rows in an
-        order, which several of them in one would break.
+        order, which several of them in one would break. A full budget takes all of them back: for a while they are
+        written apart then.
         """
-        if self._ledger.is_sqlite and self._budget is None:
+        if self._ledger.is_sqlite and time.monotonic() >= self._full_until:
             try:
                 with self._ledger.together():
                     found = _by_kind([(Settlement, self._settle), (Sending, self._send), (CallSpec, self._take)], items)
                 return self._retaken(items, found)
             except LedgerAway as away:
                 return [away] * len(items)
+            except BudgetExceeded:
+                self._full_until = time.monotonic() + FREE_S
             except Exception:  # of one item: it is found below
                 log.debug("written apart")
         writers: list[_Kind] = [

@@ -106,12 +106,14 @@ def announced(command: list[str], environment: dict[str, str], log: Path) -> Ite
 
 
 @contextmanager
-def prefect(place: Place) -> Iterator[dict[str, str]]:
-    """A server as `fugu up` starts it; gives the environment of its clients."""
+def prefect(place: Place, database: str = "") -> Iterator[dict[str, str]]:
+    """A server as `fugu up` starts it; gives the environment of its clients. `database`: a URL in place of SQLite's."""
     port = server.free_port("127.0.0.1", 0, "--prefect-port")
     url = f"http://127.0.0.1:{port}"
     environment = server.environment(settings(), url)
-    (place.home / "prefect").mkdir()
+    if database:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+    (place.home / "prefect").mkdir(exist_ok=True)  # its certificate may be there
     with process([sys.executable, "-m", *server.command(port)], environment, place.home / "server.log"):
         until(lambda: answers(f"{url}/api/health"), 180)
         yield environment

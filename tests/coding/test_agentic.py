@@ -16,7 +16,6 @@ from models.coding.rollouts import Bench, Calls, Rollouts, TaskSlot, constant
 from models.errors import UpstreamTimeout
 from models.grading.repository import load_task
 from models.house import handler
-from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk
 from models.workers.pool import Pool
@@ -61,10 +60,8 @@ def pool():
 
 
 @pytest.fixture
-def rollouts(tmp_path, pool, workshops):
+def rollouts(ledger, pool, workshops):
     """`(what the agent does, worker)` -> rollouts of one task."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
 
     def make(does, worker):
         room = {"wall_s": 4, "memory_mb": 256, "processes": 24}
@@ -72,8 +69,7 @@ def rollouts(tmp_path, pool, workshops):
         bench = Bench(agent, server_of(ledger, pool), worker, "measure:1")
         return Rollouts(bench, [TaskSlot(load_task(DATA / "repositories" / "change"), 0)])
 
-    yield make
-    ledger.close()
+    return make
 
 
 async def test_time_that_a_worker_used_up_is_an_outage_and_not_remembered(rollouts, pool):

@@ -9,7 +9,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from databases import ON_POSTGRESQL
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from sqlalchemy.engine import make_url
 
 from deployments.server import TUNED
 from tasks.setup.settings import open_ledger, settings
@@ -53,27 +55,43 @@ def small_data(data_with) -> Path:
 
 
 @pytest.fixture(scope="session")
-def use_home() -> Callable[[Path, Path, pytest.MonkeyPatch], Path]:
+def use_home(new_url) -> Callable[[Path, Path, pytest.MonkeyPatch], Path]:
     """Makes a folder the home of this process, with an empty ledger: (home, data, patch) -> home."""
-    return _use_home
+
+    def use_home(home: Path, data: Path, patch: pytest.MonkeyPatch) -> Path:
+        home.mkdir(parents=True, exist_ok=True)
+        for name in [name for name in os.environ if name.startswith("FUGU_")]:
+            patch.delenv(name)
+        patch.setenv("FUGU_HOME", str(home))
+        patch.setenv("FUGU_DATA", str(data))
+        patch.setenv("FUGU_LEASE_S", "1")
+        patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
+        if ON_POSTGRESQL:
+            patch.setenv("FUGU_LEDGER_URL", new_url(home))
+        assert settings().home == home
+        ledger = open_ledger()
+        ledger.create_schema()
+        ledger.close()
+        return home
+
+    return use_home
 
 
 @pytest.fixture
-def home(tmp_path, small_data, monkeypatch) -> Path:
+def copy_ledger(monkeypatch, request) -> Callable[[str, Path], None]:
+    """`copy_ledger(url, home)`: that folder is this process's home, whose ledger is a copy of the one at the URL."""
+
+    def copy(url: str, home: Path) -> None:
+        if ON_POSTGRESQL:
+            monkeypatch.setenv("FUGU_LEDGER_URL", request.getfixturevalue("postgres").database(url))
+        else:
+            shutil.copy(str(make_url(url).database), home / "ledger.db")
+        monkeypatch.setenv("FUGU_HOME", str(home))
+
+    return copy
+
+
+@pytest.fixture
+def home(tmp_path, small_data, monkeypatch, use_home) -> Path:
     """A fresh home with an empty ledger."""
-    return _use_home(tmp_path / "home", small_data, monkeypatch)
-
-
-def _use_home(home: Path, data: Path, patch: pytest.MonkeyPatch) -> Path:
-    home.mkdir(parents=True, exist_ok=True)
-    for name in [name for name in os.environ if name.startswith("FUGU_")]:
-        patch.delenv(name)
-    patch.setenv("FUGU_HOME", str(home))
-    patch.setenv("FUGU_DATA", str(data))
-    patch.setenv("FUGU_LEASE_S", "1")
-    patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
-    assert settings().home == home
-    ledger = open_ledger()
-    ledger.create_schema()
-    ledger.close()
-    return home
+    return use_home(tmp_path / "home", small_data, monkeypatch)

@@ -197,14 +197,17 @@ async def test_a_result_is_taken_while_the_ledger_has_what_it_stands_for(home, p
 
 
 async def test_a_home_that_was_copied_with_its_ledger_pays_nothing(
-    home, pool, provider, planned, monkeypatch, tmp_path
+    home, pool, provider, planned, copy_ledger, new_url, monkeypatch, tmp_path
 ):
     question, plan = a_question(), planned(PAIR)
     first = await conduct([question], pool=pool, conductor=plan, max_usd=100.0)
+    ledger = open_ledger()
+    ledger.close()
     shutil.copytree(home, tmp_path / "copy")
-    monkeypatch.setenv("FUGU_HOME", str(tmp_path / "copy"))
+    copy_ledger(ledger.url, tmp_path / "copy")
     assert await conduct([question], pool=pool, conductor=plan, max_usd=100.0) == first and len(provider.asked) == 2
     monkeypatch.setenv("FUGU_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("FUGU_LEDGER_URL", new_url(tmp_path / "other"))
     other = open_ledger()
     other.create_schema()
     other.close()

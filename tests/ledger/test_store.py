@@ -18,6 +18,7 @@ def test_an_unusable_url_is_one_clear_error(url):
     assert caught.value.field == "url"
 
 
+@pytest.mark.sqlite("its file and its journal")
 def test_a_sqlite_ledger_makes_its_folder_and_uses_wal(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/a/b/ledger.db")
     with ledger.reading() as connection:
@@ -36,6 +37,7 @@ ledger.close()
 """
 
 
+@pytest.mark.sqlite("its journal's file")
 def test_a_journal_in_use_survives_a_second_handle_here_and_the_end_of_another_process(tmp_path):
     url = f"sqlite:///{tmp_path}/ledger.db"
     ours = Ledger(url)

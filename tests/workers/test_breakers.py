@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -10,11 +11,11 @@ import pytest
 from sqlalchemy import update
 
 from models.errors import RateLimited, UpstreamRefused, UpstreamUnavailable, WorkerOpen
-from models.ledger.providers.breakers import close_breaker, open_breakers
+from models.ledger.providers.breakers import close_breaker, open_breaker, open_breakers
 from models.ledger.tables import breakers
 from models.workers import breakers as breaking
 from models.workers.ask import Ask
-from models.workers.breakers import BreakerPolicy
+from models.workers.breakers import BreakerPolicy, Breakers
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool, Worker
 from models.workers.retry import RetryPolicy
@@ -56,6 +57,44 @@ async def test_five_failures_in_a_row_open_it_for_all_processes_and_a_probe_clos
     fresh = dispatcher(retry=ONCE)  # another process, which reads it now
     assert (await fresh.ask(ask("probe"))).text == "hello"
     await written(fresh, ledger, 0)
+
+
+async def refused(breakers, worker):
+    """A call that says what nobody but the owner of the key can mend."""
+    with pytest.raises(UpstreamRefused):
+        async with breakers.asking(worker):
+            raise UpstreamRefused("no such key", status=401, answered=True)
+
+
+async def test_a_breaker_stays_open_while_its_row_is_being_written(ledger, pool, monkeypatch):
+    breakers, worker, write = Breakers(ledger), pool.worker("live"), threading.Event()
+    monkeypatch.setattr(breaking, "open_breaker", lambda *given: write.wait(20) and open_breaker(*given))
+    await refused(breakers, worker)
+    await breakers.refresh()
+    assert breakers.state(worker) is not None and not open_breakers(ledger)
+    write.set()
+    await breakers.close()
+    assert len(open_breakers(ledger)) == 1
+
+
+async def test_a_breaker_that_opens_while_all_are_read_stays_open(ledger, pool, monkeypatch):
+    breakers, worker = Breakers(ledger), pool.worker("live")
+    read, opened = threading.Event(), threading.Event()
+
+    def slow(ledger):
+        found = open_breakers(ledger)
+        read.set()
+        assert opened.wait(20)
+        return found
+
+    monkeypatch.setattr(breaking, "open_breakers", slow)
+    refresh = asyncio.create_task(breakers.refresh())
+    assert await asyncio.to_thread(read.wait, 20)
+    await refused(breakers, worker)
+    await breakers.close()  # its row is written
+    opened.set()
+    await refresh
+    assert breakers.state(worker) is not None
 
 
 async def test_of_many_that_meet_a_breaker_whose_time_has_passed_one_is_the_probe(dispatcher, upstream, ledger):

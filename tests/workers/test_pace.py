@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -59,15 +60,21 @@ def test_tokens_that_were_not_used_come_back(ledger):
     assert second - first == timedelta(seconds=1)
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.sampled_from([60.0, 240.0, 7.0]))
-def test_in_no_minute_start_more_than_the_limit(tmp_path_factory, batches, limit):
-    ledger = Ledger(f"sqlite:///{tmp_path_factory.mktemp('l')}/ledger.db")
+@pytest.fixture(scope="module")
+def one_ledger(new_url, tmp_path_factory):
+    """A ledger for all examples of a property, each with a worker of its own."""
+    ledger = Ledger(new_url(tmp_path_factory.mktemp("one")))
     ledger.create_schema()
-    pace, times = Pace(request_s=1.01 * 60.0 / limit), []
-    for number, size in enumerate(batches):
-        specs = [spec(f"{number}-{n}", pace) for n in range(size)]
-        times += [start for _, start, _ in starts(ledger, specs, f"owner {number}")]
+    yield ledger
     ledger.close()
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.sampled_from([60.0, 240.0, 7.0]))
+def test_in_no_minute_start_more_than_the_limit(one_ledger, batches, limit):
+    pace, times, worker = Pace(request_s=1.01 * 60.0 / limit), [], uuid.uuid4().hex
+    for number, size in enumerate(batches):
+        specs = [spec(f"{worker}-{number}-{n}", pace, worker) for n in range(size)]
+        times += [start for _, start, _ in starts(one_ledger, specs, f"owner {number}")]
     within = [sum(start <= at < start + timedelta(seconds=60) for at in times) for start in times]
     assert max(within) <= limit
 
@@ -126,6 +133,9 @@ async def processes(ledger, upstream):
 async def test_no_more_calls_are_in_flight_than_may_be_whichever_process_asks(processes, upstream):
     both, upstream.script = processes(2, {"in_flight": 2}), ["gate"] * 9
     asks = [asyncio.create_task(both[n % 2].ask(call(n))) for n in range(9)]
+    async with asyncio.timeout(20):
+        while upstream.running < 2:
+            await asyncio.sleep(0.005)  # the upstream tells of the first call only
     await asyncio.wait(asks, timeout=0.3)
     assert len(upstream.seen) == 2 and not any(task.done() for task in asks)
     upstream.gate.set()

@@ -39,6 +39,15 @@ async def test_params_are_sent_unless_the_request_has_its_own(client, upstream, 
     assert first["top_k"] == second["top_k"] == 5 and first["mode"] == second["mode"] == "calm"
 
 
+async def test_each_call_has_its_own_seed_and_a_workers_own_wins(client, upstream):
+    one, fixed = client(), client(params={"extra_body": {"seed": 3}})
+    for seed in (7, 8):
+        await one.complete(ask(seed=seed))
+        await fixed.complete(ask(seed=seed))
+    await one.complete(ask())
+    assert [body.get("seed") for body in upstream.seen] == [7, 3, 8, 3, None]
+
+
 async def test_a_parameter_that_litellm_does_not_know_is_sent_as_it_is(client, upstream):
     thinking = {"type": "enabled", "budget_tokens": 9}
     await client(params={"thinking": thinking, "reasoning_effort": "low"}).complete(ask())

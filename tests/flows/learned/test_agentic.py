@@ -26,12 +26,10 @@ def repositories(tmp_path):
 
 
 @pytest.fixture
-def finished(first_light_home, small_data, monkeypatch, tmp_path):
+def finished(copied_home, small_data, monkeypatch, tmp_path):
     """A copy of a home that has a router; the scripted agent is the project's."""
-    home = tmp_path / "home"
-    shutil.copytree(first_light_home[0], home)
+    home = copied_home
     shutil.copy(PROJECT / "data" / "agents.yaml", home)
-    monkeypatch.setenv("FUGU_HOME", str(home))
     monkeypatch.setenv("FUGU_DATA", str(small_data))
     monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(tmp_path / "asked.jsonl"))
     monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -46,10 +45,8 @@ def run_and_kill(code: str, paid, after: int) -> None:
     paid.mark()
 
 
-def _forget_evolution(finished: Path, home: Path) -> str:
-    """Give `home` the finished home's ledger as it was after the warm start; returns the warm checkpoint's id."""
-    shutil.copy(finished / "ledger.db", home / "ledger.db")
-    shutil.copytree(finished / "backbones", home / "backbones")
+def _forget_evolution() -> str:
+    """Make a copy of the finished home's ledger what it was after the warm start; returns the warm checkpoint's id."""
     ledger = open_ledger()
     warm = registry.newest_checkpoint(ledger, kind="warm", pool="house")
     assert warm is not None
@@ -77,14 +74,17 @@ def test_killed_labelling_asks_nothing_settled_again(paid, small_data, data_with
     ledger.close()
 
 
-def test_killed_evolution_continues_to_the_same_vector_and_asks_nothing_settled_again(first_light_home, home, paid):
-    finished, _, _ = first_light_home
-    warm = _forget_evolution(finished, home)
+def test_killed_evolution_continues_to_the_same_vector_and_asks_nothing_settled_again(
+    first_light_home, home, copy_ledger, paid
+):
+    copy_ledger(first_light_home.ledger, home)
+    shutil.copytree(first_light_home.home / "backbones", home / "backbones")
+    warm = _forget_evolution()
     code = f"import asyncio; from flows.evolve_router import evolve_router; asyncio.run(evolve_router('{warm}'))"
     run_and_kill(code, paid, after=40)
     evolved = asyncio.run(evolve_router(warm))
     assert not paid.twice()
-    uninterrupted = Ledger(f"sqlite:///{finished / 'ledger.db'}")
+    uninterrupted = Ledger(first_light_home.ledger)
     expected = registry.newest_checkpoint(uninterrupted, kind="evolved", pool="house")
     uninterrupted.close()
     ledger = open_ledger()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import shutil
 
 import pytest
 from prefect import flow
@@ -37,7 +36,8 @@ def test_without_the_body_of_its_task_nothing_is_asked_for_labels(paid, monkeypa
     assert not paid.asked()
 
 
-def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_home, monkeypatch, tmp_path, small_data):
+@pytest.mark.usefixtures("copied_home")
+def test_without_the_body_of_its_task_no_candidate_is_rolled_out(monkeypatch, tmp_path, small_data):
     class Reached(PermanentError):
         pass
 
@@ -46,9 +46,7 @@ def test_without_the_body_of_its_task_no_candidate_is_rolled_out(first_light_hom
         scored.append(given)
         raise Reached
 
-    home, counter, scored = tmp_path / "home", tmp_path / "asked.jsonl", []
-    shutil.copytree(first_light_home[0], home)
-    monkeypatch.setenv("FUGU_HOME", str(home))
+    counter, scored = tmp_path / "asked.jsonl", []
     monkeypatch.setenv("FUGU_DATA", str(small_data))
     monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
     ledger = open_ledger()

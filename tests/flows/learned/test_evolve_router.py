@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -72,13 +71,11 @@ async def test_a_parent_that_cannot_be_rolled_out_is_not_kept(monkeypatch):
 
 
 @pytest.fixture
-def asked(first_light_home, monkeypatch, tmp_path):
+def asked(copied_home, monkeypatch, tmp_path):
     """A copy of a home that has a warm start is this test's; `asked()`: how many calls its workers have had."""
-    home, counter = tmp_path / "home", tmp_path / "asked.jsonl"
-    shutil.copytree(first_light_home[0], home)
-    monkeypatch.setenv("FUGU_HOME", str(home))
+    counter = tmp_path / "asked.jsonl"
     monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
-    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(copied_home / "results"))
     return lambda: len(counter.read_text().splitlines()) if counter.exists() else 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -49,8 +48,9 @@ async def test_the_layout_reaches_the_warm_start(monkeypatch):
 @pytest.fixture
 def finished(first_light_home, small_data, monkeypatch):
     """The finished home as this test's home."""
-    home, lines, counter = first_light_home
+    home, lines, counter, ledger = first_light_home
     monkeypatch.setenv("FUGU_HOME", str(home))
+    monkeypatch.setenv("FUGU_LEDGER_URL", ledger)
     monkeypatch.setenv("FUGU_DATA", str(small_data))
     monkeypatch.setenv("FUGU_HOUSE_COUNTER", str(counter))
     monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
@@ -109,11 +109,8 @@ def test_a_second_run_asks_no_worker_and_changes_no_champion(finished):
 
 
 def test_a_champion_over_another_order_of_the_pool_stays_and_is_compared_by_its_names(
-    first_light_home, small_data, monkeypatch, tmp_path
+    copied_home, small_data, monkeypatch
 ):
-    home = tmp_path / "home"
-    shutil.copytree(first_light_home[0], home)
-    monkeypatch.setenv("FUGU_HOME", str(home))
     monkeypatch.setenv("FUGU_DATA", str(small_data))
     ledger, pool = open_ledger(), load_pool("house")
     learned = registry.newest_checkpoint(ledger, kind="warm", pool="house")
@@ -129,7 +126,7 @@ def test_a_champion_over_another_order_of_the_pool_stays_and_is_compared_by_its_
     assert seat(ledger, pool) is None
     lines = asyncio.run(compare_pool(promote=False))
     ledger.close()
-    report = (home / "reports" / "comparison.md").read_text()
+    report = (copied_home / "reports" / "comparison.md").read_text()
     cells = {line.split(" | ")[0]: line.split(" | ", 1)[1] for line in report.splitlines() if line.startswith("| ")}
     assert cells["| fugu (serving fugu)"] == cells["| fugu (warm start)"]
     assert cells["| trinity (serving fugu)"] == cells["| trinity (warm start)"]

@@ -18,7 +18,6 @@ from models.fugu.roles import Role
 from models.fugu.router import Router
 from models.house import handler
 from models.house.questions import generate
-from models.ledger.store import Ledger
 from models.workers.dispatch import Dispatcher
 from models.workers.pool import Pool
 from tasks.setup.settings import PROJECT
@@ -41,13 +40,10 @@ def counter(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-async def send(tmp_path, pool, counter):
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
+async def send(ledger, pool, counter):
     dispatcher = Dispatcher(ledger, pool)
     yield dispatcher.ask_all
     await dispatcher.close()
-    ledger.close()
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from models.errors import BadInput, UpstreamUnavailable
 from models.fugu.learn.fitness import RolloutScore, Weights
 from models.ledger.accounts import paid_by
 from models.ledger.budgets import open_budget
-from models.ledger.store import Ledger
 from models.workers.ask import Ask, Reply
 from models.workers.client import Chunk
 from models.workers.dispatch import Dispatcher
@@ -51,10 +50,8 @@ class Upstream:
 
 
 @pytest.fixture
-async def sessions(tmp_path):
+async def sessions(ledger):
     """Sessions on one ledger: flow runs beside one another."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.create_schema()
     pool = Pool(name="two", workers=tuple(Worker(name=name, model=f"openai/{name}", revision="1") for name in WORKERS))
     opened = [
         SimpleNamespace(
@@ -67,7 +64,6 @@ async def sessions(tmp_path):
     yield opened
     for session in opened:
         await session.dispatcher.close()
-    ledger.close()
 
 
 async def test_a_run_counts_what_it_paid_itself(sessions):
