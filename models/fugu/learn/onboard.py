@@ -94,13 +94,14 @@ def with_worker(router: Router, name: str, states: Floats, known: Floats, tasks:
     if name in router.workers:
         raise BadInput(f"the router has the worker {name!r} already", "worker")
     found = predicted(known, tasks, own)
-    head = router.candidate(router.vector).head
+    offsets, numbers = vectors.split(router.vector, router.layout)
+    sizes = len(router.workers), router.logit_count - len(router.workers), router.backbone.width
+    head = router.form.install(numbers, *sizes, torch.device("cpu"))  # fitted in numpy, wherever it will run
     if isinstance(head, Tasks):
         numbers = column(head, states, found).numbers()
     else:
         assert isinstance(head, Rows)
         numbers = with_row(head, len(router.workers), states, known, found).ravel()
-    offsets, _ = vectors.split(router.vector, router.layout)
     whole = np.concatenate([offsets, numbers]).astype(np.float32)
     return Router(
         router.backbone,
