@@ -168,7 +168,7 @@ def _asked(url: str) -> dict:
                 continue
             body = {"model": model, "stream": stream, **BODIES[path](f"{PROMPT} {mode} {stream}")}
             answers.append(http.post(path, json=body, headers={"X-Fugu-Workers": mode}))
-        wire = wire_formats()[0]
+        wire = wire_formats(taken_by(()))[0]
         asked = {"model": "fugu-ultra", **BODIES[wire.path](PROMPT)}
         answers.append(http.post(wire.path, json=asked, headers={"Idempotency-Key": IDEMPOTENCY}))
         answers.append(http.post(wire.path, json={"model": "fugu", **BODIES[wire.path](PROMPT * 20_000)}))
