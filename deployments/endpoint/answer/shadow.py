@@ -77,7 +77,9 @@ class Shadow:
         champion = await asyncio.to_thread(self._read)
         wanted = None if champion is None else champion.target.get("checkpoint")
         if wanted is None:
-            self._challenger = None
+            if self._challenger is not None:
+                self._challenger = None
+                log.info("nobody decides in the shadow")
         elif self._challenger is None or self._challenger[0] != wanted:
             self._challenger = None
             self._challenger = wanted, await asyncio.to_thread(self._load, wanted)

@@ -37,7 +37,8 @@ def test_a_conducted_request_is_told_from_its_plan_to_its_end(ledger, run):
     status, out, _ = run("logs", "--request", "r")
     assert status == 0 and QUESTION not in out and "413" not in out and "it said" not in out
     lines = [line for line in out.splitlines() if re.match(r"\d{4}-", line)]
-    assert lines == sorted(lines) and lines[0].endswith("request r to conduct")
+    times = [line.split("  ")[0] for line in lines]  # several things happen in one millisecond
+    assert times == sorted(times) and lines[0].endswith("request r to conduct")
     assert "call dead to calc, try 1: failed, its cost is not known" in out
     assert "plan r/0 by fixed" in out and "step 2: coder, sees 1: done" in out
     assert len(re.findall(r"try 1: settled after \d+\.\d\d s, \d+ \+ \d+ tokens, \$0\.000000", out)) == 2
