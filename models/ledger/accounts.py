@@ -22,7 +22,7 @@ class Allowance:
 
     `request`: the id of the first request, which names the workflows. `purse`: the budgets of the key that pays, on
     which every call draws at the same time. `whole`: of the request's calls that are claimed in one transaction either
-    all fit, or none of them does.
+    all fit, or none of them does. `held`: the request may have a hold, out of which its calls are paid first.
     """
 
     request: str
@@ -30,6 +30,7 @@ class Allowance:
     max_calls: int | None = None
     purse: Purse | None = None
     whole: bool = False
+    held: bool = False
 
 
 @dataclass

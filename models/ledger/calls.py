@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from models.ledger.access.limits import amounts, drawn, refused
+from models.ledger.access.limits import drawn, refused, reserve_calls
 from models.ledger.accounts import Allowance
-from models.ledger.budgets import priced, reserve, reserve_all
+from models.ledger.budgets import priced, reserve
 from models.ledger.providers.paces import Pace, paced
 from models.ledger.statements import NEW_CALL, NEW_TRY, READ, READ_LOCKED, SETTLE
 from models.ledger.store import Ledger
@@ -227,7 +227,7 @@ def _take(
         for s, n in mine
     ]
     NEW_TRY.run(connection, rows)
-    reserve_all(connection, amounts([(s.allowance, s.worst_usd) for s, _ in mine], now))
+    reserve_calls(connection, [(s.allowance, s.worst_usd) for s, _ in mine], now)
     if budget is not None:
         reserve(connection, budget, sum(s.worst_usd for s, _ in mine if s.pays(now) is None))
 

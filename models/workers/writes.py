@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from models.errors import BudgetExceeded, LedgerAway
+from models.ledger.access.holds import lapse
 from models.ledger.calls import CallSpec, Claim, Settlement, claim, fail, settle
 from models.ledger.outage import apart
 from models.ledger.providers.paces import give_back
@@ -160,14 +161,16 @@ class Writer:
         return spec.allowance.purse.root if full and spec.allowance and spec.allowance.purse else None
 
     def _free_expired(self, budgets: Collection[str]) -> bool:
-        """Release what expired claims that were never sent had reserved; return whether there were any.
+        """Release what expired claims that were never sent, and lapsed holds, had reserved; return whether there were
+        any.
 
         A budget that stays full is looked at once in `FREE_S` seconds: each look is a query.
         """
         now = time.monotonic()
         due = [name for name in sorted(budgets) if now >= self._freed.get(name, 0.0)]
         self._freed |= {name: now + FREE_S for name in due if name != self._budget}
-        return True in _singly(lambda budget: free(self._ledger, budget), due)
+        ends = (lambda budget: free(self._ledger, budget)), (lambda budget: lapse(self._ledger, budget))
+        return any(True in _singly(end, due) for end in ends)
 
 
 def _by_kind(writers: Sequence[_Kind], items: Sequence[Any]) -> list[Any]:

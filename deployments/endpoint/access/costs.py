@@ -13,14 +13,11 @@ from deployments.endpoint.answer.question import Question
 from deployments.endpoint.wire.response import FUGU, TRINITY
 from models.conductor.plan.workflow import PlanLimits
 from models.workers.ask import TOKEN_BYTES, prompt_bytes
-from models.workers.fitting.formats import SHOWN, schema_of
+from models.workers.fitting.formats import COMPLAINT, schema_of
 from models.workers.pool import Worker
 
 PLANS = 2
 """Calls that may write the plan of a round: the second one repairs the first."""
-
-COMPLAINT = 2 * SHOWN
-"""Bytes of what a worker is told of a reply that does not fit its format, beside that reply."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from deployments.endpoint.access.money import held
 from deployments.endpoint.answer.abilities import ALLOWED, candidates
 from deployments.endpoint.answer.asking import Asking, Step, finite, traced
 from deployments.endpoint.answer.champions import Seats
@@ -90,7 +91,10 @@ class Routed:
             self._seat = await self._seats.pinned(self._question.name, self._question.pin)
         self._askable = askable = await self._parts.dispatcher.askable(self._allowed, PATIENCE_OPEN_S)
         answers = self._worker_answers if self._seat.router is None else self._router_answers
-        result = await answers(askable, live)
+        router = self._seat.router
+        roles = router is not None and router.roles and self._question.name == TRINITY
+        async with held(self._question, self._parts, askable, self._turns if roles else 1):
+            result = await answers(askable, live)
         if emit is not None and not self._asking.begun:
             await emit_whole(result, emit)
         return replace(result, thoughts="".join(self._asking.shown or ()) or None)

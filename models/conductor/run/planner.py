@@ -21,7 +21,9 @@ from models.conductor.run.request import ConductRequest
 from models.conductor.run.state import RunState
 from models.errors import FuguError, LimitReached, NotTaught, TransientError
 from models.ledger.plans import StoredFinding, StoredPlan, StoredStep
-from models.workers.ask import Ask, Message, Reply
+from models.workers.ask import TOKEN_BYTES, Ask, Message, Reply, Sampling, prompt_bytes
+from models.workers.fitting.formats import COMPLAINT, schema_of
+from models.workers.pool import Worker
 from models.workers.usage import worst_usd
 
 CONDUCTOR = "(conductor)"
@@ -207,12 +209,36 @@ class Planner:
 
         Not included: failed tries that may have been paid, tool turns, and another worker that takes over.
         """
-        names = [self._worker(step) for step in workflow.steps]
-        name = names[index]
-        if name is None:
-            return 0.0  # its own plan is checked against what is left then
-        pool, request = self.state.parts.pool, self.request
-        longest = {i: "x" * shown_bytes(pool, request.allowed, names[i]) for i in workflow.sees(index)}
+        found = self._asked(workflow, index, [self.names[step.model] for step in workflow.steps])
+        return 0.0 if found is None else worst_usd(*found)
+
+    def may_cost(self, plan: Plan) -> float:
+        """The most that the steps of a plan that are not done can cost, as `_worst_usd` counts, USD; of one whose reply
+        has to have a format, with its repair."""
+        total = 0.0
+        for place, number in enumerate(plan.numbers):
+            row = self.state.step(self.workflow, number)
+            found = self._asked(plan.workflow, place, plan.workers)
+            if found is None or (row is not None and row.state == "done"):
+                continue
+            worker, messages, sampling = found
+            total += worst_usd(*found)
+            if schema_of(sampling) is not None:
+                size = prompt_bytes(messages, sampling) + TOKEN_BYTES * worker.output_tokens(sampling.max_tokens)
+                total += worker.worst_usd(size + COMPLAINT, sampling.max_tokens)
+        left = self.state.meter.usd_left
+        return total if left is None else min(total, left)
+
+    def _asked(
+        self, workflow: Workflow, index: int, names: Sequence[str]
+    ) -> tuple[Worker, list[dict[str, Any]], Sampling] | None:
+        """What a step's worker is asked at most. `names`: who takes each step; `None` for one that the conductor takes,
+        whose own plan is checked then, or a worker that is in the pool no more."""
+        pool, request, name = self.state.parts.pool, self.request, names[index]
+        if name not in pool.names:
+            return None
+        shown = {i: names[i] if names[i] in pool.names else None for i in workflow.sees(index)}
+        longest = {i: "x" * shown_bytes(pool, request.allowed, worker) for i, worker in shown.items()}
         messages = messages_for(
             request.messages,
             workflow,
@@ -223,12 +249,7 @@ class Planner:
             previous=self.previous,
         )
         sampling = sampling_for(request.sampling, workflow, index, place_of(request, self.workflow, index))
-        return worst_usd(pool.worker(name), messages, sampling)
-
-    def _worker(self, step: Step) -> str | None:
-        """The name of a step's worker; `None` for the conductor."""
-        name = self.names[step.model]
-        return None if name == CONDUCTOR else name
+        return pool.worker(name), messages, sampling
 
     async def _fallback(self, made: dict[str, Any], reason: str) -> Plan:
         """A plan of one step on the router's best worker; after the first round an empty one: its answer stays."""

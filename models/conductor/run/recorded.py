@@ -182,6 +182,7 @@ class RecordedRun:
         accepting = await self.rounds.recorded(len(found))
         if self.rounds.outermost:
             await self.rounds.note_end()
+            await self.state.holding.release()
         for each in found:
             each.refuse_failed()
         plans = [each.plan for each in found] + ([accepting] if accepting is not None else [])

@@ -108,10 +108,17 @@ class RequestRun:
         changed.set()
 
     async def _drive(self) -> ConductAnswer:
+        if not self._plans.outermost:
+            return await self._to_the_answer()
+        try:
+            await self._state.load()
+            return await self._to_the_answer()
+        finally:
+            await self._state.holding.release()
+
+    async def _to_the_answer(self) -> ConductAnswer:
         """Run all rounds within the limits; when one is reached, the answer is made of what is finished."""
         outermost = self._plans.outermost
-        if outermost:
-            await self._state.load()
         try:
             async with asyncio.timeout(self.request.limits.max_seconds if outermost else None) as clock:
                 await self._all_rounds()

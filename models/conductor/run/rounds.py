@@ -9,6 +9,7 @@ from models.conductor.run.memory import NOTHING, Memory, recalled, remembered
 from models.conductor.run.planner import Plan, Planner
 from models.conductor.run.request import ConductAnswer, ConductRequest, StepRecord
 from models.conductor.run.state import RunState
+from models.errors import BudgetExceeded
 from models.ledger.plans import StoredPlan
 from models.ledger.requests import note_end
 from models.ledger.workflows import hand_out, put_workflow
@@ -37,20 +38,34 @@ class Rounds:
     async def planned(self, number: int, previous: str | None) -> Plan:
         """The recorded plan, or one try to write it: it is on disk before any of its steps is paid for.
 
-        `previous`: the answer of the round before. Raises what `Planner.plan` raises, and AllOpen before the first.
+        What its steps may cost is held then. `previous`: the answer of the round before. Raises what `Planner.plan`
+        raises, LimitReached where a budget has no room for all steps, and AllOpen before the first.
         """
+        state, workflow = self.state, self.id(number)
+        itself = self.request.recursive and number < self.request.limits.depth
         found = await self.recorded(number)
         if found is not None:
+            await self._hold(Planner(state, self.request, workflow, previous, found.memory, itself, ()), found)
             return found
-        state, workflow = self.state, self.id(number)
         memory = await self._memory(workflow, number)
-        itself = self.request.recursive and number < self.request.limits.depth
         first = self.outermost and number == 0
         askable = await state.askable(self.request.allowed, PATIENCE_OPEN_S if first else None)
-        plan = await Planner(state, self.request, workflow, previous, memory, itself, askable).plan()
+        planner = Planner(state, self.request, workflow, previous, memory, itself, askable)
+        plan = await planner.plan()
         change = put_workflow(state.parts.ledger, workflow, state.request.root, self._key, plan.stored)
         stored = await state.write(change)
-        return plan if stored == plan.stored else await self._recalled(stored)
+        plan = plan if stored == plan.stored else await self._recalled(stored)
+        await self._hold(planner, plan)
+        return plan
+
+    async def _hold(self, planner: Planner, plan: Plan) -> None:
+        """Hold what is still to be paid for the plan; that of a round before is over, that of a nested one is not."""
+        state = self.state
+        try:
+            if state.holding:
+                await state.holding.take(planner.may_cost(plan), more=not self.outermost)
+        except BudgetExceeded as error:
+            raise state.over(error) from error
 
     async def recorded(self, number: int) -> Plan | None:
         """The plan in the ledger. A replay raises LimitReached or NotFound where there is none."""

@@ -19,6 +19,7 @@ from models.errors import (
     UpstreamRefused,
     another_may_answer,
 )
+from models.ledger.access.holding import Holding
 from models.ledger.access.purses import unspent
 from models.ledger.accounts import Allowance, are_sent, failed_tries
 from models.ledger.journal import Change, Journal
@@ -40,6 +41,7 @@ class RunState:
     A replay sends and writes nothing, and raises NotFound for what the ledger lacks. `ended`: the ledger's record of
     where a limit ended the request. `notes`: what other processes that run it have told, where there are some.
     `asking`: the calls that it waits for. `over_budget`: in words, the budget of a key that a call did not fit.
+    `holding`: what its key's budgets hold of what its plans may cost.
     """
 
     def __init__(self, parts: ConductParts, request: ConductRequest, journal: Journal | None) -> None:
@@ -53,6 +55,9 @@ class RunState:
         self.notes = RunNotes()
         self.asking: set[str] = set()
         self.over_budget: str | None = None
+        # Where the cheapest worker is asked once a budget is full, that is found call by call.
+        purse = None if request.cheapest or journal is None else request.purse
+        self.holding = Holding(parts.ledger, request.root, purse, parts.retry.patience_s)
         self.watch = Watch()
 
     @classmethod
@@ -186,9 +191,7 @@ class RunState:
             cost = None
             if self.request.cheapest and self.cheapest(ask.messages, ask.sampling) != ask.worker:
                 raise
-            self.over_budget = None if self.request.purse is None else str(error)
-            self.meter.stop("max_usd")
-            raise LimitReached(str(error), "max_usd") from error
+            raise self.over(error) from error
         except Exception as error:
             cost = worst if getattr(error, "maybe_paid", False) else None
             raise
@@ -197,6 +200,12 @@ class RunState:
             self.meter.leave(worst, cost)
         self._known[identity] = reply
         return reply
+
+    def over(self, error: BudgetExceeded) -> LimitReached:
+        """No more calls are made, because a budget is full."""
+        self.over_budget = None if self.request.purse is None else str(error)
+        self.meter.stop("max_usd")
+        return LimitReached(str(error), "max_usd")
 
     async def usd_left(self) -> float | None:
         """What a plan may cost, USD: what is left of the request's limit and, unless its steps may go to the cheapest
@@ -248,7 +257,7 @@ class RunState:
         limits, purse = self.request.limits, self.request.purse
         if limits.max_usd is None and limits.max_calls is None and purse is None:
             return None
-        return Allowance(self.request.root, limits.max_usd, limits.max_calls, purse)
+        return Allowance(self.request.root, limits.max_usd, limits.max_calls, purse, held=bool(self.holding))
 
     @property
     def most_failures(self) -> int:

@@ -1,6 +1,7 @@
 """Which of the calls that are claimed together fit: the budgets of the keys that pay, and the requests' own limits.
 
-All calls are judged in one transaction, with the budgets' rows locked: what fits is reserved before it ends.
+All calls are judged in one transaction, with the budgets' rows locked: what fits is reserved before it ends. A whole
+request is judged the same way where all that it may still cost is held at once (`hold`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
+from models.ledger.access.holds import HELD, Held, Holds, drop, locked
 from models.ledger.access.purses import Purse, rows_of, whose
 from models.ledger.accounts import Allowance, Room, room
+from models.ledger.budgets import hold as lock
+from models.ledger.budgets import lineage, reserve_all
 from models.ledger.store import Ledger
+from models.ledger.tables.access import holds
 
 Asked = tuple[str, Allowance | None, float]
 """A call's identity, what it is allowed, and the most that it can cost, USD."""
@@ -37,23 +42,48 @@ def drawn(allowances: Iterable[Allowance | None], now: datetime) -> set[str]:
     return {name for each in allowances if each and each.purse for name in each.purse.limits(now)}
 
 
-def amounts(taken: Iterable[tuple[Allowance | None, float]], now: datetime) -> dict[str, float]:
-    """What these calls reserve in each budget, USD."""
+def reserve_calls(connection: Connection, taken: Sequence[tuple[Allowance | None, float]], now: datetime) -> None:
+    """Reserve what these calls may cost, which is known to fit, out of their requests' holds and in the budgets."""
+    held = Holds(connection, [allowance for allowance, _ in taken])
     sums: dict[str, float] = defaultdict(float)
     for allowance, worst_usd in taken:
         if worst_usd and allowance and allowance.purse:
-            for name in allowance.purse.limits(now):
-                sums[name] += worst_usd
-    return dict(sums)
+            for name, usd in held.lacks(allowance, worst_usd, allowance.purse.limits(now)).items():
+                sums[name] += usd
+    reserve_all(connection, sums)
+    held.write(now)
+
+
+def hold(ledger: Ledger, request: str, purse: Purse, usd: float, *, more: bool = False) -> Refusal | None:
+    """Hold `usd` for the request, instead of what it holds or in addition to it (`more`), in its key's budgets.
+
+    Where that does not fit, nothing has changed.
+    """
+    usd = round(usd, 9)
+    with ledger.transaction() as connection:
+        now = ledger.now(connection)
+        lock(connection, drawn([Allowance(request, purse=purse)], now))
+        had = locked(connection, holds.c.request == request)
+        drop(connection, had)
+        kept = sum(one.usd for one in had) if more else 0.0
+        what = "a request all of whose calls may cost"
+        lot = _Lot([request], Allowance(request, purse=purse), round(kept + usd, 9), what)
+        refusal = _over_budget(ledger, connection, [lot], now).get(request)
+        for one in had if refusal else [Held(request, purse.path(now), lot.worst_usd, now + HELD)]:
+            reserve_all(connection, dict.fromkeys(lineage(one.budget), one.usd))
+            connection.execute(insert(holds).values(vars(one)))
+    return refusal
 
 
 @dataclass
 class _Lot:
-    """Calls that fit together or not at all, by identity, and the most that they can cost together, USD."""
+    """Calls that fit together or not at all, by identity, and the most that they can cost together, USD. `what`: they
+    are, in words, where they are not just calls."""
 
     ids: list[str]
     allowance: Allowance | None
     worst_usd: float
+    what: str | None = None
 
 
 def _lots(asked: Sequence[Asked]) -> list[_Lot]:
@@ -84,15 +114,18 @@ def _over_budget(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], n
         return {}
     rows = rows_of(ledger, connection, {purse for _, purse in paying}, now)
     state = {name: _Budget(*(round(amount * _UNIT) for amount in row)) for name, row in rows.items()}
+    held = Holds(connection, [lot.allowance for lot, _ in paying])
     found: dict[str, Refusal] = {}
     for lot, purse in paying:
-        usd, names = round(lot.worst_usd * _UNIT), purse.limits(now)
-        full = next((name for name in names if not state[name].takes(usd)), None)
+        limits, allowance = purse.limits(now), lot.allowance or Allowance("")
+        lacking = held.lacks(allowance, lot.worst_usd, limits)
+        usd = {name: round(lacking[name] * _UNIT) for name in limits}
+        full = next((name for name in limits if not state[name].takes(usd[name])), None)
         if full is None:
-            for name in names:
-                state[name].reserved += usd
+            for name in limits:
+                state[name].reserved += usd[name]
         else:
-            waits = all(state[name].may_take(usd) for name in names)
+            waits = all(state[name].may_take(usd[name]) for name in limits)
             refusal = Refusal(budget=_words(purse, full, state[full], lot), waits=waits)
             found |= dict.fromkeys(lot.ids, refusal)
     return found
@@ -118,7 +151,7 @@ def _words(purse: Purse, name: str, budget: _Budget, lot: _Lot) -> str:
     gone = f"{budget.spent / _UNIT:.6g} spent, {budget.reserved / _UNIT:.6g} reserved by calls under way"
     limit, count = whose(purse, name, budget.limit / _UNIT), len(lot.ids)
     calls = "a call that may cost" if count == 1 else f"{count} calls that may cost together"
-    return f"{limit} has no room for {calls} {lot.worst_usd:.6g} USD: {gone}"
+    return f"{limit} has no room for {lot.what or calls} {lot.worst_usd:.6g} USD: {gone}"
 
 
 def _over_allowance(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], now: datetime) -> dict[str, Refusal]:

@@ -1,10 +1,10 @@
-"""Tables of API keys, and of what each process may use of a key's rates."""
+"""Tables of API keys, of what their requests hold, and of what each process may use of a key's rates."""
 
 from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Integer, String, Table
 
-from models.ledger.tables.columns import Utc, metadata
+from models.ledger.tables.columns import Usd, Utc, metadata
 
 api_keys = Table(
     "api_keys",
@@ -17,6 +17,15 @@ api_keys = Table(
     Column("expires_at", Utc),
     Column("revoked_at", Utc),
     Column("used_at", Utc),  # the last use, up to a minute late
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("request", String(200), primary_key=True),  # the first request, which names the workflows
+    Column("budget", String(200), nullable=False),  # the path of the day's, as in tries
+    Column("usd", Usd, nullable=False),  # what is left, which is reserved in the budgets
+    Column("until", Utc, nullable=False),
 )
 
 rate_leases = Table(

@@ -28,6 +28,9 @@ PATTERN_S = 0.1
 SHOWN = 500
 """Characters of a complaint that a worker is shown."""
 
+COMPLAINT = 2 * SHOWN
+"""Bytes of what a worker is told of a reply that does not fit its format, beside that reply."""
+
 FIELD = "response_format"
 SCHEMA = f"{FIELD}.json_schema.schema"
 

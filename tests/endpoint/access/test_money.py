@@ -146,7 +146,7 @@ def test_a_reply_whose_repair_may_not_be_paid_is_refused_as_one_that_does_not_fi
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"required": ["nothing"]}}}
     ada = {"allowed_workers": ["ada"]}
     free, tight, poor = key("free"), key("tight", max_calls=1), key("poor", total_usd=0.3)
-    for headers, own in ((free, {"max_calls": 1}), (free, {"max_usd": 0.3}), (tight, {}), (poor, {})):
+    for headers, own in ((free, {"max_calls": 1}), (free, {"max_usd": 0.3}), (tight, {}), (poor, {"max_usd": 0.3})):
         upstream.forget()
         refused = post(here, headers, model=model, response_format=form, fugu=ada | own)
         error = refused.json()["error"]
