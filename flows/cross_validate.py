@@ -20,6 +20,7 @@ from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
 from tasks import parameters
 from tasks.pages.comparison import comparison_page
+from tasks.pages.report import Progress
 from tasks.quiet import flow
 from tasks.seen import seen_by_all
 from tasks.setup.preset import PresetName, load_preset
@@ -29,6 +30,8 @@ from tasks.setup.settings import HOUSE
 from tasks.train import prepare_backbone
 
 ROUTER = "fugu (warm start)"
+
+NEXT = "next: `warm-start/learn-router` learns one from all labels, and `compare-pool/compare-routers` lets it serve"
 
 
 @flow(name="cross-validate", flow_run_name="cross-validate {pool}")
@@ -47,23 +50,27 @@ async def cross_validate(
         questions_of = await seen_by_all(session, load_set(questions, plan.questions, session.ledger))
         path = await prepare_backbone(backbone, plan.backbone)
         router = await asyncio.to_thread(blank_router, path, session.pool, "head", roles=False)
-        parts = [await _fold(router, questions_of.fold(i, folds, seed)) for i in range(folds)]
+        progress, parts = await Progress.start("folds", folds), []
+        for number in range(folds):
+            get_run_logger().info("fold %d of %d is held out", number + 1, folds)
+            parts.append(await _fold(router, questions_of.fold(number, folds, seed)))
+            await progress.add(1)
         entries = concatenate(parts)
         verdict = gate(entries, ROUTER, BEST_SINGLE)
-        get_run_logger().info(verdict.line)
         title = f"{pool}, {folds} folds, seed {seed}"
         passed = "passes" if verdict.promoted else "does not pass"
         said = f"A router that is learned from these labels {passed} the gate against the best single worker."
-        await comparison_page({title: entries}, session.pool.names, said, [ROUTER], [verdict.line], "cross-validation")
+        lines = [verdict.line, NEXT]
+        await comparison_page({title: entries}, session.pool.names, said, [ROUTER], lines, "cross-validation")
     return verdict.line
 
 
 async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
     """The entries of all baselines and of the router on the held-out fold."""
     session = current()
-    vector, roles = await learn(session, router, questions_of, len(questions_of.questions))
+    vector, roles = await learn(session, router, questions_of, len(questions_of.questions), pages=False)
     router.install(vector)
-    by_task = await learn_by_task(session, router, questions_of, roles)
+    by_task = await learn_by_task(session, router, questions_of, roles, pages=False)
     train = await measured(session, router, questions_of.split("train"))
     held_out = questions_of.split("test")
     test = await measured(session, router, held_out)

@@ -12,6 +12,9 @@ from tasks.quiet import flow
 from tasks.setup.retention import drop_old
 from tasks.setup.settings import open_ledger, settings
 
+COUNTED = ("requests", "calls", "workflows", "tool_calls", "responses")
+"""Of what lost its texts, what the page counts."""
+
 
 @flow(name="prune", flow_run_name="prune")
 async def prune(
@@ -25,7 +28,17 @@ async def prune(
         found = await asyncio.to_thread(drop_old, settings(), ledger, days, most, dry_run=dry_run)
     finally:
         ledger.close()
-    row = {**found, "until": found["until"].isoformat()}
-    verb = "would be removed" if dry_run else "were removed"
-    await table("pruned", [row], f"Texts from before {row['until']} {verb}, of so many rows; figures and labels stay.")
+    row = {**found, "until": found["until"].isoformat(timespec="seconds")}
+    await table("pruned", [row], _happened(row, dry_run))
     return row
+
+
+def _happened(row: dict[str, Any], dry_run: bool) -> str:
+    """What the page says: how much of what, and how to keep more or less."""
+    parts = [f"{name.replace('_', ' ')} ({row[name]:,})" for name in COUNTED if row[name]]
+    verb = "would lose" if dry_run else "lost"
+    what = f"{', '.join(parts)} {verb} their texts, {row['bytes']:,} bytes" if parts else "Nothing is old enough"
+    return (
+        f"{what}: requests from before {row['until'].replace('T', ' ')} keep no texts. Figures and labels stay. "
+        "`FUGU_KEEP_DAYS` and `FUGU_KEEP_BYTES` say how much is kept; `dry_run` only counts."
+    )

@@ -110,9 +110,14 @@ Roles = Mapping[str, Role]
 """The roles of the best constant schedule by the text that the router read."""
 
 
-async def learn(session: Session, router: Router, questions_of: QuestionSet, rollouts: int) -> tuple[Vector, Roles]:
-    """The warm-started vector: offsets and worker rows from labels, role rows from a constant schedule."""
-    offsets, rows = await _worker_rows(session, router, questions_of)
+async def learn(
+    session: Session, router: Router, questions_of: QuestionSet, rollouts: int, *, pages: bool = True
+) -> tuple[Vector, Roles]:
+    """The warm-started vector: offsets and worker rows from labels, role rows from a constant schedule.
+
+    `pages`: whether the grids are added to the run's page.
+    """
+    offsets, rows = await _worker_rows(session, router, questions_of, pages)
     if not router.roles:
         return vectors.join(offsets, rows), {}
     router.install(vectors.join(offsets, np.concatenate([rows, np.zeros((len(Role), rows.shape[1]))])))
@@ -121,7 +126,9 @@ async def learn(session: Session, router: Router, questions_of: QuestionSet, rol
     return vectors.join(offsets, np.concatenate([rows, fitted])), roles
 
 
-async def learn_by_task(session: Session, router: Router, questions_of: QuestionSet, roles: Roles) -> Router:
+async def learn_by_task(
+    session: Session, router: Router, questions_of: QuestionSet, roles: Roles, *, pages: bool = True
+) -> Router:
     """A router with a head of tasks on the same backbone, without offsets; its role rows are fitted to `roles`."""
     texts, labels_of, tasks = _part(session, router, questions_of.split("train"))
     fitted = await fit_tasks_of(await read_states(router, texts), labels_of, tasks)
@@ -132,7 +139,8 @@ async def learn_by_task(session: Session, router: Router, questions_of: Question
         if len(fitted.trials) > 1
         else "There are too few train questions to choose by: the head of tasks asks the best single worker."
     )
-    await table("by-task-grid", [vars(trial) for trial in fitted.trials], happened)
+    if pages:
+        await table("by-task-grid", [vars(trial) for trial in fitted.trials], happened)
     if roles:
         states = await asyncio.to_thread(router.backbone.features, list(roles))
         head = replace(head, roles=torch.from_numpy(schedule.fit_rows(states, list(roles.values()))))
@@ -144,7 +152,7 @@ Part = tuple[list[str], NDArray[np.float64], list[str]]
 
 
 async def _worker_rows(
-    session: Session, router: Router, questions_of: QuestionSet
+    session: Session, router: Router, questions_of: QuestionSet, pages: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Offsets [n] and worker rows [L, d]."""
     train = _part(session, router, questions_of.split("train"))
@@ -158,7 +166,8 @@ async def _worker_rows(
         f"{head.chosen.score:.3f}. `evolve-router/improve-router` improves it on whole answers, "
         "`compare-pool/compare-routers` compares it with every rival."
     )
-    await table("warm-start-grid", [vars(trial) for trial in head.trials], happened)
+    if pages:
+        await table("warm-start-grid", [vars(trial) for trial in head.trials], happened)
     if not router.layout.offsets:
         return np.zeros(0, np.float32), head.weights
     adapted = await train_offsets(router, head, train, _part(session, router, questions_of.split("validation")))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
@@ -50,15 +51,18 @@ class Progress:
 
 
 async def table(key: str, rows: Sequence[Mapping[str, Any]], happened: str) -> None:
-    """Add a table to the run's page; tables with equal keys form a history. `happened`: a paragraph on top."""
+    """Add a table to the run's page; tables with equal keys form a history. `happened`: a paragraph on top, which the
+    run's log has, too."""
+    get_run_logger().info("%s", happened)
     await acreate_table_artifact([dict(row) for row in rows], key=key, description=happened)
 
 
 async def publish(key: str, happened: str, parts: Sequence[str] = ()) -> None:
     """Add a page to the run's: first `happened`, a paragraph that says what came of the run and what to do next, which
-    Prefect shows on top; then the parts, markdown. A page without parts is that paragraph. Without its pictures it is
-    a file in `reports`, too.
+    Prefect shows on top; then the parts, markdown. A page without parts is that paragraph. The run's log has the
+    paragraph, too: it is what a run's page opens with. Without its pictures the page is a file in `reports`.
     """
+    get_run_logger().info("%s", happened)
     page = ("\n\n".join(parts), happened) if parts else (happened, None)
     await acreate_markdown_artifact(page[0], key=key, description=page[1])
     words = [part for part in parts if not part.startswith("![")]
