@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +138,7 @@ def network(train: Part, features: Floats, seed: int = 0) -> Choices:
 def shuffled(train: Part, seed: int = 0) -> Part:
     """The part with its questions' scores dealt anew."""
     order = np.random.default_rng(seed).permutation(len(train.scores))
-    return Part(train.scores[order], train.features, train.tasks[order], train.costs[order])
+    return replace(train.rows(order), features=train.features)
 
 
 def form_features(texts: Sequence[str]) -> NDArray[np.float64]:
