@@ -8,6 +8,7 @@ the oracle is an upper one.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.evaluation.metrics import Entry, Floats
 
@@ -17,6 +18,27 @@ ONCE = (
     "Each reply was recorded once, so that the oracle knows its luck: a part of the gap to it cannot be closed. Two "
     "recorded runs of one set put that part at 12 % on one task."
 )
+
+CORRECTED = (
+    "Replies were repeated, so that the oracle's luck can be taken out: the noise-corrected oracle chooses by all "
+    "repeats but one and is scored by that one. What a perfect router would score lies between the two."
+)
+
+
+def by_repeat(
+    question: NDArray[np.integer], worker: NDArray[np.integer], scores: Floats, shape: tuple[int, int]
+) -> NDArray[np.float64] | None:
+    """Scores of replies [N] as [Q, W, R], in their order, NaN where there are fewer; None where nothing was repeated.
+    `question`, `worker` [N]: each reply's indices; shape: (Q, W)."""
+    cell = np.asarray(question, np.intp) * shape[1] + worker
+    counts = np.bincount(cell, minlength=shape[0] * shape[1])
+    if not len(cell) or counts.max() < 2:
+        return None
+    order = np.argsort(cell, kind="stable")
+    place = np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)
+    found = np.full((len(counts), counts.max()), np.nan)
+    found[cell[order], place] = scores[order]
+    return found.reshape(*shape, -1)
 
 
 def corrected_oracle(repeats: Floats, costs: Floats) -> Entry | None:

@@ -31,7 +31,6 @@ SUFFIXES = ("Thank you in advance.", "Please think carefully.", "Take your time.
 OPENINGS = ("Here is a question for you.", "I would like to know this.", "Could you help me with this?", "Hello.")
 
 SYNONYMS = {
-    "answer": "reply to",
     "calculate": "compute",
     "choose": "pick",
     "compute": "calculate",
@@ -44,12 +43,10 @@ SYNONYMS = {
     "following": "next",
     "give": "provide",
     "identify": "name",
-    "list": "enumerate",
-    "select": "choose",
     "solve": "work out",
     "write": "compose",
 }
-"""Other words for instructions."""
+"""Other words for instructions, those left out that are often a noun or a name in code."""
 
 
 def perturbed(messages: Sequence[Message], kind: str) -> tuple[dict[str, Any], ...]:
@@ -103,7 +100,7 @@ def _suffix(text: str) -> str:
 
 
 def _reworded(text: str) -> str:
-    pattern = re.compile(rf"\b(?:{'|'.join(SYNONYMS)})\b", re.IGNORECASE)
+    pattern = re.compile(rf"\b(?:{'|'.join(SYNONYMS)})\b(?!\()", re.IGNORECASE)
     other = pattern.sub(lambda found: _like(found.group(), SYNONYMS[found.group().lower()]), text)
     return f"{OPENINGS[_seed(text) % len(OPENINGS)]} {_question_first(other)}"
 

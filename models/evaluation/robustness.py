@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +48,3 @@ def flips(kind: str, before: Entry, after: Entry) -> Flips:
     """`before`, `after`: a policy's entries on the same questions, unchanged and perturbed."""
     kept = np.minimum(before.shares, after.shares).sum(axis=1)
     return Flips(kind, len(kept), paired(1 - kept), paired(before.scores - after.scores))
-
-
-def all_flips(entries: Sequence[Entry], kinds: Sequence[str]) -> list[Flips]:
-    """Of one policy: its entry on the unchanged questions, then one for each kind."""
-    return [flips(kind, entries[0], after) for kind, after in zip(kinds, entries[1:], strict=True)]

@@ -11,7 +11,7 @@ from models.evaluation.calibration import calibration, expected_scores
 from models.evaluation.families import families
 from models.evaluation.latency import FIRST, MOST, latency
 from models.evaluation.metrics import concatenate, entropy, entry, rarely_solved, tokens_per_1000
-from models.evaluation.noise import ORACLE_CORRECTED, corrected_oracle
+from models.evaluation.noise import ORACLE_CORRECTED, by_repeat, corrected_oracle
 from models.evaluation.robustness import flips
 from models.evaluation.table import table
 
@@ -30,9 +30,7 @@ def test_one_that_promises_too_much_is_off_by_as_much():
     draws = np.random.default_rng(1)
     chance = draws.uniform(0, 0.7, 5000)
     found = calibration(chance + 0.2, (draws.random(5000) < chance).astype(float))
-    assert found.ece == pytest.approx(0.2, abs=0.03) and found.predicted - found.measured == pytest.approx(
-        0.2, abs=0.03
-    )
+    assert found.ece == pytest.approx(found.predicted - found.measured) and found.ece == pytest.approx(0.2, abs=0.03)
     assert found.ece > 5 * found.chance
 
 
@@ -94,6 +92,14 @@ def test_repeats_that_some_workers_have_more_of_are_paired_by_order():
     repeats = np.array([[[1.0, np.nan, 1.0], [0.0, 0.0, np.nan]]])
     assert corrected_oracle(repeats, np.zeros((1, 2))).scores == [1.0]
     assert corrected_oracle(repeats[:, :, :1], np.zeros((1, 2))) is None
+
+
+def test_replies_are_put_in_order_by_question_and_worker():
+    question, worker = np.array([1, 0, 1, 0, 1]), np.array([0, 1, 0, 0, 0])
+    found = by_repeat(question, worker, np.array([0.1, 0.2, 0.3, 0.4, 0.5]), (2, 2))
+    nan = np.nan
+    np.testing.assert_array_equal(found, [[[0.4, nan, nan], [0.2, nan, nan]], [[0.1, 0.3, 0.5], [nan, nan, nan]]])
+    assert by_repeat(question[:2], worker[:2], np.array([0.1, 0.2]), (2, 2)) is None
 
 
 def test_the_table_tells_recall_where_few_solve_tokens_and_entropy():
