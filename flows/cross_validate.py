@@ -12,13 +12,13 @@ import asyncio
 from prefect import get_run_logger
 from pydantic import Field
 
-from flows.compare_pool import fugu_entry, measured
 from flows.warm_start import blank_router, learn, learn_by_task
 from models.evaluation.baselines import BEST_SINGLE, baselines
 from models.evaluation.gate import gate
 from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
 from tasks import parameters
+from tasks.comparing.routers import fugu_entry, measured
 from tasks.pages.comparison import comparison_page
 from tasks.quiet import flow
 from tasks.seen import seen_by_all
@@ -61,7 +61,7 @@ async def cross_validate(
 async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
     """The entries of all baselines and of the router on the held-out fold."""
     session = current()
-    vector, roles = await learn(session, router, questions_of, len(questions_of.questions))
+    vector, roles, _ = await learn(session, router, questions_of, len(questions_of.questions))
     router.install(vector)
     by_task = await learn_by_task(session, router, questions_of, roles)
     train = await measured(session, router, questions_of.split("train"))

@@ -23,7 +23,7 @@ READ = "The router alone, on conversations that no cache had read; what an endpo
 
 @dataclass(frozen=True)
 class Reliability:
-    """`families`: by task. The others by router. `notes`: of the oracle's luck and of contamination, a sentence each."""
+    """`families`: by task. The others by router. `notes`: of contamination and of the oracle's luck, sentences."""
 
     families: Sequence[Family] = ()
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
