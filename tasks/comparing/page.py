@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from models.evaluation.baselines import BEST_SINGLE, ORACLE
 from models.evaluation.metrics import Interval
 from models.evaluation.noise import CORRECTED, ONCE
 from models.evaluation.plot import cost_plot, curve_plot, plot
+from models.evaluation.robustness import Flips
 from models.evaluation.spending import TITLE
 from models.evaluation.table import Row, told
 from models.files import staged
@@ -151,7 +153,7 @@ def lines(study: Study) -> list[str]:
         found += [f"  {' '.join(row.values())}" for row in offered]
     if worth := _worth(study):
         found.append(f"{TITLE}:")
-        found += [f"  {row.pop('')}: " + ", ".join(f"{name} {value}" for name, value in row.items()) for row in worth]
+        found += [f"  {row.pop('')}: {_pairs(row)}" for row in worth]
     for name in (name for name in CANDIDATES if study.unseen):
         over, tasks = study.unseen_gain(name)
         found.append(
@@ -163,7 +165,31 @@ def lines(study: Study) -> list[str]:
     if study.curve:
         points = "; ".join(f"{point.questions:,}: {_interval(point.gain)}" for point in study.curve)
         found.append(f"{BY_TASK} by train questions: {points}; {_enough(study)}")
-    return found + reliability(study).lines
+    return found + _relied(study)
+
+
+def _relied(study: Study) -> list[str]:
+    """Calibration and flips by seed, then the latency of a decision, and what the figures cannot say."""
+    found = []
+    for name in CANDIDATES:
+        own = [of[name] for of in study.calibrations.values()]
+        errors = "; ".join(f"{each.ece:.3f} ({each.chance:.3f} by chance)" for each in own)
+        brier = "; ".join(f"{each.brier:.3f}" for each in own)
+        found.append(f"{name}, expected beside measured score: ECE {errors}; Brier {brier}")
+        for each in zip(*(of[name] for of in study.flips.values()), strict=True):
+            rates, losses = ("; ".join(some) for some in zip(*map(_flipped, each), strict=True))
+            found.append(f"  {each[0].kind}: {rates} of {each[0].questions} choices flip, for a loss of {losses}")
+        if name in study.latencies:
+            found.append(f"  a decision on this machine: {_pairs(study.latencies[name].told)}")
+    return [*found, *reliability(study).notes]
+
+
+def _flipped(found: Flips) -> tuple[str, str]:
+    return f"{found.rate.value:.1%}", _interval(found.loss)
+
+
+def _pairs(told: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _gain(row: Row) -> str:

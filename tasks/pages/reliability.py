@@ -56,16 +56,3 @@ class Reliability:
             "latency": [{"router": name} | each.row for name, each in self.latencies.items()],
             "notes": list(self.notes),
         }
-
-    @property
-    def lines(self) -> list[str]:
-        """For a terminal, a line for each row but those by task."""
-        found = []
-        for section in self.sections:
-            if section.title == families.TITLE:
-                continue
-            found.append(f"{section.title}{': ' + section.note if not section.rows else ':'}")
-            for row in section.rows:
-                named = ", ".join(f"{name} {value}" for name, value in row.items() if name)
-                found.append(f"  {row['']}: {named}")
-        return found

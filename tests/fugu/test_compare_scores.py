@@ -122,7 +122,13 @@ def test_the_page_says_how_far_a_router_can_be_relied_on(compare, tmp_path):
     page = (tmp_path / "report" / "comparison.html").read_text()
     for title in ("By task", "Calibration", "Choices on questions that mean the same", "Latency of one decision"):
         assert f"<h2>{title}" in page
-        assert title == "By task" or title in out
+    told = out.splitlines()
+    first = next(at for at, line in enumerate(told) if "expected beside measured score" in line)
+    assert [line.split(":")[0].strip() for line in told[first : first + 5]] == [
+        "fugu (by task), expected beside measured score",
+        *KINDS,
+        "a decision on this machine",
+    ]
     assert page.index("<svg") < page.index("<table")
 
 
