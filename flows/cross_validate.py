@@ -48,7 +48,9 @@ async def cross_validate(
         path = await prepare_backbone(backbone, plan.backbone)
         router = await asyncio.to_thread(blank_router, path, session.pool, "head", roles=False)
         parts = [await _fold(router, questions_of.fold(i, folds, seed)) for i in range(folds)]
-        entries = concatenate(parts)
+        # A fold whose replies were not all repeated has no noise-corrected oracle.
+        in_all = set.intersection(*({each.name for each in part} for part in parts))
+        entries = concatenate([[each for each in part if each.name in in_all] for part in parts])
         verdict = gate(entries, ROUTER, BEST_SINGLE)
         get_run_logger().info(verdict.line)
         title = f"{pool}, {folds} folds, seed {seed}"

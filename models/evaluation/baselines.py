@@ -30,8 +30,8 @@ Choices = NDArray[np.intp]
 @dataclass(frozen=True)
 class Part:
     """Measured questions: `scores` [Q, W] in [0, 1] (means over repeats), `features` [Q, d], `tasks` [Q],
-    `costs` [Q, W] in USD; where they are known, `tokens` [Q, W], and the score of each repeat, `repeats` [Q, W, R] (NaN
-    where there were fewer). Raises BadInput where shapes differ or a number is missing."""
+    `costs` [Q, W] in USD; where they are known, `tokens` [Q, W], and the score of each repeat, `repeats` [Q, W, R] (two
+    or more of each, NaN where there were fewer than R). Raises BadInput where shapes differ or a number is missing."""
 
     scores: Floats
     features: Floats
@@ -67,9 +67,8 @@ def baselines(train: Part, test: Part, workers: Sequence[str], seed: int = 0) ->
     policies[TASK_TRUE] = task_table(train, test.tasks)
     policies[KNN] = knn(train, test.features, seed=seed)
     policies[ORACLE] = oracle(test)
-    corrected = None if test.repeats is None else corrected_oracle(test.repeats, test.costs)
     entries = [entry(name, policy, test.scores, test.costs, test.tokens) for name, policy in policies.items()]
-    return entries if corrected is None else [*entries, corrected]
+    return entries if test.repeats is None else [*entries, corrected_oracle(test.repeats, test.costs)]
 
 
 def best_single(train: Part) -> int:

@@ -26,28 +26,31 @@ CORRECTED = (
 
 
 def by_repeat(
-    question: NDArray[np.integer], worker: NDArray[np.integer], scores: Floats, shape: tuple[int, int]
+    question: NDArray[np.integer],
+    worker: NDArray[np.integer],
+    scores: Floats,
+    shape: tuple[int, int],
+    rows: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64] | None:
-    """Scores of replies [N] as [Q, W, R], in their order, NaN where there are fewer; None where nothing was repeated.
-    `question`, `worker` [N]: each reply's indices; shape: (Q, W)."""
+    """Scores of replies [N] as [Q, W, R], in their order, NaN where there are fewer; None where on some question a
+    worker was scored less than twice. `question`, `worker` [N]: each reply's indices; shape: (Q, W); `rows`: only these
+    questions."""
     cell = np.asarray(question, np.intp) * shape[1] + worker
     counts = np.bincount(cell, minlength=shape[0] * shape[1])
-    if not len(cell) or counts.max() < 2:
+    wanted = np.arange(shape[0]) if rows is None else rows
+    if counts.reshape(shape)[wanted].min(initial=2) < 2 or not len(cell):
         return None
     order = np.argsort(cell, kind="stable")
     place = np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)
     found = np.full((len(counts), counts.max()), np.nan)
     found[cell[order], place] = scores[order]
-    return found.reshape(*shape, -1)
+    return found.reshape(*shape, -1)[wanted]
 
 
-def corrected_oracle(repeats: Floats, costs: Floats) -> Entry | None:
-    """repeats [Q, W, R], NaN where there are fewer than R; costs [Q, W] in USD. None where a worker was scored less
-    than twice on some question. Of workers that are equal on the other repeats it takes the one that is better overall.
-    """
+def corrected_oracle(repeats: Floats, costs: Floats) -> Entry:
+    """repeats [Q, W, R], two or more of each, NaN where there are fewer than R; costs [Q, W] in USD. Of workers that
+    are equal on the other repeats it takes the one that is better overall."""
     count = (~np.isnan(repeats)).sum(axis=2)
-    if count.size == 0 or count.min() < 2:
-        return None
     width, usual = repeats.shape[1], np.nanmean(repeats, axis=(0, 2))
     rounds = int(count.min())
     # A worker with more repeats than another keeps the first ones: each round leaves out one of everybody.

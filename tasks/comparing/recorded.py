@@ -105,14 +105,14 @@ def read_recorded(
         raise BadFile(file, "no question was seen by every worker: nothing can be compared")
     texts = tuple(scored.texts[at] for at in whole)
     questions, tokens = _questions(scored, whole), scored.tokens[whole]
-    repeats = by_repeat(scored.question, scored.worker, scored.amounts[:, 0], scored.scores.shape)
+    shape = len(scored.asked), len(scored.workers)
     part = Part(
         scores=scored.scores[whole],
         features=_states(questions, scored.workers, backbone, cache),
         tasks=np.array([scored.tasks[at] for at in whole]),
         costs=np.nan_to_num(scored.costs[whole]),
         tokens=None if np.isnan(tokens).any() else tokens,
-        repeats=None if repeats is None else repeats[whole],
+        repeats=by_repeat(scored.question, scored.worker, scored.amounts[:, 0], shape, whole),
     )
     places = sampled(texts) if perturbations else np.zeros(0, np.intp)
     some = [questions[at] for at in places]

@@ -19,16 +19,17 @@ class Section(NamedTuple):
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222;
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#222;
 background:#fff}
 table{border-collapse:collapse;font-size:.85rem;margin:1rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;
-text-align:right}td:first-child,th:first-child{text-align:left}div{overflow-x:auto}
+text-align:right}td:first-child,th:first-child{text-align:left}.short{white-space:nowrap}div{overflow-x:auto}
 svg{max-width:100%;height:auto}</style></head><body>
 <h1>{{ title }}</h1><p><strong>{{ verdict }}</strong></p>{{ first|safe }}
 {% for section in sections %}<h2>{{ section.title }}</h2>{% if section.note %}<p>{{ section.note }}</p>{% endif %}
 {% if section.rows %}<div><table>
 <tr>{% for head in section.rows[0] %}<th>{{ head }}</th>{% endfor %}</tr>
-{% for row in section.rows %}<tr>{% for cell in row.values() %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% for row in section.rows %}<tr>{% for cell in row.values() %}
+<td{% if cell|length < 36 %} class="short"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>{% endif %}{% endfor %}
 {% for drawn in others %}{{ drawn|safe }}{% endfor %}
 </body></html>

@@ -91,15 +91,16 @@ def test_what_shows_again_is_kept_by_the_corrected_oracle():
 def test_repeats_that_some_workers_have_more_of_are_paired_by_order():
     repeats = np.array([[[1.0, np.nan, 1.0], [0.0, 0.0, np.nan]]])
     assert corrected_oracle(repeats, np.zeros((1, 2))).scores == [1.0]
-    assert corrected_oracle(repeats[:, :, :1], np.zeros((1, 2))) is None
 
 
 def test_replies_are_put_in_order_by_question_and_worker():
-    question, worker = np.array([1, 0, 1, 0, 1]), np.array([0, 1, 0, 0, 0])
-    found = by_repeat(question, worker, np.array([0.1, 0.2, 0.3, 0.4, 0.5]), (2, 2))
-    nan = np.nan
-    np.testing.assert_array_equal(found, [[[0.4, nan, nan], [0.2, nan, nan]], [[0.1, 0.3, 0.5], [nan, nan, nan]]])
-    assert by_repeat(question[:2], worker[:2], np.array([0.1, 0.2]), (2, 2)) is None
+    question, worker = np.array([1, 0, 1, 0, 1, 1, 0]), np.array([0, 1, 0, 0, 1, 1, 1])
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    found = by_repeat(question, worker, scores, (2, 2), rows=np.array([1]))
+    np.testing.assert_array_equal(found, [[[0.1, 0.3], [0.5, 0.6]]])
+    assert by_repeat(question, worker, scores, (2, 2)) is None  # worker 0 was asked question 0 once
+    more = np.append(question, 0), np.append(worker, 0), np.append(scores, 0.8)
+    np.testing.assert_array_equal(by_repeat(*more, (2, 2)), [[[0.4, 0.8], [0.2, 0.7]], [[0.1, 0.3], [0.5, 0.6]]])
 
 
 def test_the_table_tells_recall_where_few_solve_tokens_and_entropy():
