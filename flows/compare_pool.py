@@ -22,26 +22,23 @@ from models.errors import RecordedWorker
 from models.evaluation.baselines import BEST_SINGLE, Part, baselines, best_single
 from models.evaluation.gate import Verdict, gate
 from models.evaluation.groups import GROUPS, HELD_OUT, SEEN, group_of
-from models.evaluation.matrix import label_matrix
-from models.evaluation.metrics import Entry, entry
+from models.evaluation.metrics import Entry
 from models.evaluation.spending import Spending, at_settings, spending
-from models.fugu.router import Router
 from models.fugu.thrift import CostKnob
 from models.fugu.vector import Vector
-from models.grading.question import Question
 from models.ledger import epochs, registry
-from models.ledger.labels import labels
-from models.workers.pool import Pool
 from tasks import parameters
 from tasks.candidate import roll_out
 from tasks.comparing.judged import judged_by, keep
+from tasks.comparing.routers import chosen_by, columns_of, fugu_entry, logits_of, measured, reliability
 from tasks.pages.comparison import comparison_page
+from tasks.pages.reliability import Reliability
 from tasks.quiet import flow
 from tasks.seen import seen_by_all
 from tasks.setup.checkpoint import MODELS, find_checkpoint, fits, is_unmeasured, serving
 from tasks.setup.preset import Preset, PresetName, load_preset
-from tasks.setup.questions import QuestionSet, digests, load_set, located
-from tasks.setup.router import first_texts, load_router
+from tasks.setup.questions import QuestionSet, load_set, located
+from tasks.setup.router import load_router
 from tasks.setup.runner import result_of
 from tasks.setup.scoring import Recipe
 from tasks.setup.session import Session, open_session
@@ -87,6 +84,7 @@ async def compare_pool(
             routers,
             list(lines.values()),
             knobs=comparison.knobs,
+            relied=comparison.relied,
         )
         for model, each in judged.items():
             for checkpoint, verdict in each.verdicts.items():
@@ -99,13 +97,14 @@ async def compare_pool(
 class Comparison:
     """`tables`: the entries of each group of questions. `best`: the best single worker, chosen on train. `validated`:
     the routers' mean scores on the validation questions, by row. `knobs`: what the one between quality and cost is
-    worth, of each router that has one."""
+    worth, of each router that has one. `relied`: what the first group says beside scores."""
 
     best: str
     validated: dict[str, float] = field(default_factory=dict)
     tables: dict[str, list[Entry]] = field(default_factory=dict)
     serving: dict[str, str | None] = field(default_factory=dict)
     knobs: dict[str, Spending] = field(default_factory=dict)
+    relied: Reliability = field(default_factory=Reliability)
 
 
 async def _compare(
@@ -123,13 +122,14 @@ async def _compare(
     comparison = Comparison(session.pool.names[best_single(train)], serving=present)
     asked = [question for question in questions_of.questions if group_of(question)]
     test = await measured(session, reader, asked)
-    chosen_by = questions_of.split("validation")
-    validation = await measured(session, reader, chosen_by)
+    ranked_by = questions_of.split("validation")
+    validation = await measured(session, reader, ranked_by)
     entries = await asyncio.to_thread(baselines, train, test, session.pool.names)
     epoch = epochs.open_epoch(session.ledger, session.pool.name, questions_of.name)
+    logits = {name: await logits_of(router, asked, session.pool) for name, router in routers.items()}
     for name, router in routers.items():
-        before = [await fugu_entry(name, router, chosen_by, validation, session.pool)]
-        entries.append(await fugu_entry(name, router, asked, test, session.pool))
+        before = [await fugu_entry(name, router, ranked_by, validation, session.pool)]
+        entries.append(chosen_by(name, logits[name], test))
         if router.roles:
             of = (session.access, contenders[name].id, questions, plan.questions, questions_of.name, epoch)
             for parts, most, found in ((HELD_OUT, None, entries), (("validation",), plan.evolution.validation, before)):
@@ -140,15 +140,19 @@ async def _compare(
     for name in GROUPS:
         if (rows := group == name).any():
             comparison.tables[name] = [each.rows(rows) for each in entries]
+    seen = group == next(iter(comparison.tables))
+    known = {each.name: each for each in next(iter(comparison.tables.values()))}
     for name, router in routers.items():
         knob = CostKnob.of(contenders[name].meta.get("cost"))
-        if knob is not None and (seen := group == SEEN).any():
-            logits = (await logits_of(router, asked, session.pool))[seen]
-            known = {each.name: each for each in comparison.tables[SEEN]}
+        if knob is not None:
             alone = [known[row] for row in (*session.pool.names, BEST_SINGLE)]
-            columns = _rows(router.workers, session.pool)
-            worth = await asyncio.to_thread(_worth, knob, logits, columns, test.rows(seen), alone)
+            columns = columns_of(router.workers, session.pool)
+            worth = await asyncio.to_thread(_worth, knob, logits[name][seen], columns, test.rows(seen), alone)
             comparison.knobs |= {} if worth is None else {f"fugu ({name})": worth}
+    each = {name: (router, contenders[name], logits[name][seen]) for name, router in routers.items()}
+    held_out, taught = [asked[at] for at in np.flatnonzero(seen)], questions_of.split("train")
+    level, shown = float(train.scores.mean()), list(known.values())
+    comparison.relied = await reliability(session.pool, each, held_out, test.rows(seen), shown, taught, level)
     return comparison
 
 
@@ -187,45 +191,11 @@ def _serving(session: Session, model: str, contenders: dict[str, registry.Checkp
     return f"{model} ({name})"
 
 
-async def measured(session: Session, router: Router, questions: list[Question]) -> Part:
-    """Scores and costs from the labels, and the backbone's unadapted states of the router's input as features."""
-    ids = [q.id for q in questions]
-    revisions = {w.name: w.revision for w in session.pool.workers}
-    asked, pool = digests(questions), session.pool.name
-    frame = await asyncio.to_thread(labels, session.ledger, pool=pool, questions=asked, workers=revisions)
-    texts = first_texts(questions, router)
-    return Part(
-        scores=label_matrix(frame, ids, session.pool.names),
-        features=await asyncio.to_thread(router.backbone.features, texts),
-        tasks=np.array([q.task for q in questions]),
-        costs=label_matrix(frame, ids, session.pool.names, "cost_usd"),
-    )
-
-
-async def fugu_entry(name: str, router: Router, questions: list[Question], test: Part, pool: Pool) -> Entry:
-    """`fugu`'s row. It asks one worker once, so its scores are labels."""
-    choices = (await logits_of(router, questions, pool)).argmax(axis=1)
-    return entry(f"fugu ({name})", choices, test.scores, test.costs)
-
-
-async def logits_of(router: Router, questions: list[Question], pool: Pool) -> NDArray[np.float32]:
-    """The router's logits [Q, L] before the first turn, in the pool's order; minus infinity for strangers."""
-    found = np.full((len(questions), len(pool.workers)), -np.inf, np.float32)
-    logits = await asyncio.to_thread(router.logits, first_texts(questions, router))
-    found[:, _rows(router.workers, pool)] = logits[:, : len(router.workers)]
-    return found
-
-
-def _rows(workers: Sequence[str], pool: Pool) -> NDArray[np.intp]:
-    """The pool's index [L] of each of a router's workers, whose order may be another one."""
-    return np.array([pool.indices[name] for name in workers])
-
-
 async def _trinity(session: Session, name: str, recipe: Recipe, vector: Vector, workers: Sequence[str]) -> Entry:
     """`trinity`'s row: the loop rolled out (argmax), each question as often as it was measured."""
     repeats = recipe.repeats
     scores = await result_of(roll_out, f"trinity ({name})", recipe, vector)
-    rows, width = _rows(workers, session.pool), len(session.pool.workers)
+    rows, width = columns_of(workers, session.pool), len(session.pool.workers)
     shares = np.array([np.bincount(rows[list(s.workers)], minlength=width) / len(s.workers) for s in scores])
     return Entry(
         f"trinity ({name})",

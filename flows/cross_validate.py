@@ -12,13 +12,13 @@ import asyncio
 from prefect import get_run_logger
 from pydantic import Field
 
-from flows.compare_pool import fugu_entry, measured
 from flows.warm_start import blank_router, learn, learn_by_task
 from models.evaluation.baselines import BEST_SINGLE, baselines
 from models.evaluation.gate import gate
 from models.evaluation.metrics import Entry, concatenate
 from models.fugu.router import Router
 from tasks import parameters
+from tasks.comparing.routers import fugu_entry, measured
 from tasks.pages.comparison import comparison_page
 from tasks.pages.report import Progress
 from tasks.quiet import flow
@@ -55,7 +55,9 @@ async def cross_validate(
             get_run_logger().info("fold %d of %d is held out", number + 1, folds)
             parts.append(await _fold(router, questions_of.fold(number, folds, seed)))
             await progress.add(1)
-        entries = concatenate(parts)
+        # A fold whose replies were not all repeated has no noise-corrected oracle.
+        in_all = set.intersection(*({each.name for each in part} for part in parts))
+        entries = concatenate([[each for each in part if each.name in in_all] for part in parts])
         verdict = gate(entries, ROUTER, BEST_SINGLE)
         title = f"{pool}, {folds} folds, seed {seed}"
         passed = "passes" if verdict.promoted else "does not pass"
@@ -68,7 +70,7 @@ async def cross_validate(
 async def _fold(router: Router, questions_of: QuestionSet) -> list[Entry]:
     """The entries of all baselines and of the router on the held-out fold."""
     session = current()
-    vector, roles = await learn(session, router, questions_of, len(questions_of.questions), pages=False)
+    vector, roles, _ = await learn(session, router, questions_of, len(questions_of.questions), pages=False)
     router.install(vector)
     by_task = await learn_by_task(session, router, questions_of, roles, pages=False)
     train = await measured(session, router, questions_of.split("train"))

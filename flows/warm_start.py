@@ -70,15 +70,15 @@ async def warm_start(
         router = await asyncio.to_thread(
             blank_router, path, session.pool, wanted, or_head=not layout, plan=plan.backbone
         )
-        vector, roles = await learn(session, router, questions_of, plan.evolution.questions)
+        vector, roles, temperature = await learn(session, router, questions_of, plan.evolution.questions)
         router.install(vector)
         of = {"pool": session.pool.name, "questions": questions_of.name, "preset": preset, "backbone": path}
         save = partial(registry.save_checkpoint, session.ledger)
         by_task = await learn_by_task(session, router, questions_of, roles)
-        for kind, name, learned in (("tasks", "by task", by_task), ("warm", "warm start", router)):
-            meta = (
-                learned.meta | of | {"kind": kind} | await knob_of(session, learned, learned.vector, questions_of, plan)
-            )
+        tempered = {"temperature": temperature}
+        for kind, name, learned, more in (("tasks", "by task", by_task, {}), ("warm", "warm start", router, tempered)):
+            meta = learned.meta | of | {"kind": kind} | more
+            meta |= await knob_of(session, learned, learned.vector, questions_of, plan)
             saved = save(name=f"{name} on {session.pool.name}", vector=learned.vector, meta=meta)
         return saved
 
@@ -112,18 +112,16 @@ Roles = Mapping[str, Role]
 
 async def learn(
     session: Session, router: Router, questions_of: QuestionSet, rollouts: int, *, pages: bool = True
-) -> tuple[Vector, Roles]:
-    """The warm-started vector: offsets and worker rows from labels, role rows from a constant schedule.
-
-    `pages`: whether the grids are added to the run's page.
-    """
-    offsets, rows = await _worker_rows(session, router, questions_of, pages)
+) -> tuple[Vector, Roles, float]:
+    """The warm-started vector: offsets and worker rows from labels, role rows from a constant schedule; and the
+    temperature of the targets that the rows were fitted to. `pages`: whether the grids are added to the run's page."""
+    offsets, rows, temperature = await _worker_rows(session, router, questions_of, pages)
     if not router.roles:
-        return vectors.join(offsets, rows), {}
+        return vectors.join(offsets, rows), {}, temperature
     router.install(vectors.join(offsets, np.concatenate([rows, np.zeros((len(Role), rows.shape[1]))])))
     roles = await _schedule(session, router, questions_of, rollouts)
     fitted = schedule.fit_rows(await asyncio.to_thread(router.states, list(roles)), list(roles.values()))
-    return vectors.join(offsets, np.concatenate([rows, fitted])), roles
+    return vectors.join(offsets, np.concatenate([rows, fitted])), roles, temperature
 
 
 async def learn_by_task(
@@ -153,8 +151,8 @@ Part = tuple[list[str], NDArray[np.float64], list[str]]
 
 async def _worker_rows(
     session: Session, router: Router, questions_of: QuestionSet, pages: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Offsets [n] and worker rows [L, d]."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """Offsets [n], worker rows [L, d], and the temperature of their targets."""
     train = _part(session, router, questions_of.split("train"))
     features = await read_states(router, train[0])
     head = await fit_worker_rows(features, *train[1:])
@@ -169,13 +167,13 @@ async def _worker_rows(
     if pages:
         await table("warm-start-grid", [vars(trial) for trial in head.trials], happened)
     if not router.layout.offsets:
-        return np.zeros(0, np.float32), head.weights
+        return np.zeros(0, np.float32), head.weights, head.chosen.temperature
     adapted = await train_offsets(router, head, train, _part(session, router, questions_of.split("validation")))
     get_run_logger().info(
         "offsets: %s (validation score %.4f before, %.4f after)",
         "kept" if adapted.kept else "not kept", adapted.before, adapted.after,
     )  # fmt: skip
-    return adapted.offsets, adapted.weights
+    return adapted.offsets, adapted.weights, head.chosen.temperature
 
 
 def _part(session: Session, router: Router, questions: list[Question]) -> Part:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.errors import BadInput
 from models.evaluation.metrics import Entry, Floats, entry
+from models.evaluation.noise import corrected_oracle
 
 BEST_SINGLE = "best single"
 RANDOM = "random"
@@ -29,12 +30,15 @@ Choices = NDArray[np.intp]
 @dataclass(frozen=True)
 class Part:
     """Measured questions: `scores` [Q, W] in [0, 1] (means over repeats), `features` [Q, d], `tasks` [Q],
-    `costs` [Q, W] in USD. Raises BadInput where shapes differ or a number is missing."""
+    `costs` [Q, W] in USD; where they are known, `tokens` [Q, W], and the score of each repeat, `repeats` [Q, W, R] (two
+    or more of each, NaN where there were fewer than R). Raises BadInput where shapes differ or a number is missing."""
 
     scores: Floats
     features: Floats
     tasks: NDArray[np.str_]
     costs: Floats
+    tokens: Floats | None = None
+    repeats: Floats | None = None
 
     def __post_init__(self) -> None:
         if not len(self.scores) == len(self.features) == len(self.tasks) or self.scores.shape != self.costs.shape:
@@ -46,11 +50,13 @@ class Part:
 
     def rows(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Part:
         """The part's questions at these rows."""
-        return Part(self.scores[index], self.features[index], self.tasks[index], self.costs[index])
+        of = self.scores[index], self.features[index], self.tasks[index], self.costs[index]
+        return Part(*of, *(None if each is None else each[index] for each in (self.tokens, self.repeats)))
 
 
 def baselines(train: Part, test: Part, workers: Sequence[str], seed: int = 0) -> list[Entry]:
-    """Every baseline's entry on `test`: each worker by its name, then the policies named above."""
+    """Every baseline's entry on `test`: each worker by its name, then the policies named above, and where replies were
+    repeated the noise-corrected oracle."""
     n, width = test.scores.shape
     policies: dict[str, NDArray[np.number]] = {name: np.full(n, i) for i, name in enumerate(workers)}
     policies[BEST_SINGLE] = np.full(n, best_single(train))
@@ -61,7 +67,8 @@ def baselines(train: Part, test: Part, workers: Sequence[str], seed: int = 0) ->
     policies[TASK_TRUE] = task_table(train, test.tasks)
     policies[KNN] = knn(train, test.features, seed=seed)
     policies[ORACLE] = oracle(test)
-    return [entry(name, policy, test.scores, test.costs) for name, policy in policies.items()]
+    entries = [entry(name, policy, test.scores, test.costs, test.tokens) for name, policy in policies.items()]
+    return entries if test.repeats is None else [*entries, corrected_oracle(test.repeats, test.costs)]
 
 
 def best_single(train: Part) -> int:

@@ -21,16 +21,19 @@ Floats = NDArray[np.floating]
 @dataclass(frozen=True)
 class Entry:
     """One policy's results: expected `scores` [Q] in [0, 1] and `costs` [Q] in USD per question; `shares` [Q, W]: the
-    fraction of the question's asks that went to each worker, rows summing to 1."""
+    fraction of the question's asks that went to each worker, rows summing to 1. `tokens` [Q]: of prompts and replies;
+    None where they are not known."""
 
     name: str
     scores: Floats
     costs: Floats
     shares: Floats
+    tokens: Floats | None = None
 
     def rows(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Entry:
         """The entry restricted to these questions."""
-        return Entry(self.name, self.scores[index], self.costs[index], self.shares[index])
+        tokens = None if self.tokens is None else self.tokens[index]
+        return Entry(self.name, self.scores[index], self.costs[index], self.shares[index], tokens)
 
 
 class Interval(NamedTuple):
@@ -41,11 +44,18 @@ class Interval(NamedTuple):
     high: float
 
 
-def entry(name: str, policy: NDArray[np.number], scores: Floats, costs: Floats | None = None) -> Entry:
+def entry(
+    name: str,
+    policy: NDArray[np.number],
+    scores: Floats,
+    costs: Floats | None = None,
+    tokens: Floats | None = None,
+) -> Entry:
     """The entry of a policy that asks one worker a question.
 
     policy: worker indices [Q], or the probability of each worker [Q, W]. scores [Q, W], costs [Q, W] in USD
-    (none: free). Raises BadInput for shapes that do not fit or an index outside the pool.
+    (none: free), tokens [Q, W] (none: not known). Raises BadInput for shapes that do not fit or an index outside the
+    pool.
     """
     shares = np.asarray(policy)
     if shares.ndim == 1:
@@ -56,7 +66,8 @@ def entry(name: str, policy: NDArray[np.number], scores: Floats, costs: Floats |
     costs = np.zeros(scores.shape) if costs is None else costs
     if not shares.shape == scores.shape == costs.shape:
         raise BadInput(f"{name}: policy, scores and costs name different questions or workers", "policy")
-    return Entry(name, (shares * scores).sum(axis=1), (shares * costs).sum(axis=1), shares)
+    used = None if tokens is None else (shares * tokens).sum(axis=1)
+    return Entry(name, (shares * scores).sum(axis=1), (shares * costs).sum(axis=1), shares, used)
 
 
 def concatenate(parts: Sequence[Sequence[Entry]]) -> list[Entry]:
@@ -69,6 +80,7 @@ def concatenate(parts: Sequence[Sequence[Entry]]) -> list[Entry]:
             np.concatenate([e.scores for e in same]),
             np.concatenate([e.costs for e in same]),
             np.concatenate([e.shares for e in same]),
+            None if any(e.tokens is None for e in same) else np.concatenate([e.tokens for e in same]),
         )
         for same in zip(*parts, strict=True)
     ]
@@ -111,3 +123,22 @@ def gap_closed(score: Floats | float, best_single: Floats | float, oracle: Float
 def cost_per_1000(policy: Entry) -> float:
     """USD for a thousand questions."""
     return float(1000 * policy.costs.mean())
+
+
+def tokens_per_1000(policy: Entry) -> float | None:
+    """Tokens for a thousand questions; None where they are not known."""
+    return None if policy.tokens is None else float(1000 * policy.tokens.mean())
+
+
+def entropy(policy: Entry) -> float:
+    """Of the worker shares, in bits: 0 for a policy that always asks the same worker, log2 W for an even one."""
+    shares = policy.shares.mean(axis=0)
+    some = shares[shares > 0]
+    return float(max(0.0, -(some * np.log2(some)).sum()))
+
+
+def rarely_solved(scores: Floats) -> NDArray[np.bool_]:
+    """[Q], the questions that one or two workers solve, and not all: there a choice decides most. scores [Q, W]; a
+    score of at least one half solves."""
+    solvers = (scores >= 0.5).sum(axis=1)
+    return (solvers >= 1) & (solvers <= 2) & (solvers < scores.shape[1])

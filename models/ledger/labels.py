@@ -16,6 +16,7 @@ from models.ledger.store import Ledger
 from models.ledger.tables import attempts, epochs, questions
 
 CELL = ("epoch", "question_id", "worker", "revision", "repeat", "grader", "grader_version")
+LABEL = ["question_id", "question_digest", "worker"]
 LABEL_COLUMNS = ["question_id", "task", "split", "worker", "revision", "score", "n", "stderr", "cost_usd"]
 LABEL_COLUMNS += ["prompt_tokens", "completion_tokens", "seconds", "age_s", "epoch"]
 
@@ -164,19 +165,41 @@ def labels(
     standard error (NaN for one repeat), `age_s` the age of the oldest repeat. Recorded labels are included.
     `questions` (id to digest): only these. `workers`: only these; as a mapping (name to revision), only this revision.
     """
-    frame = _attempts(ledger, pool, workers)
-    if questions is not None:
-        frame = _on_questions(frame, questions)
-    cell = ["question_id", "question_digest", "worker"]
-    # The newest attempt of a cell determines epoch, revision and grader version; only repeats that share them count.
-    newest = frame.sort_values(["epoch", "created_at", "id"]).drop_duplicates(cell, keep="last")
-    group = [*cell, "epoch", "revision", "grader_version"]
-    frame = frame.merge(newest[group], on=group)
+    frame = _newest(ledger, pool, questions, workers)
+    group = [*LABEL, "epoch", "revision", "grader_version"]
     means = {name: (name, "mean") for name in ("cost_usd", "prompt_tokens", "completion_tokens", "seconds")}
     table = frame.groupby([*group, "task", "split"], as_index=False, sort=False).agg(
         score=("score", "mean"), n=("score", "size"), stderr=("score", "sem"), age_s=("age_s", "max"), **means
     )
-    return table.sort_values(cell, ignore_index=True)[LABEL_COLUMNS]
+    return table.sort_values(LABEL, ignore_index=True)[LABEL_COLUMNS]
+
+
+def scores_by_repeat(
+    ledger: Ledger,
+    *,
+    pool: str | None = None,
+    questions: Mapping[str, str] | None = None,
+    workers: Collection[str] | Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """One row for each repeat that a label is the mean of, in order: `question_id`, `worker`, `repeat`, `score`."""
+    frame = _newest(ledger, pool, questions, workers)
+    return frame.sort_values([*LABEL, "repeat"], ignore_index=True)[["question_id", "worker", "repeat", "score"]]
+
+
+def _newest(
+    ledger: Ledger,
+    pool: str | None,
+    questions: Mapping[str, str] | None,
+    workers: Collection[str] | Mapping[str, str] | None,
+) -> pd.DataFrame:
+    """The attempts that labels are made of. The newest one of a question and worker determines epoch, revision and
+    grader version; only repeats that share them count."""
+    frame = _attempts(ledger, pool, workers)
+    if questions is not None:
+        frame = _on_questions(frame, questions)
+    newest = frame.sort_values(["epoch", "created_at", "id"]).drop_duplicates(LABEL, keep="last")
+    group = [*LABEL, "epoch", "revision", "grader_version"]
+    return frame.merge(newest[group], on=group)
 
 
 def repeated(ledger: Ledger, *, pool: str, workers: Mapping[str, str]) -> pd.DataFrame:

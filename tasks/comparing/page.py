@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import pandas as pd
 
 from models.evaluation.baselines import BEST_SINGLE, ORACLE
 from models.evaluation.metrics import Interval
+from models.evaluation.noise import CORRECTED, ONCE
 from models.evaluation.plot import cost_plot, curve_plot, plot
+from models.evaluation.robustness import Flips
 from models.evaluation.spending import TITLE
-from models.evaluation.table import Row
+from models.evaluation.table import Row, told
 from models.files import staged
 from tasks.comparing.contenders import BY_TASK, OFFERED_SINGLE, OFFERED_TABLE
 from tasks.comparing.study import CANDIDATES, Learned, Study
+from tasks.pages.html import Section, html
+from tasks.pages.reliability import Reliability
 
 NO_HARM = 0.01
 """The gain on tasks left out may reach so far below zero, at the lower end of its interval."""
@@ -65,11 +70,22 @@ def write(study: Study, title: str, folder: Path) -> Path:
         pd.DataFrame(flat).to_csv(file, index=False)
     with staged(folder / "comparison.json") as file:
         found = {"verdict": verdict(study), "seeds": rows, "offered": _offered(study), "knobs": _knobs(study)}
-        json.dump(found | {"unseen": _unseen(study), "curve": _curve(study)}, file, indent=1)
+        found |= {"unseen": _unseen(study), "curve": _curve(study)} | reliability(study).records
+        json.dump(found, file, indent=1)
     page = folder / "comparison.html"
     with staged(page) as file:
         file.write(_html(study, title, rows))
     return page
+
+
+def reliability(study: Study) -> Reliability:
+    """What the study says beside scores, each seed by itself."""
+    calibrations = {
+        f"{name}, seed {seed}": each for seed, of in study.calibrations.items() for name, each in of.items()
+    }
+    flips = {f"{name}, seed {seed}": each for seed, of in study.flips.items() for name, each in of.items()}
+    notes = [note for note in (study.overlap, ONCE if study.once else CORRECTED) if note]
+    return Reliability(study.families, calibrations, flips, study.latencies, notes)
 
 
 def _unseen(study: Study) -> list[dict[str, Any]]:
@@ -137,7 +153,7 @@ def lines(study: Study) -> list[str]:
         found += [f"  {' '.join(row.values())}" for row in offered]
     if worth := _worth(study):
         found.append(f"{TITLE}:")
-        found += [f"  {row.pop('')}: " + ", ".join(f"{name} {value}" for name, value in row.items()) for row in worth]
+        found += [f"  {row.pop('')}: {_pairs(row)}" for row in worth]
     for name in (name for name in CANDIDATES if study.unseen):
         over, tasks = study.unseen_gain(name)
         found.append(
@@ -149,7 +165,31 @@ def lines(study: Study) -> list[str]:
     if study.curve:
         points = "; ".join(f"{point.questions:,}: {_interval(point.gain)}" for point in study.curve)
         found.append(f"{BY_TASK} by train questions: {points}; {_enough(study)}")
-    return found
+    return found + _relied(study)
+
+
+def _relied(study: Study) -> list[str]:
+    """Calibration and flips by seed, then the latency of a decision, and what the figures cannot say."""
+    found = []
+    for name in CANDIDATES:
+        own = [of[name] for of in study.calibrations.values()]
+        errors = "; ".join(f"{each.ece:.3f} ({each.chance:.3f} by chance)" for each in own)
+        brier = "; ".join(f"{each.brier:.3f}" for each in own)
+        found.append(f"{name}, expected beside measured score: ECE {errors}; Brier {brier}")
+        for each in zip(*(of[name] for of in study.flips.values()), strict=True):
+            rates, losses = ("; ".join(some) for some in zip(*map(_flipped, each), strict=True))
+            found.append(f"  {each[0].kind}: {rates} of {each[0].questions} choices flip, for a loss of {losses}")
+        if name in study.latencies:
+            found.append(f"  a decision on this machine: {_pairs(study.latencies[name].told)}")
+    return [*found, *reliability(study).notes]
+
+
+def _flipped(found: Flips) -> tuple[str, str]:
+    return f"{found.rate.value:.1%}", _interval(found.loss)
+
+
+def _pairs(told: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _gain(row: Row) -> str:
@@ -160,58 +200,28 @@ def _interval(found: Interval) -> str:
     return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222;
-background:#fff}
-table{border-collapse:collapse;font-size:.85rem;margin:1rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;
-text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}</style></head><body>
-<h1>{{ title }}</h1><p><strong>{{ verdict }}</strong></p>{% for drawn in plots %}{{ drawn|safe }}{% endfor %}
-{% for name, rows in tables %}<h2>{{ name }}</h2><table>
-<tr>{% for head in rows[0] %}<th>{{ head }}</th>{% endfor %}</tr>
-{% for row in rows %}<tr>{% for cell in row.values() %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table>{% endfor %}
-</body></html>
-"""
-
-
 def _html(study: Study, title: str, rows: dict[int, list[Row]]) -> str:
-    from jinja2 import Environment
-
     first = next(iter(rows.values()))
     drawings = [plot(first, title, routers=CANDIDATES)]
     if any(row["cost_per_1000"] for row in first):
         knobs = {name: each.curve for name, each in next(iter(study.spending.values()), {}).items()}
         drawings.insert(0, cost_plot(first, study.workers, title, knobs))
     tables = [
-        (f"Seed {seed}, {found[0]['n']} questions", [_cells(row) for row in found]) for seed, found in rows.items()
+        Section(f"Seed {seed}, {found[0]['n']} questions", [told(row) for row in found]) for seed, found in rows.items()
     ]
+    tables += reliability(study).sections
     if offered := _offered(study):
-        tables.append((OFFERING, offered))
+        tables.append(Section(OFFERING, offered))
     if worth := _worth(study):
-        tables.append((TITLE, worth))
+        tables.append(Section(TITLE, worth))
     if study.unseen:
-        tables.append(("Tasks left out", [_told(row) for row in _unseen(study)]))
+        tables.append(Section("Tasks left out", [_told(row) for row in _unseen(study)]))
     if study.curve:
-        tables.append((f"Learning curve of {BY_TASK}: {_enough(study)}", [_point(point) for point in study.curve]))
+        curve = [_point(point) for point in study.curve]
+        tables.append(Section(f"Learning curve of {BY_TASK}: {_enough(study)}", curve))
         if len(study.curve) > 1:
             drawings.append(curve_plot({p.questions: p.gain for p in study.curve}))
-    svg = [drawn.decode().split("?>", 1)[-1] for drawn in drawings]
-    page = Environment(autoescape=True).from_string(_PAGE)
-    return page.render(title=title, verdict=verdict(study), plots=svg, tables=tables)
-
-
-def _cells(row: Row) -> dict[str, str]:
-    shares = sorted(row["shares"].items(), key=lambda item: -item[1])[:3]
-    return {
-        "": row["name"],
-        "score [95 %]": f"{row['score']:.4f} [{row['low']:.4f}, {row['high']:.4f}]",
-        "gain [95 %]": _gain(row),
-        "gap closed": "–" if row["gap_closed"] is None else f"{row['gap_closed']:.1%}",
-        "regret": f"{row['regret']:.4f}",
-        "USD / 1,000": f"{row['cost_per_1000']:.4g}",
-        "asks": ", ".join(f"{worker} {share:.0%}" for worker, share in shares if share >= 0.01),
-    }
+    return html(title, verdict(study), drawings, tables)
 
 
 def _point(point: Learned) -> dict[str, str]:

@@ -10,23 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadInput
-from models.evaluation.baselines import BEST_SINGLE, TASK_TRUE, best_single
-from models.evaluation.metrics import Entry, Interval, concatenate, difference, paired
+from models.evaluation.baselines import BEST_SINGLE, CHEAPEST, ORACLE, RANDOM, TASK_TRUE, best_single
+from models.evaluation.calibration import Calibration, calibration
+from models.evaluation.families import LEAST, Family, families
+from models.evaluation.latency import Latency
+from models.evaluation.metrics import Interval, difference, paired
+from models.evaluation.noise import ORACLE_CORRECTED
+from models.evaluation.perturbations import KINDS
 from models.evaluation.rivals import FORM, SHUFFLED
+from models.evaluation.robustness import Flips, flips
 from models.evaluation.spending import SETTINGS, Spending, setting_of, spending
 from models.evaluation.table import Row, table
 from tasks.comparing.contenders import (
     BY_TASK,
     BY_TASK_EVERYWHERE,
     ROWS,
+    Contest,
     by_task,
     contenders,
     routers,
 )
 from tasks.comparing.recorded import Recorded
-
-LEAST = 30
-"""A task of fewer questions has no row of its own: nothing would be seen on it."""
 
 CANDIDATES = (BY_TASK, ROWS)
 """What may be seated, the first where they score the same."""
@@ -57,16 +61,16 @@ class Learned:
 
 @dataclass(frozen=True)
 class Study:
-    """`entries`: of every seed. `offered`: of every seed, where each question offers a random part of the workers;
-    `knobs`: of what may be seated, at each setting of its knob between quality and cost.
-    `unseen`: by candidate, one for each task. `curve`: by train questions, ascending."""
+    """`tasks` [Q]: of the questions of every contest; `contests`: by seed. `unseen`: by candidate, one for each task.
+    `curve`: by train questions, ascending. `latencies`: of a decision, by router. `overlap`: what the parts share."""
 
     workers: tuple[str, ...]
-    entries: dict[int, list[Entry]]
-    offered: dict[int, list[Entry]] = field(default_factory=dict)
-    knobs: dict[int, list[Entry]] = field(default_factory=dict)
+    tasks: NDArray[np.str_]
+    contests: dict[int, Contest]
     unseen: dict[str, list[LeftOut]] = field(default_factory=dict)
     curve: Sequence[Learned] = ()
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    overlap: str = ""
 
     @property
     def enough(self) -> int | None:
@@ -80,18 +84,49 @@ class Study:
 
     def offered_gain(self, name: str, over: str) -> dict[int, Interval]:
         """By seed, what a router gains over a rival where a random part of the workers is offered."""
-        known = {seed: {each.name: each for each in found} for seed, found in self.offered.items() if found}
-        return {seed: difference(found[name], found[over]) for seed, found in known.items()}
+        known = {seed: {each.name: each for each in found.offered} for seed, found in self.contests.items()}
+        return {seed: difference(found[name], found[over]) for seed, found in known.items() if found}
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """The candidates on each task, of the first seed."""
+        return families(next(iter(self.contests.values())).entries, self.tasks, CANDIDATES)
+
+    @cached_property
+    def calibrations(self) -> dict[int, dict[str, Calibration]]:
+        """By seed and candidate, of the scores that it expects."""
+        found: dict[int, dict[str, Calibration]] = {}
+        for seed, contest in self.contests.items():
+            scores = {each.name: each.scores for each in contest.entries}
+            found[seed] = {name: calibration(contest.expected[name], scores[name]) for name in CANDIDATES}
+        return found
+
+    @cached_property
+    def flips(self) -> dict[int, dict[str, list[Flips]]]:
+        """By seed and candidate, by kind of perturbation; empty where nothing was perturbed."""
+        found: dict[int, dict[str, list[Flips]]] = {}
+        for seed, contest in self.contests.items():
+            known = {each.name: each for each in contest.altered}
+            for name in CANDIDATES if known else ():
+                before = known[f"{name}, "]
+                each = [flips(kind, before, known[f"{name}, {kind}"]) for kind in KINDS]
+                found.setdefault(seed, {})[name] = each
+        return found
+
+    @property
+    def once(self) -> bool:
+        """Whether some reply was not repeated, so that the oracle's luck cannot be taken out."""
+        return ORACLE_CORRECTED not in next(iter(self.rows.values()))
 
     @cached_property
     def spending(self) -> dict[int, dict[str, Spending]]:
         """By seed and candidate, what its knob is worth; empty where all workers cost the same."""
         found: dict[int, dict[str, Spending]] = {}
-        for seed, entries in self.knobs.items():
-            settings, known = {each.name: each for each in entries}, {each.name: each for each in self.entries[seed]}
+        for seed, contest in self.contests.items():
+            settings, known = ({each.name: each for each in part} for part in (contest.knobs, contest.entries))
             alone = [known[name] for name in self.workers]
             single = int(known[BEST_SINGLE].shares.mean(axis=0).argmax())
-            for name in CANDIDATES if entries else ():
+            for name in CANDIDATES if settings else ():
                 curve = {s: settings[setting_of(name, s)] for s in SETTINGS}
                 if (worth := spending(curve, alone, single)) is not None:
                     found.setdefault(seed, {})[name] = worth
@@ -106,14 +141,14 @@ class Study:
     def rows(self) -> dict[int, dict[str, Row]]:
         """The table of each seed, the best first, by the entries' names."""
         return {
-            seed: {row["name"]: row for row in sorted(table(entries, self.workers), key=lambda row: -row["score"])}
-            for seed, entries in self.entries.items()
+            seed: {r["name"]: r for r in sorted(table(contest.entries, self.workers), key=lambda row: -row["score"])}
+            for seed, contest in self.contests.items()
         }
 
     def rivals(self) -> list[str]:
         """The entries that see what a router sees: the question, and nothing of its scores or its task's name."""
-        names = [each.name for each in next(iter(self.entries.values()))]
-        others = {*self.workers, BEST_SINGLE, TASK_TRUE, "oracle", "random", "cheapest", SHUFFLED, FORM}
+        names = [each.name for each in next(iter(self.contests.values())).entries]
+        others = {*self.workers, BEST_SINGLE, TASK_TRUE, ORACLE, ORACLE_CORRECTED, RANDOM, CHEAPEST, SHUFFLED, FORM}
         return [name for name in names if name not in others | {*CANDIDATES, BY_TASK_EVERYWHERE}]
 
 
@@ -125,25 +160,16 @@ def place_of(data: Recorded, folds: int, seed: int) -> NDArray[np.intp]:
     return (np.random.default_rng(seed).permutation(texts) % folds)[data.groups]
 
 
-Results = dict[int, list[Entry]]
-"""Entries by seed."""
-
-
-def in_folds(
-    data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]
-) -> tuple[Results, Results, Results]:
-    """Each question's result by what was fitted without its fold, for each seed: among all workers, among those that it
-    offers, and at the settings of the routers' knobs."""
-    results = Results(), Results(), Results()
+def in_folds(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str], None]) -> dict[int, Contest]:
+    """Each question's results by what was fitted without its fold, for each seed."""
+    results = {}
     for seed in seeds:
         place, parts, order = place_of(data, folds, seed), [], []
         for held in range(folds):
             told(f"seed {seed}: fold {held + 1} of {folds}")
             parts.append(contenders(data.rows(place != held), data.rows(place == held), seed))
             order.append(np.flatnonzero(place == held))
-        back = np.argsort(np.concatenate(order))
-        for found, each in zip(results, zip(*parts, strict=True), strict=True):
-            found[seed] = [one.rows(back) for one in concatenate(each)] if each[0] else []
+        results[seed] = Contest.pooled(parts, np.argsort(np.concatenate(order)))
     return results
 
 
@@ -170,16 +196,13 @@ def curve(data: Recorded, folds: int, seeds: Sequence[int], told: Callable[[str]
     return found
 
 
-def in_two(
-    train: Recorded, test: Recorded, seeds: Sequence[int], told: Callable[[str], None]
-) -> tuple[Results, Results, Results]:
+def in_two(train: Recorded, test: Recorded, seeds: Sequence[int], told: Callable[[str], None]) -> dict[int, Contest]:
     """The results on `test` of what was fitted to `train` without the texts that both have; as of `in_folds`."""
     own = train.rows(~np.isin(np.array(train.texts), np.array(test.texts)))
-    results = Results(), Results(), Results()
+    results = {}
     for seed in seeds:
         told(f"seed {seed}")
-        for found, each in zip(results, contenders(own, test, seed), strict=True):
-            found[seed] = each
+        results[seed] = contenders(own, test, seed)
     return results
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from models.errors import NotFound
 from models.ledger.epochs import next_epoch, open_epoch, put_questions, put_workers
-from models.ledger.labels import LABEL_COLUMNS, Attempt, Cell, coverage, labels, missing, put_attempts
+from models.ledger.labels import LABEL_COLUMNS, Attempt, Cell, coverage, labels, missing, put_attempts, scores_by_repeat
 from models.ledger.tables import attempts, epochs
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
@@ -183,6 +183,16 @@ def test_a_label_is_the_mean_over_repeats(ledger, questions):
     assert row["score"] == pytest.approx(0.5) and row["cost_usd"] == pytest.approx(0.25)
     assert row["stderr"] == pytest.approx(np.std(scores, ddof=1) / np.sqrt(3))
     assert 0 <= row["age_s"] < 60
+
+
+def test_the_repeats_of_a_label_are_read_one_by_one(ledger, questions):
+    old, new = 1, 2
+    open_epoch(ledger, "p", "set"), open_epoch(ledger, "p", "other")
+    put_attempts(ledger, [attempt(old, repeat=repeat, score=0.9) for repeat in range(3)])
+    put_attempts(ledger, [attempt(new, repeat=repeat, score=score) for repeat, score in ((1, 0.5), (0, 1.0))])
+    found = scores_by_repeat(ledger, pool="p", questions=QUESTIONS, workers=WORKERS)
+    assert found.values.tolist() == [["q0", "a", 0, 1.0], ["q0", "a", 1, 0.5]]
+    assert found["score"].mean() == labels(ledger, pool="p")["score"].item()
 
 
 def test_a_label_is_read_from_the_newest_epoch_that_has_its_cell(ledger, questions):

@@ -29,6 +29,8 @@ def compare_scores(
     home: Home = None,
 ) -> None:
     """Compare routers with every rival on recorded scores, out of fold and on tasks left out. No server is started."""
+    from models.evaluation.perturbations import KINDS
+    from tasks.comparing.deciding import latencies
     from tasks.comparing.page import lines, verdict, write
     from tasks.comparing.recorded import read_recorded
     from tasks.comparing.study import Study, in_folds, in_two, left_out
@@ -37,18 +39,21 @@ def compare_scores(
 
     cache = settings().home / "states"
     numbers = list(range(seeds))
-    data = read_recorded(file.resolve(), form, backbone, cache)
+    here = tuple(KINDS) if test is None else ()
+    data = read_recorded(file.resolve(), form, backbone, cache, here)
     if data.left_out:
         typer.echo(f"note: {data.left_out} questions are left out: not every worker saw them", err=True)
     if test is None:
-        entries, offered, knobs = in_folds(data, folds, numbers, _told)
+        tested, contests = data, in_folds(data, folds, numbers, _told)
     else:
-        other = read_recorded(test.resolve(), form, backbone, cache).of(data.workers)
-        if both := data.shared(other):
+        tested = read_recorded(test.resolve(), form, backbone, cache, tuple(KINDS)).of(data.workers)
+        if both := data.shared(tested):
             typer.echo(f"note: {both} texts of {file.name} are left out: {test.name} has them, too", err=True)
-        entries, offered, knobs = in_two(data, other, numbers, _told)
+        contests = in_two(data, tested, numbers, _told)
     points = learned(data, folds, numbers, _told) if curve and test is None else []
-    study = Study(data.workers, entries, offered, knobs, left_out(data, _told) if unseen else {}, points)
+    unseen_tasks = left_out(data, _told) if unseen else {}
+    of = latencies(data, tested, backbone), data.overlap(tested)
+    study = Study(data.workers, tested.part.tasks, contests, unseen_tasks, points, *of)
     name = file.name.removesuffix(".gz").removesuffix(".jsonl")
     page = write(study, name, (settings().home / "reports" / name if out is None else out).resolve())
     typer.echo(verdict(study))

@@ -188,33 +188,35 @@ class _Fit:
         """The point with the greatest gain on taught tasks among those that do no harm on tasks left out."""
         options = self.options
         if self.few:
-            cautious = Point(options.penalties[-1])
-            return self._head(cautious, (cautious,))
+            most_cautious = Point(options.penalties[-1])
+            return self._head(most_cautious, (most_cautious,), 0.0)
         sharp = self._greatest(Point(p, t) for p in options.penalties for t in options.temperatures)
         sloped = self._greatest(replace(sharp, slope=slope) for slope in options.slopes)
-        self.known = self._above(sloped, self.near, self._folds)
-        self.others = self._above(sloped, self.near_others, self._left_out)
-        points = tuple(p for caution in options.cautions for p in self._judged(replace(sloped, caution=caution)))
+        known = self._above(sloped, self.near, self._folds)
+        others = self._above(sloped, self.near_others, self._left_out)
+        cautious = (replace(sloped, caution=caution) for caution in options.cautions)
+        points = tuple(found for point in cautious for found in self._judged(point, known, others))
         harmless = [p for p in points if p.unseen_low >= -options.tolerated and p.worst >= -options.tolerated_of_one]
         chosen = max(harmless, key=lambda point: point.gain) if harmless else max(points, key=lambda p: p.unseen_low)
-        return self._head(chosen, points)
+        return self._head(chosen, points, float(np.quantile(known, chosen.quantile)))
 
     def _greatest(self, points: Iterable[Point]) -> Point:
         """The one with the greatest gain on taught tasks, of points without a fallback."""
         return max(points, key=lambda point: float(np.nanmean(self._gains(point, self._folds))))
 
-    def _judged(self, point: Point) -> list[Point]:
-        """The point with each share of states that count as novel, on which the router gains nothing."""
+    def _judged(self, point: Point, known: Floats, others: Floats) -> list[Point]:
+        """The point with each share of states that count as novel, on which the router gains nothing. known, others
+        [Q]: by `_above`, of what was taught and of tasks left out."""
         gains, unseen = self._gains(point, self._folds), self._gains(point, self._left_out)
         found = []
         for quantile in self.options.quantiles:
-            least = np.quantile(self.known, quantile)
-            outside = np.where(self.others < least, 0.0, unseen)
+            least = np.quantile(known, quantile)
+            outside = np.where(others < least, 0.0, unseen)
             several = (split.judged for split in self._left_out if split.judged.sum() >= self.options.counted)
             worst = min((np.nanmean(outside[judged]) for judged in several), default=0.0)
             outside = outside[~np.isnan(outside)]  # of two workers that were both measured
             mean, error = float(outside.mean()), float(outside.std() / np.sqrt(len(outside)))
-            gain = float(np.nanmean(np.where(self.known < least, 0.0, gains)))
+            gain = float(np.nanmean(np.where(known < least, 0.0, gains)))
             given = {"gain": gain, "unseen": mean, "unseen_low": mean - 1.96 * error, "worst": float(worst)}
             found.append(replace(point, quantile=quantile, **given))
         return found
@@ -266,7 +268,7 @@ class _Fit:
     def _means(self, rows: NDArray[np.bool_], caution: float) -> tuple[Floats, Floats]:
         return task_means(self.labels[rows], self.task[rows], self.count, caution, self.options.prior)
 
-    def _head(self, chosen: Point, trials: tuple[Point, ...]) -> TaskHead:
+    def _head(self, chosen: Point, trials: tuple[Point, ...], least: float) -> TaskHead:
         classes, every = self._classes, np.ones(len(self.labels), bool)
         weights, bias = classes.regression(chosen.penalty, chosen.temperature)
         means, overall = self._means(every, chosen.caution)
@@ -277,9 +279,9 @@ class _Fit:
             means, plain = (each - classes.centres @ slopes.T for each in (means, plain))
         # What has no bound keeps no anchors: nothing would be read from them.
         kept = len(self.anchors) if chosen.quantile > 0 else 0
-        least = np.quantile(self.known, chosen.quantile) if kept else 0.0
+        bound = np.array([least if kept else 0.0])
         parts = [self.centre, self.scale, weights, bias, means, slopes, overall, self.anchors[:kept].numpy()]
-        parts += [self.usual, self.spread, self.damped.numpy(), np.array([least]), np.zeros((0, len(self.centre)))]
+        parts += [self.usual, self.spread, self.damped.numpy(), bound, np.zeros((0, len(self.centre)))]
         head = Tasks(*(torch.from_numpy(np.asarray(part, np.float32)) for part in parts))
         everywhere = replace(head, means=torch.from_numpy(plain).float(), anchors=head.anchors[:0])
         form = HeadForm("tasks", self.count, kept, len(slopes) > 0, len(self.damped))

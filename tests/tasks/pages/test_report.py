@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -75,6 +77,26 @@ async def test_a_comparison_begins_with_its_verdict_in_two_sentences_and_a_plot(
     assert parts[0].startswith("![seen](data:image/svg+xml;base64,")
     assert [part.startswith("## ") for part in parts[1:]] == [True, False, True, False]
     assert lines[0] in parts[-1]
+
+
+async def test_where_workers_cost_something_the_one_plot_on_top_is_of_cost_and_score(tmp_path, monkeypatch):
+    parts, files = [], {}
+
+    async def publish(key, happened, given):
+        parts.extend(given)
+
+    monkeypatch.setattr(comparison, "publish", publish)
+    monkeypatch.setattr(comparison, "write_report", files.__setitem__)
+    usd = np.tile([1e-4, 1e-3], (4, 1))
+    priced = [replace(each, costs=(each.shares * usd).sum(axis=1)) for each in entries()]
+    await comparison_page({"seen": priced}, ("ant", "bee"), "It serves.", ["fugu (evolved)"], ["promoted <b>"])
+    assert parts[0].startswith("![cost and score, seen](data:image/svg+xml;base64,")
+    assert files.keys() == {f"comparison{end}" for end in ("-cost.svg", "-1.svg", ".csv", ".json", ".html")}
+    page = files["comparison.html"]
+    drawing = page.index("USD for 1,000 questions")
+    assert page.index("It serves.") < drawing < page.index("<table") and "promoted &lt;b&gt;" in page
+    assert json.loads(files["comparison.json"])["groups"]["seen"][0]["name"] == "ant"
+    assert files["comparison.csv"].startswith("group,name,n,score,")
 
 
 def test_the_evidence_leaves_out_a_router_that_was_not_measured():
