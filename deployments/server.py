@@ -22,6 +22,7 @@ import httpx
 
 from deployments import loopback
 from deployments.home import secret
+from deployments.places import databases
 from models.errors import NotFound, PermanentError, UpstreamRefused, UpstreamUnavailable
 from tasks.setup.settings import Settings
 
@@ -75,6 +76,7 @@ def environment(here: Settings, url: str) -> dict[str, str]:
         # `deployments/doors.py` does the CORS checks; Prefect's own would allow `*` by default.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": _sqlite(prefect_home / "prefect.db"),
+        **databases.variables(here),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Prefect's database keeps rows as long as the ledger keeps texts; its minimum is an hour.

@@ -22,6 +22,7 @@ from deployments.local.files import check_files
 from deployments.local.starting import LOADING_S, log_name, start_models, words_of
 from deployments.migrations import upgrade
 from deployments.money import agreed_limit
+from deployments.places import databases
 from deployments.progress import say, watch
 from deployments.readiness import not_ready, tried
 from deployments.server import Server
@@ -57,10 +58,11 @@ def bring_up(options: Options, here: Settings, console: Console) -> int:
     """Start all processes, ask one question, run until stopped, then end all processes.
 
     Returns the exit status: 0 if it was ready, 130 if it was stopped before.
-    Raises PermanentError for a taken port, a home in use, a declined cost, a failed process or flow run.
+    Raises PermanentError for a taken port, a home in use, a declined cost, a failed process or flow run; and as
+    `databases.held` does.
     """
     start = Start(here, console, may_ask=options.yes or not load_pool().is_priced, once=options.once)
-    with locked(here.home) as lock:
+    with locked(here.home) as lock, databases.held(here):
         start.check_ports()
         max_usd = _agree(options, here, console)
         start.seat(options.serve)

@@ -18,6 +18,7 @@ from deployments.endpoint.watching.traces import RECEIVERS
 from deployments.home import find_note, has_keys, ledger_error
 from deployments.local.files import GGUF
 from deployments.migrations import is_made
+from deployments.places import databases
 from models.errors import FuguError, IsolationUnavailable, MissingKey, NotFound
 from models.grading.grade import needs_sandbox
 from models.isolation import sandbox, workshop
@@ -28,7 +29,14 @@ from tasks.setup.settings import HOUSE, NONE, Settings, load_pool, pool_path
 ROOM = 2 << 30
 """Bytes of disk below which it is said that they are few: a home with the house's backbone and a month of texts."""
 
-EXTRAS = {"gguf": "gguf", "lora": "peft", "dask": "prefect_dask", "ray": "prefect_ray", "otel": "opentelemetry.sdk"}
+EXTRAS = {
+    "gguf": "gguf",
+    "lora": "peft",
+    "dask": "prefect_dask",
+    "ray": "prefect_ray",
+    "redis": "prefect_redis",
+    "otel": "opentelemetry.sdk",
+}
 """What each extra of the package brings."""
 
 State = Literal["ok", "note", "MISSING"]
@@ -46,7 +54,7 @@ class Finding:
 def examine(here: Settings) -> list[Finding]:
     """All findings, in the order in which `fugu up` needs the things."""
     found: list[Finding] = []
-    for look in (_home, _ledger, _ports, _pool, _questions, _backbone, _gpu):
+    for look in (_home, _ledger, _prefect, _ports, _pool, _questions, _backbone, _gpu):
         found += look(here)
     return found
 
@@ -74,6 +82,14 @@ def _ledger(here: Settings) -> Iterator[Finding]:
         yield Finding("MISSING", "ledger", line)
     else:
         yield Finding("ok", "ledger", where if made else f"{where}; `fugu up` makes it")
+
+
+def _prefect(here: Settings) -> Iterator[Finding]:
+    """The databases of the Prefect server."""
+    try:
+        yield Finding("ok", "Prefect", f"its server runs on {databases.look(here)}")
+    except FuguError as error:
+        yield Finding("MISSING", "Prefect", str(error))
 
 
 def _ports(here: Settings) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from deployments.begin.knowledge import known
 from models.errors import BadInput
 from models.files import read_yaml, staged
 from models.workers.pool import Limits, Pool, Price
-from tasks.setup.settings import LOOPBACK
+from tasks.machines.addresses import LOOPBACK
 
 ASK_S = 10.0
 """Seconds within which a server must list its models."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import models
 from models.errors import BadInput
+from tasks.machines.addresses import LOOPBACK, checked_postgresql, checked_redis, cluster_host
 from tasks.setup.home import SHOWS_TEXTS, private_home
 
 if TYPE_CHECKING:
@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     drain_s: float = Field(4.0, ge=0, le=3600, description="seconds for answers under way when an endpoint is stopped")
     max_fields: int = Field(16_384, ge=1, description="maximum values in one field of a request or message")
     prefect_port: int = Field(4200, ge=0, le=65535, description="the Prefect server's port; 0 takes a free one")
+    prefect_database: str = Field(
+        "",
+        description="PostgreSQL of `fugu up`'s Prefect server, postgresql+asyncpg://…; empty: SQLite in `home`",
+    )
+    prefect_redis: str = Field(
+        "", description="Redis for that server's messages, redis://HOST:PORT/NUMBER; empty: its own memory"
+    )
     hosts: str = Field("", description="other hosts accepted by the ports, separated by commas: NAME or NAME:PORT")
     origins: str = Field("", description="other origins whose pages may use the ports, with commas: https://NAME")
 
@@ -137,10 +144,20 @@ class Settings(BaseSettings):
             return f"fixed:{Path(rest).expanduser().resolve()}"
         return source if source in ("", "house") or colon else str(Path(source).expanduser().resolve())
 
+    @field_validator("prefect_database")
+    @classmethod
+    def _postgresql(cls, url: str) -> str:
+        return url and checked_postgresql(url)
+
+    @field_validator("prefect_redis")
+    @classmethod
+    def _redis(cls, url: str) -> str:
+        return url and checked_redis(url)
+
     @model_validator(mode="after")
     def _reachable(self) -> Settings:
         if self.task_runner_address:
-            host = _host(self.task_runner, self.task_runner_address)
+            host = cluster_host(self.task_runner, self.task_runner_address)
             if self.database_is_a_file and host not in LOOPBACK:
                 raise ValueError(
                     f"tasks on {host} cannot write a SQLite ledger of this machine: set FUGU_LEDGER_URL to PostgreSQL"
@@ -202,27 +219,6 @@ class Settings(BaseSettings):
             "FUGU_TASK_RUNNER_SIZE": str(self.task_runner_size),
             "FUGU_TASK_RUNNER_ADDRESS": self.task_runner_address,
         }
-
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def _host(runner: str, address: str) -> str:
-    """The host of a cluster's address. Raises ValueError for an address that the runner does not have."""
-    if runner == "threads":
-        raise ValueError("threads have no address: set FUGU_TASK_RUNNER to dask or ray")
-    scheme, found, rest = address.rpartition("://")
-    known = {"dask": ("tcp", "tls"), "ray": ("ray", "")}[runner]
-    parts = urlsplit(f"//{rest}")
-    try:
-        usable = parts.hostname and parts.port and not parts.path and scheme in known and bool(found) == bool(scheme)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"{address!r} is no address of {runner}, as {'tls' if runner == 'dask' else 'ray'}://HOST:PORT is"
-        )
-    return str(parts.hostname)
 
 
 def settings() -> Settings:

@@ -9,15 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from clusters import PROGRAMS, cluster
 
 from deployments import server
 from tasks.setup.settings import PROJECT
@@ -105,38 +104,14 @@ class Machine:
                 process.wait()
 
 
-@contextmanager
-def postgres(machine: Machine) -> Iterator[None]:
-    """A cluster with what the image's first start makes. It refuses to run as root, so its folder is not the test's."""
-    own = {"user": "postgres"} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="postgres", ignore_cleanup_errors=True) as folder:
-        data, secret = Path(folder) / "data", Path(folder) / "password"
-        secret.write_text(GIVEN["POSTGRES_PASSWORD"])
-        for path in (Path(folder), secret) if own else ():
-            shutil.chown(path, "postgres")
-        plain: Mapping[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **own}
-        subprocess.run(["initdb", "-D", data, "-U", "fugu", "-A", "scram-sha-256", f"--pwfile={secret}"], **plain)
-        options = f"-h 127.0.0.1 -p {machine.ports['postgres']} -c fsync=off -k {data}"
-        # Its output goes to a file: a pipe would stay open as long as the server.
-        subprocess.run(["pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", options, "start"], **plain)
-        try:
-            for name in ("fugu", "prefect"):
-                words = ["psql", "-h", "127.0.0.1", "-p", str(machine.ports["postgres"]), "-U", "fugu", "template1"]
-                password = {**os.environ, "PGPASSWORD": GIVEN["POSTGRES_PASSWORD"]}
-                subprocess.run([*words, "-c", f"CREATE DATABASE {name}"], check=True, capture_output=True, env=password)
-            yield
-        finally:
-            subprocess.run(["pg_ctl", "-D", data, "-m", "immediate", "stop"], **plain)
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     pytest.importorskip("prefect_redis")
-    if not all(map(shutil.which, ("initdb", "pg_ctl", "psql", "redis-server"))):
+    if not all(map(shutil.which, (*PROGRAMS, "redis-server"))):
         pytest.skip("PostgreSQL and Redis are not installed")
     machine = Machine(tmp_path)
     (tmp_path / "home").mkdir(mode=0o700)
-    with postgres(machine):
+    with cluster(machine.ports["postgres"], "fugu", GIVEN["POSTGRES_PASSWORD"], ("fugu", "prefect")):
         try:
             yield machine
         finally:
