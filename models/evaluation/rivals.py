@@ -66,10 +66,8 @@ class _Ridge:
     """The eigenvectors of one train part's features, which every penalty and rank shares."""
 
     def __init__(self, train: Part) -> None:
-        from sklearn.preprocessing import StandardScaler
-
-        self.scale = StandardScaler().fit(train.features)
-        x = self.scale.transform(train.features)
+        self.scale = Scale(train.features)
+        x = self.scale(train.features)
         self.mean = train.scores.mean(axis=0)
         self.values, self.vectors = np.linalg.eigh(x.T @ x / len(x))
         self.slope = self.vectors.T @ (x.T @ (train.scores - self.mean)) / len(x)
@@ -81,30 +79,38 @@ class _Ridge:
             # The rank that loses least of the fit, not of the weights: reduced-rank regression.
             _, _, directions = np.linalg.svd(root * (self.vectors.T @ weights), full_matrices=False)
             weights = weights @ directions[:rank].T @ directions[:rank]
-        return self.scale.transform(features) @ weights + self.mean
+        return self.scale(features) @ weights + self.mean
+
+
+class Scale:
+    """Standardisation by one part's mean and spread."""
+
+    def __init__(self, features: Floats) -> None:
+        self.mean, self.spread = features.mean(axis=0), features.std(axis=0) + 1e-9
+
+    def __call__(self, features: Floats) -> Floats:
+        return (features - self.mean) / self.spread
 
 
 def hard_argmax(train: Part, features: Floats) -> Choices:
     """Multinomial logistic regression on the best worker of each question; of several, the one that is best overall."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     overall = train.scores.mean(axis=0)
     best = (train.scores + 1e-6 * overall).argmax(axis=1)
     if len(np.unique(best)) == 1:
         return np.full(len(features), best[0])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-    return model.fit(train.features, best).predict(features).astype(np.intp)
+    scale = Scale(train.features)
+    model = LogisticRegression(C=0.01, max_iter=200).fit(scale(train.features), best)
+    return model.predict(scale(features)).astype(np.intp)
 
 
 def per_worker(train: Part, features: Floats) -> Choices:
     """Logistic regression on each worker's success (a score of at least one half)."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
-    scale = StandardScaler().fit(train.features)
-    x, asked = scale.transform(train.features), scale.transform(features)
+    scale = Scale(train.features)
+    x, asked = scale(train.features), scale(features)
     chance = np.zeros((len(features), train.scores.shape[1]))
     for worker, scores in enumerate(train.scores.T):
         right = scores >= 0.5
@@ -119,15 +125,14 @@ def network(train: Part, features: Floats, seed: int = 0) -> Choices:
     """One hidden layer of 64 units on all scores at once, stopped early on a tenth of train."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
-    from sklearn.preprocessing import StandardScaler
 
-    scale = StandardScaler().fit(train.features)
+    scale = Scale(train.features)
     early = len(train.scores) >= 50
     model = MLPRegressor(hidden_layer_sizes=(64,), alpha=1.0, early_stopping=early, max_iter=60, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped on purpose
-        model.fit(scale.transform(train.features), train.scores)
-    return np.atleast_2d(model.predict(scale.transform(features)).reshape(len(features), -1)).argmax(axis=1)
+        model.fit(scale(train.features), train.scores)
+    return np.atleast_2d(model.predict(scale(features)).reshape(len(features), -1)).argmax(axis=1)
 
 
 def shuffled(train: Part, seed: int = 0) -> Part:
