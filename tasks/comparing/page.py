@@ -39,7 +39,11 @@ def verdict(study: Study) -> str:
     if not study.unseen:
         return f"{first} No task was left out, so whether it holds on one that it was not taught is not known."
     over, _ = study.unseen_gain(name)
-    holds = "does no harm" if over.low >= -NO_HARM else "does harm"
+    certain = over.high < 0
+    if over.low >= -NO_HARM:
+        holds = "loses little" if certain else "does no harm"
+    else:
+        holds = "does harm" if certain else "may do harm"
     return (
         f"{first} On tasks that it was not taught it {holds}: {_interval(over)}, leaving the best single worker on "
         f"{moved(study, name):.0%} of the questions."
