@@ -76,7 +76,7 @@ def never_sent(now: datetime) -> ColumnElement[bool]:
     return and_(tries.c.status == "claimed", tries.c.attempt == calls.c.attempt, calls.c.lease_until <= now)
 
 
-def hold(connection: Connection, names: Collection[str | None]) -> None:
+def lock(connection: Connection, names: Collection[str | None]) -> None:
     """Lock these budgets (`None` is skipped) and those above them until the transaction ends, in order of name to avoid
     deadlocks."""
     lines = sorted({above for name in names if name is not None for above in lineage(name)})

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
-from models.ledger.budgets import book, draws_on, hold, lineage, never_sent
+from models.ledger.budgets import book, draws_on, lineage, lock, never_sent
 from models.ledger.statements import END, HELD, LOCK_CALLS, SEND_CALLS, SEND_TRIES, TRIES
 from models.ledger.store import Ledger
 from models.ledger.tables import calls, tries
@@ -76,11 +76,11 @@ def expire(connection: Connection, ids: Collection[str], now: datetime, also: Co
     `also`: budgets in which the caller reserves next; they are locked together with the tries' own.
     """
     if not ids:
-        hold(connection, also)
+        lock(connection, also)
         return
     known = [row for row in tries_of(connection, ids).values() if row.attempt == row.current and row.status in OPEN]
     held = [row for row in known if row.lease_until <= now]  # it may have been renewed before the rows were locked
-    hold(connection, {*also, *(row.budget for row in held)})
+    lock(connection, {*also, *(row.budget for row in held)})
     ends, ended = [], []
     for row in held:
         status, error = ("maybe_paid", "the lease expired") if row.status == "sent" else ("failed", EXPIRED)

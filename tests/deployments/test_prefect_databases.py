@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import tiny_home
 from clusters import PROGRAMS, cluster
 from sqlalchemy.engine import make_url
 
@@ -159,8 +159,6 @@ def test_the_doctor_says_where_the_server_keeps_its_runs(
     assert status == 1 and "FUGU_PREFECT_DATABASE" in missing and "password1" not in out
 
 
-POOL = "name: tiny\nworkers:\n  - {name: calc, model: house/calc}\n  - {name: sage, model: house/sage}\n"
-QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number", "reference": %d}\n'
 DEPLOYMENTS = """
 pull: []
 deployments:
@@ -173,23 +171,11 @@ deployments:
 
 def brought_up(folder: Path, own: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """`fugu up --once` with stand-ins for flow and endpoint: a run on its pool, and a question."""
-    (folder / "tiny.yaml").write_text(POOL)
-    (folder / "questions.jsonl").write_text("".join(QUESTION % (i, i, i + 1) for i in range(5)))
-    (folder / "prefect.yaml").write_text(DEPLOYMENTS)
-    tests = Path(__file__).parent
-    mine = {
-        "FUGU_HOME": str(folder / "home"),
-        "FUGU_POOL": str(folder / "tiny.yaml"),
-        "FUGU_QUESTIONS": str(folder / "questions.jsonl"),
-        "FUGU_BACKBONE": "backbones/none-0",  # the stand-in flow needs none, so none is made
-        "PYTHONPATH": os.pathsep.join((str(tests), os.environ.get("PYTHONPATH", ""))),
-        **own,
-    }
-    others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    words = [sys.executable, str(tests / "standin_up.py"), str(folder / "prefect.yaml"), "up", "--once"]
+    tests, file = Path(__file__).parent, tiny_home.write(folder, DEPLOYMENTS)
+    words = [sys.executable, str(tests / "standin_up.py"), str(file), "up", "--once"]
     return subprocess.run(
         [*words, "--port", "0", "--prefect-port", "0"],
-        env=others | mine,
+        env=tiny_home.environment(folder, folder / "home", tests, **own),
         capture_output=True,
         text=True,
         timeout=240,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sqlite3
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import tiny_home
 
 from deployments.home import secret
 from deployments.server import Server, credentials
@@ -24,8 +24,6 @@ from deployments.server import Server, credentials
 pytestmark = pytest.mark.programs
 
 HERE = Path(__file__).parent
-POOL = "name: tiny\nworkers:\n  - {name: calc, model: house/calc}\n  - {name: sage, model: house/sage}\n"
-QUESTION = '{"id": "q%d", "task": "t", "question": "%d + 1?", "grader": "number", "reference": %d}\n'
 DEPLOYMENTS = """
 pull: []
 deployments:
@@ -61,17 +59,7 @@ class Place:
         )
 
     def environment(self) -> dict[str, str]:
-        folder = self.file.parent
-        mine = {
-            "FUGU_HOME": str(self.home),
-            "FUGU_POOL": str(folder / "tiny.yaml"),
-            "FUGU_QUESTIONS": str(folder / "questions.jsonl"),
-            "FUGU_BACKBONE": "backbones/none-0",  # the stand-in flow needs none, so none is made
-            "PYTHONPATH": os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", ""))),
-            "COLUMNS": "200",
-            "PYTHONFAULTHANDLER": "1",
-        }
-        return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | mine
+        return tiny_home.environment(self.file.parent, self.home, HERE, COLUMNS="200", PYTHONFAULTHANDLER="1")
 
     def left(self) -> list[psutil.Process]:
         """Every process that was started for this home and still runs."""
@@ -88,10 +76,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("up")
-    (folder / "tiny.yaml").write_text(POOL)
-    (folder / "questions.jsonl").write_text("".join(QUESTION % (i, i, i + 1) for i in range(5)))
-    (folder / "prefect.yaml").write_text(DEPLOYMENTS)
-    place = Place(folder / "home", folder / "prefect.yaml")
+    place = Place(folder / "home", tiny_home.write(folder, DEPLOYMENTS))
     yield place
     for process in place.left():  # only where a test has failed
         process.kill()

@@ -22,17 +22,6 @@ NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 PURSE = Purse("k", "ci", total_usd=9.0, day_usd=1.0)
 
 
-@pytest.fixture
-def at(monkeypatch, ledger):
-    """Sets the ledger's clock."""
-
-    def at(time):
-        monkeypatch.setattr(type(ledger), "now", lambda self, connection: time)
-
-    at(NOON)
-    return at
-
-
 def spec(id, worst, request="r", purse=PURSE):
     return CallSpec(id, request, "w", "1", {}, worst, Allowance(request, purse=purse, held=request != "other"))
 

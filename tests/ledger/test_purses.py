@@ -19,8 +19,6 @@ from models.ledger.calls import CallSpec, Settlement, claim, fail, settle
 from models.ledger.tables import budgets, calls, tries
 from models.ledger.tries import free, send
 
-NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
-
 
 def spec(id, worst, purse, request="r", **limits):
     return CallSpec(id, request, "w", "1", {}, worst, Allowance(request, purse=purse, **limits))
@@ -28,17 +26,6 @@ def spec(id, worst, purse, request="r", **limits):
 
 def states(found):
     return [one.state for one in found]
-
-
-@pytest.fixture
-def at(monkeypatch, ledger):
-    """Sets the ledger's clock."""
-
-    def at(time):
-        monkeypatch.setattr(type(ledger), "now", lambda self, connection: time)
-
-    at(NOON)
-    return at
 
 
 @pytest.mark.programs

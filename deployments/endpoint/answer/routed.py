@@ -91,9 +91,7 @@ class Routed:
             self._seat = await self._seats.pinned(self._question.name, self._question.pin)
         self._askable = askable = await self._parts.dispatcher.askable(self._allowed, PATIENCE_OPEN_S)
         answers = self._worker_answers if self._seat.router is None else self._router_answers
-        router = self._seat.router
-        roles = router is not None and router.roles and self._question.name == TRINITY
-        async with held(self._question, self._parts, askable, self._turns if roles else 1):
+        async with held(self._question, self._parts, askable, self._turns if self._has_roles else 1):
             result = await answers(askable, live)
         if emit is not None and not self._asking.begun:
             await emit_whole(result, emit)
@@ -129,6 +127,12 @@ class Routed:
         return replace(report, worker=answering.worker, turns=asking.turns, roles=roles, margin=margin, cost_usd=paid)
 
     @property
+    def _has_roles(self) -> bool:
+        """Whether the turns are taken in roles."""
+        router = self._seat.router
+        return router is not None and router.roles and self._question.name == TRINITY
+
+    @property
     def _left_out(self) -> tuple[str, ...]:
         if self._question.fugu.cost_weight is None or self._seat.knob is not None:
             return ()
@@ -159,7 +163,7 @@ class Routed:
         allowed = [name for name in router.workers if name in askable]
         if not allowed:
             raise NoWorkerAllowed("the router knows none of the allowed workers", ALLOWED)
-        roles = router.roles and self._question.name == TRINITY
+        roles = self._has_roles
         options = options_of(router, roles=roles, turns=self._turns)
 
         async def ask(turn: Turn) -> Reply:

@@ -9,15 +9,14 @@ A hold lapses `HELD` after its last use, for a process that died; a request that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from models.ledger.accounts import Allowance
-from models.ledger.budgets import hold as lock
-from models.ledger.budgets import lineage, reserve_all
+from models.ledger.budgets import lineage, lock, reserve_all
 from models.ledger.store import Ledger
 from models.ledger.tables.access import holds
 
@@ -80,25 +79,23 @@ def drop(connection: Connection, held: Iterable[Held]) -> None:
 
 def release(ledger: Ledger, request: str) -> None:
     """End the request's hold, if there is one, and give back what is left of it."""
-    _drop(ledger, holds.c.request == request)
+    _end(ledger, lambda now: holds.c.request == request)
 
 
 def lapse(ledger: Ledger, budget: str) -> bool:
     """End the holds in this budget and below it that have lapsed; return whether there were any."""
-    with ledger.reading() as connection:
-        below = holds.c.budget.startswith(budget + "/", autoescape=True), holds.c.until <= ledger.now(connection)
-        lapsed = connection.execute(select(holds.c.request).where(*below)).scalars().all()
-    return [_drop(ledger, holds.c.request == request, lapsed=True) for request in lapsed].count(True) > 0
+    below = holds.c.budget.startswith(budget + "/", autoescape=True)
+    return _end(ledger, lambda now: and_(below, holds.c.until <= now))
 
 
-def _drop(ledger: Ledger, which: ColumnElement[bool], lapsed: bool = False) -> bool:
+def _end(ledger: Ledger, which: Callable[[datetime], ColumnElement[bool]]) -> bool:
+    """End the holds that are meant at a time; return whether there were any."""
     with ledger.reading() as connection:
-        names = connection.execute(select(holds.c.budget).where(which)).scalars().all()
+        names = connection.execute(select(holds.c.budget).where(which(ledger.now(connection)))).scalars().all()
     if not names:
         return False
     with ledger.transaction() as connection:
         lock(connection, names)
-        found = locked(connection, which)
-        ended = [one for one in found if not lapsed or one.until <= ledger.now(connection)]
-        drop(connection, ended)
-    return bool(ended)
+        found = locked(connection, which(ledger.now(connection)))
+        drop(connection, found)
+    return bool(found)

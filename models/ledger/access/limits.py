@@ -16,8 +16,7 @@ from sqlalchemy import Connection, insert
 from models.ledger.access.holds import HELD, Held, Holds, drop, locked
 from models.ledger.access.purses import Purse, rows_of, whose
 from models.ledger.accounts import Allowance, Room, room
-from models.ledger.budgets import hold as lock
-from models.ledger.budgets import lineage, reserve_all
+from models.ledger.budgets import lineage, lock, reserve_all
 from models.ledger.store import Ledger
 from models.ledger.tables.access import holds
 
@@ -59,7 +58,6 @@ def hold(ledger: Ledger, request: str, purse: Purse, usd: float, *, more: bool =
 
     Where that does not fit, nothing has changed.
     """
-    usd = round(usd, 9)
     with ledger.transaction() as connection:
         now = ledger.now(connection)
         lock(connection, drawn([Allowance(request, purse=purse)], now))
@@ -109,15 +107,15 @@ def refused(ledger: Ledger, connection: Connection, asked: Sequence[Asked], now:
 
 
 def _over_budget(ledger: Ledger, connection: Connection, lots: Sequence[_Lot], now: datetime) -> dict[str, Refusal]:
-    paying = [(lot, lot.allowance.purse) for lot in lots if lot.allowance and lot.allowance.purse]
+    paying = [(lot, one, one.purse) for lot in lots if (one := lot.allowance) and one.purse]
     if not paying:
         return {}
-    rows = rows_of(ledger, connection, {purse for _, purse in paying}, now)
+    rows = rows_of(ledger, connection, {purse for *_, purse in paying}, now)
     state = {name: _Budget(*(round(amount * _UNIT) for amount in row)) for name, row in rows.items()}
-    held = Holds(connection, [lot.allowance for lot, _ in paying])
+    held = Holds(connection, [allowance for _, allowance, _ in paying])
     found: dict[str, Refusal] = {}
-    for lot, purse in paying:
-        limits, allowance = purse.limits(now), lot.allowance or Allowance("")
+    for lot, allowance, purse in paying:
+        limits = purse.limits(now)
         lacking = held.lacks(allowance, lot.worst_usd, limits)
         usd = {name: round(lacking[name] * _UNIT) for name in limits}
         full = next((name for name in limits if not state[name].takes(usd[name])), None)
