@@ -32,11 +32,10 @@ async def held(question: Question, parts: Parts, workers: Sequence[str], turns: 
 
     Raises BudgetExceeded.
     """
-    purse = question.caller.purse if _holds(question) else None
-    holding = Holding(parts.ledger, _request(question), purse, parts.dispatcher.retry.patience_s)
-    if not holding:
+    if not _holds(question):
         yield
         return
+    holding = Holding(parts.ledger, _request(question), question.caller.purse, parts.dispatcher.retry.patience_s)
     limits = {name: question.limit(name) for name in ("max_calls", "max_usd")}
     asked = [parts.pool.worker(name) for name in workers]
     found = prices(question, asked, turns=turns, plan=parts.plan, depth=0, tries=1, **limits)
